@@ -1,0 +1,72 @@
+"""CTSpine1K as one Zarr v3 store: build it once, then read any slice or patch in milliseconds.
+
+    import ctspine_zarr as cz
+
+    store = cz.open_store("spine.zarr")
+    case = store["liver_0"]
+    case.slice(120)["image"]
+
+Public names are loaded when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctspine_zarr.build.plan import Plan, describe, plan_build
+    from ctspine_zarr.build.run import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
+    from ctspine_zarr.errors import CtspineError
+    from ctspine_zarr.read.case import Case, Sample
+    from ctspine_zarr.read.export import export
+    from ctspine_zarr.read.store import Store, open_store
+    from ctspine_zarr.read.verify import CaseReport, Verification, verify
+    from ctspine_zarr.source.cases import Refusal, Selection
+
+__all__ = [
+    "BuildResult",
+    "Case",
+    "CaseBuilt",
+    "CaseFailed",
+    "CaseReport",
+    "CaseStarted",
+    "CtspineError",
+    "Plan",
+    "Refusal",
+    "Sample",
+    "Selection",
+    "Store",
+    "Verification",
+    "build_store",
+    "describe",
+    "export",
+    "open_store",
+    "plan_build",
+    "verify",
+]
+
+_HOMES = {
+    "build.plan": ("Plan", "describe", "plan_build"),
+    "build.run": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
+    "errors": ("CtspineError",),
+    "read.case": ("Case", "Sample"),
+    "read.export": ("export",),
+    "read.store": ("Store", "open_store"),
+    "read.verify": ("CaseReport", "Verification", "verify"),
+    "source.cases": ("Refusal", "Selection"),
+}
+_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""From a source to a store: plan, ingest case by case, finalize. Never imports the reader."""

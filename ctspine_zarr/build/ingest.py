@@ -1,0 +1,283 @@
+"""One case: two NIfTI files in, the objects of its group and a receipt out.
+
+The order of writing is the commit protocol, and needs no rename: shards, then the metadata of
+arrays and groups, then the receipt. A case exists when its receipt does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr import nifti
+from ctspine_zarr.build import quality
+from ctspine_zarr.build.measure import IntensityMeter, measure_vertebrae
+from ctspine_zarr.build.receipts import read_receipt
+from ctspine_zarr.build.values import convert, exact_dtype, is_restorable, require_labels, survey
+from ctspine_zarr.dataset import TRANSITIONAL
+from ctspine_zarr.digest import BackgroundSha256, sha256
+from ctspine_zarr.errors import CaseRefused
+from ctspine_zarr.format import documents, layout
+from ctspine_zarr.format.codecs import Codec, Document, Profile
+from ctspine_zarr.format.records import (
+    Finding,
+    Intensity,
+    NiftiSource,
+    Receipt,
+    Record,
+    SourceFile,
+    StoredObject,
+    Vertebra,
+)
+from ctspine_zarr.format.shard import encode_shard, slabs
+from ctspine_zarr.geometry import Affine, Shape, grid_offset
+from ctspine_zarr.nifti import Header, Volume
+from ctspine_zarr.source.cases import SourceCase
+from ctspine_zarr.storage import Storage
+
+WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
+
+# Threads beside a worker's own, for work that frees the GIL: compressing, hashing, labelling.
+_HELPERS: Final = 2
+_MASK_DTYPE: Final = np.dtype("u1")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The voxel grid that image and mask share, canonical."""
+
+    shape: Shape
+    affine: Affine
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array, ready to be written, and what a reader must know to undo it."""
+
+    metadata: bytes
+    shard: bytearray
+    dtype: np.dtype[Any]
+    voxels_sha256: str
+    source: NiftiSource
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How one array is encoded; see `encode_shard`."""
+
+    dtype: np.dtype[Any]
+    codec: Codec
+    keep_empty: bool
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A case's two arrays and what was measured of them."""
+
+    image: _Array
+    segmentation: _Array
+    intensity: Intensity
+    vertebrae: tuple[Vertebra, ...]
+
+
+def ingest(case: SourceCase, profile: Profile, storage: Storage) -> Receipt:
+    """Read, check, encode and commit one case.
+
+    Peak memory is at most twice the larger inflated file and 300 MB.
+
+    Raises:
+        CaseRefused: the files are not what the dataset promises; the store was not touched.
+        StorageError: the store could not be written.
+    """
+    grid = _check_grids(case)
+    with ThreadPoolExecutor(_HELPERS) as helpers:
+        segmentation, vertebrae = _encode_mask(case, profile, helpers)
+        image, intensity = _encode_image(case, profile, helpers)
+        content = _Content(image, segmentation, intensity, vertebrae.result())
+    return _commit(storage, _record(case, profile, grid, content), content)
+
+
+def _check_grids(case: SourceCase) -> _Grid:
+    """The canonical grid, after seeing that image and mask cover the same voxels.
+
+    It takes the two headers only, so that a case that cannot be is refused before it is read.
+    """
+    image, mask = nifti.read_header(case.image), nifti.read_header(case.segmentation)
+    shape, affine = _canonical(image)
+    mask_shape, mask_affine = _canonical(mask)
+    if shape != mask_shape:
+        message = f"mask of shape {mask_shape} for an image of shape {shape} (z, y, x); legal: the same"
+        raise CaseRefused(message)
+    z, y, x = shape
+    offset = grid_offset(affine, mask_affine, (x, y, z))
+    if not offset < quality.MOST_OFFSET:
+        message = (
+            f"mask lies {offset:.3g} voxels from its image; legal: below {quality.MOST_OFFSET} "
+            f"(image affine {affine[:3].round(3).tolist()}, mask {mask_affine[:3].round(3).tolist()})"
+        )
+        raise CaseRefused(message)
+    return _Grid(shape, affine, tuple(quality.geometry_findings(image, mask, offset)))
+
+
+def _canonical(header: Header) -> tuple[Shape, Affine]:
+    reorientation = header.reorientation
+    z, y, x = (header.shape[axis] for axis in reorientation.axes)
+    return (z, y, x), reorientation.affine(header.affine, header.shape)
+
+
+def _encode_mask(
+    case: SourceCase, profile: Profile, helpers: Executor
+) -> tuple[_Array, Future[tuple[Vertebra, ...]]]:
+    volume = nifti.read(case.segmentation)
+    require_labels(volume)
+    rows: list[NDArray[Any]] = []
+    recipe = _Recipe(_MASK_DTYPE, profile.segmentation(_MASK_DTYPE), keep_empty=False)
+    array = _encode(volume, case.segmentation.name, recipe, rows.append, helpers)
+    return array, helpers.submit(measure_vertebrae, np.concatenate(rows))
+
+
+def _encode_image(case: SourceCase, profile: Profile, helpers: Executor) -> tuple[_Array, Intensity]:
+    volume = nifti.read(case.image)
+    dtype = exact_dtype(survey(volume))
+    meter = IntensityMeter()
+    # Every chunk of an image is stored: were one lost, its absence could not pass for zeros.
+    recipe = _Recipe(dtype, profile.image(dtype), keep_empty=True)
+    return _encode(volume, case.image.name, recipe, meter.add, helpers), meter.result()
+
+
+def _encode(
+    volume: Volume, name: str, recipe: _Recipe, see: Callable[[NDArray[Any]], None], helpers: Executor
+) -> _Array:
+    """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache."""
+    header = volume.header
+    shape, _ = _canonical(header)
+    digest = BackgroundSha256()
+
+    def rows() -> Iterator[NDArray[Any]]:
+        for slab in slabs(header.reorientation.apply(volume.stored)):
+            row = convert(header, slab, recipe.dtype)
+            digest.update(row.data)
+            see(row)
+            yield row
+
+    shard = encode_shard(rows(), recipe.codec, keep_empty=recipe.keep_empty, each=helpers.map)
+    return _Array(
+        metadata=documents.encode(documents.array(shape, recipe.dtype, recipe.codec)),
+        shard=shard,
+        dtype=recipe.dtype,
+        voxels_sha256=digest.hexdigest(),
+        source=_nifti_source(name, volume),
+        findings=tuple(_restorability(name, volume, recipe.dtype)),
+    )
+
+
+def _nifti_source(name: str, volume: Volume) -> NiftiSource:
+    header = volume.header
+    return NiftiSource(
+        file=SourceFile(name, volume.file_bytes, volume.file_sha256),
+        inflated_sha256=volume.inflated_sha256,
+        dtype=header.dtype.str,
+        shape=header.disk_shape,
+        affine=tuple(tuple(row) for row in header.affine.tolist()),
+        sform_code=header.sform_code,
+        qform_code=header.qform_code,
+        slope=header.slope,
+        inter=header.inter,
+        axes=header.reorientation.axes,
+        flips=header.reorientation.flips,
+        prefix=header.prefix,
+        trailer=volume.trailer,
+    )
+
+
+def _restorability(name: str, volume: Volume, dtype: np.dtype[Any]) -> Iterator[Finding]:
+    if not is_restorable(volume, dtype):
+        yield Finding("not_restorable", f"{name}: its values are kept, the bytes of its voxels are not")
+
+
+def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) -> Record:
+    image, segmentation = content.image, content.segmentation
+    return Record(
+        id=case.id,
+        split=case.split,
+        source=case.source,
+        path=layout.case_path(case.split, case.source, case.id),
+        shape=grid.shape,
+        affine=tuple(tuple(row) for row in grid.affine.tolist()),
+        dtype=image.dtype.name,
+        codec=profile.name,
+        image_bytes=len(image.shard),
+        segmentation_bytes=len(segmentation.shard),
+        source_bytes=image.source.file.bytes + segmentation.source.file.bytes,
+        intensity=content.intensity,
+        vertebrae=content.vertebrae,
+        transitional=TRANSITIONAL.get(case.id),
+        findings=(
+            *grid.findings,
+            *image.findings,
+            *segmentation.findings,
+            *quality.label_findings(content.vertebrae),
+        ),
+        spreadsheet=case.spreadsheet,
+    )
+
+
+def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
+    _forget(storage, record)
+    objects = dict(_objects(record, content))
+    for key, data in objects.items():
+        storage.put(f"{record.path}/{key}", data)
+    receipt = Receipt(
+        record=record,
+        writer=WRITER,
+        image=content.image.source.file,
+        segmentation=content.segmentation.source.file,
+        image_voxels=content.image.voxels_sha256,
+        segmentation_voxels=content.segmentation.voxels_sha256,
+        objects={key: StoredObject(len(data), sha256(data)) for key, data in objects.items()},
+    )
+    storage.put(layout.receipt_key(record.id), documents.encode(receipt.to_json()))
+    return receipt
+
+
+def _forget(storage: Storage, record: Record) -> None:
+    """Remove what an interrupted attempt, or a build from other files, left of a case."""
+    earlier = read_receipt(storage, layout.receipt_key(record.id))
+    storage.remove(layout.receipt_key(record.id))
+    for path in {record.path} | ({earlier.record.path} if earlier else set()):
+        storage.remove_below(path)
+
+
+def _objects(record: Record, content: _Content) -> Iterator[tuple[str, bytes | bytearray]]:
+    """Every object of a case but its receipt, in the order of writing."""
+    image, segmentation = content.image, content.segmentation
+    for name, array in ((layout.IMAGE, image), (layout.SEGMENTATION, segmentation)):
+        if array.shard:
+            yield f"{name}/{layout.SHARD}", array.shard
+    yield f"{layout.IMAGE}/{layout.METADATA}", image.metadata
+    yield f"{layout.SEGMENTATION}/{layout.METADATA}", segmentation.metadata
+    affine = record.affine_matrix
+    labels = (vertebra.label for vertebra in record.vertebrae)
+    yield _group(layout.VERTEBRAE_GROUP, documents.vertebrae_attributes(affine, labels))
+    yield _group(layout.LABEL_GROUP, documents.labels_attributes())
+    own = {
+        **record.to_json(),
+        "writer": WRITER,
+        "voxels": {"image": image.voxels_sha256, "segmentation": segmentation.voxels_sha256},
+        "nifti": {"image": image.source.to_json(), "segmentation": segmentation.source.to_json()},
+    }
+    hu_range = record.intensity.min, record.intensity.max
+    yield _group("", documents.image_attributes(affine, hu_range) | {documents.OWN_KEY: own})
+
+
+def _group(path: str, attributes: Document) -> tuple[str, bytes]:
+    key = f"{path}/{layout.METADATA}" if path else layout.METADATA
+    return key, documents.encode(documents.group(attributes))

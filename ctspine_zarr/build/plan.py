@@ -1,0 +1,206 @@
+"""What a build will do, before any byte of it: frozen and printable."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ctspine_zarr import nifti
+from ctspine_zarr.build.receipts import is_whole, read_receipts
+from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
+from ctspine_zarr.errors import CaseRefused, NoSpace, StoreMismatch, UnknownValue
+from ctspine_zarr.format.codecs import Profile, profile
+from ctspine_zarr.format.records import Receipt
+from ctspine_zarr.source.cases import Refusal, Selection, SourceCase
+from ctspine_zarr.source.tree import list_tree
+from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.text import size
+from ctspine_zarr.workers import usable_cores
+
+# Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
+_MASK_RATIO: Final = 0.26
+# The seven metadata objects of a case and its receipt.
+_METADATA_BYTES: Final = 30_000
+_WORKER_BASE: Final = 300_000_000
+_INFLATED_COPIES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCase:
+    """A case to build.
+
+    Attributes:
+        case: its files.
+        inflated_bytes: of the larger of them; 0 where its header cannot be read, which the
+            build will say.
+    """
+
+    case: SourceCase
+    inflated_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A build before it starts.
+
+    Attributes:
+        storage: where the store is, or will be.
+        profile: how arrays are encoded.
+        workers: cases in flight at once.
+        todo: cases to build, largest first, so that no large one is left for the end.
+        whole: receipts of the selected cases that are built already.
+        refused: selected cases that cannot be tried.
+    """
+
+    storage: Storage
+    profile: Profile
+    workers: int
+    todo: tuple[PlannedCase, ...]
+    whole: tuple[Receipt, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """(split, source) -> cases, built ones included, refused ones not."""
+        todo = ((p.case.split, p.case.source) for p in self.todo)
+        return Counter([*todo, *((r.record.split, r.record.source) for r in self.whole)])
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of `.nii.gz` still to be read."""
+        return sum(planned.case.bytes for planned in self.todo)
+
+    @property
+    def store_bytes(self) -> int:
+        """Estimated bytes still to be written, from ratios measured on real CT."""
+        images = sum(planned.case.image_bytes for planned in self.todo) * self.profile.image_ratio
+        masks = sum(planned.case.segmentation_bytes for planned in self.todo) * _MASK_RATIO
+        return math.ceil(images + masks + _METADATA_BYTES * len(self.todo))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Upper bound of memory: twice the largest inflated file and 300 MB for each worker."""
+        return self.workers * worker_memory(self.todo)
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes free where the store will be; None where nobody can say."""
+        return self.storage.free_bytes()
+
+    def require_space(self) -> None:
+        """Refuse to begin what cannot end.
+
+        Raises:
+            NoSpace: fewer bytes are free than the estimate.
+        """
+        free = self.free_bytes
+        if free is not None and free < self.store_bytes:
+            message = (
+                f"{self.storage.location}: about {size(self.store_bytes)} are needed, {size(free)} are free; "
+                "free some, choose another place, or build fewer cases with --split or --case"
+            )
+            raise NoSpace(message)
+
+
+def plan_build(  # noqa: PLR0913 - the options of one command
+    source: str | Path,
+    store: Location,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    codec: str = "portable",
+    workers: int | None = None,
+    split_file: Path | None = None,
+) -> Plan:
+    """Find out what a build would do; reads headers and receipts, writes nothing.
+
+    Args:
+        source: a local tree laid out as the dataset is on the Hub.
+        store: where the store is, or will be.
+        selection: which cases; all by default.
+        codec: `portable` or `compact`.
+        workers: cases in flight at once; by default as many as cores and memory allow.
+        split_file: the split list, where it is not at `metadata/data_split.txt`.
+
+    Raises:
+        SourceError: the source is not laid out as the dataset, or has no split list.
+        UnknownCase, UnknownValue: the selection or codec names what does not exist.
+        StoreMismatch: the store was begun with another codec.
+    """
+    chosen = profile(codec)
+    listing = selection.of(list_tree(Path(source).expanduser(), split_file))
+    storage = open_storage(store)
+    receipts = read_receipts(storage)
+    _require_codec(receipts.values(), chosen, storage)
+    whole = {case.id for case in listing.cases if is_whole(receipts.get(case.id), case, storage)}
+    todo = _largest_first(case for case in listing.cases if case.id not in whole)
+    return Plan(
+        storage=storage,
+        profile=chosen,
+        workers=_workers(workers, todo),
+        todo=todo,
+        whole=tuple(receipts[case.id] for case in listing.cases if case.id in whole),
+        refused=listing.refused,
+    )
+
+
+def worker_memory(todo: Iterable[PlannedCase]) -> int:
+    """Upper bound of one worker's memory in bytes."""
+    largest = max((planned.inflated_bytes for planned in todo), default=0)
+    return _INFLATED_COPIES * largest + _WORKER_BASE
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan in lines for a person: cases by split and source, bytes, memory, disk."""
+    counts = plan.counts
+    lines = [f"{'cases':<12}" + "".join(f"{name:>14}" for name in (*SOURCE_NAMES, "all"))]
+    for split in SPLIT_NAMES:
+        row = [counts.get((split, source), 0) for source in SOURCE_NAMES]
+        if any(row):
+            lines.append(f"{split:<12}" + "".join(f"{n:>14}" for n in (*row, sum(row))))
+    free = plan.free_bytes
+    lines += [
+        f"whole        {len(plan.whole)} of {sum(counts.values())} are built already",
+        f"refused      {len(plan.refused)}",
+        f"to read      {size(plan.read_bytes)} of .nii.gz in {len(plan.todo)} cases",
+        f"to write     about {size(plan.store_bytes)} with codec {plan.profile.name}",
+        f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}",
+        f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
+    ]
+    return lines
+
+
+def _largest_first(cases: Iterable[SourceCase]) -> tuple[PlannedCase, ...]:
+    planned = (PlannedCase(case, _inflated_bytes(case)) for case in cases)
+    return tuple(sorted(planned, key=lambda p: (-p.inflated_bytes, p.case.id)))
+
+
+def _inflated_bytes(case: SourceCase) -> int:
+    try:
+        return max(nifti.read_header(path).nbytes for path in (case.image, case.segmentation))
+    except CaseRefused:
+        return 0
+
+
+def _require_codec(receipts: Iterable[Receipt], chosen: Profile, storage: Storage) -> None:
+    for receipt in receipts:
+        if receipt.record.codec != chosen.name:
+            message = (
+                f"{storage.location} was begun with codec {receipt.record.codec}, asked for {chosen.name}; "
+                f"legal: --codec {receipt.record.codec}, or another store"
+            )
+            raise StoreMismatch(message)
+
+
+def _workers(asked: int | None, todo: tuple[PlannedCase, ...]) -> int:
+    if asked is None:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return max(1, min(usable_cores(), memory // worker_memory(todo), len(todo)))
+    if asked < 1:
+        message = f"{asked} workers; legal: 1 or more"
+        raise UnknownValue(message)
+    return asked

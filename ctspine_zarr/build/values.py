@@ -1,0 +1,131 @@
+"""From voxels as they are on disk to HU and labels, exactly. Pure arithmetic.
+
+HU are `slope * stored + inter` as nibabel computes them, kept in the smallest of int16,
+int32, float32 and float64 that holds every value; nothing is ever rounded. The ladder starts
+at int16, so that a case whose HU happen to lie in 0-255 has the dtype of its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.dataset import MAX_LABEL
+from ctspine_zarr.errors import CaseRefused
+from ctspine_zarr.nifti import Header, Volume
+
+_INTEGERS: Final = (np.dtype("<i2"), np.dtype("<i4"))
+_SINGLE: Final = np.dtype("<f4")
+_DOUBLE: Final = np.dtype("<f8")
+# float64, in which nibabel scales, holds every integer up to here.
+_EXACT: Final = 2**53
+_PLANES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What every value of a volume has in common.
+
+    Attributes:
+        low, high: least and greatest value.
+        whole: all are integers; a negative zero is none, for integers cannot hold it.
+        single: all are exact in float32.
+    """
+
+    low: float
+    high: float
+    whole: bool
+    single: bool
+
+
+def survey(volume: Volume) -> Survey:
+    """Look at every value once.
+
+    Raises:
+        CaseRefused: NaN or infinity, or integers beyond 2**53.
+    """
+    header, stored = volume.header, volume.stored
+    if header.shifts_integers:
+        inter = int(header.inter)
+        low, high = int(stored.min()) + inter, int(stored.max()) + inter
+        if max(-low, high) > _EXACT:
+            message = f"integers from {low} to {high}; legal: up to 2**53, which float64 holds"
+            raise CaseRefused(message)
+        return Survey(low, high, whole=True, single=max(-low, high) <= 2**24)
+    parts = [_survey_part(header.scale(part)) for part in _parts(stored)]
+    return Survey(
+        min(part.low for part in parts),
+        max(part.high for part in parts),
+        all(part.whole for part in parts),
+        all(part.single for part in parts),
+    )
+
+
+def exact_dtype(seen: Survey) -> np.dtype[Any]:
+    """The smallest of int16, int32, float32 and float64 that holds every value."""
+    if seen.whole:
+        for dtype in _INTEGERS:
+            limits = np.iinfo(dtype)
+            if limits.min <= seen.low and seen.high <= limits.max:
+                return dtype
+    return _SINGLE if seen.single else _DOUBLE
+
+
+def require_labels(mask: Volume) -> None:
+    """Refuse a mask whose values are not the dataset's labels; a negative zero counts as 0.
+
+    Raises:
+        CaseRefused: NaN or infinity, values outside 0-25, or fractions.
+    """
+    seen = survey(mask)
+    if not 0 <= seen.low <= seen.high <= MAX_LABEL:
+        message = f"mask values from {seen.low:g} to {seen.high:g}; legal: integers 0 to {MAX_LABEL}"
+        raise CaseRefused(message)
+    for part in () if seen.whole else _parts(mask.stored):
+        values = mask.header.scale(part)
+        fractions = values[values != np.rint(values)]
+        if fractions.size:
+            message = f"mask value {fractions[0]:g}; legal: integers 0 to {MAX_LABEL}"
+            raise CaseRefused(message)
+
+
+def convert(header: Header, stored: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values of `stored` in a dtype that holds them all exactly, C-contiguous."""
+    if header.shifts_integers and dtype.kind in "iu":
+        # Integers wrap around, so the sum is right in `dtype` even where `stored` alone is not.
+        wrapped = np.ascontiguousarray(stored, dtype=dtype)
+        return wrapped if header.inter == 0 else wrapped + np.int64(header.inter).astype(dtype)
+    return np.ascontiguousarray(header.scale(stored), dtype=dtype)
+
+
+def is_restorable(volume: Volume, dtype: np.dtype[Any]) -> bool:
+    """Whether the bytes on disk follow from the values: true of every integer file with slope 1.
+
+    A negative zero in a mask, or a fraction of a scaled float, may not survive.
+    """
+    header = volume.header
+    if header.shifts_integers:
+        return True
+    return all(
+        header.unscale(convert(header, part, dtype)).tobytes() == np.ascontiguousarray(part).tobytes()
+        for part in _parts(volume.stored)
+    )
+
+
+def _survey_part(values: NDArray[Any]) -> Survey:
+    if not np.isfinite(values).all():
+        message = f"{np.count_nonzero(~np.isfinite(values))} or more voxels are NaN or infinite; legal: none"
+        raise CaseRefused(message)
+    whole = (values == np.rint(values)).all() and not (np.signbit(values) & (values == 0)).any()
+    single = (values.astype(_SINGLE) == values).all()
+    return Survey(float(values.min()), float(values.max()), bool(whole), bool(single))
+
+
+def _parts(stored: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Views of a few planes of the slowest disk axis: what is computed of each stays small."""
+    for start in range(0, stored.shape[2], _PLANES):
+        yield stored[:, :, start : start + _PLANES]

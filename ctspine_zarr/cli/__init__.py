@@ -1,0 +1,1 @@
+"""The `ctspine-zarr` command: thin over the public API."""

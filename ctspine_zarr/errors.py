@@ -1,0 +1,88 @@
+"""Every error this package raises on purpose.
+
+Each message says what was asked, what was seen and what is legal. An error also derives
+from the built-in exception a caller would expect, so `except KeyError` works as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CtspineError(Exception):
+    """Base of all errors raised on purpose; the command line prints it as one line."""
+
+    def __str__(self) -> str:
+        # KeyError would show its message as a quoted repr.
+        return str(self.args[0]) if self.args else ""
+
+
+class SourceError(CtspineError, ValueError):
+    """The source tree or its split file as a whole is not what the dataset looks like."""
+
+
+class CaseRefused(CtspineError, ValueError):
+    """One case's files cannot become voxels without guessing; other cases are unaffected."""
+
+
+class StorageError(CtspineError, OSError):
+    """An object of the store could not be read, written or listed."""
+
+
+class NotAStore(CtspineError, FileNotFoundError):
+    """The location holds no store that this version can open."""
+
+
+class StoreMismatch(CtspineError, ValueError):
+    """The store was begun with other settings than the build that wants to go on with it."""
+
+
+class NoSpace(CtspineError, OSError):
+    """The plan needs more disk than is free."""
+
+
+class IncompleteBuild(CtspineError, RuntimeError):
+    """Cases of the plan have neither a receipt nor a reason; the catalog was not written."""
+
+    def __init__(self, message: str, missing: tuple[str, ...]) -> None:
+        super().__init__(message, missing)
+        self.missing = missing
+
+
+class DamagedStore(CtspineError, ValueError):
+    """What is stored is not what was written: a lost, cut or altered object."""
+
+
+class UnknownCase(CtspineError, KeyError):
+    """No case of that id in the store or selection."""
+
+
+class UnknownValue(CtspineError, ValueError):
+    """An argument is none of its legal values."""
+
+
+class OutOfBounds(CtspineError, IndexError):
+    """A slice or patch lies outside the volume."""
+
+
+class MissingDependency(CtspineError, ImportError):
+    """An optional library is needed; the message holds the pip line."""
+
+
+def nearest(asked: str, known: Iterable[str], count: int = 3) -> str:
+    """The known names most like `asked`, for an error message; empty when none is like it."""
+    close = difflib.get_close_matches(asked, list(known), n=count, cutoff=0.5)
+    return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def choose[T](what: str, asked: str, legal: dict[str, T]) -> T:
+    """`legal[asked]`.
+
+    Raises:
+        UnknownValue: `asked` is not a key; the message lists the legal ones.
+    """
+    if asked not in legal:
+        message = f"unknown {what} {asked!r}; legal: {', '.join(legal)}"
+        raise UnknownValue(message)
+    return legal[asked]

@@ -1,0 +1,128 @@
+"""The `zarr.json` documents of a store, OME-Zarr 0.5 metadata included.
+
+OME-Zarr 0.5: https://ngff.openmicroscopy.org/0.5/ ; the axes' `orientation` is its RFC-4.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from ctspine_zarr.dataset import VERTEBRAE
+from ctspine_zarr.format.codecs import Codec, Document
+from ctspine_zarr.format.layout import AXES, IMAGE, shard_shape
+from ctspine_zarr.format.shard import sharding_metadata
+from ctspine_zarr.geometry import Affine, Shape, origin_of, spacing_of
+
+OWN_KEY: Final = "ctspine_zarr"
+"""Attribute key under which everything that is this project's own is kept."""
+
+_OME_VERSION: Final = "0.5"
+_ORIENTATION: Final = {
+    "z": "inferior-to-superior",
+    "y": "posterior-to-anterior",
+    "x": "left-to-right",
+}
+# A bone window: level 300 HU, width 1500 HU.
+_WINDOW: Final = (-450.0, 1050.0)
+# Successive hues this far apart (the golden ratio) stay distinct for any number of labels.
+_HUE_STEP: Final = 0.6180339887
+
+
+def encode(document: Any) -> bytes:
+    """A document as deterministic UTF-8 JSON; NaN and infinity are refused."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def group(attributes: Mapping[str, Any] | None = None) -> Document:
+    """A group's `zarr.json`."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+
+
+def array(shape: Shape, dtype: np.dtype[Any], codec: Codec) -> Document:
+    """The `zarr.json` of a (z, y, x) array held in one shard."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": list(shard_shape(shape))},
+        },
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0 if dtype.kind in "iu" else 0.0,
+        "codecs": [sharding_metadata(codec)],
+        "dimension_names": list(AXES),
+        "attributes": {},
+        "storage_transformers": [],
+    }
+
+
+def image_attributes(affine: Affine, hu_range: tuple[float, float]) -> Document:
+    """OME-Zarr metadata of a case group.
+
+    Args:
+        affine: canonical (x, y, z) -> RAS+ mm. Scale and translation hold its spacing and
+            origin; a rotation is kept in the whole affine, under `OWN_KEY`.
+        hu_range: least and greatest value of the image, HU.
+    """
+    low, high = hu_range
+    start, end = _WINDOW
+    window = {"start": start, "end": end, "min": low, "max": high}
+    channel = {"label": "CT (HU)", "color": "FFFFFF", "active": True, "window": window}
+    return {
+        "ome": {
+            "version": _OME_VERSION,
+            "multiscales": [_multiscale("image", IMAGE, affine)],
+            "omero": {"channels": [channel]},
+        }
+    }
+
+
+def labels_attributes() -> Document:
+    """OME-Zarr metadata of the `labels` group."""
+    return {"ome": {"version": _OME_VERSION, "labels": ["vertebrae"]}}
+
+
+def vertebrae_attributes(affine: Affine, present: Iterable[int]) -> Document:
+    """OME-Zarr metadata of the label image: a colour and a name for every vertebra present."""
+    values = sorted(present)
+    image_label: Document = {"source": {"image": "../../"}}
+    if values:
+        image_label["colors"] = [{"label-value": v, "rgba": [*colour(v), 255]} for v in values]
+        image_label["properties"] = [{"label-value": v, "name": VERTEBRAE[v]} for v in values]
+    return {
+        "ome": {
+            "version": _OME_VERSION,
+            "multiscales": [_multiscale("vertebrae", "segmentation", affine)],
+            "image-label": image_label,
+        }
+    }
+
+
+def colour(label: int) -> tuple[int, int, int]:
+    """Red, green and blue (0-255) that stand for a vertebra everywhere."""
+    red, green, blue = colorsys.hsv_to_rgb(label * _HUE_STEP % 1, 0.75, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _multiscale(name: str, path: str, affine: Affine) -> Document:
+    transformations = [
+        {"type": "scale", "scale": list(spacing_of(affine))},
+        {"type": "translation", "translation": list(origin_of(affine))},
+    ]
+    return {
+        "name": name,
+        "axes": [_axis(axis) for axis in AXES],
+        "datasets": [{"path": path, "coordinateTransformations": transformations}],
+    }
+
+
+def _axis(name: str) -> Document:
+    orientation = {"type": "anatomical", "value": _ORIENTATION[name]}
+    return {"name": name, "type": "space", "unit": "millimeter", "orientation": orientation}

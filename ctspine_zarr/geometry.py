@@ -1,0 +1,77 @@
+"""Where voxels lie in space: orientation, spacing and agreement of two grids. Pure arithmetic.
+
+World coordinates are RAS+ millimetres as NIfTI defines them. An affine maps voxel indices
+in the order (x, y, z), or (i, j, k) before reorientation, to world coordinates.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Affine = NDArray[np.float64]
+type Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reorientation:
+    """How an array on disk, axes (i, j, k), becomes canonical, axes (z, y, x): never resampled.
+
+    Attributes:
+        axes: for z, y and x in turn, the disk axis (0, 1 or 2) it is taken from.
+        flips: for z, y and x in turn, whether that axis is reversed.
+    """
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    def apply[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
+        """The (i, j, k) array as a (z, y, x) view."""
+        return array.transpose(self.axes)[self._steps()]
+
+    def undo[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
+        """The (z, y, x) array as an (i, j, k) view: the inverse of `apply`."""
+        return array[self._steps()].transpose(np.argsort(self.axes))
+
+    def affine(self, affine: Affine, shape: Shape) -> Affine:
+        """The affine of the canonical (x, y, z) indices, from that of the (i, j, k) indices.
+
+        Args:
+            affine: (4, 4), (i, j, k) -> RAS+ mm.
+            shape: the disk array's (i, j, k) shape.
+        """
+        to_disk = np.zeros((4, 4))
+        to_disk[3, 3] = 1
+        for canonical, (axis, flip) in enumerate(zip(reversed(self.axes), reversed(self.flips), strict=True)):
+            to_disk[axis, canonical] = -1 if flip else 1
+            to_disk[axis, 3] = shape[axis] - 1 if flip else 0
+        return affine @ to_disk
+
+    def _steps(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
+
+
+def spacing_of(affine: Affine) -> tuple[float, float, float]:
+    """Distance of neighbouring voxels in mm, in the order (z, y, x)."""
+    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
+    return z, y, x
+
+
+def origin_of(affine: Affine) -> tuple[float, float, float]:
+    """World position of the first voxel in mm, in the order (z, y, x)."""
+    x, y, z = affine[:3, 3].tolist()
+    return z, y, x
+
+
+def grid_offset(affine: Affine, other: Affine, shape: Shape) -> float:
+    """How far two voxel grids of one (x, y, z) shape lie apart, at most, in voxels of the first.
+
+    It is the largest displacement along any axis over the eight corner voxels. Below 0.5,
+    resampling one grid onto the other by nearest neighbour is the identity.
+    """
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in shape))), dtype=float)
+    moved = np.linalg.solve(affine, other @ np.c_[corners, np.ones(len(corners))].T).T[:, :3]
+    return float(np.abs(moved - corners).max())

@@ -1,0 +1,1 @@
+"""From a store to slices, patches and volumes. Never imports the writer."""

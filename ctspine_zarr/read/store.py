@@ -1,0 +1,126 @@
+"""A store, opened by one small read of its catalog."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Unpack
+
+import pandas as pd
+import xarray
+
+from ctspine_zarr.errors import NotAStore, UnknownCase, nearest
+from ctspine_zarr.format import documents, layout
+from ctspine_zarr.format.records import Record, decode_catalog
+from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.select import Criteria, select, table
+from ctspine_zarr.storage import Location, Storage, open_storage
+
+
+class Store(Mapping[str, Case]):
+    """The cases of a store, or of a selection from it: a mapping of case id to `Case`.
+
+    Everything but voxels and a case's attributes is known from the catalog; no method here
+    reads more, `about` excepted.
+    """
+
+    def __init__(self, storage: Storage, records: Mapping[str, Record]) -> None:
+        self.storage = storage
+        self.records = records
+
+    def __repr__(self) -> str:
+        return f"<Store {self.location}: {len(self)} cases>"
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.records)
+
+    def __getitem__(self, case: str) -> Case:
+        """A case by id.
+
+        Raises:
+            UnknownCase: no such case here; the message names the nearest ones.
+        """
+        if case not in self.records:
+            message = f"no case {case!r} among {len(self)} in {self.location}{nearest(case, self.records)}"
+            raise UnknownCase(message)
+        return Case(self.storage, self.records[case])
+
+    @property
+    def location(self) -> str:
+        """Where the store is."""
+        return self.storage.location
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """One row a case, indexed by case id.
+
+        Columns: split, source, patient_id; slices, rows, columns (voxels along z, y, x);
+        spacing_z, spacing_y, spacing_x (mm); hu_min, hu_max, hu_mean (HU); labels (names, from
+        C1 down), label_voxels; transitional (kind or None); findings (codes); spreadsheet (rows
+        of the dataset's spreadsheet); dtype, codec, stored_bytes, source_bytes, path.
+        """
+        return table(self.records.values())
+
+    @cached_property
+    def about(self) -> Mapping[str, Any]:
+        """The root's attributes: dataset, licence, citation, counts, refused cases, provenance.
+
+        Raises:
+            NotAStore: the root document is missing or not JSON.
+        """
+        data = self.storage.get(layout.ROOT)
+        try:
+            about: dict[str, Any] = json.loads(data or b"")["attributes"][documents.OWN_KEY]
+        except (ValueError, KeyError) as error:
+            message = f"{self.location}: {layout.ROOT} is missing or damaged; run the build again"
+            raise NotAStore(message) from error
+        return about
+
+    def select(self, **criteria: Unpack[Criteria]) -> Store:
+        """The cases that fit every criterion, as a store of their own; may be empty.
+
+        Raises:
+            UnknownValue: a split, source or label that does not exist.
+        """
+        chosen = select(self.records.values(), criteria)
+        return Store(self.storage, {record.id: record for record in chosen})
+
+    def to_datatree(self, **criteria: Unpack[Criteria]) -> xarray.DataTree:
+        """`/split/source/case` -> `Case.to_xarray()`, lazily, for the cases that fit.
+
+        Raises:
+            UnknownValue: a split, source or label that does not exist.
+        """
+        chosen = self.select(**criteria)
+        return xarray.DataTree.from_dict({case.record.path: case.to_xarray() for case in chosen.values()})
+
+
+def open_store(location: Location) -> Store:
+    """Open a store for reading; the catalog is all that is read.
+
+    Args:
+        location: a local path, a file:// URL or a zarr Store object.
+
+    Raises:
+        NotAStore: there is no store, its build has not ended, or its format is another.
+        StorageError: the location cannot be read.
+    """
+    storage = open_storage(location, read_only=True)
+    data = storage.get(layout.CATALOG)
+    if data is None:
+        raise NotAStore(_absence(storage))
+    try:
+        return Store(storage, {record.id: record for record in decode_catalog(data)})
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{storage.location}: its catalog cannot be understood ({error})"
+        raise NotAStore(message) from error
+
+
+def _absence(storage: Storage) -> str:
+    if storage.keys(layout.RECEIPTS):
+        return f"{storage.location} has receipts but no {layout.CATALOG}: run its build again to the end"
+    return f"{storage.location} is no ctspine_zarr store: it has no {layout.CATALOG}"

@@ -1,0 +1,142 @@
+"""One stored array as an array-like that reads only what is asked for."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.core.array_spec import ArrayConfigParams
+from zarr.errors import ChunkNotFoundError
+
+from ctspine_zarr.errors import CtspineError, DamagedStore, OutOfBounds
+from ctspine_zarr.geometry import Shape
+from ctspine_zarr.storage import Storage
+
+type Index = int | slice
+
+# Merging reads across the chunks between those asked for would fetch most of a volume for a
+# sagittal slice.
+_NO_MERGING: Final = 0
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """A (z, y, x) array of a store: `shape`, `dtype`, `ndim` and basic indexing of numpy.
+
+    Making one reads nothing; indexing decodes the chunks it touches and no other. Pickles
+    where its storage does.
+
+    Attributes:
+        storage: of the store.
+        path: of the array below the store.
+        shape: as the catalog has it.
+        dtype: as the catalog has it.
+        stored_bytes: size of its shard; 0 where it has none, every voxel being 0.
+    """
+
+    storage: Storage
+    path: str
+    shape: Shape
+    dtype: np.dtype[Any]
+    stored_bytes: int
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """The selection, a numpy array of its own.
+
+        Args:
+            key: integers, slices of any step, Ellipsis.
+
+        Raises:
+            OutOfBounds: an integer beyond its axis.
+            DamagedStore: an object is missing, cut, or fails its checksum.
+        """
+        spans = [_Span.of(index, size) for index, size in zip(_expand(key), self.shape, strict=True)]
+        if any(span.count == 0 for span in spans):
+            return np.empty([span.count for span in spans if not span.is_integer], self.dtype)
+        block = self._read(tuple(span.forward for span in spans))
+        # No numpy scalar for three integers: dask wants an array whatever it asks for.
+        return np.array(block[tuple(span.finish for span in spans)], order="C", copy=None)
+
+    def _read(self, selection: tuple[slice, ...]) -> NDArray[Any]:
+        try:
+            return np.asarray(self._array[selection])
+        except CtspineError:
+            raise
+        except ChunkNotFoundError as error:
+            message = f"{self._name}: its shard is missing; the catalog says {self.stored_bytes} bytes"
+            raise DamagedStore(message) from error
+        # What a codec raises on altered bytes is its own affair: each has another type.
+        except Exception as error:
+            spans = ", ".join(f"{s.start}:{s.stop}" for s in selection)
+            message = f"{self._name}: voxels [{spans}] cannot be decoded ({error}); run verify"
+            raise DamagedStore(message) from error
+
+    @property
+    def _name(self) -> str:
+        return f"{self.storage.location}, array {self.path}"
+
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        config: ArrayConfigParams = {
+            "read_missing_chunks": self.stored_bytes == 0,
+            "sharding_coalesce_max_gap_bytes": _NO_MERGING,
+        }
+        return zarr.open_array(self.storage.zarr, path=self.path, mode="r", config=config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One axis of a selection, as a forward read and what is left to do to its result."""
+
+    forward: slice
+    finish: Index
+    count: int
+    is_integer: bool = False
+
+    @classmethod
+    def of(cls, index: Index, size: int) -> _Span:
+        if not isinstance(index, slice):
+            if not -size <= index < size:
+                message = f"index {index}; legal: {-size} to {size - 1}"
+                raise OutOfBounds(message)
+            start = index % size
+            return cls(slice(start, start + 1), 0, 1, is_integer=True)
+        positions = range(size)[index]
+        backward = positions.step < 0
+        forward = positions[::-1] if backward else positions
+        return cls(
+            slice(forward.start, forward.stop, forward.step),
+            slice(None, None, -1 if backward else 1),
+            len(positions),
+        )
+
+
+def _expand(key: Any) -> list[Index]:
+    """A numpy basic index as one entry an axis."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    gaps = [at for at, part in enumerate(parts) if part is Ellipsis]
+    if len(gaps) > 1 or len(parts) - len(gaps) > 3:
+        message = f"index {key!r}; legal: at most three integers or slices and one Ellipsis"
+        raise OutOfBounds(message)
+    at = gaps[0] if gaps else len(parts)
+    whole = [slice(None)] * (3 - len(parts) + len(gaps))
+    return [_part(part) for part in (*parts[:at], *whole, *parts[at + 1 :])]
+
+
+def _part(part: Any) -> Index:
+    if isinstance(part, slice):
+        return part
+    if isinstance(part, bool) or not hasattr(part, "__index__"):
+        message = f"index {part!r}; legal: integers, slices and Ellipsis"
+        raise OutOfBounds(message)
+    return int(operator.index(part))

@@ -1,0 +1,1 @@
+"""Which cases exist and where their files are: split list, local tree, spreadsheet."""

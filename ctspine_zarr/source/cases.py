@@ -1,0 +1,110 @@
+"""What every kind of source says of its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
+from ctspine_zarr.errors import UnknownCase, UnknownValue, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCase:
+    """A case whose two files are there; whether they are any good is not yet known.
+
+    Attributes:
+        id: file name without `.nii.gz`.
+        split, source: train, validation or test; one of the four source datasets.
+        image, segmentation: the `.nii.gz` files.
+        image_bytes, segmentation_bytes: their sizes.
+        spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
+    """
+
+    id: str
+    split: str
+    source: str
+    image: Path
+    segmentation: Path
+    image_bytes: int
+    segmentation_bytes: int
+    spreadsheet: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Size of both files."""
+        return self.image_bytes + self.segmentation_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A case that cannot be built and why.
+
+    Attributes:
+        case: its id.
+        reason: what was asked, what was seen and what is legal.
+        split, source: as far as they are known.
+    """
+
+    case: str
+    reason: str
+    split: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All that a source holds: the cases to build, and the ones refused on sight."""
+
+    cases: tuple[SourceCase, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which cases of a source a build is for; an empty collection means all.
+
+    Raises:
+        UnknownValue: a split or source that the dataset does not have.
+    """
+
+    splits: Collection[str] = ()
+    sources: Collection[str] = ()
+    cases: Collection[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        _require_known("split", self.splits, SPLIT_NAMES)
+        _require_known("source dataset", self.sources, SOURCE_NAMES)
+
+    def of(self, listing: Listing) -> Listing:
+        """The part of a listing that is selected, refusals included.
+
+        Raises:
+            UnknownCase: a case asked for by id is neither listed nor refused.
+        """
+        known = {case.id for case in listing.cases} | {refusal.case for refusal in listing.refused}
+        for case in self.cases:
+            if case not in known:
+                message = f"no case {case!r} in the source{nearest(case, known)}"
+                raise UnknownCase(message)
+        return Listing(
+            tuple(c for c in listing.cases if self._takes(c.id, c.split, c.source)),
+            tuple(r for r in listing.refused if self._takes(r.case, r.split, r.source)),
+        )
+
+    def _takes(self, case: str, split: str | None, source: str | None) -> bool:
+        # What is unknown of a refused case cannot exclude it: better one report too many.
+        return (
+            (not self.cases or case in self.cases)
+            and (not self.splits or split is None or split in self.splits)
+            and (not self.sources or source is None or source in self.sources)
+        )
+
+
+def _require_known(what: str, asked: Collection[str], legal: Collection[str]) -> None:
+    for name in asked:
+        if name not in legal:
+            message = f"unknown {what} {name!r}; legal: {', '.join(legal)}"
+            raise UnknownValue(message)

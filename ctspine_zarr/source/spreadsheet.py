@@ -1,0 +1,57 @@
+"""The dataset's spreadsheet of patients, joined to cases by id."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from ctspine_zarr.errors import SourceError
+
+KEY = "Patient Id"
+
+type Rows = Mapping[str, tuple[Mapping[str, Any], ...]]
+
+
+def read_spreadsheet(path: Path) -> Rows:
+    """Patient id -> its rows, column -> value; blank cells are left out, dates are ISO text.
+
+    Raises:
+        SourceError: not a workbook, or its first sheet has no `Patient Id` column.
+    """
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (OSError, BadZipFile, KeyError, ValueError) as error:
+        message = f"cannot read spreadsheet {path}: {error}"
+        raise SourceError(message) from error
+    try:
+        return _by_patient(book.worksheets[0].iter_rows(values_only=True), path)
+    finally:
+        book.close()
+
+
+def _by_patient(rows: Iterable[tuple[Any, ...]], path: Path) -> Rows:
+    lines = iter(rows)
+    header = [str(cell).strip() if cell is not None else "" for cell in next(lines, ())]
+    if KEY not in header:
+        message = f"spreadsheet {path} has columns {header}; legal: one of them {KEY!r}"
+        raise SourceError(message)
+    patients: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in lines:
+        row = {
+            name: _plain(cell) for name, cell in zip(header, line, strict=False) if name and cell is not None
+        }
+        if KEY in row:
+            patients[str(row.pop(KEY)).strip()].append(row)
+    return {patient: tuple(found) for patient, found in patients.items()}
+
+
+def _plain(cell: Any) -> str | int | float | bool:
+    if isinstance(cell, dt.datetime | dt.date | dt.time):
+        return cell.isoformat()
+    return cell if isinstance(cell, str | int | float | bool) else str(cell)

@@ -1,0 +1,140 @@
+"""Where a store lives: a location to a handle that gets, puts, lists and deletes objects.
+
+The only module that knows about storage. A handle is a thin blocking face over a zarr store,
+so that everything zarr can reach has one way in; it can be pickled where the zarr store can.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import zarr.storage
+from zarr.abc.store import RangeByteRequest, Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from ctspine_zarr.errors import NotAStore, StorageError
+
+type Location = str | Path | Store
+
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://")
+_LEGAL: Final = "a local path, file://PATH or a zarr Store object"
+# What zarr's LocalStore leaves behind when a process dies between write and rename.
+_TORN: Final = ".partial"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The objects of one store.
+
+    Attributes:
+        zarr: the zarr store, for readers that want one.
+        location: what a user would type to come here.
+        path: the local folder, None where it is not one.
+    """
+
+    zarr: Store
+    location: str
+    path: Path | None = None
+
+    def get(self, key: str, start: int | None = None, stop: int | None = None) -> bytes | None:
+        """An object, or bytes `start:stop` of it; None where there is none.
+
+        Raises:
+            StorageError: it is there, or may be, and cannot be read.
+        """
+        span = None if start is None or stop is None else RangeByteRequest(start, stop)
+        with self._naming("read", key):
+            found = _run(self.zarr.get(key, default_buffer_prototype(), span))
+        return None if found is None else found.to_bytes()
+
+    def put(self, key: str, data: bytes | bytearray) -> None:
+        """Write an object whole; a reader sees all of it or none.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        with self._naming("write", key):
+            buffer = default_buffer_prototype().buffer.from_bytes(data)
+            _run(self.zarr.set(key, buffer))
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None where there is none."""
+        try:
+            with self._naming("measure", key):
+                return int(_run(self.zarr.getsize(key)))
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Keys that start with `prefix`, sorted; objects torn by a killed process are left out."""
+        with self._naming("list", prefix):
+            found: list[str] = _run(_collect(self.zarr.list_prefix(prefix)))
+        return sorted(key for key in found if not key.endswith(_TORN))
+
+    def remove_below(self, path: str) -> None:
+        """Remove every object of a group, torn ones included."""
+        with self._naming("remove", path):
+            _run(self.zarr.delete_dir(path))
+
+    def remove(self, key: str) -> None:
+        """Remove one object; no error where there is none."""
+        with self._naming("remove", key):
+            _run(self.zarr.delete(key))
+
+    def free_bytes(self) -> int | None:
+        """Bytes free where the store lies; None where nobody can say."""
+        if self.path is None:
+            return None
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        return shutil.disk_usage(existing).free
+
+    @contextmanager
+    def _naming(self, action: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = f"cannot {action} {key!r} in {self.location}: {error.strerror or error}"
+            raise StorageError(message) from error
+
+
+def open_storage(location: Location, *, read_only: bool = False) -> Storage:
+    """The storage at a location; nothing is created before the first put.
+
+    Raises:
+        NotAStore: read-only and there is no such folder.
+        StorageError: a location of a kind that is not supported.
+    """
+    if isinstance(location, Store):
+        return Storage(location.with_read_only(read_only), str(location))
+    path = _local_path(location)
+    if read_only and not path.is_dir():
+        message = f"no store at {path}: there is no such folder"
+        raise NotAStore(message)
+    return Storage(zarr.storage.LocalStore(path, read_only=read_only), str(path), path)
+
+
+def _local_path(location: str | Path) -> Path:
+    scheme = _SCHEME.match(str(location))
+    if scheme is None:
+        return Path(location).expanduser()
+    if scheme[1] != "file":
+        message = f"cannot open {location}: {scheme[1]}:// is not supported; legal: {_LEGAL}"
+        raise StorageError(message)
+    return Path(str(location)[scheme.end() :])
+
+
+def _run[T](work: Coroutine[Any, Any, T]) -> T:
+    return sync(work)
+
+
+async def _collect(keys: AsyncIterator[str]) -> list[str]:
+    return [key async for key in keys]
