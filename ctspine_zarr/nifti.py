@@ -194,6 +194,25 @@ def join(header: Header, values: AnyArray, trailer: bytes) -> bytes:
     return header.prefix + header.unscale(values).tobytes(order="F") + trailer
 
 
+def encode(stored: AnyArray, affine: Affine, inter: float = 0) -> bytes:
+    """The inflated `.nii` of new voxels, its sform and qform both coded as scanner coordinates.
+
+    Args:
+        stored: (i, j, k), as they are to lie on disk.
+        affine: (4, 4), (i, j, k) -> RAS+ mm.
+        inter: added to a stored voxel to give its value.
+    """
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(stored.dtype)
+    header.set_data_shape(stored.shape)
+    header.set_sform(affine, code="scanner")
+    header.set_qform(affine, code="scanner")
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1, inter)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    return bytes(header.binaryblock) + bytes(4) + stored.tobytes(order="F")
+
+
 def compress(inflated: bytes) -> bytes:
     """A gzip member holding `inflated`; the same bytes for the same input."""
     return igzip.compress(inflated, compresslevel=2, mtime=0)

@@ -28,7 +28,7 @@ _ORIENTATION: Final = {
     "x": "left-to-right",
 }
 # A bone window: level 300 HU, width 1500 HU.
-_WINDOW: Final = (-450.0, 1050.0)
+WINDOW: Final = (-450.0, 1050.0)
 # Successive hues this far apart (the golden ratio) stay distinct for any number of labels.
 _HUE_STEP: Final = 0.6180339887
 
@@ -72,7 +72,7 @@ def image_attributes(affine: Affine, hu_range: tuple[float, float]) -> Document:
         hu_range: least and greatest value of the image, HU.
     """
     low, high = hu_range
-    start, end = _WINDOW
+    start, end = WINDOW
     window = {"start": start, "end": end, "min": low, "max": high}
     channel = {"label": "CT (HU)", "color": "FFFFFF", "active": True, "window": window}
     return {
