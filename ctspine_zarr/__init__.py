@@ -15,8 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctspine_zarr.build.plan import Plan, describe, plan_build
-    from ctspine_zarr.build.run import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
+    from ctspine_zarr.write.plan import Plan, describe, plan_build
+    from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
     from ctspine_zarr.errors import CtspineError
     from ctspine_zarr.read.case import Case, Sample
     from ctspine_zarr.read.export import export
@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "build.plan": ("Plan", "describe", "plan_build"),
-    "build.run": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
+    "write.plan": ("Plan", "describe", "plan_build"),
+    "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
     "errors": ("CtspineError",),
     "read.case": ("Case", "Sample"),
     "read.export": ("export",),

@@ -7,7 +7,7 @@ from the built-in exception a caller would expect, so `except KeyError` works as
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class CtspineError(Exception):
@@ -50,6 +50,10 @@ class IncompleteBuild(CtspineError, RuntimeError):
         self.missing = missing
 
 
+class NoWorkers(CtspineError, RuntimeError):
+    """Worker processes cannot start, as in a script without a main guard."""
+
+
 class DamagedStore(CtspineError, ValueError):
     """What is stored is not what was written: a lost, cut or altered object."""
 
@@ -74,6 +78,17 @@ def nearest(asked: str, known: Iterable[str], count: int = 3) -> str:
     """The known names most like `asked`, for an error message; empty when none is like it."""
     close = difflib.get_close_matches(asked, list(known), n=count, cutoff=0.5)
     return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def require_case(case: str, known: Collection[str], where: str) -> None:
+    """Do nothing where `case` is known.
+
+    Raises:
+        UnknownCase: it is not; the message names the nearest ones.
+    """
+    if case not in known:
+        message = f"no case {case!r} among {len(known)} in {where}{nearest(case, known)}"
+        raise UnknownCase(message)
 
 
 def choose[T](what: str, asked: str, legal: dict[str, T]) -> T:

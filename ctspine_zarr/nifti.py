@@ -279,16 +279,19 @@ def _read_prefix(file: igzip.IGzipFile) -> bytes:
     """Every byte before the voxels, as the header's own offset bounds them."""
     first = file.read(_SIZE_FIELD)
     size = _header_size(first)
-    head = first + file.read(size - len(first))
+    head = _exactly(size, first + file.read(size - len(first)), "header")
     offset = _nibabel_header(head).get_data_offset()
     if not size <= offset <= size + _MOST_EXTRA:
         message = f"voxels are said to start at byte {offset}; legal: {size} to {size + _MOST_EXTRA}"
         raise CaseRefused(message)
-    prefix = head + file.read(offset - len(head))
-    if len(prefix) < offset:
-        message = f"ends after {len(prefix)} bytes; its header needs {offset} before the voxels"
+    return _exactly(offset, head + file.read(offset - len(head)), "header with its extensions")
+
+
+def _exactly(size: int, data: bytes, what: str) -> bytes:
+    if len(data) < size:
+        message = f"ends after {len(data)} bytes; its {what} takes {size}"
         raise CaseRefused(message)
-    return prefix
+    return data
 
 
 def _header_size(first: bytes) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import zarr.storage
-from zarr.abc.store import RangeByteRequest, Store
+from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -23,7 +25,7 @@ from ctspine_zarr.errors import NotAStore, StorageError
 
 type Location = str | Path | Store
 
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LEGAL: Final = "a local path, file://PATH or a zarr Store object"
 # What zarr's LocalStore leaves behind when a process dies between write and rename.
 _TORN: Final = ".partial"
@@ -43,15 +45,14 @@ class Storage:
     location: str
     path: Path | None = None
 
-    def get(self, key: str, start: int | None = None, stop: int | None = None) -> bytes | None:
-        """An object, or bytes `start:stop` of it; None where there is none.
+    def get(self, key: str) -> bytes | None:
+        """An object; None where there is none.
 
         Raises:
             StorageError: it is there, or may be, and cannot be read.
         """
-        span = None if start is None or stop is None else RangeByteRequest(start, stop)
         with self._naming("read", key):
-            found = _run(self.zarr.get(key, default_buffer_prototype(), span))
+            found = _run(self.zarr.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
     def put(self, key: str, data: bytes | bytearray) -> None:
@@ -90,6 +91,19 @@ class Storage:
         with self._naming("remove", key):
             _run(self.zarr.delete(key))
 
+    def remove_torn(self, prefix: str) -> None:
+        """Remove what a killed process left half-written below `prefix`."""
+        with self._naming("list", prefix):
+            found: list[str] = _run(_collect(self.zarr.list_prefix(prefix)))
+        for key in found:
+            if key.endswith(_TORN):
+                self.remove(key)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process that gets this handle sees the same objects."""
+        return self.path is not None
+
     def free_bytes(self) -> int | None:
         """Bytes free where the store lies; None where nobody can say."""
         if self.path is None:
@@ -109,27 +123,43 @@ class Storage:
 def open_storage(location: Location, *, read_only: bool = False) -> Storage:
     """The storage at a location; nothing is created before the first put.
 
+    Args:
+        location: a local path, a file:// URL or a zarr Store object.
+        read_only: nothing will be put.
+
     Raises:
-        NotAStore: read-only and there is no such folder.
-        StorageError: a location of a kind that is not supported.
+        NotAStore: read-only and there is nothing.
+        StorageError: a kind of location that is not supported, a file, or a store object
+            that cannot be written where it must be.
     """
     if isinstance(location, Store):
-        return Storage(location.with_read_only(read_only), str(location))
-    path = _local_path(location)
-    if read_only and not path.is_dir():
+        return _given(location, read_only=read_only)
+    path = _local_path(location).absolute()
+    if read_only and not path.exists():
         message = f"no store at {path}: there is no such folder"
         raise NotAStore(message)
+    if path.exists() and not path.is_dir():
+        message = f"{path} is a file; legal: a folder, there or to be made"
+        raise StorageError(message)
     return Storage(zarr.storage.LocalStore(path, read_only=read_only), str(path), path)
 
 
-def _local_path(location: str | Path) -> Path:
-    scheme = _SCHEME.match(str(location))
-    if scheme is None:
-        return Path(location).expanduser()
-    if scheme[1] != "file":
-        message = f"cannot open {location}: {scheme[1]}:// is not supported; legal: {_LEGAL}"
+def _given(store: Store, *, read_only: bool) -> Storage:
+    if store.read_only and not read_only:
+        message = f"{store} was opened read-only; legal: a store that can be written"
         raise StorageError(message)
-    return Path(str(location)[scheme.end() :])
+    path = Path(store.root).absolute() if isinstance(store, zarr.storage.LocalStore) else None
+    return Storage(store, str(store), path)
+
+
+def _local_path(location: str | Path) -> Path:
+    if isinstance(location, Path) or _SCHEME.match(location) is None:
+        return Path(location).expanduser()
+    parts = urllib.parse.urlsplit(location)
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
+        message = f"cannot open {location}: {parts.scheme}:// is not supported; legal: {_LEGAL}"
+        raise StorageError(message)
+    return Path(urllib.request.url2pathname(parts.path))
 
 
 def _run[T](work: Coroutine[Any, Any, T]) -> T:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import threading
@@ -12,6 +12,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from ctspine_zarr.errors import NoWorkers
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ def run_each[Item, Result](
         task: returns rather than raises what can go wrong with an item; an exception ends the run.
         items: taken one by one, as workers become free.
         workers: at least 1.
+
+    Raises:
+        NoWorkers: processes cannot start at all.
     """
     queue = iter(items)
     if workers == 1:
@@ -76,44 +83,70 @@ def _run_pool[Item, Result](
     task: Callable[[Item], Result], queue: Iterator[Item], workers: int
 ) -> Generator[Progress[Item, Result], None, tuple[tuple[int, Item], ...]]:
     """Work off the queue; returns what was in flight if the pool broke, else nothing."""
-    running: dict[Future[Result], tuple[int, Item]] = {}
-    free = list(reversed(range(workers)))
+    busy: dict[int, Item] = {}
+    futures: dict[Future[Result], int] = {}
     with _pool(workers) as pool:
+        _require_processes(pool)
         try:
             while True:
-                for item in itertools.islice(queue, len(free)):
-                    worker = free.pop()
-                    running[pool.submit(task, item)] = worker, item
+                free = [worker for worker in range(workers) if worker not in busy]
+                for worker, item in zip(free, queue, strict=False):
+                    # Noted before it is submitted: a pool that breaks just then has it too.
+                    busy[worker] = item
+                    futures[pool.submit(task, item)] = worker
                     yield Started(worker, item)
-                if not running:
+                if not busy:
                     return ()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
                     result = future.result()
-                    worker, item = running.pop(future)
-                    free.append(worker)
-                    yield Finished(worker, item, result)
+                    worker = futures.pop(future)
+                    yield Finished(worker, busy.pop(worker), result)
         except BrokenProcessPool:
-            return tuple(running.values())
+            return tuple(busy.items())
 
 
 def _run_alone[Item, Result](task: Callable[[Item], Result], item: Item) -> Result | None:
     with _pool(1) as pool:
+        _require_processes(pool)
         try:
             return pool.submit(task, item).result()
         except BrokenProcessPool:
             return None
 
 
+def _require_processes(pool: ProcessPoolExecutor) -> None:
+    """Tell a pool that cannot start from one that an item broke."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool as error:
+        message = (
+            "worker processes cannot start; in a script, call this below "
+            'if __name__ == "__main__":, or ask for 1 worker'
+        )
+        raise NoWorkers(message) from error
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    """Spawns processes and remembers them, so that no others are ended with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        self.processes.append(SpawnProcess(*args, **options))
+        return self.processes[-1]
+
+
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes that are gone when the context ends, whatever ends it."""
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
+    context = _Context()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
     try:
         yield pool
     except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
+        for process in context.processes:
             process.terminate()
         raise
     finally:

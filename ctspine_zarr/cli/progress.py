@@ -23,7 +23,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.text import size
 
 if TYPE_CHECKING:
-    from ctspine_zarr.build.run import Event
+    from ctspine_zarr.write.build import Event
 
 
 @contextmanager

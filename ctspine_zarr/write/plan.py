@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ctspine_zarr import nifti
-from ctspine_zarr.build.receipts import is_whole, read_receipts
+from ctspine_zarr.write.receipts import is_whole, read_receipts
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import CaseRefused, NoSpace, StoreMismatch, UnknownValue
 from ctspine_zarr.format.codecs import Profile, profile

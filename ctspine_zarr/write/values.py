@@ -121,7 +121,8 @@ def _survey_part(values: NDArray[Any]) -> Survey:
         message = f"{np.count_nonzero(~np.isfinite(values))} or more voxels are NaN or infinite; legal: none"
         raise CaseRefused(message)
     whole = (values == np.rint(values)).all() and not (np.signbit(values) & (values == 0)).any()
-    single = (values.astype(_SINGLE) == values).all()
+    with np.errstate(over="ignore"):
+        single = (values.astype(_SINGLE) == values).all()
     return Survey(float(values.min()), float(values.max()), bool(whole), bool(single))
 
 

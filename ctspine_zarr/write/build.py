@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-from ctspine_zarr.build.finalize import finalize
-from ctspine_zarr.build.ingest import WRITER, ingest
-from ctspine_zarr.build.plan import Plan
-from ctspine_zarr.build.receipts import read_receipts
+from ctspine_zarr.write.finalize import finalize
+from ctspine_zarr.write.ingest import WRITER, ingest
+from ctspine_zarr.write.plan import Plan
+from ctspine_zarr.write.receipts import read_receipts
 from ctspine_zarr.errors import CaseRefused, StorageError
 from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.codecs import profile

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.build import quality
-from ctspine_zarr.build.measure import IntensityMeter, measure_vertebrae
-from ctspine_zarr.build.receipts import read_receipt
-from ctspine_zarr.build.values import convert, exact_dtype, is_restorable, require_labels, survey
+from ctspine_zarr.write import quality
+from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
+from ctspine_zarr.write.receipts import read_receipt
+from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
 from ctspine_zarr.dataset import TRANSITIONAL
 from ctspine_zarr.digest import BackgroundSha256, sha256
 from ctspine_zarr.errors import CaseRefused

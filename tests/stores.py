@@ -1,0 +1,53 @@
+"""Stores that count, fail and can be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zarr.storage import LocalStore, MemoryStore
+
+
+def objects(folder: Path) -> dict[str, bytes]:
+    """Every object of a local store."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class FailingStore(MemoryStore):
+    """Keeps objects in memory and fails at the n-th put, once."""
+
+    def __init__(self, fail_at: int, error: BaseException) -> None:
+        super().__init__()
+        self.puts: list[str] = []
+        self._fail_at = fail_at
+        self._error = error
+
+    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+        self.puts.append(key)
+        if len(self.puts) == self._fail_at:
+            raise self._error
+        await super().set(key, value, byte_range)
+
+    def contents(self) -> dict[str, bytes]:
+        return {key: value.to_bytes() for key, value in self._store_dict.items()}
+
+
+class CountingStore(LocalStore):
+    """A local store that notes every read: (key, bytes)."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, read_only=True)
+        self.reads: list[tuple[str, int]] = []
+
+    def _note(self, key: str, found: Any) -> Any:
+        self.reads.append((key, 0 if found is None else len(found)))
+        return found
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        return self._note(key, await super().get(key, prototype, byte_range))
+
+    def get_sync(self, key: str, **options: Any) -> Any:
+        return self._note(key, super().get_sync(key, **options))
+
+    def bytes_of(self, ending: str) -> int:
+        return sum(size for key, size in self.reads if key.endswith(ending))

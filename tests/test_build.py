@@ -1,0 +1,236 @@
+"""The commit protocol: interrupted anywhere and run again, the result is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+from stores import FailingStore, objects
+from trees import Tree, labels, nibabel_canonical, packed, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.write.finalize import finalize
+from ctspine_zarr.write.receipts import read_receipts
+from ctspine_zarr.errors import IncompleteBuild, NoSpace, StorageError, StoreMismatch, UnknownValue
+from ctspine_zarr.source.cases import Refusal
+from ctspine_zarr.storage import open_storage
+
+
+@pytest.fixture
+def source(tree: Tree) -> Tree:
+    """Three cases, one without any label."""
+    tree.add("liver_1")
+    tree.add("1.3.6.1.4.1.9328.50.4.0004", voxels(1), source="COLONOG", section="test_public")
+    tree.add("HN_P001", voxels(2), np.zeros_like(labels()), source="HNSCC-3DCT-RT", section="test_private")
+    return tree
+
+
+def build(source: Path, store: object, **options: object) -> cz.BuildResult:
+    return cz.build_store(cz.plan_build(source, store, **options))  # type: ignore[arg-type]
+
+
+def but_for_time(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Objects without the root's time of writing, the only thing that may differ."""
+    root = re.sub(rb'"written": "[^"]*"', b"", contents["zarr.json"])
+    return {**contents, "zarr.json": root}
+
+
+def test_every_put_may_fail_and_a_rerun_gives_the_same_objects(source: Tree) -> None:
+    clean = FailingStore(-1, OSError())
+    build(source.root, clean, workers=1)
+    expected = but_for_time(clean.contents())
+    for nth in range(1, len(clean.puts) + 1):
+        store = FailingStore(nth, OSError(28, "No space left on device"))
+        with pytest.raises(StorageError, match="cannot write '.*' in .*No space left on device"):
+            build(source.root, store, workers=1)
+        build(source.root, store, workers=1)
+        assert but_for_time(store.contents()) == expected, f"put {nth}: {clean.puts[nth - 1]}"
+
+
+def test_a_receipt_is_written_last_and_claims_every_object(source: Tree) -> None:
+    store = FailingStore(-1, OSError())
+    build(source.root, store, workers=1)
+    for case in read_receipts(open_storage(store)).values():
+        claimed = [f"{case.record.path}/{key}" for key in case.objects]
+        written = [key for key in store.puts if key.startswith(f"{case.record.path}/")]
+        assert written == claimed
+        last = store.puts.index(f"receipts/{case.record.id}.json")
+        assert max(store.puts.index(key) for key in claimed) < last
+    assert store.puts[-2:] == ["catalog.jsonl", "zarr.json"]
+
+
+def test_an_interrupted_case_is_not_in_the_store(source: Tree, tmp_path: Path) -> None:
+    store = FailingStore(12, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        build(source.root, store, workers=1)
+    assert len(read_receipts(open_storage(store))) == 1
+    assert "catalog.jsonl" not in store.contents()
+
+
+def test_a_second_run_skips_what_is_whole(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    before = {path: path.stat().st_mtime_ns for path in location.rglob("c/0/0/0")}
+    first = objects(location)
+    plan = cz.plan_build(source.root, location)
+    assert (len(plan.whole), plan.todo, plan.read_bytes) == (3, (), 0)
+    result = cz.build_store(plan)
+    assert (len(result.built), len(result.whole)) == (0, 3)
+    assert objects(location) == first
+    assert before == {path: path.stat().st_mtime_ns for path in location.rglob("c/0/0/0")}
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost", "torn receipt"])
+def test_a_second_run_builds_again_what_is_not_whole(source: Tree, tmp_path: Path, damage: str) -> None:
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    expected = but_for_time(objects(location))
+    shard = location / "train/MSD-T10/liver_1/image/c/0/0/0"
+    if damage == "cut":
+        os.truncate(shard, 1000)
+    elif damage == "lost":
+        shard.unlink()
+    else:
+        (location / "receipts/liver_1.json").write_text('{"format": 1, "rec')
+    assert [p.case.id for p in cz.plan_build(source.root, location).todo] == ["liver_1"]
+    build(source.root, location)
+    assert but_for_time(objects(location)) == expected
+
+
+def test_leftovers_of_a_killed_attempt_do_not_survive(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    torn = location / "train/MSD-T10/liver_1/image/c/0/0/0.0123.partial"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"half a shard")
+    build(source.root, location)
+    assert not torn.exists()
+
+
+def test_the_bytes_do_not_depend_on_the_workers(source: Tree, tmp_path: Path) -> None:
+    build(source.root, tmp_path / "one.zarr", workers=1)
+    build(source.root, tmp_path / "three.zarr", workers=3)
+    assert but_for_time(objects(tmp_path / "one.zarr")) == but_for_time(objects(tmp_path / "three.zarr"))
+
+
+def test_splits_built_one_by_one_give_the_store_built_at_once(source: Tree, tmp_path: Path) -> None:
+    build(source.root, tmp_path / "once.zarr")
+    for split in ("test", "train", "validation"):
+        build(source.root, tmp_path / "parts.zarr", selection=cz.Selection(splits=[split]))
+    assert but_for_time(objects(tmp_path / "parts.zarr")) == but_for_time(objects(tmp_path / "once.zarr"))
+
+
+def test_a_mended_case_is_taken_up_again(source: Tree, tmp_path: Path) -> None:
+    path = source.add("liver_3", image=packed(voxels())[:-100])
+    location = tmp_path / "s.zarr"
+    assert [refusal.case for refusal in build(source.root, location).refused] == ["liver_3"]
+    assert [refusal.case for refusal in build(source.root, location).refused] == ["liver_3"]
+    path.write_bytes(packed(voxels()))
+    result = build(source.root, location)
+    assert ([r.record.id for r in result.built], result.refused) == (["liver_3"], ())
+    assert cz.open_store(location).about["refused"] == []
+
+
+def test_a_replaced_file_is_built_again_and_a_broken_one_loses_nothing(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    path = source.add("liver_3")
+    build(source.root, location)
+    path.write_bytes(packed(voxels(5))[:-100])
+    assert [refusal.case for refusal in build(source.root, location).refused] == ["liver_3"]
+    case = cz.open_store(location)["liver_3"]
+    assert np.array_equal(case.image.compute(), voxels().transpose())
+    path.write_bytes(packed(voxels(5)) + packed(b""))
+    build(source.root, location)
+    assert np.array_equal(cz.open_store(location)["liver_3"].image.compute(), nibabel_canonical(path))
+
+
+def test_a_case_that_changed_its_split_moves(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    source.sections["trainset"].remove("liver_1")
+    source.sections["test_public"].append("liver_1")
+    source.write_splits()
+    build(source.root, location)
+    assert not (location / "train/MSD-T10/liver_1").exists()
+    assert cz.open_store(location)["liver_1"].record.split == "validation"
+
+
+def test_another_codec_in_one_store_is_an_error(source: Tree, tmp_path: Path) -> None:
+    build(source.root, tmp_path / "s.zarr", selection=cz.Selection(cases=["liver_1"]))
+    with pytest.raises(StoreMismatch, match="begun with codec portable, asked for compact"):
+        cz.plan_build(source.root, tmp_path / "s.zarr", codec="compact")
+    with pytest.raises(UnknownValue, match="unknown codec 'zip'; legal: portable, compact"):
+        cz.plan_build(source.root, tmp_path / "s.zarr", codec="zip")
+
+
+def test_finalize_names_every_case_without_a_receipt(source: Tree, tmp_path: Path) -> None:
+    build(source.root, tmp_path / "s.zarr")
+    receipts = read_receipts(open_storage(tmp_path / "s.zarr"))
+    with pytest.raises(
+        IncompleteBuild, match="2 of 3 cases have no receipt: liver_8, liver_9; run"
+    ) as caught:
+        finalize(["liver_1", "liver_8", "liver_9"], receipts, [], {})
+    assert caught.value.missing == ("liver_8", "liver_9")
+    excused = finalize(["liver_1", "liver_8"], receipts, [Refusal("liver_8", "broken")], {})
+    root = json.loads(excused["zarr.json"])["attributes"]["ctspine_zarr"]
+    assert root["refused"] == [{"case": "liver_8", "reason": "broken"}]
+    assert root["cases"]["train"]["MSD-T10"] == 1
+
+
+def test_a_build_without_room_does_not_begin(
+    source: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: os.terminal_size((0, 0)) and type("U", (), {"free": 10})
+    )
+    plan = cz.plan_build(source.root, tmp_path / "s.zarr")
+    with pytest.raises(NoSpace, match="s.zarr: about 1.* kB are needed, 10 bytes are free; free some"):
+        cz.build_store(plan)
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_the_plan_says_what_will_happen(phantom: Path, tmp_path: Path) -> None:
+    plan = cz.plan_build(phantom, tmp_path / "s.zarr", workers=2)
+    text = "\n".join(cz.describe(plan))
+    assert re.search(r"train +2 +1 +1 +1 +5", text)
+    assert re.search(r"to read +\S+ MB of .nii.gz in 9 cases", text)
+    assert re.search(r"memory +at most \S+ MB with 2 workers", text)
+    assert plan.memory_bytes == 2 * (300_000_000 + 2 * max(p.inflated_bytes for p in plan.todo))
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_the_estimate_is_near_the_truth_on_real_ct(mini: Path, mini_store: cz.Store, tmp_path: Path) -> None:
+    plan = cz.plan_build(mini, tmp_path / "s.zarr")
+    stored = sum(len(data) for data in objects(Path(mini_store.location)).values())
+    assert plan.store_bytes == pytest.approx(stored, rel=0.1)
+
+
+def test_the_spreadsheet_is_joined_by_patient(source: Tree, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet.append(["Study", "Patient Id", "Age", None])
+    sheet.append(["one", "1.3.6.1.4.1.9328.50.4.0004", 61, "beside the table"])
+    sheet.append(["two", "1.3.6.1.4.1.9328.50.4.0004", None])
+    sheet.append(["three", "somebody else", 40])
+    book.save(source.root / "metadata" / "metadata_colonog.xlsx")
+    build(source.root, tmp_path / "s.zarr")
+    store = cz.open_store(tmp_path / "s.zarr")
+    rows = store["1.3.6.1.4.1.9328.50.4.0004"].record.spreadsheet
+    assert rows == ({"Study": "one", "Age": 61}, {"Study": "two"})
+    assert store["liver_1"].record.spreadsheet == ()
+
+
+def test_events_tell_of_every_case(source: Tree, tmp_path: Path) -> None:
+    source.add("liver_2", mask=packed(b"nothing"))
+    events: list[object] = []
+    cz.build_store(cz.plan_build(source.root, tmp_path / "s.zarr", workers=2), events.append)
+    started = [event.case.id for event in events if isinstance(event, cz.CaseStarted)]
+    built = [event.case.id for event in events if isinstance(event, cz.CaseBuilt)]
+    failed = [event.case.id for event in events if isinstance(event, cz.CaseFailed)]
+    assert len(started) == 4
+    assert sorted([*built, *failed]) == sorted(started)
+    assert failed == ["liver_2"]

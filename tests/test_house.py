@@ -1,0 +1,121 @@
+"""The structure of the code: who may import whom, and what a library does not do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import ctspine_zarr
+
+PACKAGE = Path(ctspine_zarr.__file__).parent
+MODULES = {
+    ".".join(("ctspine_zarr", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+# Each of these may be imported by one module only.
+HOMES = {
+    "nibabel": "ctspine_zarr.nifti",
+    "isal": "ctspine_zarr.nifti",
+    "PIL": "ctspine_zarr.preview",
+    "rich": "ctspine_zarr.cli.progress",
+    "scipy": "ctspine_zarr.write.measure",
+    "google_crc32c": "ctspine_zarr.format.codecs",
+    "numcodecs": "ctspine_zarr.format.codecs",
+}
+# The phantom writes what the writer reads, with noise and a spreadsheet of its own.
+ALSO = {("ctspine_zarr.phantom", "scipy")}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module that one imports, lazily or for types only included."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+
+
+def own_imports(module: str) -> set[str]:
+    return {name for name in imports(module) if name in MODULES and name != module}
+
+
+def test_the_import_graph_has_no_cycle() -> None:
+    # The face of the package names every public module lazily; only the command line uses it.
+    graph = {module: own_imports(module) for module in MODULES if module != "ctspine_zarr"}
+    for targets in graph.values():
+        targets.discard("ctspine_zarr")
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES) - 1
+
+
+def test_only_the_command_line_uses_the_public_face() -> None:
+    users = {module for module in MODULES if "ctspine_zarr" in own_imports(module)}
+    assert {user for user in users if not user.startswith("ctspine_zarr.cli")} == set()
+
+
+@pytest.mark.parametrize(("one", "other"), [("write", "read"), ("read", "write"), ("read", "source")])
+def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None:
+    reached: set[str] = set()
+    todo = {module for module in MODULES if module.startswith(f"ctspine_zarr.{one}")}
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        todo |= own_imports(module) - reached
+    assert {module for module in reached if module.startswith(f"ctspine_zarr.{other}")} == set()
+
+
+def test_the_format_does_no_io() -> None:
+    allowed = ("ctspine_zarr.format", "ctspine_zarr.dataset", "ctspine_zarr.geometry", "ctspine_zarr.errors")
+    for module in MODULES:
+        if module.startswith("ctspine_zarr.format"):
+            names = set(imports(module))
+            assert {name for name in names if name in MODULES and not name.startswith(allowed)} == set()
+            assert not names & {"zarr", "pathlib", "os", "io", "nibabel"}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_has_one_home(library: str) -> None:
+    users = {
+        module
+        for module in MODULES
+        if any(name.split(".")[0] == library for name in imports(module)) and (module, library) not in ALSO
+    }
+    # A picture's type and an image's type may be named where they are returned.
+    users -= {"ctspine_zarr.read.case"} if library == "nibabel" else set()
+    assert users == {HOMES[library]}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_library_neither_asserts_nor_prints(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        assert not isinstance(node, ast.Assert)
+        is_name = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        assert not (is_name and node.func.id == "print")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_are_short(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            begin = (first.end_lineno or 0) + 1 if documented else first.lineno
+            assert (node.end_lineno or 0) - begin < 40, f"{module}.{node.name}"
+
+
+def test_importing_the_package_is_light(subtests: pytest.Subtests) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, ctspine_zarr; print([m for m in ('numpy', 'zarr', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with subtests.test("and every public name is there"):
+        assert all(hasattr(ctspine_zarr, name) for name in ctspine_zarr.__all__)

@@ -1,0 +1,191 @@
+"""Bad input is one case refused with what was seen and what is legal; the others are built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from trees import AFFINE, SHAPE, Tree, labels, nibabel_canonical, packed, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import SourceError, UnknownCase, UnknownValue
+from ctspine_zarr.source.tree import list_tree
+
+
+def moved(mask: Any, *, by: float = 0.0, stretch: float = 1.0) -> nibabel.Nifti1Image:
+    """A mask that lies `by` voxels to the right of its image, its spacing stretched."""
+    affine = AFFINE.copy()
+    affine[0, 3] += by * AFFINE[0, 0]
+    affine[0, 0] *= stretch
+    return nibabel.Nifti1Image(mask, affine)
+
+
+def with_value(value: float, dtype: str, base: Any) -> Any:
+    array = base.astype(dtype)
+    array[0, 0, 0] = value
+    return array
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "truncated image": ({"image": packed(voxels())[:-40]}, r"liver_1.nii.gz: truncated or corrupt gzip"),
+    "truncated mask": ({"mask": packed(labels())[:-9]}, r"liver_1_seg.nii.gz: truncated or corrupt gzip"),
+    "not NIfTI": ({"image": packed(b"text" * 200)}, r"not NIfTI: starts with bytes 74657874"),
+    "2-D": ({"image": voxels()[:, :, 0]}, r"shape \(20, 24\); legal: three axes"),
+    "4-D mask": ({"mask": np.stack([labels()] * 3, -1)}, r"liver_1_seg.nii.gz: shape \(20, 24, 18, 3\)"),
+    "no mask": ({"mask": False}, r"mask missing: no raw_data/labels/<source>/liver_1_seg.nii.gz"),
+    "no image": ({"image": False}, r"volume missing: no raw_data/volumes/<source>/liver_1.nii.gz"),
+    "other shape": (
+        {"mask": labels((20, 24, 17))},
+        r"mask of shape \(17, 24, 20\) for an image of shape \(18, 24, 20\) \(z, y, x\); legal: the same",
+    ),
+    "other place": (
+        {"mask": moved(labels(), by=0.6)},
+        r"mask lies 0.6 voxels from its image; legal: below 0.5",
+    ),
+    "other spacing": ({"mask": moved(labels(), stretch=1.1)}, r"mask lies 1.9 voxels from its image"),
+    "label 26": (
+        {"mask": with_value(26, "uint8", labels())},
+        r"mask values from 0 to 26; legal: integers 0 to 25",
+    ),
+    "label -1": ({"mask": with_value(-1, "int16", labels())}, r"mask values from -1 to 24; legal"),
+    "fraction": ({"mask": with_value(1.5, "float32", labels())}, r"mask value 1.5; legal: integers 0 to 25"),
+    "NaN": ({"image": with_value(np.nan, "float32", voxels())}, r"1 or more voxels are NaN or infinite"),
+    "infinity": ({"image": with_value(np.inf, "float64", voxels())}, r"1 or more voxels are NaN or infinite"),
+    "in no split": ({"section": None}, r"in no split of the split list; nearest: liver_2; legal: one"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+@pytest.mark.parametrize("workers", [1])
+def test_one_bad_case_is_refused_and_the_other_built(
+    tree: Tree, tmp_path: Path, fault: str, workers: int
+) -> None:
+    arguments, message = REFUSED[fault]
+    good = tree.add("liver_2")
+    tree.add("liver_1", **arguments)
+    result = cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=workers))
+    [refusal] = result.refused
+    assert refusal.case == "liver_1"
+    assert __import__("re").search(message, refusal.reason), refusal.reason
+    store = cz.open_store(tmp_path / "s.zarr")
+    assert list(store) == ["liver_2"]
+    assert store.about["refused"] == [{"case": "liver_1", "reason": refusal.reason}]
+    assert np.array_equal(store["liver_2"].image.compute(), nibabel_canonical(good))
+    claimed = {path.name for path in (tmp_path / "s.zarr" / "receipts").iterdir()}
+    assert claimed == {"liver_2.json"}
+    assert not (tmp_path / "s.zarr" / "train" / "MSD-T10" / "liver_1").exists()
+
+
+def test_a_name_in_two_splits_is_refused(tree: Tree) -> None:
+    tree.add("liver_1")
+    tree.sections["test_public"].append("liver_1")
+    tree.write_splits()
+    listing = list_tree(tree.root)
+    assert listing.cases == ()
+    assert listing.refused[0].reason == "named in two splits, train and validation; legal: one"
+
+
+def test_a_case_in_two_sources_is_refused(tree: Tree) -> None:
+    tree.add("liver_1")
+    tree.add("liver_1", source="COLONOG")
+    assert (
+        list_tree(tree.root).refused[0].reason.startswith("volume liver_1.nii.gz is in COLONOG and MSD-T10")
+    )
+
+
+def test_a_mask_in_another_source_is_refused(tree: Tree) -> None:
+    tree.add("liver_1", mask=False)
+    tree.add("liver_1", image=False, source="COLONOG")
+    assert list_tree(tree.root).refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
+
+
+def test_a_mask_slightly_off_is_taken_and_told(tree: Tree, tmp_path: Path) -> None:
+    tree.add(mask=moved(labels(), by=0.3))
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    [finding] = cz.open_store(tmp_path / "s.zarr")["liver_1"].record.findings
+    assert (finding.code, finding.message) == ("mask_offset", "image and mask lie 0.300 voxel apart")
+
+
+def test_a_mask_stored_in_another_orientation_is_brought_to_its_image(tree: Tree, tmp_path: Path) -> None:
+    flipped = nibabel.Nifti1Image(labels(), AFFINE).as_reoriented(nibabel.orientations.axcodes2ornt("PIR"))
+    tree.add(mask=flipped)
+    result = cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    assert result.refused == ()
+    case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
+    assert np.array_equal(case.segmentation.compute(), labels().transpose())
+
+
+def test_a_dropped_axis_and_disagreeing_affines_are_told(tree: Tree, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(voxels()[..., None], AFFINE)
+    image.set_qform(np.diag([0.8, 0.8, 3.0, 1]), code=1)
+    tree.add(image=image)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    found = {f.code: f.message for f in cz.open_store(tmp_path / "s.zarr")["liver_1"].record.findings}
+    assert found["trailing_axis"] == "the image has shape (20, 24, 18, 1), read as (20, 24, 18)"
+    assert found["sform_qform"] == "sform and qform of the image lie 3.4 voxels apart"
+
+
+def test_a_file_without_orientation_is_told(tree: Tree, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(voxels(), None)
+    mask = nibabel.Nifti1Image(labels(), None)
+    tree.add(image=image, mask=mask)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    codes = [f.code for f in cz.open_store(tmp_path / "s.zarr")["liver_1"].record.findings]
+    assert codes == ["no_orientation", "no_orientation"]
+
+
+def test_the_cards_spelling_of_the_folder_is_accepted(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "source", data="rawdata")
+    tree.add()
+    assert [case.id for case in list_tree(tree.root).cases] == ["liver_1"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda root: (root / "raw_data").rename(root / "data"),
+            r"no CTSpine1K at .*: looked for .*raw_data/volumes or .*rawdata/volumes",
+        ),
+        (
+            lambda root: (root / "metadata" / "data_split.txt").unlink(),
+            r"no split list at .*\(not found\); give one with --split-file FILE",
+        ),
+        (
+            lambda root: (root / "metadata" / "data_split.txt").write_bytes(b"\xff\xfe\x00"),
+            r"no split list at .*'utf-8' codec",
+        ),
+        (
+            lambda root: (root / "raw_data/volumes/MSD-T10").rename(root / "raw_data/volumes/liver"),
+            r"no .nii.gz below .*; seen there: liver; legal: COLONOG",
+        ),
+    ],
+)
+def test_a_source_of_another_form_is_an_error(tree: Tree, spoil: Any, message: str) -> None:
+    tree.add()
+    spoil(tree.root)
+    with pytest.raises(SourceError, match=message):
+        list_tree(tree.root)
+
+
+def test_a_selection_names_what_exists(tree: Tree) -> None:
+    tree.add("liver_1")
+    listing = list_tree(tree.root)
+    with pytest.raises(UnknownCase, match="no case 'liver_3' in the source; nearest: liver_1"):
+        cz.Selection(cases=["liver_3"]).of(listing)
+    with pytest.raises(UnknownValue, match="unknown split 'val'; legal: train, validation, test"):
+        cz.Selection(splits=["val"])
+    with pytest.raises(UnknownValue, match="unknown source dataset 'liver'; legal: COLONOG"):
+        cz.Selection(sources=["liver"])
+
+
+def test_a_selection_reports_only_its_own_refusals(tree: Tree) -> None:
+    tree.add("liver_1")
+    tree.add("liver_2", mask=False, section="test_public")
+    listing = list_tree(tree.root)
+    assert cz.Selection(splits=["train"]).of(listing).refused == ()
+    assert [r.case for r in cz.Selection(splits=["validation"]).of(listing).refused] == ["liver_2"]
+    assert SHAPE == (20, 24, 18)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctspine_zarr import dataset
+from ctspine_zarr.errors import SourceError
+from ctspine_zarr.source.splits import parse_splits
+
+CASES = st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True), unique=True, max_size=20)
+
+
+def test_the_authors_list_resolves_to_the_published_counts(facts: Path) -> None:
+    splits = parse_splits((facts / "data_split.txt").read_text())
+    counts = Counter((*splits.sections[case], dataset.source_of(case)) for case in splits.sections)
+    assert counts == {
+        (split, source): count
+        for split, sources in dataset.COUNTS.items()
+        for source, count in sources.items()
+    }
+    assert [len(splits.of(split)) for split in dataset.SPLIT_NAMES] == [610, 197, 198]
+
+
+def test_every_transitional_case_is_in_the_authors_list(facts: Path) -> None:
+    splits = parse_splits((facts / "data_split.txt").read_text())
+    assert set(dataset.TRANSITIONAL) <= set(splits.sections)
+    assert Counter(dataset.TRANSITIONAL.values()) == {"lumbarization": 17, "sacralization": 11}
+
+
+@given(st.fixed_dictionaries({name: CASES for name in dataset.SPLITS}), st.sampled_from(["\n", "\r\n"]))
+def test_what_is_listed_is_found(sections: dict[str, list[str]], newline: str) -> None:
+    lines = [line for name, cases in sections.items() for line in (f"{name}:", *cases, "")]
+    listed = {case.removesuffix(".nii.gz") for cases in sections.values() for case in cases}
+    if not listed:
+        with pytest.raises(SourceError, match="names no case"):
+            parse_splits(newline.join(lines))
+        return
+    splits = parse_splits("\ufeff" + newline.join(lines) + newline)
+    assert set(splits.sections) == listed
+    for header, cases in sections.items():
+        for case in cases:
+            assert dataset.SPLITS[header] in splits.sections[case.removesuffix(".nii.gz")]
+
+
+def test_a_name_in_two_sections_belongs_to_neither() -> None:
+    splits = parse_splits("trainset:\na\nb\n\ntest_public:\nb\n")
+    assert splits.sections["b"] == ("train", "validation")
+    assert splits.of("train") == ["a"]
+    assert splits.of("validation") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.nii.gz\ntrainset:\n", "line 1: 'a.nii.gz' before any of trainset:"),
+        ("trainset:\na\nvalset:\n", "line 3: unknown section 'valset'; legal: trainset:, test_public:"),
+        ("\r\n\r\n", "names no case"),
+    ],
+)
+def test_a_list_of_another_form_is_an_error(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        parse_splits(text)
+
+
+@pytest.mark.parametrize(
+    ("case", "source"),
+    [
+        ("1.3.6.1.4.1.9328.50.4.0001", "COLONOG"),
+        ("CTC-1000000001", "COLONOG"),
+        ("liver_106", "MSD-T10"),
+        ("HN_P001", "HNSCC-3DCT-RT"),
+        ("volume-covid19-A-0001_0_ct", "COVID-19"),
+        ("verse519_CT-iso", None),
+    ],
+)
+def test_a_name_tells_its_source(case: str, source: str | None) -> None:
+    assert dataset.source_of(case) == source
