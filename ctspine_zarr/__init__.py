@@ -12,17 +12,18 @@ Public names are loaded when first used, so that importing the package costs not
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctspine_zarr.write.plan import Plan, describe, plan_build
-    from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
     from ctspine_zarr.errors import CtspineError
     from ctspine_zarr.read.case import Case, Sample
     from ctspine_zarr.read.export import export
     from ctspine_zarr.read.store import Store, open_store
     from ctspine_zarr.read.verify import CaseReport, Verification, verify
     from ctspine_zarr.source.cases import Refusal, Selection
+    from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
+    from ctspine_zarr.write.plan import Plan, describe, plan_build
 
 __all__ = [
     "BuildResult",
@@ -60,6 +61,8 @@ _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() f
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("ctspine-zarr")
     if name not in _MODULE_OF:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -18,7 +18,6 @@ CITATION = (
     "Deng, Y., Wang, C., Hui, Y., et al. CTSpine1K: A Large-Scale Dataset for Spinal Vertebrae "
     "Segmentation in Computed Tomography. arXiv:2105.14711."
 )
-HUB_REPOSITORY = "alexanderdann/CTSpine1K"
 
 SPLITS = MappingProxyType({"trainset": "train", "test_public": "validation", "test_private": "test"})
 """Section headers of `data_split.txt` and the split each one names here and on the Hub."""
@@ -36,15 +35,6 @@ SOURCE_PATTERNS = MappingProxyType(
 """The four source datasets and the form of their case ids."""
 
 SOURCE_NAMES = tuple(SOURCE_PATTERNS)
-
-COUNTS = MappingProxyType(
-    {
-        "train": {"COLONOG": 480, "COVID-19": 20, "HNSCC-3DCT-RT": 20, "MSD-T10": 90},
-        "validation": {"COLONOG": 152, "COVID-19": 10, "HNSCC-3DCT-RT": 5, "MSD-T10": 30},
-        "test": {"COLONOG": 152, "COVID-19": 10, "HNSCC-3DCT-RT": 6, "MSD-T10": 30},
-    }
-)
-"""Cases of the whole dataset by split and source: 610, 197 and 198."""
 
 VERTEBRAE = MappingProxyType(
     dict(

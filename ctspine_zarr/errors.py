@@ -54,6 +54,14 @@ class NoWorkers(CtspineError, RuntimeError):
     """Worker processes cannot start, as in a script without a main guard."""
 
 
+class Malformed(CtspineError, ValueError):
+    """A document of a store is not what was written there."""
+
+
+class OtherFormat(CtspineError, ValueError):
+    """A document of a store is of a format version that this one does not read."""
+
+
 class DamagedStore(CtspineError, ValueError):
     """What is stored is not what was written: a lost, cut or altered object."""
 

@@ -5,10 +5,11 @@ The only module that knows NIfTI, nibabel or gzip.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,13 +17,15 @@ from typing import Any, Final, Literal
 import nibabel
 import numpy as np
 from isal import igzip, isal_zlib
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ctspine_zarr.digest import BackgroundSha256
-from ctspine_zarr.errors import CaseRefused
+from ctspine_zarr.errors import CaseRefused, CtspineError, DamagedStore, StorageError
 from ctspine_zarr.geometry import Affine, Reorientation, Shape
 
 type AnyArray = NDArray[Any]
@@ -31,20 +34,27 @@ _HEADERS: Final[dict[int, Any]] = {348: nibabel.Nifti1Header, 540: nibabel.Nifti
 _MAGIC: Final = {348: b"n+1\0", 540: b"n+2\0\r\n\x1a\n"}
 _MAGIC_AT: Final = {348: 344, 540: 4}
 _SIZE_FIELD: Final = 4
+_GZIP: Final = b"\x1f\x8b"
+_TRAILER_BYTES: Final = 8
 _CORRUPT: Final[tuple[type[Exception], ...]] = (
     EOFError,
     zlib.error,
     igzip.BadGzipFile,
     vars(isal_zlib)["IsalError"],  # its stub declares an instance, not a class
 )
+# What nibabel raises on headers that cannot be; a float that is no offset is a ValueError.
+_UNUSABLE: Final = (HeaderDataError, WrapStructError, ValueError, OverflowError)
 _BYTE_ORDERS: Final[tuple[Literal["little", "big"], ...]] = ("little", "big")
 _BLOCK: Final = 1 << 20
+# Of igzip: twice as fast as 3 and about as small on CT.
+_LEVEL: Final = 2
 # Deflate cannot expand a byte to more than this many (zlib technical details, 1032:1).
 _MOST_DEFLATE_EXPANDS: Final = 1032
 # Bytes that may precede the voxels (header extensions) or follow them.
 _MOST_EXTRA: Final = 16 << 20
-# float64 holds every integer up to here, so nibabel's scaling of such integers is exact.
-_EXACT_INTEGERS: Final = 2**53
+EXACT_INTEGERS: Final = 2**53
+"""float64 holds every integer up to here, so nibabel's scaling of such integers is exact."""
+
 # Of the three axes' unit vectors: below it they lie in a plane but for rounding.
 _LEAST_DETERMINANT: Final = 1e-3
 
@@ -95,7 +105,7 @@ class Header:
     @property
     def shifts_integers(self) -> bool:
         """Whether a value is a stored integer plus an integer: exact without floats."""
-        whole = self.slope == 1 and self.inter.is_integer() and abs(self.inter) < _EXACT_INTEGERS
+        whole = self.slope == 1 and self.inter.is_integer() and abs(self.inter) < EXACT_INTEGERS
         return self.dtype.kind in "iu" and whole
 
     def scale(self, stored: AnyArray) -> AnyArray:
@@ -120,18 +130,22 @@ class Volume:
     """A NIfTI file read whole.
 
     Attributes:
+        name: of the file.
         header: what precedes the voxels.
         stored: the voxels as on disk, (i, j, k), Fortran order, not scaled.
         trailer: bytes after the voxels, nearly always none.
         file_bytes, file_sha256: of the `.nii.gz` file.
+        file_ending: see `ending`.
         inflated_sha256: of the inflated `.nii`.
     """
 
+    name: str
     header: Header
     stored: AnyArray
     trailer: bytes
     file_bytes: int
     file_sha256: str
+    file_ending: str
     inflated_sha256: str
 
 
@@ -141,8 +155,8 @@ def read_header(path: Path) -> Header:
     Raises:
         CaseRefused: unreadable, not gzip, not a single-file NIfTI, not 3-D, or not numbers.
     """
-    with _refusing(path), path.open("rb") as file, igzip.IGzipFile(fileobj=file) as inflated:
-        return _parse(_read_prefix(inflated))
+    with _refusing(path), _open_gzip(path) as file, igzip.IGzipFile(fileobj=file) as inflated:
+        return _read_header(inflated, path)
 
 
 def read(path: Path) -> Volume:
@@ -154,24 +168,36 @@ def read(path: Path) -> Volume:
         CaseRefused: as `read_header`; or truncated, corrupt, or longer than its header says.
     """
     inflated_hash = BackgroundSha256()
-    with _refusing(path), path.open("rb") as file:
+    with _refusing(path), _open_gzip(path) as file:
         hashing = _HashingFile(file)
         buffered = io.BufferedReader(hashing, _BLOCK)
         with igzip.IGzipFile(fileobj=buffered) as inflated:
-            header = _parse(_read_prefix(inflated))
-            _require_plausible(header, path.stat().st_size)
+            header = _read_header(inflated, path)
             inflated_hash.update(header.prefix)
             voxels = _read_voxels(inflated, header.nbytes, inflated_hash.update)
             trailer = _read_trailer(inflated)
             inflated_hash.update(trailer)
     return Volume(
+        name=path.name,
         header=header,
         stored=voxels.view(header.dtype).reshape(header.shape, order="F"),
         trailer=trailer,
         file_bytes=hashing.count,
         file_sha256=hashing.digest.hexdigest(),
+        file_ending=ending(path),
         inflated_sha256=inflated_hash.hexdigest(),
     )
+
+
+def ending(path: Path) -> str:
+    """The last eight bytes of a file, hex: of a gzip, the CRC-32 and length of what is in it.
+
+    Raises:
+        CaseRefused: the file cannot be read.
+    """
+    with _refusing(path), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
+        return file.read(_TRAILER_BYTES).hex()
 
 
 def parse_header(prefix: bytes) -> Header:
@@ -183,15 +209,56 @@ def parse_header(prefix: bytes) -> Header:
     return _parse(prefix)
 
 
-def join(header: Header, values: AnyArray, trailer: bytes) -> bytes:
-    """The inflated `.nii`: header, voxels and trailer, byte for byte as the source was.
+def join(header: Header, values: Iterable[AnyArray], trailer: bytes) -> Iterator[bytes]:
+    """The inflated `.nii` in parts: header, voxels and trailer, byte for byte as the source was.
 
     Args:
         header: the source's header.
-        values: scaled values, axes (i, j, k).
+        values: scaled values, axes (i, j, k), in parts along k.
         trailer: the source's bytes after the voxels.
     """
-    return header.prefix + header.unscale(values).tobytes(order="F") + trailer
+    yield header.prefix
+    for part in values:
+        yield header.unscale(part).tobytes(order="F")
+    yield trailer
+
+
+def write(path: Path, inflated: Iterable[bytes], sha256: str | None = None) -> None:
+    """Write a `.nii.gz` from its inflated bytes in parts; it appears under its name when whole.
+
+    Args:
+        path: its folder is made where it does not exist.
+        inflated: as `join` gives it.
+        sha256: of the inflated bytes, if they must be those.
+
+    Raises:
+        DamagedStore: the bytes have another digest; nothing was written.
+        StorageError: the file cannot be written.
+    """
+    digest = hashlib.sha256()
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file, igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) as deflated:
+            for part in inflated:
+                digest.update(part)
+                deflated.write(part)
+        _require_digest(path, digest.hexdigest(), sha256)
+        partial.replace(path)
+    except CtspineError:
+        raise
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror or error}"
+        raise StorageError(message) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _require_digest(path: Path, seen: str, expected: str | None) -> None:
+    if expected is not None and seen != expected:
+        message = f"{path.name}: rebuilt with sha256 {seen}, its source had {expected}; verify says why"
+        raise DamagedStore(message)
 
 
 def encode(stored: AnyArray, affine: Affine, inter: float = 0) -> bytes:
@@ -211,11 +278,6 @@ def encode(stored: AnyArray, affine: Affine, inter: float = 0) -> bytes:
     header.set_slope_inter(1, inter)
     header["magic"], header["vox_offset"] = b"n+1", 352
     return bytes(header.binaryblock) + bytes(4) + stored.tobytes(order="F")
-
-
-def compress(inflated: bytes) -> bytes:
-    """A gzip member holding `inflated`; the same bytes for the same input."""
-    return igzip.compress(inflated, compresslevel=2, mtime=0)
 
 
 def source_image(inflated: bytes) -> nibabel.Nifti1Image:
@@ -267,12 +329,29 @@ def _refusing(path: Path) -> Iterator[None]:
     except _CORRUPT as error:
         message = f"{path.name}: truncated or corrupt gzip ({error}); legal: a whole .nii.gz"
         raise CaseRefused(message) from error
-    except HeaderDataError as error:
+    except _UNUSABLE as error:
         message = f"{path.name}: unusable NIfTI header: {error}"
         raise CaseRefused(message) from error
     except OSError as error:
         message = f"{path.name}: cannot be read ({error.strerror or error})"
         raise CaseRefused(message) from error
+
+
+@contextmanager
+def _open_gzip(path: Path) -> Iterator[io.BufferedReader]:
+    with path.open("rb") as file:
+        first = file.read(len(_GZIP))
+        if first != _GZIP:
+            message = f"not gzip: starts with bytes {first.hex() or 'none'}; legal: {_GZIP.hex()}"
+            raise CaseRefused(message)
+        file.seek(0)
+        yield file
+
+
+def _read_header(file: igzip.IGzipFile, path: Path) -> Header:
+    header = _parse(_read_prefix(file))
+    _require_plausible(header, path.stat().st_size)
+    return header
 
 
 def _read_prefix(file: igzip.IGzipFile) -> bytes:
@@ -310,7 +389,9 @@ def _nibabel_header(data: bytes) -> nibabel.Nifti1Header:
         message = f"not a single-file NIfTI: magic {magic!r}; legal: {_MAGIC[size]!r}"
         raise CaseRefused(message)
     # Header extensions stay bytes: they are kept in the prefix and never interpreted.
-    header: nibabel.Nifti1Header = _HEADERS[size](data[:size], check=True)
+    # What nibabel would print of harmless oddities is kept off a builder's screen.
+    with LoggingOutputSuppressor():
+        header: nibabel.Nifti1Header = _HEADERS[size](data[:size], check=True)
     return header
 
 
@@ -329,10 +410,19 @@ def _parse(prefix: bytes) -> Header:
         inter=inter,
         affine=affine,
         sform=header.get_sform(coded=True)[0],
-        qform=header.get_qform(coded=True)[0],
+        qform=_qform(header),
         sform_code=int(header["sform_code"]),
         qform_code=int(header["qform_code"]),
     )
+
+
+def _qform(header: nibabel.Nifti1Header) -> Affine | None:
+    try:
+        affine: Affine | None = header.get_qform(coded=True)[0]
+    except ValueError:
+        # A quaternion of length above 1; it does not matter where a sform is the one in use.
+        return None
+    return affine
 
 
 def _scaling(header: nibabel.Nifti1Header) -> tuple[float, float]:

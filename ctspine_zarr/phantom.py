@@ -126,10 +126,9 @@ def _write_case(root: Path, recipe: _Recipe, rows: int, noise: np.random.Generat
         ("labels", "_seg", mask.astype(recipe.mask_dtype), 0),
     ):
         path = root / "raw_data" / folder / recipe.source / f"{recipe.case}{suffix}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
         disk = recipe.reorientation.undo(stored)
         affine = _disk_affine(body.affine, recipe.reorientation, disk.shape)
-        path.write_bytes(nifti.compress(nifti.encode(disk, affine, inter)))
+        nifti.write(path, [nifti.encode(disk, affine, inter)])
 
 
 def _least(recipe: _Recipe) -> int:

@@ -51,6 +51,8 @@ class Storage:
         Raises:
             StorageError: it is there, or may be, and cannot be read.
         """
+        if self._is_absent:
+            return None
         with self._naming("read", key):
             found = _run(self.zarr.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
@@ -77,9 +79,7 @@ class Storage:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Keys that start with `prefix`, sorted; objects torn by a killed process are left out."""
-        with self._naming("list", prefix):
-            found: list[str] = _run(_collect(self.zarr.list_prefix(prefix)))
-        return sorted(key for key in found if not key.endswith(_TORN))
+        return sorted(key for key in self._listed(prefix) if not key.endswith(_TORN))
 
     def remove_below(self, path: str) -> None:
         """Remove every object of a group, torn ones included."""
@@ -91,11 +91,9 @@ class Storage:
         with self._naming("remove", key):
             _run(self.zarr.delete(key))
 
-    def remove_torn(self, prefix: str) -> None:
-        """Remove what a killed process left half-written below `prefix`."""
-        with self._naming("list", prefix):
-            found: list[str] = _run(_collect(self.zarr.list_prefix(prefix)))
-        for key in found:
+    def remove_torn(self) -> None:
+        """Remove what killed processes left half-written anywhere."""
+        for key in self._listed(""):
             if key.endswith(_TORN):
                 self.remove(key)
 
@@ -111,10 +109,24 @@ class Storage:
         existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         return shutil.disk_usage(existing).free
 
+    @property
+    def _is_absent(self) -> bool:
+        """Whether the folder is yet to be made; zarr would make it at a mere look."""
+        return self.path is not None and not self.path.exists()
+
+    def _listed(self, prefix: str) -> list[str]:
+        if self._is_absent:
+            return []
+        with self._naming("list", prefix):
+            return _run(_collect(self.zarr.list_prefix(prefix)))
+
     @contextmanager
     def _naming(self, action: str, key: str) -> Iterator[None]:
         try:
             yield
+        except NotImplementedError as error:
+            message = f"cannot {action} {key!r}: {type(self.zarr).__name__} has no such operation"
+            raise StorageError(message) from error
         except OSError as error:
             message = f"cannot {action} {key!r} in {self.location}: {error.strerror or error}"
             raise StorageError(message) from error
@@ -134,6 +146,9 @@ def open_storage(location: Location, *, read_only: bool = False) -> Storage:
     """
     if isinstance(location, Store):
         return _given(location, read_only=read_only)
+    if not str(location):
+        message = f"the store's location is empty; legal: {_LEGAL}"
+        raise StorageError(message)
     path = _local_path(location).absolute()
     if read_only and not path.exists():
         message = f"no store at {path}: there is no such folder"

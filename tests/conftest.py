@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,5 +56,5 @@ def phantom_store(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> cz
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Iterator[Tree]:
-    yield Tree(tmp_path / "source")
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "source")

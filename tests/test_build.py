@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import os
 import re
 from pathlib import Path
@@ -10,15 +10,25 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+import zarr
 from stores import FailingStore, objects
-from trees import Tree, labels, nibabel_canonical, packed, voxels
+from trees import Tree, labels, nibabel_canonical, packed, unpacked, voxels
+from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
+from ctspine_zarr.errors import (
+    DamagedStore,
+    IncompleteBuild,
+    NoSpace,
+    NotAStore,
+    StorageError,
+    StoreMismatch,
+    UnknownValue,
+)
+from ctspine_zarr.format.records import OWN_ATTRIBUTES, About, Refused, decode
+from ctspine_zarr.storage import Storage, open_storage
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.receipts import read_receipts
-from ctspine_zarr.errors import IncompleteBuild, NoSpace, StorageError, StoreMismatch, UnknownValue
-from ctspine_zarr.source.cases import Refusal
-from ctspine_zarr.storage import open_storage
 
 
 @pytest.fixture
@@ -46,7 +56,7 @@ def test_every_put_may_fail_and_a_rerun_gives_the_same_objects(source: Tree) -> 
     expected = but_for_time(clean.contents())
     for nth in range(1, len(clean.puts) + 1):
         store = FailingStore(nth, OSError(28, "No space left on device"))
-        with pytest.raises(StorageError, match="cannot write '.*' in .*No space left on device"):
+        with pytest.raises(StorageError, match=r"cannot write '.*' in .*No space left on device"):
             build(source.root, store, workers=1)
         build(source.root, store, workers=1)
         assert but_for_time(store.contents()) == expected, f"put {nth}: {clean.puts[nth - 1]}"
@@ -64,12 +74,42 @@ def test_a_receipt_is_written_last_and_claims_every_object(source: Tree) -> None
     assert store.puts[-2:] == ["catalog.jsonl", "zarr.json"]
 
 
-def test_an_interrupted_case_is_not_in_the_store(source: Tree, tmp_path: Path) -> None:
-    store = FailingStore(12, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        build(source.root, store, workers=1)
-    assert len(read_receipts(open_storage(store))) == 1
-    assert "catalog.jsonl" not in store.contents()
+def interrupt_at(patch: pytest.MonkeyPatch, awaited: str) -> None:
+    """Ctrl-C as the first key with this ending is put."""
+    put = Storage.put
+
+    def interrupted(storage: Storage, key: str, data: bytes) -> None:
+        if key.endswith(awaited):
+            raise KeyboardInterrupt
+        put(storage, key, data)
+
+    patch.setattr(Storage, "put", interrupted)
+
+
+def test_an_interrupted_case_is_not_in_the_store(source: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, "MSD-T10/liver_1/zarr.json")
+        with pytest.raises(KeyboardInterrupt):
+            build(source.root, store, workers=1)
+    assert "liver_1" not in read_receipts(open_storage(store))
+    with pytest.raises(NotAStore):
+        cz.open_store(store)
+    build(source.root, store, workers=1)
+    assert len(cz.open_store(store)) == 3
+
+
+def test_a_case_being_replaced_is_not_served(source: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New voxels never stand under an old catalog."""
+    store = MemoryStore()
+    build(source.root, store, workers=1)
+    source.add("liver_1", voxels(7), section=None)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, "liver_1.json")
+        with pytest.raises(KeyboardInterrupt):
+            build(source.root, store, workers=1)
+    with pytest.raises(NotAStore, match="run its build again to the end"):
+        cz.open_store(store)
 
 
 def test_a_second_run_skips_what_is_whole(source: Tree, tmp_path: Path) -> None:
@@ -132,7 +172,7 @@ def test_a_mended_case_is_taken_up_again(source: Tree, tmp_path: Path) -> None:
     path.write_bytes(packed(voxels()))
     result = build(source.root, location)
     assert ([r.record.id for r in result.built], result.refused) == (["liver_3"], ())
-    assert cz.open_store(location).about["refused"] == []
+    assert cz.open_store(location).about.refused == ()
 
 
 def test_a_replaced_file_is_built_again_and_a_broken_one_loses_nothing(source: Tree, tmp_path: Path) -> None:
@@ -141,8 +181,9 @@ def test_a_replaced_file_is_built_again_and_a_broken_one_loses_nothing(source: T
     build(source.root, location)
     path.write_bytes(packed(voxels(5))[:-100])
     assert [refusal.case for refusal in build(source.root, location).refused] == ["liver_3"]
-    case = cz.open_store(location)["liver_3"]
-    assert np.array_equal(case.image.compute(), voxels().transpose())
+    store = cz.open_store(location)
+    assert np.array_equal(store["liver_3"].image.compute(), voxels().transpose())
+    assert store.about.refused[0].reason.endswith("as an earlier build read it, it is still in the store")
     path.write_bytes(packed(voxels(5)) + packed(b""))
     build(source.root, location)
     assert np.array_equal(cz.open_store(location)["liver_3"].image.compute(), nibabel_canonical(path))
@@ -157,6 +198,74 @@ def test_a_case_that_changed_its_split_moves(source: Tree, tmp_path: Path) -> No
     build(source.root, location)
     assert not (location / "train/MSD-T10/liver_1").exists()
     assert cz.open_store(location)["liver_1"].record.split == "validation"
+
+
+def test_a_refusal_ends_with_its_cause(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    source.sections["trainset"].append("liver_77")
+    source.write_splits()
+    build(source.root, location)
+    assert [entry.case for entry in cz.open_store(location).about.refused] == ["liver_77"]
+    build(source.root, location, selection=cz.Selection(splits="test"))
+    assert [entry.case for entry in cz.open_store(location).about.refused] == ["liver_77"]
+    source.sections["trainset"].remove("liver_77")
+    source.write_splits()
+    build(source.root, location)
+    assert cz.open_store(location).about.refused == ()
+
+
+def test_a_damaged_root_is_written_anew(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    expected = but_for_time(objects(location))
+    for damage in (b"", b"[]", b'{"attributes": 3}', b"\xff"):
+        (location / "zarr.json").write_bytes(damage)
+        with pytest.raises(DamagedStore, match=r"zarr.json is damaged .*run the build again"):
+            _ = cz.open_store(location).about
+        build(source.root, location)
+        assert but_for_time(objects(location)) == expected
+
+
+def test_a_store_of_another_format_is_not_touched(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    receipt = location / "receipts" / "liver_1.json"
+    receipt.write_text(receipt.read_text().replace('"format": 1', '"format": 2', 1))
+    with pytest.raises(StoreMismatch, match=r"liver_1.json: format 2; legal: 1; build into another store"):
+        cz.plan_build(source.root, location)
+
+
+def test_a_zarr_store_of_somebody_else_is_not_touched(source: Tree, tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "s.zarr", shape=(4,), dtype="i4")
+    before = objects(tmp_path / "s.zarr")
+    with pytest.raises(StoreMismatch, match=r"s.zarr holds a zarr.json that is not ours"):
+        cz.plan_build(source.root, tmp_path / "s.zarr")
+    assert objects(tmp_path / "s.zarr") == before
+
+
+def test_a_store_that_workers_cannot_share_is_refused_for_several(source: Tree) -> None:
+    with pytest.raises(UnknownValue, match=r"2 workers for .*; legal: 1$"):
+        cz.plan_build(source.root, MemoryStore(), workers=2)
+    assert cz.plan_build(source.root, MemoryStore()).workers == 1
+    with pytest.raises(StorageError, match="was opened read-only; legal: a store that can be written"):
+        cz.plan_build(source.root, MemoryStore(read_only=True))
+
+
+def test_a_selection_of_nothing_is_an_error(source: Tree, tmp_path: Path) -> None:
+    selection = cz.Selection(splits="train", sources="COVID-19")
+    with pytest.raises(UnknownValue, match="selected by split train, source COVID-19"):
+        cz.plan_build(source.root, tmp_path / "s.zarr", selection=selection)
+
+
+def test_a_file_replaced_by_one_of_its_size_is_built_again(source: Tree, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    path = source.add("liver_3", gzip.compress(unpacked(voxels(3)), 0))
+    build(source.root, location)
+    size = path.stat().st_size
+    path.write_bytes(gzip.compress(unpacked(voxels(4)), 0))
+    assert path.stat().st_size == size
+    build(source.root, location)
+    assert np.array_equal(cz.open_store(location)["liver_3"].image.compute(), nibabel_canonical(path))
 
 
 def test_another_codec_in_one_store_is_an_error(source: Tree, tmp_path: Path) -> None:
@@ -175,20 +284,18 @@ def test_finalize_names_every_case_without_a_receipt(source: Tree, tmp_path: Pat
     ) as caught:
         finalize(["liver_1", "liver_8", "liver_9"], receipts, [], {})
     assert caught.value.missing == ("liver_8", "liver_9")
-    excused = finalize(["liver_1", "liver_8"], receipts, [Refusal("liver_8", "broken")], {})
-    root = json.loads(excused["zarr.json"])["attributes"]["ctspine_zarr"]
-    assert root["refused"] == [{"case": "liver_8", "reason": "broken"}]
-    assert root["cases"]["train"]["MSD-T10"] == 1
+    excused = finalize(["liver_1", "liver_8"], receipts, [Refused("liver_8", "broken")], {})
+    about = decode(excused["zarr.json"], About.from_json, OWN_ATTRIBUTES)
+    assert about.refused == (Refused("liver_8", "broken"),)
+    assert about.cases["train"]["MSD-T10"] == 1
 
 
 def test_a_build_without_room_does_not_begin(
     source: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "shutil.disk_usage", lambda path: os.terminal_size((0, 0)) and type("U", (), {"free": 10})
-    )
+    monkeypatch.setattr(Storage, "free_bytes", lambda _: 10)
     plan = cz.plan_build(source.root, tmp_path / "s.zarr")
-    with pytest.raises(NoSpace, match="s.zarr: about 1.* kB are needed, 10 bytes are free; free some"):
+    with pytest.raises(NoSpace, match=r"s\.zarr: about 1.* kB are needed, 10 bytes are free; free some"):
         cz.build_store(plan)
     assert not (tmp_path / "s.zarr").exists()
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
-from ctspine_zarr.write.quality import label_findings
 from ctspine_zarr.dataset import VERTEBRAE
 from ctspine_zarr.format.shard import slabs
+from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
+from ctspine_zarr.write.quality import label_findings
 
 MASKS = hnp.arrays(
     np.uint8, st.tuples(*[st.integers(1, 9)] * 3), elements=st.sampled_from([0, 0, 0, 1, 7, 24, 25])

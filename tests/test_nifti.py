@@ -30,7 +30,9 @@ def test_a_file_is_read_as_nibabel_reads_it(path: Path, dtype: str, kind: Any) -
     volume = nifti.read(path)
     assert volume.header.dtype == order
     assert np.array_equal(volume.stored, np.asarray(nibabel.load(path).dataobj.get_unscaled()))
-    assert nifti.join(volume.header, volume.header.scale(volume.stored), volume.trailer) == inflated
+    assert (
+        b"".join(nifti.join(volume.header, [volume.header.scale(volume.stored)], volume.trailer)) == inflated
+    )
     assert volume.file_bytes == path.stat().st_size
     assert volume.inflated_sha256 == hashlib.sha256(inflated).hexdigest()
     assert volume.file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -53,7 +55,7 @@ def test_header_extensions_and_trailing_bytes_are_kept(path: Path) -> None:
     path.write_bytes(gzip.compress(inflated))
     volume = nifti.read(path)
     assert volume.trailer == b"after the voxels"
-    assert nifti.join(volume.header, volume.stored, volume.trailer) == inflated
+    assert b"".join(nifti.join(volume.header, [volume.stored], volume.trailer)) == inflated
 
 
 def test_axes_of_length_one_are_dropped_and_told(path: Path) -> None:
@@ -63,8 +65,8 @@ def test_axes_of_length_one_are_dropped_and_told(path: Path) -> None:
 
 
 REFUSED = {
-    "text": (b"not a gzip at all", r"case.nii.gz: truncated or corrupt gzip"),
-    "empty": (b"", r"truncated or corrupt gzip|starts with bytes none"),
+    "text": (b"not a gzip at all", r"case.nii.gz: not gzip: starts with bytes 6e6f; legal: 1f8b"),
+    "empty": (b"", r"not gzip: starts with bytes none"),
     "empty stream": (gzip.compress(b""), r"not NIfTI: starts with bytes none"),
     "not NIfTI": (gzip.compress(b"a letter to a friend" * 50), r"not NIfTI: starts with bytes 61206c65"),
     "a pair's header": (
@@ -84,6 +86,8 @@ REFUSED = {
         packed(edited(voxels(), dim=[3, 30000, 30000, 30000, 1, 1, 1, 1])),
         r"more than \d+ bytes of gzip can hold",
     ),
+    "no offset": (packed(edited(voxels(), vox_offset=np.nan)), r"unusable NIfTI header"),
+    "endless offset": (packed(edited(voxels(), vox_offset=np.inf)), r"unusable NIfTI header"),
     "offset": (
         packed(edited(voxels(), vox_offset=1e9)),
         r"voxels are said to start at byte 1000000000; legal: 348 to",
@@ -140,7 +144,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_new_file_is_what_nibabel_reads(path: Path) -> None:
-    path.write_bytes(nifti.compress(nifti.encode(voxels(dtype="u2"), AFFINE, -1024)))
+    nifti.write(path, [nifti.encode(voxels(dtype="u2"), AFFINE, -1024)])
     image = nibabel.load(path)
     assert np.array_equal(np.asarray(image.dataobj), voxels(dtype="u2") - 1024.0)
     assert np.allclose(image.affine, AFFINE)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from trees import packed, scaled
 
 from ctspine_zarr import nifti
-from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
 from ctspine_zarr.errors import CaseRefused
+from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
 
 LADDER = [np.dtype(name) for name in ("int16", "int32", "float32", "float64")]
 
@@ -108,9 +108,9 @@ def test_integers_that_float64_does_not_hold_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
-        (26, "u1", "mask values from 0 to 26; legal: integers 0 to 25"),
-        (-1, "i2", "mask values from -1 to 0; legal: integers 0 to 25"),
-        (3.5, "f4", r"mask value 3\.5; legal: integers 0 to 25"),
+        (26, "u1", "values from 0 to 26; legal: integers 0 to 25"),
+        (-1, "i2", "values from -1 to 0; legal: integers 0 to 25"),
+        (3.5, "f4", r"value 3\.5; legal: integers 0 to 25"),
         (np.nan, "f8", "NaN or infinite"),
     ],
 )

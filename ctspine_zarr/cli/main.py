@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 import click
@@ -18,13 +21,15 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli import report
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import UnknownCase, UnknownValue
+from ctspine_zarr.errors import StorageError, UnknownCase, UnknownValue
 
 FAILED: Final = 1
 USAGE: Final = 2
 REFUSED: Final = 3
 DAMAGED: Final = 4
 INTERRUPTED: Final = 130
+
+_GO_ON: Final = "whole cases are kept: run the same command again to go on"
 
 
 class _Commands(click.Group):
@@ -35,7 +40,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # A batch system's SIGTERM ends a run the same clean way as Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         try:
             return super().invoke(ctx)
         except (UnknownCase, UnknownValue) as error:
@@ -44,6 +50,28 @@ class _Commands(click.Group):
             _fail(str(error), FAILED)
         except KeyboardInterrupt:
             _fail("interrupted", INTERRUPTED)
+
+
+_interrupted: Final = threading.Event()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _heeding[T](listener: Callable[[T], None]) -> Callable[[T], None]:
+    """A listener that also ends the run it listens to, once that was asked for.
+
+    Python drops a KeyboardInterrupt that happens to be raised in a destructor; the flag stays.
+    """
+
+    def heed(event: T) -> None:
+        if _interrupted.is_set():
+            raise KeyboardInterrupt
+        listener(event)
+
+    return heed
 
 
 def _fail(message: str, status: int) -> NoReturn:
@@ -111,9 +139,11 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
         _end_build(plan.refused)
     try:
         with follow(plan) as on_event:
-            result = cz.build_store(plan, on_event)
+            result = cz.build_store(plan, _heeding(on_event))
     except KeyboardInterrupt:
-        _fail("interrupted; whole cases are kept: run the same command again to go on", INTERRUPTED)
+        _fail(f"interrupted; {_GO_ON}", INTERRUPTED)
+    except StorageError as error:
+        _fail(f"{error}; {_GO_ON}", FAILED)
     click.echo(report.built(result))
     _end_build(result.refused)
 
@@ -147,11 +177,11 @@ def verify(store: str, case: tuple[str, ...], workers: int) -> None:
         for problem in found.problems:
             click.echo(f"damaged {found.case}: {problem}", err=True)
 
-    result = cz.verify(store, cases=case, workers=workers, on_case=show)
+    result = cz.verify(store, cases=case, workers=workers, on_case=_heeding(show))
     for problem in result.problems:
         click.echo(f"damaged: {problem}", err=True)
-    for name, reason in result.refused:
-        click.echo(f"not in the store: {name}: {reason}", err=True)
+    for entry in result.refused:
+        click.echo(f"refused when built: {entry.case}: {entry.reason}", err=True)
     damaged = sum(bool(found.problems) for found in result.cases)
     click.echo(f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole")
     sys.exit(0 if result.is_whole else DAMAGED)
@@ -165,6 +195,11 @@ def verify(store: str, case: tuple[str, ...], workers: int) -> None:
 def export(store: str, case: tuple[str, ...], output: Path, *, overwrite: bool) -> None:
     """Write CASEs of STORE as .nii.gz, equal to their source once inflated."""
     opened = cz.open_store(store)
+    failed = False
     for chosen in [opened[name] for name in case]:
-        for path in cz.export(chosen, output, overwrite=overwrite):
-            click.echo(path)
+        try:
+            click.echo("\n".join(map(str, cz.export(chosen, output, overwrite=overwrite))))
+        except cz.CtspineError as error:
+            click.echo(f"ctspine-zarr: {error}", err=True)
+            failed = True
+    sys.exit(FAILED if failed else 0)

@@ -70,7 +70,7 @@ class _Lines:
         if isinstance(event, cz.CaseBuilt):
             done = f"built {event.case.id} in {event.seconds:.1f} s"
         else:
-            done = f"refused {event.case.id}: {event.refusal.reason}"
+            done = f"refused {event.case.id}"
         click.echo(f"{done}; {self._tally}", err=True)
 
 
@@ -109,7 +109,7 @@ class _Bars:
         self._tally.add(event.case.bytes)
         self._overall.update(self._task, advance=event.case.bytes, cases=self._cases())
         if isinstance(event, cz.CaseFailed):
-            self._live.console.print(f"refused {event.case.id}: {event.refusal.reason}", markup=False)
+            self._live.console.print(f"refused {event.case.id}", markup=False, highlight=False)
 
     def _cases(self) -> str:
         return f"{self._tally.cases}/{self._tally.all_cases} cases"

@@ -33,7 +33,7 @@ def store_facts(store: cz.Store) -> dict[str, Any]:
     source = sum(record.source_bytes for record in records)
     return {
         "location": store.location,
-        **store.about,
+        **store.about.to_json(),
         "codecs": sorted({record.codec for record in records}),
         "stored_bytes": stored,
         "source_bytes": source,

@@ -1,4 +1,4 @@
 """What a store holds: paths, codecs, shards, metadata documents and records.
 
-The one meeting point of the writer (`build`) and the reader (`read`); pure, no I/O.
+The one meeting point of the writer (`write`) and the reader (`read`); pure, no I/O.
 """

@@ -21,6 +21,9 @@ from ctspine_zarr.format.layout import CHUNK
 type Document = dict[str, Any]
 type Shuffle = Literal["shuffle", "bitshuffle"]
 
+MASK_DTYPE: Final = np.dtype("u1")
+"""Every segmentation's dtype; labels are 0 to 25."""
+
 CHECKSUM: Final[Document] = {"name": "crc32c"}
 LITTLE: Final[Document] = {"name": "bytes", "configuration": {"endian": "little"}}
 _SHUFFLE: Final[dict[Shuffle, int]] = {
@@ -121,9 +124,12 @@ PROFILES: Final = {
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name.
+    """The profile of that name, able to encode here.
 
     Raises:
         UnknownValue: the message lists the legal names.
+        MissingDependency: it needs a library that is not installed.
     """
-    return choose("codec", name, PROFILES)
+    chosen = choose("codec", name, PROFILES)
+    chosen.image(np.dtype("i2"))
+    return chosen

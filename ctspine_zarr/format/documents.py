@@ -6,7 +6,6 @@ OME-Zarr 0.5: https://ngff.openmicroscopy.org/0.5/ ; the axes' `orientation` is 
 from __future__ import annotations
 
 import colorsys
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -18,9 +17,6 @@ from ctspine_zarr.format.layout import AXES, IMAGE, shard_shape
 from ctspine_zarr.format.shard import sharding_metadata
 from ctspine_zarr.geometry import Affine, Shape, origin_of, spacing_of
 
-OWN_KEY: Final = "ctspine_zarr"
-"""Attribute key under which everything that is this project's own is kept."""
-
 _OME_VERSION: Final = "0.5"
 _ORIENTATION: Final = {
     "z": "inferior-to-superior",
@@ -31,11 +27,6 @@ _ORIENTATION: Final = {
 WINDOW: Final = (-450.0, 1050.0)
 # Successive hues this far apart (the golden ratio) stay distinct for any number of labels.
 _HUE_STEP: Final = 0.6180339887
-
-
-def encode(document: Any) -> bytes:
-    """A document as deterministic UTF-8 JSON; NaN and infinity are refused."""
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def group(attributes: Mapping[str, Any] | None = None) -> Document:
@@ -68,7 +59,7 @@ def image_attributes(affine: Affine, hu_range: tuple[float, float]) -> Document:
 
     Args:
         affine: canonical (x, y, z) -> RAS+ mm. Scale and translation hold its spacing and
-            origin; a rotation is kept in the whole affine, under `OWN_KEY`.
+            origin; a rotation is kept in the whole affine, under `layout.OWN_KEY`.
         hu_range: least and greatest value of the image, HU.
     """
     low, high = hu_range

@@ -9,6 +9,9 @@ from ctspine_zarr.geometry import Shape
 FORMAT_VERSION: Final = 1
 """Raised when a store written by this version could be misread by an older reader."""
 
+OWN_KEY: Final = "ctspine_zarr"
+"""Attribute key under which everything that is this project's own is kept."""
+
 AXES: Final = ("z", "y", "x")
 """Axis order of every array: z inferior to superior, y posterior to anterior, x left to right."""
 

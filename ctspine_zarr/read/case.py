@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.dataset import CITATION, LICENCE
-from ctspine_zarr.errors import DamagedStore, UnknownValue, choose
-from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.records import NiftiSource, Record, Triple
+from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, UnknownValue, choose
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.codecs import MASK_DTYPE
+from ctspine_zarr.format.records import OWN_ATTRIBUTES, Facts, NiftiSource, Record, Triple, decode
 from ctspine_zarr.geometry import Affine, Shape, origin_of
 from ctspine_zarr.read.original import inflated_source
 from ctspine_zarr.read.regions import Plane, Region, patch_region, plane_index
@@ -31,7 +31,6 @@ type Name = Literal["image", "segmentation"]
 
 # Four rows of chunks: 32 MB of 512 x 512 int16, a common size for a dask block.
 _BLOCK_SLICES: Final = 4 * layout.CHUNK[0]
-_MASK_DTYPE: Final = np.dtype("u1")
 
 AIR: Final = -1024
 """HU of what lies beyond a volume's edge."""
@@ -105,20 +104,22 @@ class Case:
         return self._dask("segmentation")
 
     @cached_property
-    def attributes(self) -> dict[str, Any]:
-        """The case group's attributes, OME-Zarr metadata and ours; one small read.
+    def facts(self) -> Facts:
+        """What the case's attributes say of its source files; one small read.
 
         Raises:
-            DamagedStore: they are missing or not JSON.
+            DamagedStore: they are missing, damaged, or another case's.
         """
         key = f"{self.record.path}/{layout.METADATA}"
-        data = self._storage.get(key)
         try:
-            attributes: dict[str, Any] = json.loads(data or b"")["attributes"]
-        except (ValueError, KeyError) as error:
-            message = f"{self._storage.location}, case {self.id}: {key} is missing or damaged; run verify"
+            facts = decode(self._storage.get(key), Facts.from_json, OWN_ATTRIBUTES)
+        except (Malformed, OtherFormat) as error:
+            message = f"{self._storage.location}, case {self.id}: {key} is damaged ({error}); run verify"
             raise DamagedStore(message) from error
-        return attributes
+        if facts.record != self.record:
+            message = f"{self._storage.location}, case {self.id}: {key} is not what the catalog says"
+            raise DamagedStore(message)
+        return facts
 
     def slice(self, index: int, axis: Plane = "axial") -> Sample:
         """One 2-D slice.
@@ -141,16 +142,17 @@ class Case:
     def patch(
         self,
         *,
-        size: Sequence[int],
-        center: Sequence[int] | None = None,
+        size: int | Sequence[int],
+        center: Sequence[float] | None = None,
         start: Sequence[int] | None = None,
         fill: float = AIR,
     ) -> Sample:
         """A 3-D box of exactly `size` voxels; beyond the volume's edge it is padded.
 
         Args:
-            size: (z, y, x).
-            center: the voxel that lands at index `size // 2`, (z, y, x); or
+            size: (z, y, x), or one edge of a cube.
+            center: the voxel that lands at index `size // 2`, (z, y, x), rounded to the nearest,
+                so that a vertebra's centroid will do; or
             start: the first voxel, (z, y, x), which may be negative.
             fill: HU of the padding; labels are padded with 0.
 
@@ -209,7 +211,7 @@ class Case:
         """
         voxels = self.voxels(which)
         if original:
-            return nifti.source_image(inflated_source(voxels, self.nifti_source(which)))
+            return nifti.source_image(b"".join(inflated_source(voxels, self.nifti_source(which))))
         return nifti.canonical_image(voxels[...], self.affine)
 
     def nifti_source(self, which: Name) -> NiftiSource:
@@ -218,8 +220,8 @@ class Case:
         Raises:
             DamagedStore: the case's attributes cannot be read.
         """
-        kept = self.attributes[documents.OWN_KEY]["nifti"]
-        return NiftiSource.from_json(choose("array", which, kept))
+        kept = self.facts.nifti
+        return choose("array", which, {"image": kept.image, "segmentation": kept.segmentation})
 
     def voxels(self, which: Name) -> Voxels:
         """The stored array as an array-like, without dask."""
@@ -232,7 +234,7 @@ class Case:
 
         return {
             "image": voxels(layout.IMAGE, np.dtype(self.record.dtype), self.record.image_bytes),
-            "segmentation": voxels(layout.SEGMENTATION, _MASK_DTYPE, self.record.segmentation_bytes),
+            "segmentation": voxels(layout.SEGMENTATION, MASK_DTYPE, self.record.segmentation_bytes),
         }
 
     def _dask(self, which: Name) -> dask.array.Array:
@@ -242,7 +244,6 @@ class Case:
             voxels,
             chunks=(_BLOCK_SLICES, height, width),
             name=f"{which}-{tokenize(self._storage.location, voxels.path)}",
-            fancy=False,
             meta=np.empty((0, 0, 0), voxels.dtype),
         )
         return array

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
 from ctspine_zarr import nifti
-from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore
+from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.records import NiftiSource
 from ctspine_zarr.read.voxels import Voxels
 
-
-def inflated_source(voxels: Voxels, source: NiftiSource) -> bytes:
-    """The inflated `.nii` as it was when it was read, byte for byte where it is restorable."""
-    header = nifti.parse_header(source.prefix)
-    values = source.reorientation.undo(voxels[...])
-    return nifti.join(header, values, source.trailer)
+# The slowest axis of a NIfTI file, along which its bytes can be made part by part.
+_SLOWEST: Final = 2
 
 
-def proven_source(voxels: Voxels, source: NiftiSource) -> bytes:
-    """As `inflated_source`, with proof.
+def inflated_source(voxels: Voxels, source: NiftiSource) -> Iterator[bytes]:
+    """The inflated `.nii` in parts, byte for byte as it was where the source is restorable.
 
-    Raises:
-        DamagedStore: the bytes are not those that were read.
+    A row of chunks is held at a time, not the volume.
     """
-    inflated = inflated_source(voxels, source)
-    seen = sha256(inflated)
-    if seen != source.inflated_sha256:
-        message = (
-            f"{source.file.name}: rebuilt with sha256 {seen}, the source had {source.inflated_sha256}; "
-            "either its finding not_restorable says why, or verify will"
-        )
-        raise DamagedStore(message)
-    return inflated
+    return nifti.join(nifti.parse_header(source.prefix), _disk_parts(voxels, source), source.trailer)
+
+
+def _disk_parts(voxels: Voxels, source: NiftiSource) -> Iterator[NDArray[Any]]:
+    """The values in disk orientation, (i, j, k), in parts along k."""
+    axis = source.axes.index(_SLOWEST)
+    starts = range(0, voxels.shape[axis], CHUNK[axis])
+    for start in reversed(starts) if source.flips[axis] else starts:
+        index = [slice(None)] * 3
+        index[axis] = slice(start, start + CHUNK[axis])
+        yield source.reorientation.undo(voxels[tuple(index)])

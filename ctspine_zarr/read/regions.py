@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 from ctspine_zarr.errors import OutOfBounds, UnknownValue, choose
 from ctspine_zarr.geometry import Shape
@@ -52,18 +53,20 @@ def plane_index(shape: Shape, index: int, plane: str) -> tuple[int | slice, ...]
 
 def patch_region(
     shape: Shape,
-    size: Sequence[int],
+    size: int | Sequence[int],
     *,
-    center: Sequence[int] | None = None,
+    center: Sequence[float] | None = None,
     start: Sequence[int] | None = None,
 ) -> Region:
     """The box of `size` voxels at `start`, or with `center` as its voxel `size // 2`.
+
+    A single size is that of a cube; a centre between voxels is rounded to the nearest.
 
     Raises:
         UnknownValue: not exactly one of `center` and `start`, or a size below 1.
         OutOfBounds: the box shares no voxel with the volume.
     """
-    size = _triple("size", size)
+    size = _triple("size", [size] * 3 if isinstance(size, SupportsIndex) else size)
     if min(size) < 1:
         message = f"patch size {size}; legal: 1 or more along every axis"
         raise UnknownValue(message)
@@ -78,14 +81,22 @@ def patch_region(
     return Region((z, y, x), (tz, ty, tx), size)
 
 
-def _first(size: Shape, center: Sequence[int] | None, start: Sequence[int] | None) -> Shape:
+def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | None) -> Shape:
     if center is not None and start is None:
-        z, y, x = (c - s // 2 for c, s in zip(_triple("center", center), size, strict=True))
+        middle = _triple("center", [_rounded(position) for position in center])
+        z, y, x = (c - s // 2 for c, s in zip(middle, size, strict=True))
         return z, y, x
     if start is not None and center is None:
         return _triple("start", start)
     message = "give exactly one of center and start"
     raise UnknownValue(message)
+
+
+def _rounded(position: float) -> int:
+    if not math.isfinite(position):
+        message = f"center {position}; legal: finite positions, (z, y, x)"
+        raise UnknownValue(message)
+    return round(position)
 
 
 def _triple(name: str, values: Sequence[int]) -> Shape:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable
-from typing import Final, TypedDict
+from typing import Final, SupportsIndex, TypedDict
 
 import pandas as pd
 
 from ctspine_zarr.dataset import LABELS, MAX_LABEL, SOURCE_NAMES, SPLIT_NAMES, VERTEBRAE
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.records import Record
+from ctspine_zarr.format.records import Code, Record
 
 type OneOrMore[T] = T | Collection[T]
 
@@ -30,7 +31,7 @@ class Criteria(TypedDict, total=False):
     source: OneOrMore[str] | None
     min_slices: int | None
     max_slices: int | None
-    has_label: OneOrMore[str | int] | None
+    has_label: OneOrMore[str | SupportsIndex] | None
     transitional: bool | None
     without_finding: OneOrMore[str] | None
 
@@ -45,7 +46,11 @@ def select(records: Iterable[Record], criteria: Criteria) -> list[Record]:
     splits = _known("split", criteria.get("split"), SPLIT_NAMES)
     sources = _known("source", criteria.get("source"), SOURCE_NAMES)
     labels = {_label(label) for label in _several(criteria.get("has_label")) or ()}
-    unwanted = _several(criteria.get("without_finding")) or set()
+    unwanted = _known("finding", criteria.get("without_finding"), list(Code)) or set()
+    transitional = criteria.get("transitional")
+    if transitional not in (None, True, False):
+        message = f"transitional {transitional!r}; legal: True, False, None"
+        raise UnknownValue(message)
     least, most = criteria.get("min_slices"), criteria.get("max_slices")
     return [
         record
@@ -55,7 +60,7 @@ def select(records: Iterable[Record], criteria: Criteria) -> list[Record]:
         and (least is None or record.shape[0] >= least)
         and (most is None or record.shape[0] <= most)
         and labels <= {vertebra.label for vertebra in record.vertebrae}
-        and criteria.get("transitional") in (None, record.transitional is not None)
+        and transitional in (None, record.transitional is not None)
         and unwanted.isdisjoint(finding.code for finding in record.findings)
     ]
 
@@ -91,10 +96,10 @@ def _row(record: Record) -> tuple[object, ...]:
     )
 
 
-def _several[T: (str, str | int)](value: OneOrMore[T] | None) -> set[T] | None:
+def _several[T: (str, str | SupportsIndex)](value: OneOrMore[T] | None) -> set[T] | None:
     if value is None:
         return None
-    return {value} if isinstance(value, str | int) else set(value)
+    return {value} if isinstance(value, str | SupportsIndex) else set(value)
 
 
 def _known(what: str, asked: OneOrMore[str] | None, legal: Collection[str]) -> set[str] | None:
@@ -105,8 +110,8 @@ def _known(what: str, asked: OneOrMore[str] | None, legal: Collection[str]) -> s
     return names
 
 
-def _label(label: str | int) -> int:
-    value = LABELS.get(label) if isinstance(label, str) else label
+def _label(label: str | SupportsIndex) -> int:
+    value = LABELS.get(label) if isinstance(label, str) else operator.index(label)
     if value is None or value not in VERTEBRAE:
         message = f"unknown label {label!r}; legal: {', '.join(LABELS)}, or 1 to {MAX_LABEL}"
         raise UnknownValue(message)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Unpack
+from typing import Unpack
 
 import pandas as pd
 import xarray
 
-from ctspine_zarr.errors import NotAStore, UnknownCase, nearest
-from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.records import Record, decode_catalog
+from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, require_case
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.records import OWN_ATTRIBUTES, About, Record, decode, decode_catalog
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.select import Criteria, select, table
 from ctspine_zarr.storage import Location, Storage, open_storage
@@ -28,6 +27,7 @@ class Store(Mapping[str, Case]):
     def __init__(self, storage: Storage, records: Mapping[str, Record]) -> None:
         self.storage = storage
         self.records = records
+        self._cases: dict[str, Case] = {}
 
     def __repr__(self) -> str:
         return f"<Store {self.location}: {len(self)} cases>"
@@ -44,10 +44,11 @@ class Store(Mapping[str, Case]):
         Raises:
             UnknownCase: no such case here; the message names the nearest ones.
         """
-        if case not in self.records:
-            message = f"no case {case!r} among {len(self)} in {self.location}{nearest(case, self.records)}"
-            raise UnknownCase(message)
-        return Case(self.storage, self.records[case])
+        require_case(case, self.records.keys(), self.location)
+        # One Case an id: what it has read of its arrays' metadata is not read again.
+        if case not in self._cases:
+            self._cases[case] = Case(self.storage, self.records[case])
+        return self._cases[case]
 
     @property
     def location(self) -> str:
@@ -66,19 +67,17 @@ class Store(Mapping[str, Case]):
         return table(self.records.values())
 
     @cached_property
-    def about(self) -> Mapping[str, Any]:
-        """The root's attributes: dataset, licence, citation, counts, refused cases, provenance.
+    def about(self) -> About:
+        """Counts, refused cases and provenance, from the root's attributes; one small read.
 
         Raises:
-            NotAStore: the root document is missing or not JSON.
+            DamagedStore: the root is missing or damaged.
         """
-        data = self.storage.get(layout.ROOT)
         try:
-            about: dict[str, Any] = json.loads(data or b"")["attributes"][documents.OWN_KEY]
-        except (ValueError, KeyError) as error:
-            message = f"{self.location}: {layout.ROOT} is missing or damaged; run the build again"
-            raise NotAStore(message) from error
-        return about
+            return decode(self.storage.get(layout.ROOT), About.from_json, OWN_ATTRIBUTES)
+        except (Malformed, OtherFormat) as error:
+            message = f"{self.location}: {layout.ROOT} is damaged ({error}); run the build again"
+            raise DamagedStore(message) from error
 
     def select(self, **criteria: Unpack[Criteria]) -> Store:
         """The cases that fit every criterion, as a store of their own; may be empty.
@@ -114,9 +113,9 @@ def open_store(location: Location) -> Store:
     if data is None:
         raise NotAStore(_absence(storage))
     try:
-        return Store(storage, {record.id: record for record in decode_catalog(data)})
-    except (ValueError, KeyError, TypeError) as error:
-        message = f"{storage.location}: its catalog cannot be understood ({error})"
+        return Store(storage, {entry.record.id: entry.record for entry in decode_catalog(data)})
+    except (Malformed, OtherFormat) as error:
+        message = f"{storage.location}: its catalog cannot be read ({error}); run its build again"
         raise NotAStore(message) from error
 
 

@@ -1,22 +1,30 @@
-"""Is what is stored what was written? Every receipt's digests against every byte."""
+"""Is what is stored what was written? Every digest against every byte.
+
+The root holds the sha256 of the catalog, the catalog that of every receipt, a receipt that of
+every object and of the voxels that went in: who trusts the root can prove the rest.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from ctspine_zarr.dataset import SPLIT_NAMES
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, StorageError, UnknownCase, nearest
-from ctspine_zarr.format import layout
-from ctspine_zarr.format.records import Receipt, Record
+from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StorageError, require_case
+from ctspine_zarr.format import documents, layout
+from ctspine_zarr.format.records import About, Entry, Receipt, Refused, decode, decode_catalog, encode
 from ctspine_zarr.read.case import Case, Name
 from ctspine_zarr.read.store import Store, open_store
 from ctspine_zarr.read.voxels import Voxels
 from ctspine_zarr.storage import Location, Storage
 from ctspine_zarr.workers import Finished, run_each
+
+# Parts of a case's path: split, source, id.
+_CASE_DEPTH: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +41,14 @@ class Verification:
 
     Attributes:
         cases: one report a case of the catalog.
-        problems: of the store as a whole: receipts that the catalog leaves out.
+        problems: of the store as a whole: the root, the catalog, the groups above the cases,
+            and objects that belong to no case.
         refused: cases that the build could not take in, and why; no fault of the store.
     """
 
     cases: tuple[CaseReport, ...]
     problems: tuple[str, ...]
-    refused: tuple[tuple[str, str], ...]
+    refused: tuple[Refused, ...]
 
     @property
     def is_whole(self) -> bool:
@@ -50,12 +59,12 @@ class Verification:
 def verify(
     location: Location,
     *,
-    cases: Collection[str] = (),
+    cases: str | Collection[str] = (),
     workers: int = 1,
     on_case: Callable[[CaseReport], None] | None = None,
 ) -> Verification:
-    """Compare every object with its receipt's size and sha256, and every decoded volume with
-    the sha256 of the voxels that went in.
+    """Compare every object with its size and sha256, and every decoded volume with the sha256 of
+    the voxels that went in.
 
     Args:
         location: of the store.
@@ -68,50 +77,91 @@ def verify(
         UnknownCase: an id that the store does not have.
     """
     store = open_store(location)
-    for case in cases:
-        if case not in store:
-            message = f"no case {case!r} in {store.location}{nearest(case, store)}"
-            raise UnknownCase(message)
+    chosen = {cases} if isinstance(cases, str) else set(cases)
+    for case in sorted(chosen):
+        require_case(case, store.keys(), store.location)
+    catalog = store.storage.get(layout.CATALOG) or b""
+    entries = decode_catalog(catalog)
     task = functools.partial(_verify_case, storage=store.storage)
     reports = []
-    chosen = [record for record in store.records.values() if not cases or record.id in cases]
-    for progress in run_each(task, chosen, workers):
+    for progress in run_each(task, [e for e in entries if not chosen or e.record.id in chosen], workers):
         if isinstance(progress, Finished):
-            died = CaseReport(progress.item.id, ("its worker process died",))
+            died = CaseReport(progress.item.record.id, ("its worker process died",))
             reports.append(progress.result or died)
             if on_case is not None:
                 on_case(reports[-1])
-    refused = tuple((entry["case"], entry["reason"]) for entry in store.about["refused"])
-    return Verification(tuple(reports), tuple(_unlisted(store)), refused)
+    problems = (*_damaged_root(store, catalog), *_damaged_groups(store), *_unclaimed(store))
+    return Verification(tuple(reports), problems, _refused(store))
 
 
-def _unlisted(store: Store) -> Iterator[str]:
-    listed = {layout.receipt_key(case) for case in store}
-    for key in store.storage.keys(layout.RECEIPTS):
-        if key not in listed:
-            yield f"{key}: a whole case that the catalog does not list; run the build again"
-
-
-def _verify_case(record: Record, storage: Storage) -> CaseReport:
+def _damaged_root(store: Store, catalog: bytes) -> Iterator[str]:
     try:
-        return CaseReport(record.id, tuple(_problems(record, storage)))
-    except (StorageError, DamagedStore) as error:
-        return CaseReport(record.id, (str(error),))
-
-
-def _problems(record: Record, storage: Storage) -> Iterator[str]:
-    data = storage.get(layout.receipt_key(record.id))
-    try:
-        receipt = Receipt.from_json(json.loads(data or b""))
-    except (ValueError, KeyError, TypeError) as error:
-        yield f"its receipt is missing or damaged ({error})"
+        about = store.about
+    except DamagedStore as error:
+        yield str(error)
         return
-    if receipt.record != record:
+    if about.catalog_sha256 != sha256(catalog):
+        yield f"{layout.CATALOG} was altered: its sha256 is not that in {layout.ROOT}"
+    expected = About.of(store.records.values(), about.refused, catalog, about.provenance)
+    if store.storage.get(layout.ROOT) != encode(documents.group({layout.OWN_KEY: expected.to_json()})):
+        yield f"{layout.ROOT} was altered: it does not say what follows from the catalog"
+
+
+def _refused(store: Store) -> tuple[Refused, ...]:
+    try:
+        return store.about.refused
+    except DamagedStore:
+        return ()
+
+
+def _damaged_groups(store: Store) -> Iterator[str]:
+    for key in _group_keys(store):
+        if store.storage.get(key) != encode(documents.group()):
+            yield f"{key} is missing or altered; run the build again"
+
+
+def _group_keys(store: Store) -> list[str]:
+    paths = {path for r in store.records.values() for path in (r.split, f"{r.split}/{r.source}")}
+    return sorted(f"{path}/{layout.METADATA}" for path in paths)
+
+
+def _unclaimed(store: Store) -> Iterator[str]:
+    """Objects among the cases and receipts that belong to no case of the catalog."""
+    paths = {record.path for record in store.records.values()}
+    known = {*_group_keys(store), *(layout.receipt_key(case) for case in store)}
+    for prefix in (layout.RECEIPTS, *(f"{split}/" for split in SPLIT_NAMES)):
+        for key in store.storage.keys(prefix):
+            if key not in known and "/".join(key.split("/")[:_CASE_DEPTH]) not in paths:
+                yield f"{key} belongs to no case of the catalog; run the build again"
+
+
+def _verify_case(entry: Entry, storage: Storage) -> CaseReport:
+    try:
+        return CaseReport(entry.record.id, tuple(_problems(entry, storage)))
+    except (StorageError, DamagedStore) as error:
+        return CaseReport(entry.record.id, (str(error),))
+
+
+def _problems(entry: Entry, storage: Storage) -> Iterator[str]:
+    data = storage.get(layout.receipt_key(entry.record.id))
+    try:
+        receipt = decode(data, Receipt.from_json)
+    except (Malformed, OtherFormat) as error:
+        yield f"its receipt is damaged ({error})"
+        return
+    if sha256(data or b"") != entry.receipt:
+        yield "its receipt was altered: its sha256 is not that in the catalog"
+    if receipt.record != entry.record:
         yield "its line of the catalog differs from its receipt"
-    damaged = list(_damaged_objects(receipt, storage))
-    yield from damaged
-    if not damaged:
-        yield from _damaged_voxels(receipt, storage)
+        return
+    damaged = [*_damaged_objects(receipt, storage), *_extra_objects(receipt, storage)]
+    yield from damaged or _damaged_voxels(receipt, storage)
+
+
+def _extra_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
+    for key in storage.keys(f"{receipt.record.path}/"):
+        if key.removeprefix(f"{receipt.record.path}/") not in receipt.objects:
+            yield f"{key} is not in its receipt"
 
 
 def _damaged_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
@@ -122,15 +172,12 @@ def _damaged_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
         elif len(data) != written.bytes:
             yield f"{key} has {len(data)} bytes, {written.bytes} were written"
         elif sha256(data) != written.sha256:
-            yield f"{key} was altered: its sha256 is not that of its receipt"
+            yield f"{key} was altered: its sha256 is not that in its receipt"
 
 
 def _damaged_voxels(receipt: Receipt, storage: Storage) -> Iterator[str]:
     case = Case(storage, receipt.record)
-    digests: dict[Name, str] = {
-        "image": receipt.image_voxels,
-        "segmentation": receipt.segmentation_voxels,
-    }
+    digests: dict[Name, str] = {"image": receipt.voxels.image, "segmentation": receipt.voxels.segmentation}
     for name, expected in digests.items():
         if _voxels_sha256(case.voxels(name)) != expected:
             yield f"the {name} decodes to other voxels than went in"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -11,9 +13,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.core.array_spec import ArrayConfigParams
-from zarr.errors import ChunkNotFoundError
+from zarr.errors import ChunkNotFoundError, UnknownCodecError
 
-from ctspine_zarr.errors import CtspineError, DamagedStore, OutOfBounds
+from ctspine_zarr.errors import DamagedStore, MissingDependency, OutOfBounds, StorageError
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.storage import Storage
 
@@ -59,6 +61,8 @@ class Voxels:
         Raises:
             OutOfBounds: an integer beyond its axis.
             DamagedStore: an object is missing, cut, or fails its checksum.
+        StorageError: the storage itself fails.
+        MissingDependency: the codec needs a library that is not installed.
         """
         spans = [_Span.of(index, size) for index, size in zip(_expand(key), self.shape, strict=True)]
         if any(span.count == 0 for span in spans):
@@ -68,22 +72,8 @@ class Voxels:
         return np.array(block[tuple(span.finish for span in spans)], order="C", copy=None)
 
     def _read(self, selection: tuple[slice, ...]) -> NDArray[Any]:
-        try:
+        with self._naming(", ".join(f"{span.start}:{span.stop}" for span in selection)):
             return np.asarray(self._array[selection])
-        except CtspineError:
-            raise
-        except ChunkNotFoundError as error:
-            message = f"{self._name}: its shard is missing; the catalog says {self.stored_bytes} bytes"
-            raise DamagedStore(message) from error
-        # What a codec raises on altered bytes is its own affair: each has another type.
-        except Exception as error:
-            spans = ", ".join(f"{s.start}:{s.stop}" for s in selection)
-            message = f"{self._name}: voxels [{spans}] cannot be decoded ({error}); run verify"
-            raise DamagedStore(message) from error
-
-    @property
-    def _name(self) -> str:
-        return f"{self.storage.location}, array {self.path}"
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
@@ -91,7 +81,34 @@ class Voxels:
             "read_missing_chunks": self.stored_bytes == 0,
             "sharding_coalesce_max_gap_bytes": _NO_MERGING,
         }
-        return zarr.open_array(self.storage.zarr, path=self.path, mode="r", config=config)
+        array = zarr.open_array(self.storage.zarr, path=self.path, mode="r", zarr_format=3, config=config)
+        if (array.shape, array.dtype) != (self.shape, self.dtype):
+            message = f"shape {array.shape} of {array.dtype}; the catalog says {self.shape} of {self.dtype}"
+            raise ValueError(message)
+        return array
+
+    @contextmanager
+    def _naming(self, spans: str) -> Iterator[None]:
+        """Say which voxels of which array could not be had, and whether the store is to blame."""
+        name = f"{self.storage.location}, array {self.path}, voxels [{spans}]"
+        try:
+            yield
+        except ChunkNotFoundError as error:
+            message = f"{name}: the shard is missing; the catalog says {self.stored_bytes} bytes"
+            raise DamagedStore(message) from error
+        except FileNotFoundError as error:
+            message = f"{name}: the array's metadata is missing; run verify"
+            raise DamagedStore(message) from error
+        except OSError as error:
+            message = f"{name}: cannot be read ({error.strerror or error})"
+            raise StorageError(message) from error
+        except (ImportError, UnknownCodecError) as error:
+            message = f"{name}: its codec is missing ({error}): pip install 'ctspine-zarr[compact]'"
+            raise MissingDependency(message) from error
+        # What codecs and parsers raise on altered bytes is their own affair: each another type.
+        except (ValueError, TypeError, KeyError, RuntimeError, IndexError) as error:
+            message = f"{name}: cannot be decoded ({error}); run verify"
+            raise DamagedStore(message) from error
 
 
 @dataclass(frozen=True, slots=True)

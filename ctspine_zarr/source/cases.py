@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import UnknownCase, UnknownValue, nearest
+from ctspine_zarr.errors import UnknownValue, require_case
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,15 @@ class Listing:
     cases: tuple[SourceCase, ...]
     refused: tuple[Refusal, ...] = ()
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of all of them."""
+        return frozenset([case.id for case in self.cases] + [refusal.case for refusal in self.refused])
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cases of a source a build is for; an empty collection means all.
+    """Which cases of a source a build is for: names in collections, or one name; empty means all.
 
     Raises:
         UnknownValue: a split or source that the dataset does not have.
@@ -72,11 +77,18 @@ class Selection:
 
     splits: Collection[str] = ()
     sources: Collection[str] = ()
-    cases: Collection[str] = field(default=())
+    cases: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        for name in ("splits", "sources", "cases"):
+            asked = getattr(self, name)
+            object.__setattr__(self, name, (asked,) if isinstance(asked, str) else tuple(asked))
         _require_known("split", self.splits, SPLIT_NAMES)
         _require_known("source dataset", self.sources, SOURCE_NAMES)
+
+    def __str__(self) -> str:
+        asked = {"split": self.splits, "source": self.sources, "case": self.cases}
+        return ", ".join(f"{what} {' or '.join(names)}" for what, names in asked.items() if names) or "all"
 
     def of(self, listing: Listing) -> Listing:
         """The part of a listing that is selected, refusals included.
@@ -84,11 +96,8 @@ class Selection:
         Raises:
             UnknownCase: a case asked for by id is neither listed nor refused.
         """
-        known = {case.id for case in listing.cases} | {refusal.case for refusal in listing.refused}
         for case in self.cases:
-            if case not in known:
-                message = f"no case {case!r} in the source{nearest(case, known)}"
-                raise UnknownCase(message)
+            require_case(case, listing.ids, "the source")
         return Listing(
             tuple(c for c in listing.cases if self._takes(c.id, c.split, c.source)),
             tuple(r for r in listing.refused if self._takes(r.case, r.split, r.source)),

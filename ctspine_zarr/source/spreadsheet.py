@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from ctspine_zarr.errors import SourceError
 
@@ -26,13 +25,15 @@ def read_spreadsheet(path: Path) -> Rows:
 
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, BadZipFile, KeyError, ValueError) as error:
+        try:
+            rows = list(book.worksheets[0].iter_rows(values_only=True))
+        finally:
+            book.close()
+    # It raises whatever its zip and XML parsers do.
+    except Exception as error:
         message = f"cannot read spreadsheet {path}: {error}"
         raise SourceError(message) from error
-    try:
-        return _by_patient(book.worksheets[0].iter_rows(values_only=True), path)
-    finally:
-        book.close()
+    return _by_patient(rows, path)
 
 
 def _by_patient(rows: Iterable[tuple[Any, ...]], path: Path) -> Rows:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctspine_zarr.dataset import SOURCE_NAMES, source_of
-from ctspine_zarr.errors import SourceError, nearest
+from ctspine_zarr.errors import SourceError
 from ctspine_zarr.source.cases import Listing, Refusal, SourceCase
 from ctspine_zarr.source.splits import SUFFIX, SplitList, parse_splits
 from ctspine_zarr.source.spreadsheet import Rows, read_spreadsheet
@@ -74,7 +74,8 @@ def _find(folder: Path, suffix: str) -> _Files:
     """Files `<source>/<case><suffix>.nii.gz` of the four sources."""
     by_case: dict[str, list[Path]] = defaultdict(list)
     for source in SOURCE_NAMES:
-        for path in sorted((folder / source).glob(f"*{suffix}{SUFFIX}")):
+        # Not `._x.nii.gz`, in which macOS keeps what other file systems have no place for.
+        for path in sorted((folder / source).glob(f"[!.]*{suffix}{SUFFIX}")):
             by_case[path.name.removesuffix(suffix + SUFFIX)].append(path)
     if not suffix and not by_case:
         seen = sorted(p.name for p in folder.iterdir()) or ["nothing"]
@@ -110,19 +111,25 @@ def _resolve(
     source = images[0].parent.name if images else source_of(case)
     reason = _fault(case, splits, volumes, masks)
     if reason is not None or split is None or source is None:
-        return Refusal(case, reason or "of no known source", split, source)
+        printable = case.encode("utf-8", "backslashreplace").decode()
+        return Refusal(printable, reason or "of no known source", split, source)
     image, segmentation = images[0], segmentations[0]
-    sizes = image.stat().st_size, segmentation.stat().st_size
+    try:
+        sizes = image.stat().st_size, segmentation.stat().st_size
+    except OSError as error:
+        return Refusal(case, f"{Path(str(error.filename)).name}: {error.strerror}", split, source)
     return SourceCase(case, split, source, image, segmentation, *sizes, rows.get(case, ()))
 
 
 def _fault(case: str, splits: SplitList, volumes: _Files, masks: _Files) -> str | None:
     """Why a case cannot be built, judged by names alone; None where it can be tried."""
     listed = splits.sections.get(case, ())
+    if not case.isprintable():
+        return "its name is not printable UTF-8 text; legal: a name as in the split list"
     if len(listed) > 1:
         return f"named in two splits, {' and '.join(listed)}; legal: one"
     if not listed:
-        return f"in no split of the split list{nearest(case, splits.sections)}; legal: one"
+        return "in no split of the split list; legal: one"
     return (
         _file_fault("volume", case + SUFFIX, volumes, case)
         or _file_fault("mask", case + MASK_SUFFIX + SUFFIX, masks, case)

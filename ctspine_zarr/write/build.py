@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import json
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
+from ctspine_zarr.errors import CaseRefused, Malformed, StorageError
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.codecs import profile
+from ctspine_zarr.format.records import OWN_ATTRIBUTES, About, Document, Receipt, Refused, decode
+from ctspine_zarr.source.cases import Refusal, SourceCase
+from ctspine_zarr.storage import Storage
+from ctspine_zarr.workers import Started, run_each
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.ingest import WRITER, ingest
 from ctspine_zarr.write.plan import Plan
 from ctspine_zarr.write.receipts import read_receipts
-from ctspine_zarr.errors import CaseRefused, StorageError
-from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.codecs import profile
-from ctspine_zarr.format.records import Receipt
-from ctspine_zarr.source.cases import Refusal, SourceCase
-from ctspine_zarr.storage import Storage
-from ctspine_zarr.workers import Started, run_each
 
 _LOG: Final = logging.getLogger(__name__)
 _LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
@@ -160,23 +159,39 @@ def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt
     return CaseBuilt(worker, case, outcome.receipt, outcome.seconds)
 
 
-def _write_top(plan: Plan, refused: tuple[Refusal, ...], *, changed: bool) -> None:
-    planned = [case.case.id for case in plan.todo] + [receipt.record.id for receipt in plan.whole]
-    earlier = _root_attributes(plan.storage)
-    provenance = _provenance() if changed or not earlier else earlier["provenance"]
-    now = {refusal.case for refusal in refused}
-    before = (Refusal(**r) for r in earlier.get("refused", []) if r["case"] not in now)
-    objects = finalize(planned, read_receipts(plan.storage), (*refused, *before), provenance)
-    for key, data in objects.items():
-        plan.storage.put(key, data)
+def _write_top(plan: Plan, refused: Iterable[Refusal], *, changed: bool) -> None:
+    storage = plan.storage
+    storage.remove_torn()
+    earlier = _earlier_about(storage)
+    provenance = earlier.provenance if earlier and not changed else _provenance()
+    receipts = read_receipts(storage)
+    now = [Refused(r.case, _told(r, receipts)) for r in refused]
+    before = [
+        entry
+        for entry in (earlier.refused if earlier else ())
+        if entry.case in plan.elsewhere and entry.case not in receipts
+    ]
+    for key, data in finalize(plan.ids, receipts, [*now, *before], provenance).items():
+        if data is None:
+            storage.remove(key)
+        else:
+            storage.put(key, data)
 
 
-def _root_attributes(storage: Storage) -> dict[str, Any]:
-    data = storage.get(layout.ROOT)
-    return json.loads(data)["attributes"].get(documents.OWN_KEY, {}) if data else {}
+def _told(refusal: Refusal, receipts: Mapping[str, Receipt]) -> str:
+    kept = "; as an earlier build read it, it is still in the store" if refusal.case in receipts else ""
+    return refusal.reason + kept
 
 
-def _provenance() -> dict[str, Any]:
+def _earlier_about(storage: Storage) -> About | None:
+    """What the root says; nothing of it is needed to write it anew where it is damaged."""
+    try:
+        return decode(storage.get(layout.ROOT), About.from_json, OWN_ATTRIBUTES)
+    except Malformed:
+        return None
+
+
+def _provenance() -> Document:
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     libraries = {name: version(name) for name in _LIBRARIES}
     return {"writer": WRITER, "written": now, "python": platform.python_version(), "libraries": libraries}

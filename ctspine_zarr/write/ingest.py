@@ -6,7 +6,7 @@ arrays and groups, then the receipt. A case exists when its receipt does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.write import quality
-from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
-from ctspine_zarr.write.receipts import read_receipt
-from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
 from ctspine_zarr.dataset import TRANSITIONAL
 from ctspine_zarr.digest import BackgroundSha256, sha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.codecs import Codec, Document, Profile
+from ctspine_zarr.format.codecs import MASK_DTYPE, Codec, Profile
 from ctspine_zarr.format.records import (
+    Arrays,
+    Code,
+    Document,
+    Facts,
     Finding,
     Intensity,
     NiftiSource,
@@ -34,18 +34,23 @@ from ctspine_zarr.format.records import (
     SourceFile,
     StoredObject,
     Vertebra,
+    encode,
+    encode_receipt,
 )
 from ctspine_zarr.format.shard import encode_shard, slabs
 from ctspine_zarr.geometry import Affine, Shape, grid_offset
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.source.cases import SourceCase
 from ctspine_zarr.storage import Storage
+from ctspine_zarr.write import quality
+from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
+from ctspine_zarr.write.receipts import read_receipt
+from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
 
 WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
 
 # Threads beside a worker's own, for work that frees the GIL: compressing, hashing, labelling.
 _HELPERS: Final = 2
-_MASK_DTYPE: Final = np.dtype("u1")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,6 @@ class _Array:
     dtype: np.dtype[Any]
     voxels_sha256: str
     source: NiftiSource
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,8 @@ def _encode_mask(
     volume = nifti.read(case.segmentation)
     require_labels(volume)
     rows: list[NDArray[Any]] = []
-    recipe = _Recipe(_MASK_DTYPE, profile.segmentation(_MASK_DTYPE), keep_empty=False)
-    array = _encode(volume, case.segmentation.name, recipe, rows.append, helpers)
+    recipe = _Recipe(MASK_DTYPE, profile.segmentation(MASK_DTYPE), keep_empty=False)
+    array = _encode(volume, recipe, rows.append, helpers)
     return array, helpers.submit(measure_vertebrae, np.concatenate(rows))
 
 
@@ -150,11 +154,11 @@ def _encode_image(case: SourceCase, profile: Profile, helpers: Executor) -> tupl
     meter = IntensityMeter()
     # Every chunk of an image is stored: were one lost, its absence could not pass for zeros.
     recipe = _Recipe(dtype, profile.image(dtype), keep_empty=True)
-    return _encode(volume, case.image.name, recipe, meter.add, helpers), meter.result()
+    return _encode(volume, recipe, meter.add, helpers), meter.result()
 
 
 def _encode(
-    volume: Volume, name: str, recipe: _Recipe, see: Callable[[NDArray[Any]], None], helpers: Executor
+    volume: Volume, recipe: _Recipe, see: Callable[[NDArray[Any]], None], helpers: Executor
 ) -> _Array:
     """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache."""
     header = volume.header
@@ -170,19 +174,18 @@ def _encode(
 
     shard = encode_shard(rows(), recipe.codec, keep_empty=recipe.keep_empty, each=helpers.map)
     return _Array(
-        metadata=documents.encode(documents.array(shape, recipe.dtype, recipe.codec)),
+        metadata=encode(documents.array(shape, recipe.dtype, recipe.codec)),
         shard=shard,
         dtype=recipe.dtype,
         voxels_sha256=digest.hexdigest(),
-        source=_nifti_source(name, volume),
-        findings=tuple(_restorability(name, volume, recipe.dtype)),
+        source=_nifti_source(volume, recipe.dtype),
     )
 
 
-def _nifti_source(name: str, volume: Volume) -> NiftiSource:
+def _nifti_source(volume: Volume, dtype: np.dtype[Any]) -> NiftiSource:
     header = volume.header
     return NiftiSource(
-        file=SourceFile(name, volume.file_bytes, volume.file_sha256),
+        file=SourceFile(volume.name, volume.file_bytes, volume.file_sha256, volume.file_ending),
         inflated_sha256=volume.inflated_sha256,
         dtype=header.dtype.str,
         shape=header.disk_shape,
@@ -195,12 +198,15 @@ def _nifti_source(name: str, volume: Volume) -> NiftiSource:
         flips=header.reorientation.flips,
         prefix=header.prefix,
         trailer=volume.trailer,
+        restorable=is_restorable(volume, dtype),
     )
 
 
-def _restorability(name: str, volume: Volume, dtype: np.dtype[Any]) -> Iterator[Finding]:
-    if not is_restorable(volume, dtype):
-        yield Finding("not_restorable", f"{name}: its values are kept, the bytes of its voxels are not")
+def _restorability(sources: Iterable[NiftiSource]) -> Iterator[Finding]:
+    for source in sources:
+        if not source.restorable:
+            message = f"{source.file.name}: its values are kept, the bytes of its voxels are not"
+            yield Finding(Code.NOT_RESTORABLE, message)
 
 
 def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) -> Record:
@@ -222,8 +228,7 @@ def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) 
         transitional=TRANSITIONAL.get(case.id),
         findings=(
             *grid.findings,
-            *image.findings,
-            *segmentation.findings,
+            *_restorability((image.source, segmentation.source)),
             *quality.label_findings(content.vertebrae),
         ),
         spreadsheet=case.spreadsheet,
@@ -238,22 +243,27 @@ def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
     receipt = Receipt(
         record=record,
         writer=WRITER,
-        image=content.image.source.file,
-        segmentation=content.segmentation.source.file,
-        image_voxels=content.image.voxels_sha256,
-        segmentation_voxels=content.segmentation.voxels_sha256,
+        files=Arrays(content.image.source.file, content.segmentation.source.file),
+        voxels=_voxels(content),
         objects={key: StoredObject(len(data), sha256(data)) for key, data in objects.items()},
     )
-    storage.put(layout.receipt_key(record.id), documents.encode(receipt.to_json()))
+    storage.put(layout.receipt_key(record.id), encode_receipt(receipt))
     return receipt
+
+
+def _voxels(content: _Content) -> Arrays[str]:
+    return Arrays(content.image.voxels_sha256, content.segmentation.voxels_sha256)
 
 
 def _forget(storage: Storage, record: Record) -> None:
     """Remove what an interrupted attempt, or a build from other files, left of a case."""
     earlier = read_receipt(storage, layout.receipt_key(record.id))
-    storage.remove(layout.receipt_key(record.id))
-    for path in {record.path} | ({earlier.record.path} if earlier else set()):
-        storage.remove_below(path)
+    if earlier is not None:
+        # The catalog describes the case that is about to be replaced; finalize writes it anew.
+        storage.remove(layout.CATALOG)
+        storage.remove(layout.receipt_key(record.id))
+        storage.remove_below(earlier.record.path)
+    storage.remove_below(record.path)
 
 
 def _objects(record: Record, content: _Content) -> Iterator[tuple[str, bytes | bytearray]]:
@@ -268,16 +278,11 @@ def _objects(record: Record, content: _Content) -> Iterator[tuple[str, bytes | b
     labels = (vertebra.label for vertebra in record.vertebrae)
     yield _group(layout.VERTEBRAE_GROUP, documents.vertebrae_attributes(affine, labels))
     yield _group(layout.LABEL_GROUP, documents.labels_attributes())
-    own = {
-        **record.to_json(),
-        "writer": WRITER,
-        "voxels": {"image": image.voxels_sha256, "segmentation": segmentation.voxels_sha256},
-        "nifti": {"image": image.source.to_json(), "segmentation": segmentation.source.to_json()},
-    }
+    facts = Facts(record, WRITER, _voxels(content), Arrays(image.source, segmentation.source))
     hu_range = record.intensity.min, record.intensity.max
-    yield _group("", documents.image_attributes(affine, hu_range) | {documents.OWN_KEY: own})
+    yield _group("", documents.image_attributes(affine, hu_range) | {layout.OWN_KEY: facts.to_json()})
 
 
 def _group(path: str, attributes: Document) -> tuple[str, bytes]:
     key = f"{path}/{layout.METADATA}" if path else layout.METADATA
-    return key, documents.encode(documents.group(attributes))
+    return key, encode(documents.group(attributes))

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from ctspine_zarr import nifti
-from ctspine_zarr.write.receipts import is_whole, read_receipts
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import CaseRefused, NoSpace, StoreMismatch, UnknownValue
+from ctspine_zarr.errors import CaseRefused, Malformed, NoSpace, OtherFormat, StoreMismatch, UnknownValue
+from ctspine_zarr.format import layout
 from ctspine_zarr.format.codecs import Profile, profile
-from ctspine_zarr.format.records import Receipt
+from ctspine_zarr.format.records import OWN_ATTRIBUTES, About, Receipt, decode
 from ctspine_zarr.source.cases import Refusal, Selection, SourceCase
 from ctspine_zarr.source.tree import list_tree
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.text import size
 from ctspine_zarr.workers import usable_cores
+from ctspine_zarr.write.receipts import is_whole, read_receipts
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
 _MASK_RATIO: Final = 0.26
@@ -55,6 +56,7 @@ class Plan:
         todo: cases to build, largest first, so that no large one is left for the end.
         whole: receipts of the selected cases that are built already.
         refused: selected cases that cannot be tried.
+        elsewhere: ids that the source has beyond the selection.
     """
 
     storage: Storage
@@ -63,6 +65,12 @@ class Plan:
     todo: tuple[PlannedCase, ...]
     whole: tuple[Receipt, ...]
     refused: tuple[Refusal, ...]
+    elsewhere: frozenset[str]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The cases that the build is for, refused ones not included."""
+        return (*(p.case.id for p in self.todo), *(receipt.record.id for receipt in self.whole))
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
@@ -114,7 +122,7 @@ def plan_build(  # noqa: PLR0913 - the options of one command
     selection: Selection = Selection(),  # noqa: B008 - frozen
     codec: str = "portable",
     workers: int | None = None,
-    split_file: Path | None = None,
+    split_file: str | Path | None = None,
 ) -> Plan:
     """Find out what a build would do; reads headers and receipts, writes nothing.
 
@@ -128,23 +136,32 @@ def plan_build(  # noqa: PLR0913 - the options of one command
 
     Raises:
         SourceError: the source is not laid out as the dataset, or has no split list.
-        UnknownCase, UnknownValue: the selection or codec names what does not exist.
-        StoreMismatch: the store was begun with another codec.
+        UnknownCase, UnknownValue: the selection or codec names what does not exist, or the
+            store is one that several workers cannot share.
+        MissingDependency: the codec needs a library that is not installed.
+        StoreMismatch: the store was begun with another codec, or is of another format.
+        StorageError: the store cannot be read, or is not one that can be written.
     """
     chosen = profile(codec)
-    listing = selection.of(list_tree(Path(source).expanduser(), split_file))
+    everything = list_tree(Path(source).expanduser(), None if split_file is None else Path(split_file))
+    listing = selection.of(everything)
+    if not listing.ids:
+        message = f"no case of the source is selected by {selection}"
+        raise UnknownValue(message)
     storage = open_storage(store)
     receipts = read_receipts(storage)
+    _require_ours(storage, receipts)
     _require_codec(receipts.values(), chosen, storage)
     whole = {case.id for case in listing.cases if is_whole(receipts.get(case.id), case, storage)}
     todo = _largest_first(case for case in listing.cases if case.id not in whole)
     return Plan(
         storage=storage,
         profile=chosen,
-        workers=_workers(workers, todo),
+        workers=_workers(workers, todo, storage),
         todo=todo,
         whole=tuple(receipts[case.id] for case in listing.cases if case.id in whole),
         refused=listing.refused,
+        elsewhere=everything.ids - listing.ids,
     )
 
 
@@ -163,12 +180,13 @@ def describe(plan: Plan) -> list[str]:
         if any(row):
             lines.append(f"{split:<12}" + "".join(f"{n:>14}" for n in (*row, sum(row))))
     free = plan.free_bytes
+    short = "" if free is None or free >= plan.store_bytes else ": too little"
     lines += [
         f"whole        {len(plan.whole)} of {sum(counts.values())} are built already",
         f"refused      {len(plan.refused)}",
         f"to read      {size(plan.read_bytes)} of .nii.gz in {len(plan.todo)} cases",
         f"to write     about {size(plan.store_bytes)} with codec {plan.profile.name}",
-        f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}",
+        f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}{short}",
         f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
     ]
     return lines
@@ -186,6 +204,17 @@ def _inflated_bytes(case: SourceCase) -> int:
         return 0
 
 
+def _require_ours(storage: Storage, receipts: Mapping[str, Receipt]) -> None:
+    root = storage.get(layout.ROOT)
+    if root is None or receipts:
+        return
+    try:
+        decode(root, About.from_json, OWN_ATTRIBUTES)
+    except (Malformed, OtherFormat) as error:
+        message = f"{storage.location} holds a {layout.ROOT} that is not ours; build into another place"
+        raise StoreMismatch(message) from error
+
+
 def _require_codec(receipts: Iterable[Receipt], chosen: Profile, storage: Storage) -> None:
     for receipt in receipts:
         if receipt.record.codec != chosen.name:
@@ -196,11 +225,12 @@ def _require_codec(receipts: Iterable[Receipt], chosen: Profile, storage: Storag
             raise StoreMismatch(message)
 
 
-def _workers(asked: int | None, todo: tuple[PlannedCase, ...]) -> int:
+def _workers(asked: int | None, todo: tuple[PlannedCase, ...], storage: Storage) -> int:
     if asked is None:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return max(1, min(usable_cores(), memory // worker_memory(todo), len(todo)))
-    if asked < 1:
-        message = f"{asked} workers; legal: 1 or more"
+        most = min(usable_cores(), memory // worker_memory(todo), len(todo))
+        return max(1, most) if storage.is_shared else 1
+    if asked < 1 or (asked > 1 and not storage.is_shared):
+        message = f"{asked} workers for {storage.location}; legal: 1" + " or more" * storage.is_shared
         raise UnknownValue(message)
     return asked

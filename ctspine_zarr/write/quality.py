@@ -1,17 +1,6 @@
 """What is odd about a case, found by the store itself: none of the known faults ships with the data.
 
-Findings never refuse a case. Their codes:
-
-    missing_level    a label between the first and the last one is absent
-    stray_label      a label apart from the main run of labels and far smaller
-    split_vertebra   a label in pieces, the largest below 90 % of it
-    order            two neighbouring labels whose centroids do not descend
-    no_label         the mask is empty
-    mask_offset      the grids of image and mask differ by over 0.01 voxel (below 0.5, or refused)
-    sform_qform      the two affines of the image's header differ by over 0.5 voxel
-    no_orientation   neither affine of a file is coded: its left and right are the format's guess
-    trailing_axis    axes of length 1 were dropped
-    not_restorable   values are exact, but the source file's bytes cannot be rebuilt from them
+Findings never refuse a case; `format.records.Code` says what each means.
 """
 
 from __future__ import annotations
@@ -22,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ctspine_zarr.dataset import VERTEBRAE
-from ctspine_zarr.format.records import Finding, Vertebra
+from ctspine_zarr.format.records import Code, Finding, Vertebra
 from ctspine_zarr.geometry import grid_offset
 from ctspine_zarr.nifti import Header
 
@@ -38,34 +27,36 @@ _WHOLE_SHARE: Final = 0.9
 def label_findings(vertebrae: Sequence[Vertebra]) -> Iterator[Finding]:
     """What is odd about the labels of one mask, given in order of label."""
     if not vertebrae:
-        yield Finding("no_label", "the mask holds no vertebra")
+        yield Finding(Code.NO_LABEL, "the mask holds no vertebra")
         return
     strays = _strays(vertebrae)
     if strays:
-        yield Finding("stray_label", f"few voxels, apart from the others: {_names(strays)}", strays)
+        yield Finding(Code.STRAY_LABEL, f"few voxels, apart from the others: {_names(strays)}", strays)
     spine = [v for v in vertebrae if v.label not in strays]
     missing = _missing([v.label for v in spine])
     if missing:
-        yield Finding("missing_level", f"absent between present ones: {_names(missing)}", missing)
+        yield Finding(Code.MISSING_LEVEL, f"absent between present ones: {_names(missing)}", missing)
     split = tuple(v.label for v in spine if v.largest < _WHOLE_SHARE * v.voxels)
     if split:
-        yield Finding("split_vertebra", f"in pieces: {_names(split)}", split)
+        yield Finding(Code.SPLIT_VERTEBRA, f"in pieces: {_names(split)}", split)
     for upper, lower in itertools.pairwise(spine):
         if upper.centroid[0] <= lower.centroid[0]:
-            yield Finding("order", f"{upper.name} is not above {lower.name}", (upper.label, lower.label))
+            yield Finding(Code.ORDER, f"{upper.name} is not above {lower.name}", (upper.label, lower.label))
 
 
 def geometry_findings(image: Header, mask: Header, offset: float) -> Iterator[Finding]:
     """What is odd about the grids of a case; `offset` is that of the mask, in voxels."""
     if offset > _NOTED_OFFSET:
-        yield Finding("mask_offset", f"image and mask lie {offset:.3f} voxel apart")
-    if image.sform is not None and image.qform is not None:
+        yield Finding(Code.MASK_OFFSET, f"image and mask lie {offset:.3f} voxel apart")
+    if image.qform_code > 0 and image.qform is None:
+        yield Finding(Code.SFORM_QFORM, "the qform of the image is unusable; its sform is used")
+    elif image.sform is not None and image.qform is not None:
         apart = grid_offset(image.sform, image.qform, image.shape)
         if apart > MOST_OFFSET:
-            yield Finding("sform_qform", f"sform and qform of the image lie {apart:.3g} voxels apart")
+            yield Finding(Code.SFORM_QFORM, f"sform and qform of the image lie {apart:.3g} voxels apart")
     for name, header in (("image", image), ("mask", mask)):
         if header.sform is None and header.qform is None:
-            yield Finding("no_orientation", f"the {name} has neither sform nor qform")
+            yield Finding(Code.NO_ORIENTATION, f"the {name} has neither sform nor qform")
         if header.disk_shape != header.shape:
             yield Finding(
                 "trailing_axis", f"the {name} has shape {header.disk_shape}, read as {header.shape}"

@@ -1,8 +1,9 @@
 """From voxels as they are on disk to HU and labels, exactly. Pure arithmetic.
 
 HU are `slope * stored + inter` as nibabel computes them, kept in the smallest of int16,
-int32, float32 and float64 that holds every value; nothing is ever rounded. The ladder starts
-at int16, so that a case whose HU happen to lie in 0-255 has the dtype of its neighbours.
+int32, float32 and float64 that holds every value; nothing is ever rounded. HU are signed, so
+the ladder has no unsigned dtype (`uint16 - 1000` wraps around), and it starts at int16, so that a
+case whose HU happen to lie in 0-127 has the dtype of its neighbours.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.dataset import MAX_LABEL
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.nifti import Header, Volume
+from ctspine_zarr.nifti import EXACT_INTEGERS, Header, Volume
 
 _INTEGERS: Final = (np.dtype("<i2"), np.dtype("<i4"))
 _SINGLE: Final = np.dtype("<f4")
 _DOUBLE: Final = np.dtype("<f8")
-# float64, in which nibabel scales, holds every integer up to here.
-_EXACT: Final = 2**53
 _PLANES: Final = 16
 
 
@@ -33,7 +32,7 @@ class Survey:
     Attributes:
         low, high: least and greatest value.
         whole: all are integers; a negative zero is none, for integers cannot hold it.
-        single: all are exact in float32.
+        single: all are exact in float32; not looked at where int32 holds them.
     """
 
     low: float
@@ -50,19 +49,27 @@ def survey(volume: Volume) -> Survey:
     """
     header, stored = volume.header, volume.stored
     if header.shifts_integers:
-        inter = int(header.inter)
-        low, high = int(stored.min()) + inter, int(stored.max()) + inter
-        if max(-low, high) > _EXACT:
-            message = f"integers from {low} to {high}; legal: up to 2**53, which float64 holds"
-            raise CaseRefused(message)
-        return Survey(low, high, whole=True, single=max(-low, high) <= 2**24)
-    parts = [_survey_part(header.scale(part)) for part in _parts(stored)]
+        return _survey_integers(volume)
+    parts = [_survey_part(header.scale(part), volume.name) for part in _parts(stored)]
     return Survey(
         min(part.low for part in parts),
         max(part.high for part in parts),
         all(part.whole for part in parts),
         all(part.single for part in parts),
     )
+
+
+def _survey_integers(volume: Volume) -> Survey:
+    """As `survey`, in integers: a look at the extremes settles nearly every file."""
+    least, most = int(volume.stored.min()), int(volume.stored.max())
+    low, high = least + int(volume.header.inter), most + int(volume.header.inter)
+    if max(-low, high, -least, most) > EXACT_INTEGERS:
+        message = f"{volume.name}: integers from {low} to {high}; legal: up to 2**53, which float64 holds"
+        raise CaseRefused(message)
+    if np.iinfo(_INTEGERS[-1]).min <= low and high <= np.iinfo(_INTEGERS[-1]).max:
+        return Survey(low, high, whole=True, single=False)
+    single = all(_is_single(volume.header.scale(part)) for part in _parts(volume.stored))
+    return Survey(low, high, whole=True, single=single)
 
 
 def exact_dtype(seen: Survey) -> np.dtype[Any]:
@@ -83,13 +90,13 @@ def require_labels(mask: Volume) -> None:
     """
     seen = survey(mask)
     if not 0 <= seen.low <= seen.high <= MAX_LABEL:
-        message = f"mask values from {seen.low:g} to {seen.high:g}; legal: integers 0 to {MAX_LABEL}"
+        message = f"{mask.name}: values from {seen.low:g} to {seen.high:g}; legal: integers 0 to {MAX_LABEL}"
         raise CaseRefused(message)
     for part in () if seen.whole else _parts(mask.stored):
         values = mask.header.scale(part)
         fractions = values[values != np.rint(values)]
         if fractions.size:
-            message = f"mask value {fractions[0]:g}; legal: integers 0 to {MAX_LABEL}"
+            message = f"{mask.name}: value {fractions[0]:g}; legal: integers 0 to {MAX_LABEL}"
             raise CaseRefused(message)
 
 
@@ -116,14 +123,18 @@ def is_restorable(volume: Volume, dtype: np.dtype[Any]) -> bool:
     )
 
 
-def _survey_part(values: NDArray[Any]) -> Survey:
+def _survey_part(values: NDArray[Any], name: str) -> Survey:
     if not np.isfinite(values).all():
-        message = f"{np.count_nonzero(~np.isfinite(values))} or more voxels are NaN or infinite; legal: none"
+        count = np.count_nonzero(~np.isfinite(values))
+        message = f"{name}: {count} or more voxels are NaN or infinite; legal: none"
         raise CaseRefused(message)
     whole = (values == np.rint(values)).all() and not (np.signbit(values) & (values == 0)).any()
+    return Survey(float(values.min()), float(values.max()), bool(whole), _is_single(values))
+
+
+def _is_single(values: NDArray[Any]) -> bool:
     with np.errstate(over="ignore"):
-        single = (values.astype(_SINGLE) == values).all()
-    return Survey(float(values.min()), float(values.max()), bool(whole), bool(single))
+        return bool((values.astype(_SINGLE).astype(_DOUBLE) == values).all())
 
 
 def _parts(stored: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from stores import objects
+from trees import Tree, packed, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli.main import cli
+
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_build_info_verify_export(phantom: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s.zarr"
+    built = run("build", phantom, store, "--workers", 1)
+    assert built.exit_code == 0, built.output
+    assert re.search(r"built 9 cases \(\S+ MB\) in \S+ s; 0 were whole before, 0 refused", built.stdout)
+    assert re.search(rf"built {CASE} in \S+ s; \d of 9 cases, \S+ \S+ of \S+ MB, \d+ s left", built.stderr)
+    again = run("build", phantom, store)
+    assert "built 0 cases" in again.stdout
+    assert "9 were whole before" in again.stdout
+    assert "of the .nii.gz" in run("info", store).stdout
+    verified = run("verify", store)
+    assert (verified.exit_code, verified.stdout) == (0, "9 of 9 cases are whole\n")
+    exported = run("export", store, CASE, "liver_0", "--output", tmp_path / "out")
+    assert exported.exit_code == 0
+    assert len(exported.stdout.split()) == 4
+    assert all(Path(path).exists() for path in exported.stdout.split())
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(phantom: Path, tmp_path: Path) -> None:
+    done = run(
+        "build", phantom, tmp_path / "s.zarr", "--dry-run", "--split", "train", "--source-dataset", "COLONOG"
+    )
+    assert done.exit_code == 0
+    assert re.search(r"train +2 +0 +0 +0 +2", done.stdout)
+    for word in ("to read", "to write", "free disk", "memory"):
+        assert word in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_prints_text_or_json(phantom_store: cz.Store) -> None:
+    facts = json.loads(run("info", phantom_store.location, "--json").stdout)
+    assert (facts["dataset"], facts["codecs"], facts["licence"]) == (
+        "CTSpine1K",
+        ["portable"],
+        "CC-BY-NC-SA-4.0",
+    )
+    assert facts["cases"]["train"] == {"COLONOG": 2, "COVID-19": 1, "HNSCC-3DCT-RT": 1, "MSD-T10": 1}
+    case = json.loads(run("info", phantom_store.location, CASE, "--json").stdout)
+    assert case["shape"] == [45, 96, 96]
+    text = run("info", phantom_store.location, "1.3.6.1.4.1.9328.50.4.0004").stdout
+    assert "transitional vertebra: lumbarization" in text
+    assert re.search(r"^L6 +[\d,]+ ", text, re.MULTILINE)
+
+
+def test_a_refused_case_is_told_once_and_is_status_3(tree: Tree, tmp_path: Path) -> None:
+    tree.add("liver_1")
+    tree.add("liver_2", image=packed(voxels())[:-30])
+    done = run("build", tree.root, tmp_path / "s.zarr")
+    assert done.exit_code == 3
+    assert done.stderr.count("truncated or corrupt gzip") == 1
+    assert "refused liver_2: liver_2.nii.gz: truncated or corrupt gzip" in done.stderr
+    verified = run("verify", tmp_path / "s.zarr")
+    assert verified.exit_code == 0
+    assert "refused when built: liver_2: liver_2.nii.gz: truncated" in verified.stderr
+    assert run("build", tree.root, tmp_path / "t.zarr", "--dry-run").exit_code == 0
+
+
+def test_damage_is_status_4(tree: Tree, tmp_path: Path) -> None:
+    tree.add("liver_1")
+    run("build", tree.root, tmp_path / "s.zarr")
+    (tmp_path / "s.zarr/train/MSD-T10/liver_1/image/c/0/0/0").write_bytes(b"x")
+    done = run("verify", tmp_path / "s.zarr")
+    assert (done.exit_code, done.stdout) == (4, "0 of 1 cases are whole\n")
+    assert re.search(r"damaged liver_1: image/c/0/0/0 has 1 bytes, \d+ were written", done.stderr)
+    exported = run("export", tmp_path / "s.zarr", "liver_1", "--output", tmp_path / "out")
+    assert exported.exit_code == 1
+    assert exported.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["build", "/nowhere", "s.zarr"], 1, "no CTSpine1K at /nowhere: looked for"),
+        (
+            ["build", "SOURCE", "s.zarr", "--case", "liver_7"],
+            2,
+            "no case 'liver_7' among 9 in the source",
+        ),
+        (
+            ["build", "SOURCE", "s.zarr", "--split", "val"],
+            2,
+            "'val' is not one of 'train', 'validation'",
+        ),
+        (["build", "SOURCE", "s.zarr", "--workers", "0"], 2, "0 is not in the range x>=1"),
+        (["build", "SOURCE", "s3://bucket/s.zarr"], 1, "s3:// is not supported; legal: a local path"),
+        (["build", "SOURCE", "SOURCE/metadata/data_split.txt"], 1, "is a file; legal: a folder"),
+        (["build", "SOURCE", "s.zarr", "--split-file", "/no.txt"], 1, "no split list at /no.txt (not found)"),
+        (["info", "/nowhere.zarr"], 1, "no store at /nowhere.zarr: there is no such folder"),
+        (["info", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
+        (["verify", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
+        (["export", "STORE", "liver_0"], 2, "Missing option '--output'"),
+        (["serve"], 2, "No such command 'serve'"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_a_status(
+    phantom: Path,
+    phantom_store: cz.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"SOURCE": str(phantom), "STORE": phantom_store.location}
+    filled = [names.get(a, a.replace("SOURCE", str(phantom))) for a in arguments]
+    done = run(*filled)
+    assert done.exit_code == status, done.output
+    assert message in done.stderr
+    if status == 1:
+        assert done.stderr.startswith("ctspine-zarr: ")
+        assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_every_command_and_status() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ctspine_zarr", "--help"], capture_output=True, text=True, check=True
+    )
+    assert list(cli.commands) == ["build", "info", "verify", "export"]
+    for name in cli.commands:
+        assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
+    assert "130 interrupted" in done.stdout
+
+
+def test_every_option_is_described() -> None:
+    for command in cli.commands.values():
+        assert command.help
+        for parameter in command.params:
+            assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
+
+
+def test_the_script_is_the_same_command(phantom: Path, tmp_path: Path) -> None:
+    script = REPOSITORY / "scripts" / "build_store.py"
+    done = subprocess.run(
+        [sys.executable, script, phantom, tmp_path / "s.zarr", "--case", CASE],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "built 1 cases" in done.stdout
+
+
+def many_cases(tree: Tree, count: int = 30) -> None:
+    for number in range(count):
+        tree.add(f"liver_{number}", voxels(number, (96, 96, 60)), voxels(number, (96, 96, 60)) % 2)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_build_says_how_to_go_on_and_does(
+    tree: Tree, tmp_path: Path, sent: signal.Signals, workers: int
+) -> None:
+    many_cases(tree)
+    command = [sys.executable, "-m", "ctspine_zarr", "build", str(tree.root), str(tmp_path / "s.zarr")]
+    # A shell gives what it starts in the background no SIGINT: put it back.
+    with subprocess.Popen(
+        [*command, "--workers", str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        assert process.stderr is not None
+        for _ in range(3):
+            assert process.stderr.readline().startswith("built liver_")
+        os.killpg(process.pid, sent)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == (
+        "ctspine-zarr: interrupted; whole cases are kept: run the same command again to go on"
+    )
+    kept = len(list((tmp_path / "s.zarr" / "receipts").glob("*.json")))
+    assert 3 <= kept < 30
+    again = run("build", tree.root, tmp_path / "s.zarr", "--workers", 1)
+    assert f"{kept} were whole before" in again.stdout
+    run("build", tree.root, tmp_path / "clean.zarr", "--workers", 1)
+    resumed, clean = objects(tmp_path / "s.zarr"), objects(tmp_path / "clean.zarr")
+    del resumed["zarr.json"], clean["zarr.json"]
+    assert resumed == clean
+
+
+def test_a_terminal_shows_bars_and_a_line_a_worker(tree: Tree, tmp_path: Path) -> None:
+    many_cases(tree, 6)
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
+    command = [sys.executable, "-m", "ctspine_zarr", "build", str(tree.root), str(tmp_path / "s.zarr")]
+    with subprocess.Popen(
+        [*command, "--workers", "2"], stdout=follower, stderr=follower, env=environment
+    ) as process:
+        os.close(follower)
+        screen = b"".join(iter(lambda: read_some(leader), b""))
+    os.close(leader)
+    assert process.returncode == 0
+    text = screen.decode()
+    assert re.search(r"building .*6/6 cases", text)
+    assert re.search(r"worker 1: liver_\d, \S+ (kB|MB)", text)
+    assert re.search(r"worker 2: liver_\d, \S+ (kB|MB)", text)
+
+
+def read_some(terminal: int) -> bytes:
+    ready, _, _ = select.select([terminal], [], [], 60)
+    try:
+        return os.read(terminal, 65536) if ready else b""
+    except OSError:
+        # Linux says so when the other side is closed.
+        return b""

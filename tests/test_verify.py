@@ -1,0 +1,164 @@
+"""Nothing that is altered, lost or added goes unseen."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stores import objects
+from trees import Tree, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import DamagedStore, NotAStore, UnknownCase
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("verify")
+    tree = Tree(root / "source")
+    tree.add("liver_1")
+    tree.add("liver_2", voxels(1), section="test_public")
+    cz.build_store(cz.plan_build(tree.root, root / "s.zarr"))
+    return root / "s.zarr"
+
+
+@pytest.fixture
+def location(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "s.zarr"))
+
+
+def found(location: Path) -> list[str]:
+    """Every problem, as the command prints it."""
+    try:
+        result = cz.verify(location)
+    except NotAStore as error:
+        return [str(error)]
+    return [*result.problems, *(problem for report in result.cases for problem in report.problems)]
+
+
+def test_an_untouched_store_is_whole(built: Path) -> None:
+    result = cz.verify(built)
+    assert result.is_whole
+    assert [report.case for report in result.cases] == ["liver_1", "liver_2"]
+    assert result.refused == ()
+
+
+def test_a_flipped_bit_anywhere_is_seen(location: Path) -> None:
+    chooser = random.Random(0)
+    for key, data in objects(location).items():
+        for _ in range(4):
+            at = chooser.randrange(len(data))
+            altered = bytearray(data)
+            altered[at] ^= 1 << chooser.randrange(8)
+            (location / key).write_bytes(altered)
+            assert found(location), f"{key}: bit of byte {at}"
+        (location / key).write_bytes(data)
+    assert cz.verify(location).is_whole
+
+
+def test_every_object_is_missed(location: Path) -> None:
+    for key, data in objects(location).items():
+        (location / key).unlink()
+        assert found(location), key
+        (location / key).write_bytes(data)
+
+
+def test_every_cut_object_is_seen(location: Path) -> None:
+    for key, data in objects(location).items():
+        (location / key).write_bytes(data[:-1])
+        assert found(location), key
+        (location / key).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "key", ["train/MSD-T10/liver_1/image/c/0/0/1", "train/COLONOG/zarr.json", "receipts/liver_3.json"]
+)
+def test_an_added_object_is_seen(location: Path, key: str) -> None:
+    (location / key).parent.mkdir(parents=True, exist_ok=True)
+    (location / key).write_bytes(b"{}")
+    assert any(key.split("/", 3)[-1] in problem for problem in found(location))
+
+
+def test_shards_of_two_cases_cannot_be_swapped(location: Path) -> None:
+    one, two = (
+        location / "train/MSD-T10/liver_1/image/c/0/0/0",
+        location / "validation/MSD-T10/liver_2/image/c/0/0/0",
+    )
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    assert sum("image/c/0/0/0" in problem for problem in found(location)) == 2
+
+
+def edited(location: Path, key: str, edit: Callable[[str], str]) -> None:
+    (location / key).write_text(edit((location / key).read_text()))
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "message"),
+    [
+        ("catalog.jsonl", '"patient_id":"liver_1"', '"patient_id":"liver_9"', "catalog.jsonl was altered"),
+        ("catalog.jsonl", '"spacing":[2.5', '"spacing":[9.5', "catalog.jsonl was altered"),
+        ("catalog.jsonl", '"voxels":196', '"voxels":197', "differs from its receipt"),
+        ("zarr.json", "CC-BY-NC-SA-4.0", "public domain", "zarr.json was altered"),
+        ("zarr.json", '"MSD-T10": 1', '"MSD-T10": 7', "zarr.json was altered"),
+        ("receipts/liver_1.json", '"writer": "', '"writer": "other ', "its receipt was altered"),
+    ],
+)
+def test_an_edited_document_is_seen(location: Path, key: str, old: str, new: str, message: str) -> None:
+    assert old in (location / key).read_text()
+    edited(location, key, lambda text: text.replace(old, new))
+    assert any(message in problem for problem in found(location))
+
+
+def test_one_case_can_be_verified(location: Path) -> None:
+    (location / "validation/MSD-T10/liver_2/image/c/0/0/0").unlink()
+    assert cz.verify(location, cases="liver_1").is_whole
+    assert not cz.verify(location, cases=["liver_2"]).is_whole
+    with pytest.raises(UnknownCase, match="no case 'liver_3' among 2"):
+        cz.verify(location, cases="liver_3")
+
+
+def test_workers_find_the_same(location: Path) -> None:
+    (location / "validation/MSD-T10/liver_2/image/c/0/0/0").write_bytes(b"short")
+    alone, together = cz.verify(location), cz.verify(location, workers=2)
+    assert {r.case: r for r in alone.cases} == {r.case: r for r in together.cases}
+
+
+def test_a_flipped_byte_is_an_error_and_never_a_wrong_voxel(location: Path) -> None:
+    path = location / "train/MSD-T10/liver_1/image/c/0/0/0"
+    data = path.read_bytes()
+    expected = cz.open_store(location)["liver_1"].image.compute()
+    for at in random.Random(1).sample(range(len(data)), 60):
+        altered = bytearray(data)
+        altered[at] ^= 0x10
+        path.write_bytes(altered)
+        with pytest.raises(DamagedStore, match=r"s.zarr, array train/MSD-T10/liver_1/image, voxels \[0:18"):
+            cz.open_store(location)["liver_1"].voxels("image")[...]
+    path.write_bytes(data)
+    assert np.array_equal(cz.open_store(location)["liver_1"].image.compute(), expected)
+
+
+@pytest.mark.parametrize("array", ["image", "labels/vertebrae/segmentation"])
+def test_a_lost_shard_is_an_error_and_never_zeros(location: Path, array: str) -> None:
+    (location / "train/MSD-T10/liver_1" / array / "c/0/0/0").unlink()
+    case = cz.open_store(location)["liver_1"]
+    with pytest.raises(DamagedStore, match="the shard is missing; the catalog says"):
+        case.slice(0)
+
+
+def test_metadata_that_contradicts_the_catalog_is_an_error(location: Path) -> None:
+    path = location / "train/MSD-T10/liver_1/image/zarr.json"
+    document = json.loads(path.read_text())
+    document["shape"][0] = 17
+    path.write_text(json.dumps(document))
+    with pytest.raises(DamagedStore, match=r"shape \(17, 24, 20\) of int16; the catalog says \(18, 24, 20\)"):
+        cz.open_store(location)["liver_1"].slice(0)
+    (location / "train/MSD-T10/liver_1/zarr.json").write_text("{}")
+    with pytest.raises(DamagedStore, match="case liver_1: train/MSD-T10/liver_1/zarr.json is damaged"):
+        cz.open_store(location)["liver_1"].to_nibabel()
