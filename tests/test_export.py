@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from trees import AFFINE, Tree, labels, packed, scaled, voxels
+from trees import AFFINE, Tree, labels, load, packed, scaled, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, StorageError
@@ -57,7 +57,7 @@ def test_header_extensions_come_back(tree: Tree, tmp_path: Path) -> None:
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"scanned lying down"))
     tree.add(image=image)
     path, _ = exported(tree, tmp_path)
-    assert nibabel.load(path).header.extensions[0].get_content() == b"scanned lying down"
+    assert load(path).header.extensions[0].get_content() == b"scanned lying down"
     assert inflated(path) == inflated(tree.root / "raw_data/volumes/MSD-T10/liver_1.nii.gz")
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_come_back_in_bytes_does_in_values(tree: Tree, tmp_path: Pat
     tree.add(mask=mask)
     _, path = exported(tree, tmp_path)
     assert inflated(path) != inflated(tree.root / "raw_data/labels/MSD-T10/liver_1_seg.nii.gz")
-    assert np.array_equal(np.asarray(nibabel.load(path).dataobj), mask)
+    assert np.array_equal(np.asarray(load(path).dataobj), mask)
     [finding] = cz.open_store(tmp_path / "s.zarr")["liver_1"].record.findings
     assert (finding.code, finding.message) == (
         "not_restorable",

@@ -47,7 +47,7 @@ def test_zarr_python_reads_equal_voxels(store: cz.Store) -> None:
     for path, voxels in arrays(store):
         array = root[path]
         assert isinstance(array, zarr.Array)
-        assert np.array_equal(array[...], voxels)  # type: ignore[arg-type]
+        assert np.array_equal(array[...], voxels)
         assert array.metadata.dimension_names == ("z", "y", "x")  # type: ignore[union-attr]
 
 
@@ -74,7 +74,8 @@ def test_xarray_opens_a_case_and_a_split(store: cz.Store) -> None:
         assert np.array_equal(dataset.image.values, expected)
         node = tree[f"{case.record.source}/{case.id}"]
         assert np.array_equal(node.image.values, expected)
-        assert np.array_equal(node["labels/vertebrae/segmentation"].values, case.segmentation.compute())
+        mask: Any = node["labels/vertebrae/segmentation"]
+        assert np.array_equal(mask.values, case.segmentation.compute())
 
 
 def test_the_metadata_is_valid_ome_zarr(store: cz.Store) -> None:
@@ -82,8 +83,8 @@ def test_the_metadata_is_valid_ome_zarr(store: cz.Store) -> None:
         path = f"{store.location}/{case.record.path}"
         image = Image.from_zarr(zarr.open_group(path, mode="r"))
         Labels.from_zarr(zarr.open_group(f"{path}/labels", mode="r"))
-        label = ImageLabel.from_zarr(zarr.open_group(f"{path}/labels/vertebrae", mode="r"))
-        [multiscale] = image.ome_attributes.multiscales
+        label: Any = ImageLabel.from_zarr(zarr.open_group(f"{path}/labels/vertebrae", mode="r"))
+        multiscale: Any = image.ome_attributes.multiscales[0]
         assert [axis.name for axis in multiscale.axes] == ["z", "y", "x"]
         scale, translation = multiscale.datasets[0].coordinateTransformations
         assert scale.scale == pytest.approx(case.spacing)

@@ -8,7 +8,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from trees import AFFINE, edited, labels, packed, scaled, unpacked, voxels
+from trees import AFFINE, edited, labels, load, packed, scaled, unpacked, voxels
 
 from ctspine_zarr import nifti
 from ctspine_zarr.errors import CaseRefused
@@ -29,7 +29,7 @@ def test_a_file_is_read_as_nibabel_reads_it(path: Path, dtype: str, kind: Any) -
     path.write_bytes(gzip.compress(inflated))
     volume = nifti.read(path)
     assert volume.header.dtype == order
-    assert np.array_equal(volume.stored, np.asarray(nibabel.load(path).dataobj.get_unscaled()))
+    assert np.array_equal(volume.stored, np.asarray(load(path).dataobj.get_unscaled()))
     assert (
         b"".join(nifti.join(volume.header, [volume.header.scale(volume.stored)], volume.trailer)) == inflated
     )
@@ -43,7 +43,7 @@ def test_a_file_is_read_as_nibabel_reads_it(path: Path, dtype: str, kind: Any) -
 def test_scaling_is_nibabels(path: Path, slope: float, inter: float, dtype: str) -> None:
     path.write_bytes(packed(scaled(voxels().clip(0, 200).astype(dtype), slope, inter)))
     volume = nifti.read(path)
-    expected = np.asarray(nibabel.load(path).dataobj)
+    expected = np.asarray(load(path).dataobj)
     assert expected.dtype == np.float64
     assert np.array_equal(volume.header.scale(volume.stored), expected)
 
@@ -145,6 +145,6 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_new_file_is_what_nibabel_reads(path: Path) -> None:
     nifti.write(path, [nifti.encode(voxels(dtype="u2"), AFFINE, -1024)])
-    image = nibabel.load(path)
+    image = load(path)
     assert np.array_equal(np.asarray(image.dataobj), voxels(dtype="u2") - 1024.0)
     assert np.allclose(image.affine, AFFINE)

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stores import CountingStore
-from trees import Tree, nibabel_canonical
+from trees import Tree, load, nibabel_canonical
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import NotAStore, OutOfBounds, StorageError, UnknownCase, UnknownValue
@@ -56,7 +56,7 @@ def test_every_phantom_case_is_nibabels(phantom: Path, phantom_store: cz.Store) 
         assert np.array_equal(case.segmentation.compute(), nibabel_canonical(source.segmentation))
         assert case.image.dtype == np.int16
         assert case.segmentation.dtype == np.uint8
-        canonical = nibabel.as_closest_canonical(nibabel.load(source.image))
+        canonical = nibabel.as_closest_canonical(load(source.image))
         assert np.allclose(case.affine, canonical.affine, atol=1e-4)
 
 
@@ -183,7 +183,7 @@ def touched(shape: tuple[int, ...], index: tuple[Any, ...]) -> int:
 
 
 ALL = slice(None)
-READS = {
+READS: dict[str, tuple[Any, Any]] = {
     "axial": ((20, ALL, ALL), lambda case: case.slice(20)["image"]),
     "coronal": ((ALL, 20, ALL), lambda case: case.slice(20, "coronal")["image"]),
     "sagittal": ((ALL, ALL, 20), lambda case: case.slice(20, "sagittal")["image"]),
@@ -379,7 +379,7 @@ def test_a_store_reads_in_threads_and_pickles(phantom_store: cz.Store) -> None:
 
 def test_a_nibabel_image_is_the_source_or_canonical(phantom: Path, phantom_store: cz.Store) -> None:
     case = phantom_store["HN_P001"]
-    source = nibabel.load(phantom / "raw_data/volumes/HNSCC-3DCT-RT/HN_P001.nii.gz")
+    source = load(phantom / "raw_data/volumes/HNSCC-3DCT-RT/HN_P001.nii.gz")
     original = case.to_nibabel()
     assert nibabel.aff2axcodes(original.affine) == ("P", "I", "R")
     assert original.header == source.header
@@ -388,7 +388,7 @@ def test_a_nibabel_image_is_the_source_or_canonical(phantom: Path, phantom_store
     canonical = case.to_nibabel("segmentation", original=False)
     assert nibabel.aff2axcodes(canonical.affine) == ("R", "A", "S")
     expected = nibabel.as_closest_canonical(
-        nibabel.load(phantom / "raw_data/labels/HNSCC-3DCT-RT/HN_P001_seg.nii.gz")
+        load(phantom / "raw_data/labels/HNSCC-3DCT-RT/HN_P001_seg.nii.gz")
     )
     assert np.array_equal(np.asarray(canonical.dataobj), np.asarray(expected.dataobj))
     assert np.allclose(canonical.affine, expected.affine, atol=1e-4)

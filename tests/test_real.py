@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, io_orientation
-from trees import nibabel_canonical
+from trees import load, nibabel_canonical
 
 import ctspine_zarr as cz
 from ctspine_zarr.source.tree import list_tree
@@ -22,7 +22,7 @@ def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, m
     for source in cases:
         case = mini_store[source.id]
         for which, path in (("image", source.image), ("segmentation", source.segmentation)):
-            image = nibabel.load(path)
+            image = load(path)
             values = np.asarray(image.dataobj)
             stored = case.voxels(which)[...]  # type: ignore[arg-type]
             recorded = case.nifti_source(which).reorientation  # type: ignore[arg-type]
@@ -30,7 +30,7 @@ def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, m
             canonical = apply_orientation(values, io_orientation(image.affine))
             assert np.array_equal(stored, canonical.transpose())
         assert case.record.dtype == "int16"
-        assert np.allclose(case.affine, nibabel.as_closest_canonical(nibabel.load(source.image)).affine)
+        assert np.allclose(case.affine, nibabel.as_closest_canonical(load(source.image)).affine)
 
 
 def test_the_store_is_smaller_than_the_nifti(

@@ -3,14 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from trees import packed, scaled
+from trees import load, packed, scaled
 
 from ctspine_zarr import nifti
 from ctspine_zarr.errors import CaseRefused
@@ -60,7 +59,7 @@ def test_the_smallest_exact_dtype_holds_nibabels_values(
 ) -> None:
     volume = volume_of(path, stored, slope, inter)
     with np.errstate(all="ignore"):
-        expected = np.asarray(nibabel.load(path).dataobj).astype(np.float64)
+        expected = np.asarray(load(path).dataobj).astype(np.float64)
         if not np.isfinite(expected).all():
             with pytest.raises(CaseRefused, match="NaN or infinite"):
                 survey(volume)

@@ -96,7 +96,12 @@ def scaled(stored: NDArray[Any], slope: float, inter: float) -> bytes:
     return edited(stored, scl_slope=slope, scl_inter=inter)
 
 
+def load(path: Path) -> Any:
+    """`nibabel.load`, whose declared type has no voxels."""
+    return nibabel.load(path)
+
+
 def nibabel_canonical(path: Path) -> NDArray[Any]:
     """What nibabel says the canonical (z, y, x) values of a file are."""
-    image = nibabel.as_closest_canonical(nibabel.load(path))
+    image = nibabel.as_closest_canonical(load(path))
     return np.asarray(image.dataobj).transpose()

@@ -1,0 +1,67 @@
+"""A worker's memory stays within the bound that the plan prints."""
+
+from __future__ import annotations
+
+import resource
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from isal import igzip
+from trees import AFFINE
+
+import ctspine_zarr as cz
+from ctspine_zarr import nifti
+from ctspine_zarr.write.plan import worker_memory
+
+SHAPE = (512, 512, 1000)
+
+
+def write_large(path: Path, dtype: str, *, label: bool) -> None:
+    """A large file, plane by plane; the tests' own memory is none of a worker's."""
+    header = nifti.encode(np.empty((0, 0, 0), dtype), AFFINE)[:352]
+    edited = bytearray(header)
+    edited[40:56] = np.array([3, *SHAPE, 1, 1, 1, 1], "<i2").tobytes()[:16]
+    random = np.random.default_rng(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with igzip.IGzipFile(path, "wb", 0) as file:
+        file.write(edited)
+        for index in range(SHAPE[2]):
+            plane = np.zeros(SHAPE[:2], dtype)
+            if not label:
+                plane += random.integers(-1000, 1000, SHAPE[:2]).astype(dtype)
+            elif 300 <= index < 340:
+                plane[200:260, 200:260] = 20
+            # Strays in opposite corners make a label's box the whole volume.
+            elif index in {0, SHAPE[2] - 1}:
+                plane[-(index > 0), -(index > 0)] = 6
+            file.write(plane.tobytes(order="F"))
+
+
+def build_and_weigh(source: Path, store: Path) -> tuple[int, int, tuple[str, ...]]:
+    """Bound, peak and refusals of a build in this process."""
+    plan = cz.plan_build(source, store, workers=1)
+    result = cz.build_store(plan)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return worker_memory(plan.todo), peak, tuple(refusal.reason for refusal in result.refused)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("image", "mask"), [("int32", "int32"), ("int16", "uint8")])
+def test_a_worker_stays_within_its_bound(tmp_path: Path, image: str, mask: str) -> None:
+    source = tmp_path / "source"
+    write_large(source / "raw_data/volumes/MSD-T10/liver_1.nii.gz", image, label=False)
+    write_large(source / "raw_data/labels/MSD-T10/liver_1_seg.nii.gz", mask, label=True)
+    (source / "metadata").mkdir()
+    (source / "metadata/data_split.txt").write_text("trainset:\nliver_1.nii.gz\n")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as worker:
+        bound, peak, refused = worker.submit(build_and_weigh, source, tmp_path / "s.zarr").result()
+    assert refused == ()
+    assert peak <= bound, f"peak {peak / 1e6:.0f} MB, bound {bound / 1e6:.0f} MB"
+    if image == "int32":
+        assert peak < 2.5e9
+    [case] = cz.open_store(tmp_path / "s.zarr").values()
+    assert [finding.code for finding in case.record.findings] == ["stray_label"]
