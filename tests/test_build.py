@@ -25,7 +25,8 @@ from ctspine_zarr.errors import (
     StoreMismatch,
     UnknownValue,
 )
-from ctspine_zarr.format.records import OWN_ATTRIBUTES, About, Refused, decode
+from ctspine_zarr.format.catalog import About, Refused
+from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.storage import Storage, open_storage
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.receipts import read_receipts

@@ -13,7 +13,7 @@ from trees import AFFINE, Tree, labels, nibabel_canonical, packed, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import SourceError, UnknownCase, UnknownValue
-from ctspine_zarr.format.records import Refused
+from ctspine_zarr.format.catalog import Refused
 from ctspine_zarr.source.tree import list_tree
 
 

@@ -17,7 +17,7 @@ from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.codecs import PROFILES, Codec
-from ctspine_zarr.format.records import encode
+from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.shard import encode_shard, slabs
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 130), st.integers(1, 130))

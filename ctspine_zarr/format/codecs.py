@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import MissingDependency, choose
+from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import CHUNK
 
-type Document = dict[str, Any]
 type Shuffle = Literal["shuffle", "bitshuffle"]
 
 MASK_DTYPE: Final = np.dtype("u1")

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from ctspine_zarr.dataset import VERTEBRAE
-from ctspine_zarr.format.codecs import Codec, Document
+from ctspine_zarr.format.codecs import Codec
+from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import AXES, IMAGE, shard_shape
 from ctspine_zarr.format.shard import sharding_metadata
 from ctspine_zarr.geometry import Affine, Shape, origin_of, spacing_of

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, Document, with_checksum
+from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, with_checksum
+from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import CHUNK
 
 type Mapper = Callable[[Callable[[NDArray[Any]], bytes], Iterable[NDArray[Any]]], Iterable[bytes]]

@@ -17,7 +17,9 @@ from ctspine_zarr.dataset import CITATION, LICENCE
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, UnknownValue, choose
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.codecs import MASK_DTYPE
-from ctspine_zarr.format.records import OWN_ATTRIBUTES, Facts, NiftiSource, Record, Triple, decode
+from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
+from ctspine_zarr.format.receipt import Facts, NiftiSource
+from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Affine, Shape, origin_of
 from ctspine_zarr.read.original import inflated_source
 from ctspine_zarr.read.regions import Plane, Region, patch_region, plane_index

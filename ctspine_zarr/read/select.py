@@ -10,7 +10,7 @@ import pandas as pd
 
 from ctspine_zarr.dataset import LABELS, MAX_LABEL, SOURCE_NAMES, SPLIT_NAMES, VERTEBRAE
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.records import Code, Record
+from ctspine_zarr.format.record import Code, Record
 
 type OneOrMore[T] = T | Collection[T]
 

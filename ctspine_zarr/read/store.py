@@ -11,7 +11,9 @@ import xarray
 
 from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, require_case
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.records import OWN_ATTRIBUTES, About, Record, decode, decode_catalog
+from ctspine_zarr.format.catalog import About, decode_catalog
+from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.select import Criteria, select, table
 from ctspine_zarr.storage import Location, Storage, open_storage

@@ -16,7 +16,9 @@ from ctspine_zarr.dataset import SPLIT_NAMES
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StorageError, require_case
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.records import About, Entry, Receipt, Refused, decode, decode_catalog, encode
+from ctspine_zarr.format.catalog import About, Entry, Refused, decode_catalog
+from ctspine_zarr.format.encoding import decode, encode
+from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.read.case import Case, Name
 from ctspine_zarr.read.store import Store, open_store
 from ctspine_zarr.read.voxels import Voxels

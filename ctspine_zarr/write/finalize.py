@@ -11,7 +11,10 @@ from typing import Any, Final
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import IncompleteBuild
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.records import About, Receipt, Record, Refused, encode, encode_catalog
+from ctspine_zarr.format.catalog import About, Refused, encode_catalog
+from ctspine_zarr.format.encoding import encode
+from ctspine_zarr.format.receipt import Receipt
+from ctspine_zarr.format.record import Record
 
 _MOST_NAMED: Final = 20
 

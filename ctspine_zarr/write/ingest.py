@@ -21,22 +21,17 @@ from ctspine_zarr.digest import BackgroundSha256, sha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec, Profile
-from ctspine_zarr.format.records import (
+from ctspine_zarr.format.encoding import Document, encode
+from ctspine_zarr.format.receipt import (
     Arrays,
-    Code,
-    Document,
     Facts,
-    Finding,
-    Intensity,
     NiftiSource,
     Receipt,
-    Record,
     SourceFile,
     StoredObject,
-    Vertebra,
-    encode,
     encode_receipt,
 )
+from ctspine_zarr.format.record import Code, Finding, Intensity, Record, Vertebra
 from ctspine_zarr.format.shard import encode_shard, slabs
 from ctspine_zarr.geometry import Affine, Shape, grid_offset
 from ctspine_zarr.nifti import Header, Volume

@@ -10,7 +10,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from ctspine_zarr.dataset import MAX_LABEL, VERTEBRAE
-from ctspine_zarr.format.records import Intensity, Vertebra
+from ctspine_zarr.format.record import Intensity, Vertebra
 
 _LATTICE: Final = (slice(None, None, 2), slice(None, None, 4), slice(None, None, 4))
 _PERCENTS: Final = (0.5, 5, 50, 95, 99.5)

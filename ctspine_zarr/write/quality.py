@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ctspine_zarr.dataset import VERTEBRAE
-from ctspine_zarr.format.records import Code, Finding, Vertebra
+from ctspine_zarr.format.record import Code, Finding, Vertebra
 from ctspine_zarr.geometry import grid_offset
 from ctspine_zarr.nifti import Header
 

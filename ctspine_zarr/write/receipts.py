@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from ctspine_zarr import nifti
 from ctspine_zarr.errors import CaseRefused, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.records import Receipt, SourceFile, decode
+from ctspine_zarr.format.encoding import decode
+from ctspine_zarr.format.receipt import Receipt, SourceFile
 from ctspine_zarr.source.cases import SourceCase
 from ctspine_zarr.storage import Storage
 

@@ -1,0 +1,270 @@
+"""`.nii.gz` files, read to their last byte and written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from isal import igzip, isal_zlib
+from numpy.typing import NDArray
+
+from ctspine_zarr.digest import BackgroundSha256
+from ctspine_zarr.errors import CaseRefused, CtspineError, DamagedStore, StorageError
+from ctspine_zarr.nifti.header import (
+    MOST_EXTRA,
+    SIZE_FIELD,
+    AnyArray,
+    Header,
+    header_size,
+    parse_header,
+    voxel_offset,
+)
+
+_GZIP: Final = b"\x1f\x8b"
+_TRAILER_BYTES: Final = 8
+_CORRUPT: Final[tuple[type[Exception], ...]] = (
+    EOFError,
+    zlib.error,
+    igzip.BadGzipFile,
+    vars(isal_zlib)["IsalError"],  # its stub declares an instance, not a class
+)
+_BLOCK: Final = 1 << 20
+# Of igzip: twice as fast as 3 and about as small on CT.
+_LEVEL: Final = 2
+# Deflate cannot expand a byte to more than this many (zlib technical details, 1032:1).
+_MOST_DEFLATE_EXPANDS: Final = 1032
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A NIfTI file read whole.
+
+    Attributes:
+        name: of the file.
+        header: what precedes the voxels.
+        stored: the voxels as on disk, (i, j, k), Fortran order, not scaled.
+        trailer: bytes after the voxels, nearly always none.
+        file_bytes, file_sha256: of the `.nii.gz` file.
+        file_ending: see `ending`.
+        inflated_sha256: of the inflated `.nii`.
+    """
+
+    name: str
+    header: Header
+    stored: AnyArray
+    trailer: bytes
+    file_bytes: int
+    file_sha256: str
+    file_ending: str
+    inflated_sha256: str
+
+
+def read_header(path: Path) -> Header:
+    """The header of a `.nii.gz`, inflating little more than the header.
+
+    Raises:
+        CaseRefused: unreadable, not gzip, not a single-file NIfTI, not 3-D, or not numbers.
+    """
+    with _refusing(path), _open_gzip(path) as file, igzip.IGzipFile(fileobj=file) as inflated:
+        return _read_header(inflated, path)
+
+
+def read(path: Path) -> Volume:
+    """A `.nii.gz` read to its last byte, its gzip checksum verified.
+
+    Peak memory is the inflated file and a few MB.
+
+    Raises:
+        CaseRefused: as `read_header`; or truncated, corrupt, or longer than its header says.
+    """
+    inflated_hash = BackgroundSha256()
+    with _refusing(path), _open_gzip(path) as file:
+        hashing = _HashingFile(file)
+        buffered = io.BufferedReader(hashing, _BLOCK)
+        with igzip.IGzipFile(fileobj=buffered) as inflated:
+            header = _read_header(inflated, path)
+            inflated_hash.update(header.prefix)
+            voxels = _read_voxels(inflated, header.nbytes, inflated_hash.update)
+            trailer = _read_trailer(inflated)
+            inflated_hash.update(trailer)
+    return Volume(
+        name=path.name,
+        header=header,
+        stored=voxels.view(header.dtype).reshape(header.shape, order="F"),
+        trailer=trailer,
+        file_bytes=hashing.count,
+        file_sha256=hashing.digest.hexdigest(),
+        file_ending=ending(path),
+        inflated_sha256=inflated_hash.hexdigest(),
+    )
+
+
+def ending(path: Path) -> str:
+    """The last eight bytes of a file, hex: of a gzip, the CRC-32 and length of what is in it.
+
+    Raises:
+        CaseRefused: the file cannot be read.
+    """
+    with _refusing(path), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
+        return file.read(_TRAILER_BYTES).hex()
+
+
+def join(header: Header, values: Iterable[AnyArray], trailer: bytes) -> Iterator[bytes]:
+    """The inflated `.nii` in parts: header, voxels and trailer, byte for byte as the source was.
+
+    Args:
+        header: the source's header.
+        values: scaled values, axes (i, j, k), in parts along k.
+        trailer: the source's bytes after the voxels.
+    """
+    yield header.prefix
+    for part in values:
+        yield header.unscale(part).tobytes(order="F")
+    yield trailer
+
+
+def write(path: Path, inflated: Iterable[bytes], sha256: str | None = None) -> None:
+    """Write a `.nii.gz` from its inflated bytes in parts; it appears under its name when whole.
+
+    Args:
+        path: its folder is made where it does not exist.
+        inflated: as `join` gives it.
+        sha256: of the inflated bytes, if they must be those.
+
+    Raises:
+        DamagedStore: the bytes have another digest; nothing was written.
+        StorageError: the file cannot be written.
+    """
+    digest = hashlib.sha256()
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file, igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) as deflated:
+            for part in inflated:
+                digest.update(part)
+                deflated.write(part)
+        _require_digest(path, digest.hexdigest(), sha256)
+        partial.replace(path)
+    except CtspineError:
+        raise
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror or error}"
+        raise StorageError(message) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _require_digest(path: Path, seen: str, expected: str | None) -> None:
+    if expected is not None and seen != expected:
+        message = f"{path.name}: rebuilt with sha256 {seen}, its source had {expected}; verify says why"
+        raise DamagedStore(message)
+
+
+class _HashingFile(io.RawIOBase):
+    """A file that counts and hashes what is read from it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.digest = BackgroundSha256()
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = self._file.readinto(buffer)
+        # The caller owns the buffer and fills it again.
+        self.digest.update(bytes(memoryview(buffer)[:count]))
+        self.count += count
+        return count
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn every way in which a file can be unreadable into a refusal that names it."""
+    try:
+        yield
+    except CaseRefused as error:
+        message = f"{path.name}: {error}"
+        raise CaseRefused(message) from error
+    except _CORRUPT as error:
+        message = f"{path.name}: truncated or corrupt gzip ({error}); legal: a whole .nii.gz"
+        raise CaseRefused(message) from error
+    except OSError as error:
+        message = f"{path.name}: cannot be read ({error.strerror or error})"
+        raise CaseRefused(message) from error
+
+
+@contextmanager
+def _open_gzip(path: Path) -> Iterator[io.BufferedReader]:
+    with path.open("rb") as file:
+        first = file.read(len(_GZIP))
+        if first != _GZIP:
+            message = f"not gzip: starts with bytes {first.hex() or 'none'}; legal: {_GZIP.hex()}"
+            raise CaseRefused(message)
+        file.seek(0)
+        yield file
+
+
+def _read_header(file: igzip.IGzipFile, path: Path) -> Header:
+    header = parse_header(_read_prefix(file))
+    _require_plausible(header, path.stat().st_size)
+    return header
+
+
+def _read_prefix(file: igzip.IGzipFile) -> bytes:
+    """Every byte before the voxels, as the header's own offset bounds them."""
+    first = file.read(SIZE_FIELD)
+    size = header_size(first)
+    head = _exactly(size, first + file.read(size - len(first)), "header")
+    offset = voxel_offset(head)
+    return _exactly(offset, head + file.read(offset - len(head)), "header with its extensions")
+
+
+def _exactly(size: int, data: bytes, what: str) -> bytes:
+    if len(data) < size:
+        message = f"ends after {len(data)} bytes; its {what} takes {size}"
+        raise CaseRefused(message)
+    return data
+
+
+def _require_plausible(header: Header, file_bytes: int) -> None:
+    """Refuse before allocating what the file cannot possibly inflate to."""
+    if header.nbytes > file_bytes * _MOST_DEFLATE_EXPANDS:
+        message = (
+            f"header promises {header.nbytes} bytes of voxels, "
+            f"more than {file_bytes} bytes of gzip can hold: truncated or corrupt"
+        )
+        raise CaseRefused(message)
+
+
+def _read_voxels(file: igzip.IGzipFile, nbytes: int, update: Callable[[Any], object]) -> NDArray[np.uint8]:
+    voxels = np.empty(nbytes, dtype=np.uint8)
+    position = 0
+    while position < nbytes:
+        block = memoryview(voxels)[position : position + _BLOCK]
+        count = file.readinto(block)
+        if not count:
+            message = f"ends after {position} bytes of voxels; its header promises {nbytes}"
+            raise CaseRefused(message)
+        update(block[:count])
+        position += count
+    return voxels
+
+
+def _read_trailer(file: igzip.IGzipFile) -> bytes:
+    # Reading on to the end is also what makes gzip check its own checksum.
+    trailer = file.read(MOST_EXTRA + 1)
+    if len(trailer) > MOST_EXTRA:
+        message = f"over {MOST_EXTRA} bytes follow the voxels that the header promises"
+        raise CaseRefused(message)
+    return trailer
