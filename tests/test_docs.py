@@ -33,7 +33,7 @@ def workplace(
 
 def test_the_readmes_python_runs(workplace: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(compile(block, str(workplace), "exec"), {})  # noqa: S102 - our own
 

@@ -148,7 +148,7 @@ def test_a_flipped_byte_is_an_error_and_never_a_wrong_voxel(location: Path) -> N
 def test_a_lost_shard_is_an_error_and_never_zeros(location: Path, array: str) -> None:
     (location / "train/MSD-T10/liver_1" / array / "c/0/0/0").unlink()
     case = cz.open_store(location)["liver_1"]
-    with pytest.raises(DamagedStore, match="the shard is missing; the catalog says"):
+    with pytest.raises(DamagedStore, match="its shard is missing; the catalog says"):
         case.slice(0)
 
 

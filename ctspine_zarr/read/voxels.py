@@ -16,6 +16,7 @@ from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ChunkNotFoundError, UnknownCodecError
 
 from ctspine_zarr.errors import DamagedStore, MissingDependency, OutOfBounds, StorageError
+from ctspine_zarr.format.layout import SHARD
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.storage import Storage
 
@@ -77,6 +78,12 @@ class Voxels:
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
+        stored = self.storage.size(f"{self.path}/{SHARD}") if self.stored_bytes else 0
+        if stored != self.stored_bytes:
+            # Not left to zarr alone: before 3.4.2 it gives zeros for a missing shard.
+            seen = "is missing" if stored is None else f"has {stored} bytes"
+            message = f"its shard {seen}; the catalog says {self.stored_bytes}"
+            raise ValueError(message)
         config: ArrayConfigParams = {
             "read_missing_chunks": self.stored_bytes == 0,
             "sharding_coalesce_max_gap_bytes": _NO_MERGING,
@@ -94,7 +101,7 @@ class Voxels:
         try:
             yield
         except ChunkNotFoundError as error:
-            message = f"{name}: the shard is missing; the catalog says {self.stored_bytes} bytes"
+            message = f"{name}: its shard is missing; the catalog says {self.stored_bytes}"
             raise DamagedStore(message) from error
         except FileNotFoundError as error:
             message = f"{name}: the array's metadata is missing; run verify"
