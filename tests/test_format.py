@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import tensorstore
 import xarray as xr
+import xxhash
 import zarr
 from ome_zarr_models.v05 import Image
 from ome_zarr_models.v05.image_label import ImageLabel
@@ -127,6 +128,13 @@ def test_the_attributes_keep_the_source_header(phantom: Path, phantom_store: cz.
     assert kept["file"]["bytes"] == source.stat().st_size
     assert kept["file"]["ending"] == source.read_bytes()[-8:].hex()
     assert (kept["axes"], kept["flips"]) == ([2, 1, 0], [False, True, True])
+
+
+def test_the_receipt_digests_the_canonical_voxels(store: cz.Store) -> None:
+    for case in store.values():
+        kept = case.facts.voxels
+        for expected, voxels in ((kept.image, case.image), (kept.segmentation, case.segmentation)):
+            assert xxhash.xxh3_128_hexdigest(np.ascontiguousarray(voxels.compute())) == expected
 
 
 def test_no_attribute_makes_xarray_scale_integers(store: cz.Store) -> None:

@@ -27,6 +27,7 @@ HOMES = {
     "PIL": "ctspine_zarr.preview",
     "rich": "ctspine_zarr.cli.progress",
     "scipy": "ctspine_zarr.write.measure",
+    "xxhash": "ctspine_zarr.digest",
     "google_crc32c": "ctspine_zarr.format.codecs",
     "numcodecs": "ctspine_zarr.format.codecs",
 }

@@ -61,7 +61,7 @@ class Receipt:
         record: the case's line of the catalog.
         writer: name and version of the software that wrote it.
         files: the source files.
-        voxels: sha256 of the canonical voxels, (z, y, x) in C order, little-endian, in the
+        voxels: xxh3-128 of the canonical voxels, (z, y, x) in C order, little-endian, in the
             stored dtype.
         objects: key below the case's group -> what was written there.
     """

@@ -8,6 +8,7 @@ then the crc32c of those bytes.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, with_checksum
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import CHUNK
 
-type Mapper = Callable[[Callable[[NDArray[Any]], bytes], Iterable[NDArray[Any]]], Iterable[bytes]]
+type Mapper = Callable[[Callable[[NDArray[Any]], list[bytes]], Iterable[NDArray[Any]]], Iterable[list[bytes]]]
 
 _ABSENT: Final = 2**64 - 1
 
@@ -30,11 +31,7 @@ def slabs[T: np.generic](volume: NDArray[T]) -> Iterator[NDArray[T]]:
 
 
 def encode_shard(
-    rows: Iterable[NDArray[Any]],
-    codec: Codec,
-    *,
-    keep_empty: bool,
-    each: Mapper = map,
+    rows: Iterable[NDArray[Any]], codec: Codec, *, keep_empty: bool, each: Mapper = map
 ) -> bytearray:
     """The bytes of an array's one shard, from its slabs in order of z.
 
@@ -45,19 +42,19 @@ def encode_shard(
         rows: as `slabs` gives them, C-contiguous and little-endian.
         codec: for the rows' dtype.
         keep_empty: store chunks that are all zero; otherwise they are absent from the index.
-        each: `map`, or an executor's, which compresses the chunks of a slab side by side.
+        each: `map`, or an executor's, which compresses the strips of a slab side by side.
 
     Returns:
         The shard; no bytes at all where every chunk is absent.
     """
 
-    def encode(chunk: NDArray[Any]) -> bytes:
-        return codec.encode(chunk) if keep_empty or chunk.any() else b""
+    def encode_strip(strip: NDArray[Any]) -> list[bytes]:
+        return [codec.encode(c) if keep_empty or c.any() else b"" for c in _chunks(strip)]
 
     body = bytearray()
     index: list[tuple[int, int]] = []
-    for row in rows:
-        for encoded in each(encode, _chunks(row)):
+    for strips in _one_ahead(each(encode_strip, _strips(row)) for row in rows):
+        for encoded in itertools.chain.from_iterable(strips):
             index.append((len(body), len(encoded)) if encoded else (_ABSENT, _ABSENT))
             body += encoded
     if body:
@@ -78,13 +75,28 @@ def sharding_metadata(codec: Codec) -> Document:
     }
 
 
-def _chunks(row: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The chunks of a slab in C order, each C-contiguous, ragged ones padded with zeros."""
-    _, height, width = CHUNK
-    for y, x in itertools.product(range(0, row.shape[1], height), range(0, row.shape[2], width)):
-        part = row[:, y : y + height, x : x + width]
+def _one_ahead[T](items: Iterable[T]) -> Iterator[T]:
+    """The items, each yielded once the next is made: a slab is made while others compress the last."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _strips(row: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A slab in views of 64 rows, a line of chunks each: enough work to be worth a thread's while."""
+    for y in range(0, row.shape[1], CHUNK[1]):
+        yield row[:, y : y + CHUNK[1]]
+
+
+def _chunks(strip: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The chunks of a strip along x, each C-contiguous, ragged ones padded with zeros."""
+    for x in range(0, strip.shape[2], CHUNK[2]):
+        part = strip[:, :, x : x + CHUNK[2]]
         chunk = np.ascontiguousarray(part)
         if part.shape != CHUNK:
-            chunk = np.zeros(CHUNK, dtype=row.dtype)
+            chunk = np.zeros(CHUNK, dtype=strip.dtype)
             chunk[tuple(slice(size) for size in part.shape)] = part
         yield chunk

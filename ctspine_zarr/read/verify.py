@@ -7,13 +7,12 @@ every object and of the voxels that went in: who trusts the root can prove the r
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from ctspine_zarr.dataset import SPLIT_NAMES
-from ctspine_zarr.digest import sha256
+from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StorageError, require_case
 from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.catalog import About, Entry, Refused, decode_catalog
@@ -65,7 +64,7 @@ def verify(
     workers: int = 1,
     on_case: Callable[[CaseReport], None] | None = None,
 ) -> Verification:
-    """Compare every object with its size and sha256, and every decoded volume with the sha256 of
+    """Compare every object with its size and sha256, and every decoded volume with the digest of
     the voxels that went in.
 
     Args:
@@ -181,12 +180,12 @@ def _damaged_voxels(receipt: Receipt, storage: Storage) -> Iterator[str]:
     case = Case(storage, receipt.record)
     digests: dict[Name, str] = {"image": receipt.voxels.image, "segmentation": receipt.voxels.segmentation}
     for name, expected in digests.items():
-        if _voxels_sha256(case.voxels(name)) != expected:
+        if _voxels_digest(case.voxels(name)) != expected:
             yield f"the {name} decodes to other voxels than went in"
 
 
-def _voxels_sha256(voxels: Voxels) -> str:
-    digest = hashlib.sha256()
+def _voxels_digest(voxels: Voxels) -> str:
+    digest = VoxelDigest()
     for start in range(0, voxels.shape[0], layout.CHUNK[0]):
-        digest.update(voxels[start : start + layout.CHUNK[0]].data)
+        digest.update(voxels[start : start + layout.CHUNK[0]])
     return digest.hexdigest()

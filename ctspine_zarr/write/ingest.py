@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.dataset import TRANSITIONAL
-from ctspine_zarr.digest import BackgroundSha256, sha256
+from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec, Profile
@@ -64,7 +64,7 @@ class _Array:
     metadata: bytes
     shard: bytearray
     dtype: np.dtype[Any]
-    voxels_sha256: str
+    voxels_digest: str
     source: NiftiSource
 
 
@@ -158,12 +158,12 @@ def _encode(
     """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache."""
     header = volume.header
     shape, _ = _canonical(header)
-    digest = BackgroundSha256()
+    digest = VoxelDigest()
 
     def rows() -> Iterator[NDArray[Any]]:
         for slab in slabs(header.reorientation.apply(volume.stored)):
             row = convert(header, slab, recipe.dtype)
-            digest.update(row.data)
+            digest.update(row)
             see(row)
             yield row
 
@@ -172,7 +172,7 @@ def _encode(
         metadata=encode(documents.array(shape, recipe.dtype, recipe.codec)),
         shard=shard,
         dtype=recipe.dtype,
-        voxels_sha256=digest.hexdigest(),
+        voxels_digest=digest.hexdigest(),
         source=_nifti_source(volume, recipe.dtype),
     )
 
@@ -247,7 +247,7 @@ def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
 
 
 def _voxels(content: _Content) -> Arrays[str]:
-    return Arrays(content.image.voxels_sha256, content.segmentation.voxels_sha256)
+    return Arrays(content.image.voxels_digest, content.segmentation.voxels_digest)
 
 
 def _forget(storage: Storage, record: Record) -> None:
