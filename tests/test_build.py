@@ -119,7 +119,7 @@ def test_a_second_run_skips_what_is_whole(source: Tree, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in location.rglob("c/0/0/0")}
     first = objects(location)
     plan = cz.plan_build(source.root, location)
-    assert (len(plan.whole), plan.todo, plan.read_bytes) == (3, (), 0)
+    assert (len(plan.whole), plan.pending, plan.read_bytes) == (3, (), 0)
     result = cz.build_store(plan)
     assert (len(result.built), len(result.whole)) == (0, 3)
     assert objects(location) == first
@@ -138,7 +138,7 @@ def test_a_second_run_builds_again_what_is_not_whole(source: Tree, tmp_path: Pat
         shard.unlink()
     else:
         (location / "receipts/liver_1.json").write_text('{"format": 1, "rec')
-    assert [p.case.id for p in cz.plan_build(source.root, location).todo] == ["liver_1"]
+    assert [p.case.id for p in cz.plan_build(source.root, location).pending] == ["liver_1"]
     build(source.root, location)
     assert but_for_time(objects(location)) == expected
 
@@ -307,7 +307,7 @@ def test_the_plan_says_what_will_happen(phantom: Path, tmp_path: Path) -> None:
     assert re.search(r"train +2 +1 +1 +1 +5", text)
     assert re.search(r"to read +\S+ MB of .nii.gz in 9 cases", text)
     assert re.search(r"memory +at most \S+ MB with 2 workers", text)
-    assert plan.memory_bytes == 2 * (300_000_000 + 2 * max(p.inflated_bytes for p in plan.todo))
+    assert plan.memory_bytes == 2 * (300_000_000 + 2 * max(p.inflated_bytes for p in plan.pending))
     assert not (tmp_path / "s.zarr").exists()
 
 

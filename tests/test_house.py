@@ -66,11 +66,11 @@ def test_only_the_command_line_uses_the_public_face() -> None:
 @pytest.mark.parametrize(("one", "other"), [("write", "read"), ("read", "write"), ("read", "source")])
 def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None:
     reached: set[str] = set()
-    todo = {module for module in MODULES if module.startswith(f"ctspine_zarr.{one}")}
-    while todo:
-        module = todo.pop()
+    unseen = {module for module in MODULES if module.startswith(f"ctspine_zarr.{one}")}
+    while unseen:
+        module = unseen.pop()
         reached.add(module)
-        todo |= own_imports(module) - reached
+        unseen |= own_imports(module) - reached
     assert {module for module in reached if module.startswith(f"ctspine_zarr.{other}")} == set()
 
 

@@ -45,7 +45,7 @@ def build_and_weigh(source: Path, store: Path) -> tuple[int, int, tuple[str, ...
     plan = cz.plan_build(source, store, workers=1)
     result = cz.build_store(plan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return worker_memory(plan.todo), peak, tuple(refusal.reason for refusal in result.refused)
+    return worker_memory(plan.pending), peak, tuple(refusal.reason for refusal in result.refused)
 
 
 @pytest.mark.slow

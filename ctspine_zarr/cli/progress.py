@@ -41,7 +41,7 @@ class _Tally:
     """Cases and bytes of a plan that are done."""
 
     def __init__(self, plan: cz.Plan) -> None:
-        self.all_cases, self.all_bytes = len(plan.todo), plan.read_bytes
+        self.all_cases, self.all_bytes = len(plan.pending), plan.read_bytes
         self.cases = self.bytes = 0
         self._begun = time.monotonic()
 

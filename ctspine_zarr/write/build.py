@@ -120,7 +120,7 @@ def _ingest_all(
     built: list[Receipt] = []
     refused: list[Refusal] = []
     task = functools.partial(_attempt, profile_name=plan.profile.name, storage=plan.storage)
-    for progress in run_each(task, (planned.case for planned in plan.todo), plan.workers):
+    for progress in run_each(task, (planned.case for planned in plan.pending), plan.workers):
         if isinstance(progress, Started):
             on_event(CaseStarted(progress.worker, progress.item))
             continue

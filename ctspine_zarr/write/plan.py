@@ -55,7 +55,7 @@ class Plan:
         storage: where the store is, or will be.
         profile: how arrays are encoded.
         workers: cases in flight at once.
-        todo: cases to build, largest first, so that no large one is left for the end.
+        pending: cases to build, largest first, so that no large one is left for the end.
         whole: receipts of the selected cases that are built already.
         refused: selected cases that cannot be tried.
         elsewhere: ids that the source has beyond the selection.
@@ -64,7 +64,7 @@ class Plan:
     storage: Storage
     profile: Profile
     workers: int
-    todo: tuple[PlannedCase, ...]
+    pending: tuple[PlannedCase, ...]
     whole: tuple[Receipt, ...]
     refused: tuple[Refusal, ...]
     elsewhere: frozenset[str]
@@ -72,30 +72,30 @@ class Plan:
     @property
     def ids(self) -> tuple[str, ...]:
         """The cases that the build is for, refused ones not included."""
-        return (*(p.case.id for p in self.todo), *(receipt.record.id for receipt in self.whole))
+        return (*(p.case.id for p in self.pending), *(receipt.record.id for receipt in self.whole))
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
         """(split, source) -> cases, built ones included, refused ones not."""
-        todo = ((p.case.split, p.case.source) for p in self.todo)
-        return Counter([*todo, *((r.record.split, r.record.source) for r in self.whole)])
+        pending = ((p.case.split, p.case.source) for p in self.pending)
+        return Counter([*pending, *((r.record.split, r.record.source) for r in self.whole)])
 
     @property
     def read_bytes(self) -> int:
         """Bytes of `.nii.gz` still to be read."""
-        return sum(planned.case.bytes for planned in self.todo)
+        return sum(planned.case.bytes for planned in self.pending)
 
     @property
     def store_bytes(self) -> int:
         """Estimated bytes still to be written, from ratios measured on real CT."""
-        images = sum(planned.case.image_bytes for planned in self.todo) * self.profile.image_ratio
-        masks = sum(planned.case.segmentation_bytes for planned in self.todo) * _MASK_RATIO
-        return math.ceil(images + masks + _METADATA_BYTES * len(self.todo))
+        images = sum(planned.case.image_bytes for planned in self.pending) * self.profile.image_ratio
+        masks = sum(planned.case.segmentation_bytes for planned in self.pending) * _MASK_RATIO
+        return math.ceil(images + masks + _METADATA_BYTES * len(self.pending))
 
     @property
     def memory_bytes(self) -> int:
         """Upper bound of memory: twice the largest inflated file and 300 MB for each worker."""
-        return self.workers * worker_memory(self.todo)
+        return self.workers * worker_memory(self.pending)
 
     @property
     def free_bytes(self) -> int | None:
@@ -155,21 +155,21 @@ def plan_build(  # noqa: PLR0913 - the options of one command
     _require_ours(storage, receipts)
     _require_codec(receipts.values(), chosen, storage)
     whole = {case.id for case in listing.cases if is_whole(receipts.get(case.id), case, storage)}
-    todo = _largest_first(case for case in listing.cases if case.id not in whole)
+    pending = _largest_first(case for case in listing.cases if case.id not in whole)
     return Plan(
         storage=storage,
         profile=chosen,
-        workers=_workers(workers, todo, storage),
-        todo=todo,
+        workers=_workers(workers, pending, storage),
+        pending=pending,
         whole=tuple(receipts[case.id] for case in listing.cases if case.id in whole),
         refused=listing.refused,
         elsewhere=everything.ids - listing.ids,
     )
 
 
-def worker_memory(todo: Iterable[PlannedCase]) -> int:
+def worker_memory(pending: Iterable[PlannedCase]) -> int:
     """Upper bound of one worker's memory in bytes."""
-    largest = max((planned.inflated_bytes for planned in todo), default=0)
+    largest = max((planned.inflated_bytes for planned in pending), default=0)
     return _INFLATED_COPIES * largest + _WORKER_BASE
 
 
@@ -186,7 +186,7 @@ def describe(plan: Plan) -> list[str]:
     lines += [
         f"whole        {len(plan.whole)} of {sum(counts.values())} are built already",
         f"refused      {len(plan.refused)}",
-        f"to read      {size(plan.read_bytes)} of .nii.gz in {len(plan.todo)} cases",
+        f"to read      {size(plan.read_bytes)} of .nii.gz in {len(plan.pending)} cases",
         f"to write     about {size(plan.store_bytes)} with codec {plan.profile.name}",
         f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}{short}",
         f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
@@ -227,10 +227,10 @@ def _require_codec(receipts: Iterable[Receipt], chosen: Profile, storage: Storag
             raise StoreMismatch(message)
 
 
-def _workers(asked: int | None, todo: tuple[PlannedCase, ...], storage: Storage) -> int:
+def _workers(asked: int | None, pending: tuple[PlannedCase, ...], storage: Storage) -> int:
     if asked is None:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        most = min(usable_cores(), memory // worker_memory(todo), len(todo))
+        most = min(usable_cores(), memory // worker_memory(pending), len(pending))
         return max(1, most) if storage.is_shared else 1
     if asked < 1 or (asked > 1 and not storage.is_shared):
         message = f"{asked} workers for {storage.location}; legal: 1" + " or more" * storage.is_shared
