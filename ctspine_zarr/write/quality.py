@@ -58,9 +58,8 @@ def geometry_findings(image: Header, mask: Header, offset: float) -> Iterator[Fi
         if header.sform is None and header.qform is None:
             yield Finding(Code.NO_ORIENTATION, f"the {name} has neither sform nor qform")
         if header.disk_shape != header.shape:
-            yield Finding(
-                "trailing_axis", f"the {name} has shape {header.disk_shape}, read as {header.shape}"
-            )
+            message = f"the {name} has shape {header.disk_shape}, read as {header.shape}"
+            yield Finding(Code.TRAILING_AXIS, message)
 
 
 def _strays(vertebrae: Sequence[Vertebra]) -> tuple[int, ...]:
