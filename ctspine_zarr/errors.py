@@ -7,7 +7,7 @@ from the built-in exception a caller would expect, so `except KeyError` works as
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 
 class CtspineError(Exception):
@@ -99,13 +99,23 @@ def require_case(case: str, known: Collection[str], where: str) -> None:
         raise UnknownCase(message)
 
 
-def choose[T](what: str, asked: str, legal: dict[str, T]) -> T:
+def require_known(what: str, asked: Iterable[str], legal: Collection[str]) -> None:
+    """Do nothing where every name is legal.
+
+    Raises:
+        UnknownValue: one is not; the message lists the legal ones.
+    """
+    for name in asked:
+        if name not in legal:
+            message = f"unknown {what} {name!r}; legal: {', '.join(legal)}"
+            raise UnknownValue(message)
+
+
+def choose[T](what: str, asked: str, legal: Mapping[str, T]) -> T:
     """`legal[asked]`.
 
     Raises:
-        UnknownValue: `asked` is not a key; the message lists the legal ones.
+        UnknownValue: as `require_known`.
     """
-    if asked not in legal:
-        message = f"unknown {what} {asked!r}; legal: {', '.join(legal)}"
-        raise UnknownValue(message)
+    require_known(what, [asked], legal)
     return legal[asked]

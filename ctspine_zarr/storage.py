@@ -10,11 +10,11 @@ import re
 import shutil
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import zarr.storage
 from zarr.abc.store import Store
@@ -54,7 +54,7 @@ class Storage:
         if self._is_absent:
             return None
         with self._naming("read", key):
-            found = _run(self.zarr.get(key, default_buffer_prototype()))
+            found = sync(self.zarr.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
     def put(self, key: str, data: bytes | bytearray) -> None:
@@ -65,13 +65,13 @@ class Storage:
         """
         with self._naming("write", key):
             buffer = default_buffer_prototype().buffer.from_bytes(data)
-            _run(self.zarr.set(key, buffer))
+            sync(self.zarr.set(key, buffer))
 
     def size(self, key: str) -> int | None:
         """Bytes of an object; None where there is none."""
         try:
             with self._naming("measure", key):
-                return int(_run(self.zarr.getsize(key)))
+                return int(sync(self.zarr.getsize(key)))
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
@@ -84,12 +84,12 @@ class Storage:
     def remove_below(self, path: str) -> None:
         """Remove every object of a group, torn ones included."""
         with self._naming("remove", path):
-            _run(self.zarr.delete_dir(path))
+            sync(self.zarr.delete_dir(path))
 
     def remove(self, key: str) -> None:
         """Remove one object; no error where there is none."""
         with self._naming("remove", key):
-            _run(self.zarr.delete(key))
+            sync(self.zarr.delete(key))
 
     def remove_torn(self) -> None:
         """Remove what killed processes left half-written anywhere."""
@@ -118,7 +118,7 @@ class Storage:
         if self._is_absent:
             return []
         with self._naming("list", prefix):
-            return _run(_collect(self.zarr.list_prefix(prefix)))
+            return sync(_collect(self.zarr.list_prefix(prefix)))
 
     @contextmanager
     def _naming(self, action: str, key: str) -> Iterator[None]:
@@ -175,10 +175,6 @@ def _local_path(location: str | Path) -> Path:
         message = f"cannot open {location}: {parts.scheme}:// is not supported; legal: {_LEGAL}"
         raise StorageError(message)
     return Path(urllib.request.url2pathname(parts.path))
-
-
-def _run[T](work: Coroutine[Any, Any, T]) -> T:
-    return sync(work)
 
 
 async def _collect(keys: AsyncIterator[str]) -> list[str]:

@@ -1,8 +1,11 @@
-"""Numbers as people read them."""
+"""Numbers as people read them. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+from ctspine_zarr.dataset import SOURCE_NAMES
 
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -14,3 +17,12 @@ def size(count: float) -> str:
         count, unit = count / 1000, unit + 1
     digits = 0 if unit == 0 or abs(count) >= 100 else 1 if abs(count) >= 10 else 2
     return f"{count:,.{digits}f} {_UNITS[unit]}"
+
+
+def cases_table(cases: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Split -> source -> how many, as lines: sources across, splits down."""
+    lines = [f"{'cases':<12}" + "".join(f"{name:>14}" for name in (*SOURCE_NAMES, "all"))]
+    for split, counts in cases.items():
+        row = [counts[source] for source in SOURCE_NAMES]
+        lines.append(f"{split:<12}" + "".join(f"{count:>14}" for count in (*row, sum(row))))
+    return lines

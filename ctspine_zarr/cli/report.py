@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ctspine_zarr.dataset import SOURCE_NAMES
-from ctspine_zarr.text import size
+from ctspine_zarr.text import cases_table, size
 
 if TYPE_CHECKING:
     import ctspine_zarr as cz
@@ -47,11 +46,8 @@ def store_text(facts: Mapping[str, Any]) -> str:
     lines = [
         f"{facts['location']}: {facts['dataset']}, codec {', '.join(facts['codecs'])}",
         f"{size(facts['stored_bytes'])}{ratio}",
-        f"{'cases':<12}" + "".join(f"{name:>14}" for name in (*SOURCE_NAMES, "all")),
+        *cases_table(facts["cases"]),
     ]
-    for split, counts in facts["cases"].items():
-        row = [counts[source] for source in SOURCE_NAMES]
-        lines.append(f"{split:<12}" + "".join(f"{count:>14}" for count in (*row, sum(row))))
     lines += [f"refused {entry['case']}: {entry['reason']}" for entry in facts["refused"]]
     provenance = facts["provenance"]
     lines += [f"written {provenance['written']} by {provenance['writer']}", facts["licence"]]

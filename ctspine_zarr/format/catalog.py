@@ -100,6 +100,11 @@ class Entry:
         return cls(Record.from_json(document), document["cases"], document["receipt"])
 
 
+def groups_above(records: Iterable[Record]) -> set[str]:
+    """Paths of the groups that lie above cases: their splits and sources."""
+    return {path for record in records for path in (record.split, f"{record.split}/{record.source}")}
+
+
 def encode_catalog(receipts: Iterable[Receipt]) -> bytes:
     """The catalog: one JSON document a line, by split, source and id.
 

@@ -44,7 +44,7 @@ def plane_index(shape: Shape, index: int, plane: str) -> tuple[int | slice, ...]
         UnknownValue: no such plane.
         OutOfBounds: no such slice.
     """
-    axis = choose("axis", plane, dict(PLANES))
+    axis = choose("axis", plane, PLANES)
     if not -shape[axis] <= index < shape[axis]:
         message = f"{plane} slice {index}; legal: {-shape[axis]} to {shape[axis] - 1}"
         raise OutOfBounds(message)

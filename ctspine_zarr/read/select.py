@@ -9,7 +9,7 @@ from typing import Final, SupportsIndex, TypedDict
 import pandas as pd
 
 from ctspine_zarr.dataset import LABELS, MAX_LABEL, SOURCE_NAMES, SPLIT_NAMES, VERTEBRAE
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import UnknownValue, require_known
 from ctspine_zarr.format.record import Code, Record
 
 type OneOrMore[T] = T | Collection[T]
@@ -104,9 +104,7 @@ def _several[T: (str, str | SupportsIndex)](value: OneOrMore[T] | None) -> set[T
 
 def _known(what: str, asked: OneOrMore[str] | None, legal: Collection[str]) -> set[str] | None:
     names = _several(asked)
-    for name in sorted((names or set()) - set(legal)):
-        message = f"unknown {what} {name!r}; legal: {', '.join(legal)}"
-        raise UnknownValue(message)
+    require_known(what, sorted(names or ()), legal)
     return names
 
 

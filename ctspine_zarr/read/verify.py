@@ -15,7 +15,7 @@ from ctspine_zarr.dataset import SPLIT_NAMES
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StorageError, require_case
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.catalog import About, Entry, Refused, decode_catalog
+from ctspine_zarr.format.catalog import About, Entry, Refused, decode_catalog, groups_above
 from ctspine_zarr.format.encoding import decode, encode
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.read.case import Case, Name
@@ -122,8 +122,7 @@ def _damaged_groups(store: Store) -> Iterator[str]:
 
 
 def _group_keys(store: Store) -> list[str]:
-    paths = {path for r in store.records.values() for path in (r.split, f"{r.split}/{r.source}")}
-    return sorted(f"{path}/{layout.METADATA}" for path in paths)
+    return sorted(f"{path}/{layout.METADATA}" for path in groups_above(store.records.values()))
 
 
 def _unclaimed(store: Store) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import UnknownValue, require_case
+from ctspine_zarr.errors import require_case, require_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class Selection:
         for name in ("splits", "sources", "cases"):
             asked = getattr(self, name)
             object.__setattr__(self, name, (asked,) if isinstance(asked, str) else tuple(asked))
-        _require_known("split", self.splits, SPLIT_NAMES)
-        _require_known("source dataset", self.sources, SOURCE_NAMES)
+        require_known("split", self.splits, SPLIT_NAMES)
+        require_known("source dataset", self.sources, SOURCE_NAMES)
 
     def __str__(self) -> str:
         asked = {"split": self.splits, "source": self.sources, "case": self.cases}
@@ -110,10 +110,3 @@ class Selection:
             and (not self.splits or split is None or split in self.splits)
             and (not self.sources or source is None or source in self.sources)
         )
-
-
-def _require_known(what: str, asked: Collection[str], legal: Collection[str]) -> None:
-    for name in asked:
-        if name not in legal:
-            message = f"unknown {what} {name!r}; legal: {', '.join(legal)}"
-            raise UnknownValue(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from ctspine_zarr.dataset import SPLITS
 from ctspine_zarr.errors import SourceError
@@ -11,15 +10,8 @@ from ctspine_zarr.errors import SourceError
 SUFFIX = ".nii.gz"
 
 
-@dataclass(frozen=True, slots=True)
-class SplitList:
-    """Case id -> the splits whose section names it, in order of first appearance."""
-
-    sections: Mapping[str, tuple[str, ...]]
-
-    def of(self, split: str) -> list[str]:
-        """The cases of one split, leaving out those that another split names too."""
-        return [case for case, splits in self.sections.items() if splits == (split,)]
+type SplitList = Mapping[str, tuple[str, ...]]
+"""Case id -> the splits whose section names it, in order of first appearance."""
 
 
 def parse_splits(text: str) -> SplitList:
@@ -39,7 +31,7 @@ def parse_splits(text: str) -> SplitList:
     if not sections:
         message = f"the split list names no case; legal: sections {_legal_headers()}"
         raise SourceError(message)
-    return SplitList(sections)
+    return sections
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:

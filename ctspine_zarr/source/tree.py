@@ -98,13 +98,13 @@ def _read_splits(root: Path, split_file: Path | None) -> SplitList:
 
 
 def _names(volumes: _Files, masks: _Files, splits: SplitList) -> set[str]:
-    return {*volumes.by_case, *masks.by_case, *splits.sections}
+    return {*volumes.by_case, *masks.by_case, *splits}
 
 
 def _resolve(
     case: str, splits: SplitList, volumes: _Files, masks: _Files, rows: Rows
 ) -> SourceCase | Refusal:
-    listed = splits.sections.get(case, ())
+    listed = splits.get(case, ())
     images = volumes.by_case.get(case, [])
     segmentations = masks.by_case.get(case, [])
     split = listed[0] if len(listed) == 1 else None
@@ -123,7 +123,7 @@ def _resolve(
 
 def _fault(case: str, splits: SplitList, volumes: _Files, masks: _Files) -> str | None:
     """Why a case cannot be built, judged by names alone; None where it can be tried."""
-    listed = splits.sections.get(case, ())
+    listed = splits.get(case, ())
     if not case.isprintable():
         return "its name is not printable UTF-8 text; legal: a name as in the split list"
     if len(listed) > 1:

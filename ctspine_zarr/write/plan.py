@@ -21,7 +21,7 @@ from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.source.cases import Refusal, Selection, SourceCase
 from ctspine_zarr.source.tree import list_tree
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.text import size
+from ctspine_zarr.text import cases_table, size
 from ctspine_zarr.workers import usable_cores
 from ctspine_zarr.write.receipts import is_whole, read_receipts
 
@@ -176,14 +176,11 @@ def worker_memory(pending: Iterable[PlannedCase]) -> int:
 def describe(plan: Plan) -> list[str]:
     """The plan in lines for a person: cases by split and source, bytes, memory, disk."""
     counts = plan.counts
-    lines = [f"{'cases':<12}" + "".join(f"{name:>14}" for name in (*SOURCE_NAMES, "all"))]
-    for split in SPLIT_NAMES:
-        row = [counts.get((split, source), 0) for source in SOURCE_NAMES]
-        if any(row):
-            lines.append(f"{split:<12}" + "".join(f"{n:>14}" for n in (*row, sum(row))))
+    by_split = {split: {s: counts.get((split, s), 0) for s in SOURCE_NAMES} for split in SPLIT_NAMES}
     free = plan.free_bytes
     short = "" if free is None or free >= plan.store_bytes else ": too little"
-    lines += [
+    return [
+        *cases_table({split: row for split, row in by_split.items() if any(row.values())}),
         f"whole        {len(plan.whole)} of {sum(counts.values())} are built already",
         f"refused      {len(plan.refused)}",
         f"to read      {size(plan.read_bytes)} of .nii.gz in {len(plan.pending)} cases",
@@ -191,7 +188,6 @@ def describe(plan: Plan) -> list[str]:
         f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}{short}",
         f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
     ]
-    return lines
 
 
 def _largest_first(cases: Iterable[SourceCase]) -> tuple[PlannedCase, ...]:
