@@ -24,7 +24,8 @@ format: $(VENV)/ready
 	$(VENV)/bin/ruff check --fix .
 
 benchmark: $(VENV)/ready
-	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)")
+	$(PYTHON) -m pip install --quiet --group benchmark
+	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

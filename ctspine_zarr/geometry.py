@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr.errors import UnknownValue
+
 type Affine = NDArray[np.float64]
 type Shape = tuple[int, int, int]
+
+# Sides that z, y and x of a canonical array increase towards, and their opposites.
+_SIDES: Final = ("SI", "AP", "RL")
 
 
 @dataclass(frozen=True, slots=True)
 class Reorientation:
-    """How an array on disk, axes (i, j, k), becomes canonical, axes (z, y, x): never resampled.
+    """How an array becomes one of other axes, never resampled: from disk, (i, j, k), to canonical,
+    (z, y, x), or from canonical to those a user asks for.
 
     Attributes:
-        axes: for z, y and x in turn, the disk axis (0, 1 or 2) it is taken from.
-        flips: for z, y and x in turn, whether that axis is reversed.
+        axes: for each new axis in turn, the old axis (0, 1 or 2) it is taken from.
+        flips: for each new axis in turn, whether it is reversed.
     """
 
     axes: tuple[int, int, int]
@@ -52,6 +59,26 @@ class Reorientation:
 
     def _steps(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
+
+
+def oriented(codes: str) -> Reorientation:
+    """How a canonical (z, y, x) array becomes one of the named orientation.
+
+    Args:
+        codes: for each axis in turn, the side of the body its indices increase towards, as
+            nibabel's `aff2axcodes` has them: one of R and L, one of A and P, one of S and I.
+            The canonical array itself is "SAR".
+
+    Raises:
+        UnknownValue: three other letters.
+    """
+    pairs = [next((pair for pair in _SIDES if code in pair), "") for code in codes]
+    if sorted(pairs) != sorted(_SIDES):
+        message = f"orientation {codes!r}; legal: one of R, L, one of A, P and one of S, I, in any order"
+        raise UnknownValue(message)
+    first, second, third = (_SIDES.index(pair) for pair in pairs)
+    one, two, three = (code == pair[1] for code, pair in zip(codes, pairs, strict=True))
+    return Reorientation((first, second, third), (one, two, three))
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:

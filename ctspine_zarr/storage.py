@@ -6,18 +6,20 @@ so that everything zarr can reach has one way in; it can be pickled where the za
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 import zarr.storage
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -29,6 +31,27 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LEGAL: Final = "a local path, file://PATH or a zarr Store object"
 # What zarr's LocalStore leaves behind when a process dies between write and rename.
 _TORN: Final = ".partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Which byte ranges of an object are better read as one.
+
+    Attributes:
+        gap: ranges at most this many unwanted bytes apart.
+        longest: bytes of the result, unless one range alone is longer.
+        at_once: whether all ranges of a read are best asked for together.
+    """
+
+    gap: int
+    longest: int
+    at_once: bool
+
+
+# From the page cache, short reads find their bytes in the processor's cache again. Elsewhere
+# each read is a round trip.
+_LOCAL: Final = Merging(gap=1 << 12, longest=1 << 17, at_once=False)
+_DISTANT: Final = Merging(gap=1 << 16, longest=1 << 24, at_once=True)
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,28 @@ class Storage:
         with self._naming("read", key):
             found = sync(self.zarr.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
+
+    def ranges(self, key: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """The bytes from start to stop for each range, in order; fewer, or none, where the object ends.
+
+        From a disk, a range is taken when its bytes are asked for; elsewhere all are, at once.
+
+        No handle outlives the iteration and no lock is held: any thread may read, and so may a
+        process forked at any time.
+
+        Raises:
+            StorageError: the object is there, or may be, and cannot be read.
+        """
+        with self._naming("read", key):
+            if self._is_plain_folder:
+                yield from _read_ranges(f"{self.path}/{key}", ranges)
+            else:
+                yield from sync(_get_ranges(self.zarr, key, ranges))
+
+    @property
+    def merging(self) -> Merging:
+        """What `ranges` reads fastest."""
+        return _LOCAL if self._is_plain_folder else _DISTANT
 
     def put(self, key: str, data: bytes | bytearray) -> None:
         """Write an object whole; a reader sees all of it or none.
@@ -108,6 +153,11 @@ class Storage:
             return None
         existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         return shutil.disk_usage(existing).free
+
+    @property
+    def _is_plain_folder(self) -> bool:
+        # A class derived from LocalStore may well have a `get` of its own.
+        return type(self.zarr) is zarr.storage.LocalStore
 
     @property
     def _is_absent(self) -> bool:
@@ -179,3 +229,21 @@ def _local_path(location: str | Path) -> Path:
 
 async def _collect(keys: AsyncIterator[str]) -> list[str]:
     return [key async for key in keys]
+
+
+def _read_ranges(path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    # Not a memory map: a file cut short under one ends the process with SIGBUS, and its pages
+    # count as the process's own memory. It would save 4 % of a read.
+    try:
+        with FileIO(path) as file:
+            for start, stop in ranges:
+                file.seek(start)
+                yield file.read(stop - start)
+    except FileNotFoundError:
+        yield from (b"" for _ in ranges)
+
+
+async def _get_ranges(store: Store, key: str, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
+    prototype = default_buffer_prototype()
+    requests = (store.get(key, prototype, RangeByteRequest(start, stop)) for start, stop in ranges)
+    return [b"" if found is None else found.to_bytes() for found in await asyncio.gather(*requests)]

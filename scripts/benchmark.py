@@ -1,185 +1,49 @@
-"""What a build costs, beside what its users would write with nibabel and zarr-python.
+"""What building and reading cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [--source DIR] [--repeats N] [--json FILE]
+    python scripts/benchmark.py [build|read] [--source DIR] [--repeats N] [--json FILE] [--picture FILE]
 
-Every figure is the median of the repeats, in one worker process of its own, and is printed with
-its spread; ratios between the rows of one run are worth more than any figure, for machines are
-noisy. MB are 10**6 bytes of int16 voxels: two bytes a voxel of the image, whatever is on disk.
+Building and reading by default, on a synthetic dataset unless --source names a copy of the real one. Every
+figure is a median and comes with its spread. Machines are noisy: ratios between the rows of one
+run are worth more than any figure.
 """
 
 import argparse
-import functools
 import json
-import math
-import multiprocessing
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
-import zarr
-from isal import igzip
-from zarr.codecs import BloscCodec, Crc32cCodec, ShardingCodec
+from benchmarks import build, picture, read
 
-from ctspine_zarr import nifti
-from ctspine_zarr.format import layout
-from ctspine_zarr.format.codecs import PROFILES, profile
 from ctspine_zarr.phantom import write_phantom
-from ctspine_zarr.source.cases import SourceCase
-from ctspine_zarr.source.tree import list_tree
-from ctspine_zarr.storage import open_storage
-from ctspine_zarr.write.ingest import ingest
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way of building, over all cases of the source."""
-
-    name: str
-    wall_seconds: float
-    spread_seconds: float
-    cpu_seconds: float
-    peak_bytes: int
-    stored_bytes: int
 
 
 def main() -> None:
     arguments = parse_arguments()
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         source = arguments.source or write_phantom(Path(scratch) / "phantom")
-        cases = list_tree(source).cases
-        voxel_bytes = sum(2 * math.prod(nifti.read_header(case.image).shape) for case in cases)
-        rows = [measured(name, work, cases, arguments.repeats) for name, work in WAYS.items()]
-    source_bytes = sum(case.bytes for case in cases)
-    report(rows, voxel_bytes, source_bytes)
-    help_seconds = statistics.median(help_time() for _ in range(arguments.repeats))
-    print(f"ctspine-zarr --help: {help_seconds:.2f} s")
+        if arguments.part in (None, "build"):
+            found["build"] = build.run(source, arguments.repeats)
+        if arguments.part in (None, "read"):
+            found["read"] = read.run(source, Path(scratch), arguments.case, arguments.repeats)
+            if arguments.picture:
+                picture.draw(found["read"], arguments.picture)
     if arguments.json:
-        found = {"voxel_bytes": voxel_bytes, "source_bytes": source_bytes, "help_seconds": help_seconds}
-        arguments.json.write_text(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1))
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("part", nargs="?", choices=("build", "read"), help="default: both")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
+    parser.add_argument("--case", help="the volume to read from; default: the one with most slices")
     parser.add_argument("--repeats", type=int, default=5, help="default: 5")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--picture", type=Path, help="also draw the reads here, as a PNG; needs matplotlib")
     return parser.parse_args()
-
-
-def build(case: SourceCase, store: Path, codec: str) -> int:
-    """What a worker of ours does with a case; returns the bytes stored."""
-    return ingest(case, profile(codec), open_storage(store)).record.stored_bytes
-
-
-def build_by_hand(case: SourceCase, store: Path) -> int:
-    """The same two arrays by nibabel and zarr-python: no checks, digests, index or receipt."""
-    stored = 0
-    for name, path, typesize, shuffle, level in (
-        ("image", case.image, 2, "shuffle", 1),
-        ("segmentation", case.segmentation, 1, "bitshuffle", 5),
-    ):
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        voxels = np.asarray(image.dataobj).transpose().astype("int16" if name == "image" else "uint8")
-        z, y, x = voxels.shape
-        size = math.prod(layout.CHUNK) * typesize
-        blosc = BloscCodec(typesize=typesize, clevel=level, shuffle=shuffle, blocksize=size)  # type: ignore[arg-type]
-        sharding = ShardingCodec(
-            chunk_shape=layout.CHUNK,
-            codecs=[{"name": "bytes", "configuration": {"endian": "little"}}, blosc, Crc32cCodec()],
-            subchunk_write_order="lexicographic",
-        )
-        array: zarr.Array[Any] = zarr.create_array(
-            zarr.storage.LocalStore(store / case.id / name),
-            shape=voxels.shape,
-            dtype=voxels.dtype,
-            chunks=layout.shard_shape((z, y, x)),
-            filters=None,
-            compressors=None,
-            serializer=sharding,
-            overwrite=True,
-        )
-        array[...] = voxels
-        stored += array.nbytes_stored()
-    return stored
-
-
-def inflate(case: SourceCase, store: Path) -> int:  # noqa: ARG001 - called like the others
-    """Inflating alone, with the library that the build uses."""
-    for path in (case.image, case.segmentation):
-        with igzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
-    return 0
-
-
-WAYS: dict[str, Callable[[SourceCase, Path], int]] = {
-    **{f"ctspine-zarr, {name}": functools.partial(build, codec=name) for name in PROFILES},
-    "nibabel + zarr-python": build_by_hand,
-    "inflating alone": inflate,
-}
-
-
-def measured(
-    name: str, work: Callable[[SourceCase, Path], int], cases: tuple[SourceCase, ...], repeats: int
-) -> Row:
-    context = multiprocessing.get_context("spawn")
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        ProcessPoolExecutor(1, mp_context=context) as worker,
-    ):
-        # The first round warms the file cache, the imports and the allocator.
-        rounds = [worker.submit(one_round, work, cases, Path(scratch)).result() for _ in range(repeats + 1)]
-    walls, cpus, peaks, stored = zip(*rounds[1:], strict=True)
-    return Row(
-        name,
-        statistics.median(walls),
-        max(walls) - min(walls),
-        statistics.median(cpus),
-        max(peaks),
-        stored[0],
-    )
-
-
-def one_round(
-    work: Callable[[SourceCase, Path], int], cases: tuple[SourceCase, ...], store: Path
-) -> tuple[float, float, int, int]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    stored = sum(work(case, store) for case in cases)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return time.perf_counter() - wall, time.process_time() - cpu, peak, stored
-
-
-def report(rows: list[Row], voxel_bytes: int, source_bytes: int) -> None:
-    print(f"{voxel_bytes / 1e6:.0f} MB of int16 voxels in {source_bytes / 1e6:.0f} MB of .nii.gz, one worker")
-    print(f"{'':<26}{'MB/s wall':>10}{'spread':>8}{'MB/s CPU':>10}{'peak MB':>9}{'of .nii.gz':>12}")
-    for row in rows:
-        ratio = f"{row.stored_bytes / source_bytes:.3f}" if row.stored_bytes else ""
-        print(
-            f"{row.name:<26}{voxel_bytes / row.wall_seconds / 1e6:>10.0f}"
-            f"{row.spread_seconds / row.wall_seconds:>8.0%}{voxel_bytes / row.cpu_seconds / 1e6:>10.0f}"
-            f"{row.peak_bytes / 1e6:>9.0f}{ratio:>12}"
-        )
-    seconds = {row.name: row for row in rows}
-    ours, alone = seconds["ctspine-zarr, portable"], seconds["inflating alone"]
-    print(f"inflating is {alone.cpu_seconds / ours.cpu_seconds:.0%} of the portable build's CPU time")
-
-
-def help_time() -> float:
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "ctspine_zarr", "--help"], check=True, capture_output=True)
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ HOMES = {
     "rich": "ctspine_zarr.cli.progress",
     "scipy": "ctspine_zarr.write.measure",
     "xxhash": "ctspine_zarr.digest",
-    "google_crc32c": "ctspine_zarr.format.codecs",
-    "numcodecs": "ctspine_zarr.format.codecs",
+    "crc32c": "ctspine_zarr.format.codecs",
+    "numcodecs": "ctspine_zarr.format",
+    "zstandard": "ctspine_zarr.format.blosc",
 }
 # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
 ALSO = {("ctspine_zarr.phantom", "scipy")}

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import xarray as xr
-import zarr.codecs.blosc
+from arrays import decoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -157,21 +152,6 @@ def test_an_impossible_slice_says_what_is_legal(case: cz.Case) -> None:
         case.slice(0, "frontal")  # type: ignore[arg-type]
 
 
-@contextmanager
-def decoded_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Counts chunks that zarr decodes; numcodecs' Blosc is what it calls for each."""
-    count = [0]
-    decode = zarr.codecs.blosc.BloscCodec._decode_sync
-
-    def counted(*arguments: Any) -> Any:
-        count[0] += 1
-        return decode(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(zarr.codecs.blosc.BloscCodec, "_decode_sync", counted)
-        yield count
-
-
 def touched(shape: tuple[int, ...], index: tuple[Any, ...]) -> int:
     """Chunks that hold at least one voxel of a selection."""
     spans = [
@@ -207,14 +187,14 @@ def test_only_the_chunks_touched_are_read_and_decoded(
     index, work = READS[read]
     counting = CountingStore(Path(phantom_store.location))
     case = cz.open_store(counting)[CASE]
-    with decoded_chunks(monkeypatch) as decoded, dask.config.set(scheduler="synchronous"):
+    with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
         found = work(case)
     assert np.array_equal(found, volume[index])
     everything = 3 * 2 * 2
     expected = touched(volume.shape, index)
     assert expected < everything
     masks = touched(volume.shape, index) if read in {*PLANES, "patch"} else 0
-    assert expected <= decoded[0] <= expected + masks
+    assert expected <= count[0] <= expected + masks
     shard = counting.bytes_of("image/c/0/0/0")
     largest_chunk = 16 * 64 * 64 * 2
     index_bytes = everything * 16 + 4
@@ -353,28 +333,6 @@ def test_a_location_may_be_relative_or_a_url(
     monkeypatch.chdir(tmp_path)
     assert relative[CASE].slice(3)["image"].shape == (96, 96)
     assert len(cz.open_store(location.as_uri())) == 9
-
-
-def mean_of_slice(store: cz.Store) -> float:
-    return float(store[CASE].slice(20)["image"].mean())
-
-
-@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_a_store_reads_in_worker_processes_after_its_parent_has_read(
-    phantom_store: cz.Store, method: str
-) -> None:
-    expected = mean_of_slice(phantom_store)
-    context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
-        assert list(pool.map(mean_of_slice, [phantom_store] * 6)) == [expected] * 6
-
-
-def test_a_store_reads_in_threads_and_pickles(phantom_store: cz.Store) -> None:
-    expected = mean_of_slice(phantom_store)
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(mean_of_slice, [phantom_store] * 32)) == {expected}
-    assert mean_of_slice(pickle.loads(pickle.dumps(phantom_store))) == expected  # noqa: S301 - our own
 
 
 def test_a_nibabel_image_is_the_source_or_canonical(phantom: Path, phantom_store: cz.Store) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from arrays import chosen_codec, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,20 +17,12 @@ from zarr.codecs import ShardingCodec
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.codecs import PROFILES, Codec
+from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.encoding import encode
+from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.shard import encode_shard, slabs
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 130), st.integers(1, 130))
-
-
-def volume(shape: tuple[int, int, int], dtype: str, share_empty: float) -> NDArray[Any]:
-    random = np.random.default_rng(0)
-    array = random.integers(0, 100, shape).astype(dtype)
-    empty = random.random(layout.grid(shape)) < share_empty
-    mask = np.kron(empty, np.ones(layout.CHUNK, bool))[tuple(slice(n) for n in shape)]
-    array[mask] = 0
-    return array
 
 
 def written_by_zarr(array: NDArray[Any], codec: Codec, *, keep_empty: bool) -> tuple[bytes | None, Any]:
@@ -67,8 +60,7 @@ def test_a_shard_is_zarr_pythons_byte_for_byte(
     profile: str, shape: tuple[int, int, int], dtype: str, share_empty: float, keep_empty: bool
 ) -> None:
     array = volume(shape, dtype, share_empty)
-    chosen = PROFILES[profile]
-    codec = (chosen.segmentation if dtype == "uint8" else chosen.image)(array.dtype)
+    codec = chosen_codec(profile, array.dtype)
     ours = encode_shard(slabs(array), codec, keep_empty=keep_empty)
     theirs, metadata = written_by_zarr(array, codec, keep_empty=keep_empty)
     assert (bytes(ours) or None) == theirs

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from stores import objects
 from trees import Tree, voxels
@@ -130,20 +128,6 @@ def test_workers_find_the_same(location: Path) -> None:
     assert {r.case: r for r in alone.cases} == {r.case: r for r in together.cases}
 
 
-def test_a_flipped_byte_is_an_error_and_never_a_wrong_voxel(location: Path) -> None:
-    path = location / "train/MSD-T10/liver_1/image/c/0/0/0"
-    data = path.read_bytes()
-    expected = cz.open_store(location)["liver_1"].image.compute()
-    for at in random.Random(1).sample(range(len(data)), 60):
-        altered = bytearray(data)
-        altered[at] ^= 0x10
-        path.write_bytes(altered)
-        with pytest.raises(DamagedStore, match=r"s.zarr, array train/MSD-T10/liver_1/image, voxels \[0:18"):
-            cz.open_store(location)["liver_1"].voxels("image")[...]
-    path.write_bytes(data)
-    assert np.array_equal(cz.open_store(location)["liver_1"].image.compute(), expected)
-
-
 @pytest.mark.parametrize("array", ["image", "labels/vertebrae/segmentation"])
 def test_a_lost_shard_is_an_error_and_never_zeros(location: Path, array: str) -> None:
     (location / "train/MSD-T10/liver_1" / array / "c/0/0/0").unlink()
@@ -152,13 +136,7 @@ def test_a_lost_shard_is_an_error_and_never_zeros(location: Path, array: str) ->
         case.slice(0)
 
 
-def test_metadata_that_contradicts_the_catalog_is_an_error(location: Path) -> None:
-    path = location / "train/MSD-T10/liver_1/image/zarr.json"
-    document = json.loads(path.read_text())
-    document["shape"][0] = 17
-    path.write_text(json.dumps(document))
-    with pytest.raises(DamagedStore, match=r"shape \(17, 24, 20\) of int16; the catalog says \(18, 24, 20\)"):
-        cz.open_store(location)["liver_1"].slice(0)
+def test_damaged_attributes_are_an_error_where_they_are_needed(location: Path) -> None:
     (location / "train/MSD-T10/liver_1/zarr.json").write_text("{}")
     with pytest.raises(DamagedStore, match="case liver_1: train/MSD-T10/liver_1/zarr.json is damaged"):
         cz.open_store(location)["liver_1"].to_nibabel()

@@ -8,20 +8,25 @@ then the crc32c of those bytes.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Buffer, Callable, Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, with_checksum
+from ctspine_zarr.errors import Malformed
+from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, with_checksum, without_checksum
 from ctspine_zarr.format.encoding import Document
-from ctspine_zarr.format.layout import CHUNK
+from ctspine_zarr.format.layout import CHUNK, grid
+from ctspine_zarr.geometry import Shape
 
 type Mapper = Callable[[Callable[[NDArray[Any]], list[bytes]], Iterable[NDArray[Any]]], Iterable[list[bytes]]]
 
 _ABSENT: Final = 2**64 - 1
+_ENTRY_BYTES: Final = 16
+_CHECKSUM_BYTES: Final = 4
 
 
 def slabs[T: np.generic](volume: NDArray[T]) -> Iterator[NDArray[T]]:
@@ -49,7 +54,7 @@ def encode_shard(
     """
 
     def encode_strip(strip: NDArray[Any]) -> list[bytes]:
-        return [codec.encode(c) if keep_empty or c.any() else b"" for c in _chunks(strip)]
+        return [with_checksum(codec.compress(c)) if keep_empty or c.any() else b"" for c in _chunks(strip)]
 
     body = bytearray()
     index: list[tuple[int, int]] = []
@@ -60,6 +65,52 @@ def encode_shard(
     if body:
         body += with_checksum(np.array(index, dtype="<u8").tobytes())
     return body
+
+
+def index_size(shape: Shape) -> int:
+    """Bytes of the index of an array's shard."""
+    return math.prod(grid(shape)) * _ENTRY_BYTES + _CHECKSUM_BYTES
+
+
+def decode_index(data: Buffer, shape: Shape, body_size: int) -> NDArray[np.int64]:
+    """Where each chunk of an array's shard lies.
+
+    Args:
+        data: the shard's last `index_size` bytes.
+        shape: of the array.
+        body_size: bytes of the shard before its index.
+
+    Returns:
+        One bound more than there are chunks: chunk i in C order is the bytes from bound i to
+        bound i + 1, and absent where both are equal.
+
+    Raises:
+        Malformed: its checksum fails, or the chunks do not lie as `encode_shard` puts them, in
+            C order without gap from the first byte to the index.
+    """
+    index = np.frombuffer(without_checksum(data), "<u8").reshape(-1, 2)
+    offsets, sizes = index.T
+    absent = (index == _ABSENT).all(axis=1)
+    bounds = np.zeros(len(index) + 1, np.int64)
+    # Sizes beyond the body would overflow the sum; cut to it, they still break the order.
+    np.cumsum(np.where(absent, 0, np.minimum(sizes, body_size + 1)).astype(np.int64), out=bounds[1:])
+    lies = ~absent & ((offsets != bounds[:-1]) | (sizes == 0) | (bounds[1:] > body_size))
+    if lies.any():
+        number = int(lies.argmax())
+        offset, size = index[number].tolist()
+        seen = f"chunk {place(number, shape)} at byte {offset} in {size} bytes"
+        message = f"its index has {seen}; legal: at byte {bounds[number]}, ending by {body_size}"
+        raise Malformed(message)
+    if bounds[-1] != body_size:
+        message = f"its index ends at byte {bounds[-1]} of {body_size}"
+        raise Malformed(message)
+    return bounds
+
+
+def place(number: int, shape: Shape) -> Shape:
+    """A chunk's place in the grid of an array, from its number in C order."""
+    z, y, x = (int(i) for i in np.unravel_index(number, grid(shape)))
+    return z, y, x
 
 
 def sharding_metadata(codec: Codec) -> Document:

@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 import dask.array
 import numpy as np
 import xarray
-from dask.base import tokenize
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.dataset import CITATION, LICENCE
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, UnknownValue, choose
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.codecs import MASK_DTYPE
+from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
+from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.receipt import Facts, NiftiSource
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Affine, Shape, origin_of
+from ctspine_zarr.read.indexing import Request, parse_index
+from ctspine_zarr.read.lazy import CANONICAL, Converted, Window
 from ctspine_zarr.read.original import inflated_source
-from ctspine_zarr.read.regions import Plane, Region, patch_region, plane_index
+from ctspine_zarr.read.regions import PLANES, Plane, Region, patch_region, patch_size, plane_index
+from ctspine_zarr.read.shards import Reading
 from ctspine_zarr.read.voxels import Voxels
 from ctspine_zarr.storage import Storage
 
@@ -31,15 +34,12 @@ if TYPE_CHECKING:
 
 type Name = Literal["image", "segmentation"]
 
-# Four rows of chunks: 32 MB of 512 x 512 int16, a common size for a dask block.
-_BLOCK_SLICES: Final = 4 * layout.CHUNK[0]
-
 AIR: Final = -1024
 """HU of what lies beyond a volume's edge."""
 
 
 class Sample(TypedDict):
-    """Voxels of one place.
+    """Voxels of one place, or of several, one after another along a first axis of their own.
 
     Attributes:
         image: HU in the stored dtype, nearly always int16.
@@ -58,8 +58,9 @@ class Case:
     other.
     """
 
-    def __init__(self, storage: Storage, record: Record) -> None:
+    def __init__(self, storage: Storage, record: Record, reading: Reading) -> None:
         self._storage = storage
+        self._reading = reading
         self.record = record
 
     def __repr__(self) -> str:
@@ -98,12 +99,12 @@ class Case:
     @property
     def image(self) -> dask.array.Array:
         """HU, lazy, (z, y, x), in the stored dtype. Slicing it reads only that slice."""
-        return self._dask("image")
+        return self.to_dask("image")
 
     @property
     def segmentation(self) -> dask.array.Array:
         """Labels 0-25, lazy, (z, y, x), uint8."""
-        return self._dask("segmentation")
+        return self.to_dask("segmentation")
 
     @cached_property
     def facts(self) -> Facts:
@@ -135,11 +136,27 @@ class Case:
             UnknownValue: no such axis.
             DamagedStore: the chunks cannot be read.
         """
-        selection = plane_index(self.shape, index, axis)
-        return {
-            "image": self.voxels("image")[selection],
-            "segmentation": self.voxels("segmentation")[selection],
-        }
+        return _only(self.slices([index], axis))
+
+    def slices(self, indices: Sequence[int], axis: Plane = "axial") -> Sample:
+        """Many 2-D slices; each chunk that any of them touches is decoded once.
+
+        Returns:
+            Slices in the order asked for, along a new first axis.
+
+        Raises: as `slice` does.
+        """
+        keys = [plane_index(self.shape, index, axis) for index in indices]
+        plane = tuple(size for i, size in enumerate(self.shape) if i != PLANES[axis])
+
+        def read(voxels: Voxels) -> NDArray[Any]:
+            result = np.empty((len(keys), *plane), voxels.dtype)
+            targets = (np.expand_dims(one, PLANES[axis]) for one in result)
+            ranges = (parse_index(key, self.shape)[0] for key in keys)
+            voxels.fill([Request(*item) for item in zip(ranges, targets, strict=True)])
+            return result
+
+        return {"image": read(self.voxels("image")), "segmentation": read(self.voxels("segmentation"))}
 
     def patch(
         self,
@@ -164,17 +181,89 @@ class Case:
                 that the image's dtype does not hold.
             DamagedStore: the chunks cannot be read.
         """
-        region = patch_region(self.shape, size, center=center, start=start)
+        region = patch_region(self.shape, patch_size(size), center=center, start=start)
+        return _only(self._patches(region.size, [region], fill))
+
+    def patches(
+        self,
+        *,
+        size: int | Sequence[int],
+        centers: Sequence[Sequence[float]] | None = None,
+        starts: Sequence[Sequence[int]] | None = None,
+        fill: float = AIR,
+    ) -> Sample:
+        """Many 3-D boxes of one size; each chunk that any of them touches is decoded once.
+
+        Args:
+            size, fill: as for `patch`.
+            centers, starts: as `center` and `start` of `patch`, one for each box.
+
+        Returns:
+            Boxes in the order asked for, along a new first axis.
+
+        Raises: as `patch` does.
+        """
+        if (centers is None) == (starts is None):
+            message = "give exactly one of centers and starts"
+            raise UnknownValue(message)
+        edges = patch_size(size)
+        regions = [patch_region(self.shape, edges, center=center) for center in centers or ()]
+        regions += [patch_region(self.shape, edges, start=start) for start in starts or ()]
+        return self._patches(edges, regions, fill)
+
+    def _patches(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
+        def read(voxels: Voxels, padding: float) -> NDArray[Any]:
+            result = np.empty((len(regions), *size), voxels.dtype)
+            if not all(region.is_inside for region in regions):
+                _require_fill(padding, voxels.dtype)
+                result.fill(padding)
+            voxels.fill(
+                [
+                    Request(parse_index(region.inside, self.shape)[0], one[region.target])
+                    for region, one in zip(regions, result, strict=True)
+                ]
+            )
+            return result
+
         return {
-            "image": _padded(self.voxels("image"), region, fill),
-            "segmentation": _padded(self.voxels("segmentation"), region, 0),
+            "image": read(self.voxels("image"), fill),
+            "segmentation": read(self.voxels("segmentation"), 0),
         }
 
-    def to_xarray(self) -> xarray.Dataset:
+    def to_dask(
+        self,
+        which: Name = "image",
+        *,
+        dtype: DTypeLike | None = None,
+        window: Window | None = None,
+        orientation: str = CANONICAL,
+    ) -> dask.array.Array:
+        """A lazy array, converted as it is read: slicing it reads and converts only that slice.
+
+        Args:
+            which: `image` or `segmentation`.
+            dtype: float32, float64 or one that holds every value of the stored one; by default
+                the stored one, or float32 with a `window`.
+            window: HU (low, high): values become `(value - low) / (high - low)`, clipped to 0..1.
+            orientation: for each axis in turn the side of the body it increases towards, as in
+                nibabel: "SAR", the default, is the stored (z, y, x); "RAS" is (x, y, z).
+
+        Raises:
+            UnknownValue: no such array or orientation, or a dtype or window that is not legal.
+        """
+        return Converted.of(self.voxels(which), dtype, window, orientation).to_dask()
+
+    def to_xarray(self, *, dtype: DTypeLike | None = None, window: Window | None = None) -> xarray.Dataset:
         """`image` and `segmentation`, lazy, with coordinates in mm along each axis.
 
         A coordinate is the first voxel's world position plus index times spacing. Where the
         scan is oblique the axes are not those of the world; `attrs["affine"]` is exact always.
+
+        Args:
+            dtype, window: of the image, as for `to_dask`.
+
+        Raises:
+            UnknownValue: a dtype or window that is not legal.
         """
         record = self.record
         coordinates = {
@@ -183,6 +272,7 @@ class Case:
                 layout.AXES, origin_of(self.affine), self.spacing, self.shape, strict=True
             )
         }
+        units = {"units": "HU"} if window is None else {"window": list(window)}
         attributes = {
             "case": self.id,
             "patient_id": record.patient_id,
@@ -195,7 +285,7 @@ class Case:
             "citation": CITATION,
         }
         variables = {
-            "image": (layout.AXES, self.image, {"units": "HU"}),
+            "image": (layout.AXES, self.to_dask("image", dtype=dtype, window=window), units),
             "segmentation": (layout.AXES, self.segmentation, {"long_name": "vertebra label"}),
         }
         return xarray.Dataset(variables, coordinates, attributes)
@@ -231,33 +321,26 @@ class Case:
 
     @cached_property
     def _arrays(self) -> dict[str, Voxels]:
-        def voxels(path: str, dtype: np.dtype[Any], stored_bytes: int) -> Voxels:
-            return Voxels(self._storage, f"{self.record.path}/{path}", self.shape, dtype, stored_bytes)
+        record, profile = self.record, PROFILES.get(self.record.codec)
 
+        def voxels(path: str, dtype: np.dtype[Any], stored_bytes: int, codec: Codec | None) -> Voxels:
+            path = f"{record.path}/{path}"
+            return Voxels(self._storage, path, self.shape, dtype, stored_bytes, codec, self._reading)
+
+        dtype = np.dtype(record.dtype)
+        image, mask = (profile.image(dtype), profile.segmentation) if profile else (None, None)
         return {
-            "image": voxels(layout.IMAGE, np.dtype(self.record.dtype), self.record.image_bytes),
-            "segmentation": voxels(layout.SEGMENTATION, MASK_DTYPE, self.record.segmentation_bytes),
+            "image": voxels(layout.IMAGE, dtype, record.image_bytes, image),
+            "segmentation": voxels(layout.SEGMENTATION, MASK_DTYPE, record.segmentation_bytes, mask),
         }
 
-    def _dask(self, which: Name) -> dask.array.Array:
-        voxels = self.voxels(which)
-        _, height, width = self.shape
-        array: dask.array.Array = dask.array.from_array(
-            voxels,
-            chunks=(_BLOCK_SLICES, height, width),
-            name=f"{which}-{tokenize(self._storage.location, voxels.path)}",
-            meta=np.empty((0, 0, 0), voxels.dtype),
-        )
-        return array
+
+def _only(sample: Sample) -> Sample:
+    return {"image": sample["image"][0], "segmentation": sample["segmentation"][0]}
 
 
-def _padded(voxels: Voxels, region: Region, fill: float) -> NDArray[Any]:
-    if region.is_inside:
-        return voxels[region.inside]
-    limits = np.finfo(voxels.dtype) if voxels.dtype.kind == "f" else np.iinfo(voxels.dtype)
-    if not limits.min <= fill <= limits.max or (voxels.dtype.kind != "f" and fill != int(fill)):
-        message = f"fill {fill}; legal: what {voxels.dtype} holds, {limits.min} to {limits.max}"
+def _require_fill(fill: float, dtype: np.dtype[Any]) -> None:
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    if not limits.min <= fill <= limits.max or (dtype.kind != "f" and fill != int(fill)):
+        message = f"fill {fill}; legal: what {dtype} holds, {limits.min} to {limits.max}"
         raise UnknownValue(message)
-    result = np.full(region.size, fill, voxels.dtype)
-    result[region.target] = voxels[region.inside]
-    return result

@@ -51,25 +51,34 @@ def plane_index(shape: Shape, index: int, plane: str) -> tuple[int | slice, ...]
     return tuple(index if i == axis else slice(None) for i in range(3))
 
 
+def patch_size(size: int | Sequence[int]) -> Shape:
+    """(z, y, x) voxels of a patch; a single size is that of a cube.
+
+    Raises:
+        UnknownValue: not three integers, or one below 1.
+    """
+    found = _triple("size", [size] * 3 if isinstance(size, SupportsIndex) else size)
+    if min(found) < 1:
+        message = f"patch size {found}; legal: 1 or more along every axis"
+        raise UnknownValue(message)
+    return found
+
+
 def patch_region(
     shape: Shape,
-    size: int | Sequence[int],
+    size: Shape,
     *,
     center: Sequence[float] | None = None,
     start: Sequence[int] | None = None,
 ) -> Region:
     """The box of `size` voxels at `start`, or with `center` as its voxel `size // 2`.
 
-    A single size is that of a cube; a centre between voxels is rounded to the nearest.
+    A centre between voxels is rounded to the nearest.
 
     Raises:
-        UnknownValue: not exactly one of `center` and `start`, or a size below 1.
+        UnknownValue: not exactly one of `center` and `start`.
         OutOfBounds: the box shares no voxel with the volume.
     """
-    size = _triple("size", [size] * 3 if isinstance(size, SupportsIndex) else size)
-    if min(size) < 1:
-        message = f"patch size {size}; legal: 1 or more along every axis"
-        raise UnknownValue(message)
     first = _first(size, center, start)
     begins = [max(0, f) for f in first]
     ends = [min(n, f + s) for n, f, s in zip(shape, first, size, strict=True)]

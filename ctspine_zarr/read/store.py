@@ -14,8 +14,10 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About, decode_catalog
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.format.record import Record
+from ctspine_zarr.read.cache import ChunkCache
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.select import Criteria, select, table
+from ctspine_zarr.read.shards import Reading
 from ctspine_zarr.storage import Location, Storage, open_storage
 
 
@@ -26,9 +28,10 @@ class Store(Mapping[str, Case]):
     reads more, `about` excepted.
     """
 
-    def __init__(self, storage: Storage, records: Mapping[str, Record]) -> None:
+    def __init__(self, storage: Storage, records: Mapping[str, Record], reading: Reading) -> None:
         self.storage = storage
         self.records = records
+        self.reading = reading
         self._cases: dict[str, Case] = {}
 
     def __repr__(self) -> str:
@@ -47,9 +50,9 @@ class Store(Mapping[str, Case]):
             UnknownCase: no such case here; the message names the nearest ones.
         """
         require_case(case, self.records.keys(), self.location)
-        # One Case an id: what it has read of its arrays' metadata is not read again.
+        # One Case an id: what it has read of its shards' indices is not read again.
         if case not in self._cases:
-            self._cases[case] = Case(self.storage, self.records[case])
+            self._cases[case] = Case(self.storage, self.records[case], self.reading)
         return self._cases[case]
 
     @property
@@ -88,7 +91,7 @@ class Store(Mapping[str, Case]):
             UnknownValue: a split, source or label that does not exist.
         """
         chosen = select(self.records.values(), criteria)
-        return Store(self.storage, {record.id: record for record in chosen})
+        return Store(self.storage, {record.id: record for record in chosen}, self.reading)
 
     def to_datatree(self, **criteria: Unpack[Criteria]) -> xarray.DataTree:
         """`/split/source/case` -> `Case.to_xarray()`, lazily, for the cases that fit.
@@ -100,25 +103,32 @@ class Store(Mapping[str, Case]):
         return xarray.DataTree.from_dict({case.record.path: case.to_xarray() for case in chosen.values()})
 
 
-def open_store(location: Location) -> Store:
+def open_store(location: Location, *, threads: int | None = None, cache_bytes: int = 0) -> Store:
     """Open a store for reading; the catalog is all that is read.
 
     Args:
         location: a local path, a file:// URL or a zarr Store object.
+        threads: that one read may use. By default every core this process may use, but 1 in
+            a process that multiprocessing started, as a DataLoader's workers are.
+        cache_bytes: memory for decoded chunks, so that walking a volume slice by slice decodes
+            each once; none by default. 8 MB hold a slab of 512 x 512, its mask 4 MB more.
 
     Raises:
         NotAStore: there is no store, its build has not ended, or its format is another.
         StorageError: the location cannot be read.
+        UnknownValue: a number of threads or bytes that is not legal.
     """
+    reading = Reading(threads, ChunkCache(cache_bytes) if cache_bytes else None)
     storage = open_storage(location, read_only=True)
     data = storage.get(layout.CATALOG)
     if data is None:
         raise NotAStore(_absence(storage))
     try:
-        return Store(storage, {entry.record.id: entry.record for entry in decode_catalog(data)})
+        records = {entry.record.id: entry.record for entry in decode_catalog(data)}
     except (Malformed, OtherFormat) as error:
         message = f"{storage.location}: its catalog cannot be read ({error}); run its build again"
         raise NotAStore(message) from error
+    return Store(storage, records, reading)
 
 
 def _absence(storage: Storage) -> str:

@@ -19,6 +19,7 @@ from ctspine_zarr.format.catalog import About, Entry, Refused, decode_catalog, g
 from ctspine_zarr.format.encoding import decode, encode
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.read.case import Case, Name
+from ctspine_zarr.read.shards import Reading
 from ctspine_zarr.read.store import Store, open_store
 from ctspine_zarr.read.voxels import Voxels
 from ctspine_zarr.storage import Location, Storage
@@ -176,7 +177,7 @@ def _damaged_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
 
 
 def _damaged_voxels(receipt: Receipt, storage: Storage) -> Iterator[str]:
-    case = Case(storage, receipt.record)
+    case = Case(storage, receipt.record, Reading())
     digests: dict[Name, str] = {"image": receipt.voxels.image, "segmentation": receipt.voxels.segmentation}
     for name, expected in digests.items():
         if _voxels_digest(case.voxels(name)) != expected:

@@ -15,8 +15,8 @@ from typing import Final
 from ctspine_zarr.errors import CaseRefused, Malformed, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About, Refused
-from ctspine_zarr.format.codecs import profile
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, Document, decode
+from ctspine_zarr.format.profiles import profile
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.source.cases import Refusal, SourceCase
 from ctspine_zarr.storage import Storage

@@ -20,8 +20,9 @@ from ctspine_zarr.dataset import TRANSITIONAL
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.codecs import MASK_DTYPE, Codec, Profile
+from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
 from ctspine_zarr.format.encoding import Document, encode
+from ctspine_zarr.format.profiles import Profile
 from ctspine_zarr.format.receipt import (
     Arrays,
     Facts,
@@ -138,7 +139,7 @@ def _encode_mask(
     volume = nifti.read(case.segmentation)
     require_labels(volume)
     rows: list[NDArray[Any]] = []
-    recipe = _Recipe(MASK_DTYPE, profile.segmentation(MASK_DTYPE), keep_empty=False)
+    recipe = _Recipe(MASK_DTYPE, profile.segmentation, keep_empty=False)
     array = _encode(volume, recipe, rows.append, helpers)
     return array, helpers.submit(measure_vertebrae, np.concatenate(rows))
 

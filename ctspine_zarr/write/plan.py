@@ -15,8 +15,8 @@ from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import CaseRefused, Malformed, NoSpace, OtherFormat, StoreMismatch, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About
-from ctspine_zarr.format.codecs import Profile, profile
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
+from ctspine_zarr.format.profiles import Profile, profile
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.source.cases import Refusal, Selection, SourceCase
 from ctspine_zarr.source.tree import list_tree

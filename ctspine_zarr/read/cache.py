@@ -1,0 +1,59 @@
+"""Decoded chunks that were used last, up to a number of bytes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue
+
+type Key = tuple[str, int]
+
+
+class ChunkCache:
+    """Chunks by array path and number. Threads may share one; a process begins with none.
+
+    A copy by pickle or fork is empty: what other processes decode is not seen here.
+    """
+
+    def __init__(self, limit: int) -> None:
+        if limit < 0:
+            message = f"cache_bytes {limit}; legal: 0 or more"
+            raise UnknownValue(message)
+        self.limit = limit
+        self._clear()
+
+    def __reduce__(self) -> tuple[type[ChunkCache], tuple[int]]:
+        return ChunkCache, (self.limit,)
+
+    def get(self, key: Key) -> NDArray[Any] | None:
+        """A chunk, now the one used last; None where it is not there."""
+        with self._own_lock():
+            if key in self._chunks:
+                self._chunks.move_to_end(key)
+            return self._chunks.get(key)
+
+    def put(self, key: Key, chunk: NDArray[Any]) -> None:
+        """Keep a chunk, and drop those whose last use is longest ago until all fit."""
+        with self._own_lock():
+            replaced = self._chunks.pop(key, None)
+            self.bytes += chunk.nbytes - (0 if replaced is None else replaced.nbytes)
+            self._chunks[key] = chunk
+            while self.bytes > self.limit:
+                self.bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+    def _own_lock(self) -> threading.Lock:
+        # A fork may have copied a lock that some thread of the parent held.
+        if self._process != os.getpid():
+            self._clear()
+        return self._lock
+
+    def _clear(self) -> None:
+        self._lock = threading.Lock()
+        self._chunks: OrderedDict[Key, NDArray[Any]] = OrderedDict()
+        self.bytes = 0
+        self._process = os.getpid()

@@ -1,0 +1,120 @@
+"""A stored array in another orientation, dtype or window: converted as it is read, part by part.
+
+dask passes a slice on to the array it was made from, but not through `astype` or arithmetic:
+those read whole blocks. What is converted in here stays as lazy as what is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dask.array
+import numpy as np
+from dask.base import tokenize
+from numpy.typing import DTypeLike, NDArray
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.layout import CHUNK
+from ctspine_zarr.geometry import Reorientation, Shape, oriented
+from ctspine_zarr.read.indexing import Ranges, parse_index
+from ctspine_zarr.read.voxels import Voxels
+
+type Window = tuple[float, float]
+
+CANONICAL: Final = "SAR"
+"""The stored orientation: axes (z, y, x) towards superior, anterior and right."""
+
+# Four rows of chunks: 32 MB of 512 x 512 int16, a common size for a dask block.
+_BLOCK_SLICES: Final = 4 * CHUNK[0]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An array-like over stored voxels: `shape`, `dtype`, `ndim` and basic indexing of numpy.
+
+    Attributes:
+        voxels: what is stored.
+        reorientation: from (z, y, x) to the axes here.
+        dtype: of the result.
+        window: values (low, high) that become 0 and 1; those beyond are clipped.
+    """
+
+    voxels: Voxels
+    reorientation: Reorientation
+    dtype: np.dtype[Any]
+    window: Window | None
+
+    @classmethod
+    def of(
+        cls, voxels: Voxels, dtype: DTypeLike | None, window: Window | None, orientation: str
+    ) -> Converted:
+        """See `Case.to_dask`."""
+        if window is not None and not window[0] < window[1]:
+            message = f"window {window}; legal: (low, high) with low below high"
+            raise UnknownValue(message)
+        default = voxels.dtype if window is None else np.dtype(np.float32)
+        chosen = default if dtype is None else np.dtype(dtype)
+        legal = np.can_cast(voxels.dtype, chosen, "safe") and window is None
+        if not legal and not (chosen.kind == "f" and chosen.itemsize >= 4):
+            kinds = "float32, float64" + (f" or what holds every {voxels.dtype}" if window is None else "")
+            message = f"dtype {chosen}; legal: {kinds}"
+            raise UnknownValue(message)
+        return cls(voxels, oriented(orientation), chosen, window)
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels along each of the axes here."""
+        first, second, third = (self.voxels.shape[axis] for axis in self.reorientation.axes)
+        return first, second, third
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """As `Voxels` has it, converted; no more is read than is asked for."""
+        ranges, kept = parse_index(key, self.shape)
+        block = self.voxels.read(self._stored(ranges)).transpose(self.reorientation.axes)
+        return self._scaled(block.reshape([block.shape[axis] for axis in kept]))
+
+    def to_dask(self) -> dask.array.Array:
+        """A dask array with blocks of whole slabs."""
+        facts = (self.voxels.storage.location, self.voxels.path, self.reorientation, self.dtype, self.window)
+        array: dask.array.Array = dask.array.from_array(
+            self, self._blocks(), name=f"voxels-{tokenize(*facts)}", meta=np.empty((0, 0, 0), self.dtype)
+        )
+        return array
+
+    def _stored(self, ranges: Ranges) -> Ranges:
+        """The same positions along z, y and x."""
+        found = [range(0)] * 3
+        for positions, axis, flip in zip(
+            ranges, self.reorientation.axes, self.reorientation.flips, strict=True
+        ):
+            last = self.voxels.shape[axis] - 1
+            found[axis] = (
+                range(last - positions.start, last - positions.stop, -positions.step) if flip else positions
+            )
+        z, y, x = found
+        return z, y, x
+
+    def _scaled(self, block: NDArray[Any]) -> NDArray[Any]:
+        scaled = np.array(block, self.dtype, order="C", copy=None)
+        if self.window is not None:
+            low, high = self.window
+            scaled -= low
+            scaled /= high - low
+            np.clip(scaled, 0, 1, out=scaled)
+        return scaled
+
+    def _blocks(self) -> tuple[tuple[int, ...], ...]:
+        """Blocks that end where slabs do, also where z is reversed."""
+        blocks = [(size,) for size in self.shape]
+        along_z = self.reorientation.axes.index(0)
+        size = self.shape[along_z]
+        ends = [*range(0, size, _BLOCK_SLICES), size]
+        slabs = np.diff(ends).tolist()
+        blocks[along_z] = tuple(reversed(slabs) if self.reorientation.flips[along_z] else slabs)
+        return tuple(blocks)

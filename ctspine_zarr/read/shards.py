@@ -1,0 +1,172 @@
+"""Voxels straight from a shard as `format.shard` writes it: its index once, then byte ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, tee
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import DamagedStore, Malformed
+from ctspine_zarr.format.codecs import Box, Chunk, Codec, without_checksum
+from ctspine_zarr.format.layout import CHUNK, SHARD
+from ctspine_zarr.format.shard import decode_index, index_size, place
+from ctspine_zarr.geometry import Shape
+from ctspine_zarr.read.cache import ChunkCache
+from ctspine_zarr.read.indexing import Request, touched_chunks
+from ctspine_zarr.read.threads import default_threads, require_threads, share_out
+from ctspine_zarr.storage import Merging, Storage
+
+type Parts = dict[int, list[tuple[Box, NDArray[Any]]]]
+type Place = tuple[int, int, int]  # a chunk's number, and where its bytes start and stop
+
+# With fewer chunks a thread, telling a helper costs more than it saves.
+_LEAST_CHUNKS: Final = 8
+_WHOLE: Final[Box] = (slice(None), slice(None), slice(None))
+# Zeros of any dtype, at no cost in memory.
+_ABSENT: Final = np.broadcast_to(np.uint8(0), CHUNK)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a store is read.
+
+    Attributes:
+        threads: that one read may use; None for every usable core, but 1 in a process that
+            multiprocessing started.
+        cache: of decoded chunks, where any are kept.
+    """
+
+    threads: int | None = None
+    cache: ChunkCache | None = None
+
+    def __post_init__(self) -> None:
+        require_threads(self.threads)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The one shard of an array.
+
+    Attributes:
+        storage: of the store.
+        path: of the array below the store.
+        shape: of the array.
+        stored_bytes: size of the shard; 0 where it has none, every voxel being 0.
+        codec: of its chunks.
+        reading: how it is read.
+    """
+
+    storage: Storage
+    path: str
+    shape: Shape
+    stored_bytes: int
+    codec: Codec
+    reading: Reading
+
+    def read(self, requests: Sequence[Request]) -> None:
+        """Fill the requests' targets; a chunk that several touch is decoded once for all.
+
+        Raises:
+            DamagedStore: the shard is missing, cut, or fails a checksum; targets are part filled.
+            StorageError: the storage itself fails.
+            MissingDependency: the codec needs a library that is not installed.
+        """
+        parts = touched_chunks(requests, self.shape)
+        wanted = [number for number in sorted(parts) if not self._fill_from_memory(number, parts[number])]
+        if not wanted:
+            return
+        runs = list(_merged(self._places(wanted), self.storage.merging))
+        threads = min(self.reading.threads or default_threads(), 1 + len(wanted) // _LEAST_CHUNKS)
+        if self.storage.merging.at_once:
+            share_out(lambda pieces: self._fill(pieces, parts), list(self._fetch(runs)), threads)
+        else:
+            share_out(lambda runs: self._fill(self._fetch(runs), parts), runs, threads)
+
+    def _fill_from_memory(self, number: int, parts: list[tuple[Box, NDArray[Any]]]) -> bool:
+        """Whether the chunk is absent or cached, and so needs no reading."""
+        chunk = self.reading.cache.get((self.path, number)) if self.reading.cache else None
+        if chunk is None and (not self.stored_bytes or self._bounds[number] == self._bounds[number + 1]):
+            chunk = _ABSENT
+        if chunk is not None:
+            _place(chunk, parts)
+        return chunk is not None
+
+    def _places(self, numbers: Sequence[int]) -> list[Place]:
+        first = np.array(numbers)
+        return list(zip(numbers, self._bounds[first].tolist(), self._bounds[first + 1].tolist(), strict=True))
+
+    def _fetch(self, runs: Iterable[Sequence[Place]]) -> Iterator[tuple[int, memoryview]]:
+        """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
+        runs, again = tee(runs)
+        spans = ((run[0][1], run[-1][2]) for run in again)
+        for run, data in zip(runs, self.storage.ranges(self._key, spans), strict=True):
+            first = run[0][1]
+            self._require_all(data, first, run[-1][2])
+            view = memoryview(data)
+            for number, start, stop in run:
+                yield number, view[start - first : stop - first]
+
+    def _fill(self, pieces: Iterable[tuple[int, memoryview]], parts: Parts) -> None:
+        for number, data in pieces:
+            # No name holds the chunk, so that the next one finds its memory, still in the cache.
+            _place(self._decoded(number, data), parts[number])
+
+    def _decoded(self, number: int, data: memoryview) -> Chunk:
+        try:
+            chunk = self.codec.decompress(without_checksum(data))
+        except Malformed as error:
+            message = f"{self._name}, chunk {place(number, self.shape)}: {error}; run verify"
+            raise DamagedStore(message) from error
+        if self.reading.cache:
+            chunk = chunk[_WHOLE]
+            self.reading.cache.put((self.path, number), chunk)
+        return chunk
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.int64]:
+        """Kept for as long as this object: 8 bytes a chunk, 16 kB for 500 slices of 512 x 512."""
+        body = self.stored_bytes - index_size(self.shape)
+        data = b"".join(self.storage.ranges(self._key, [(max(0, body), self.stored_bytes)]))
+        self._require_all(data, body, self.stored_bytes)
+        try:
+            return decode_index(data, self.shape, body)
+        except Malformed as error:
+            message = f"{self._name}: {error}; run verify"
+            raise DamagedStore(message) from error
+
+    def _require_all(self, data: bytes, start: int, stop: int) -> None:
+        if len(data) == stop - start:
+            return
+        size = self.storage.size(self._key)
+        seen = "is missing" if size is None else f"has {size} bytes"
+        message = f"{self._name}: its shard {seen}; the catalog says {self.stored_bytes}; run verify"
+        raise DamagedStore(message)
+
+    @property
+    def _key(self) -> str:
+        return f"{self.path}/{SHARD}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.storage.location}, array {self.path}"
+
+
+def _place(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
+    for box, target in parts:
+        target[...] = chunk[box]
+
+
+def _merged(places: Sequence[Place], merging: Merging) -> Iterator[list[Place]]:
+    """Chunks in order of start, in runs that are each read as one range."""
+    run = [places[0]]
+    for before, after in pairwise(places):
+        if after[1] - before[2] > merging.gap or after[2] - run[0][1] > merging.longest:
+            yield run
+            run = []
+        run.append(after)
+    yield run

@@ -1,0 +1,79 @@
+"""The threads of one read: this one and helpers from a pool that no other process sees."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Final
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.workers import usable_cores
+
+_MOST_HELPERS: Final = 64
+
+
+def require_threads(threads: int | None) -> None:
+    """Do nothing where the number is legal.
+
+    Raises:
+        UnknownValue: it is not.
+    """
+    if threads is not None and threads < 1:
+        message = f"threads {threads}; legal: 1 or more, or None"
+        raise UnknownValue(message)
+
+
+def default_threads() -> int:
+    """Every usable core; but 1 in a process that multiprocessing started.
+
+    Such a process, as a DataLoader's worker, is one of many that share the cores already.
+    """
+    return usable_cores() if multiprocessing.parent_process() is None else 1
+
+
+def share_out[T](work: Callable[[Iterator[T]], None], items: Sequence[T], threads: int) -> None:
+    """Call `work` on the items, in this thread and in helpers: each on a share of neighbours, then
+    on what is left at the far end of other shares.
+
+    So this thread never waits for a helper to begin, nor for one that is held up.
+
+    Args:
+        work: may raise; its exception is raised here, once no helper is at work any more.
+        items: each is taken once; after an exception, some may not be taken at all.
+        threads: how many at most, this one included.
+    """
+    edges = [len(items) * share // threads for share in range(threads + 1)]
+    shares = [deque(items[start:stop]) for start, stop in itertools.pairwise(edges)]
+    helpers = [
+        _helpers(os.getpid()).submit(work, _taken(shares[number:] + shares[:number]))
+        for number in range(1, threads)
+    ]
+    try:
+        work(_taken(shares))
+    finally:
+        for share in shares:
+            share.clear()
+        at_work = [helper for helper in helpers if not helper.cancel()]
+        wait(at_work)
+    for helper in at_work:
+        helper.result()
+
+
+def _taken[T](shares: Sequence[deque[T]]) -> Iterator[T]:
+    mine, *others = shares
+    for take in (mine.popleft, *(other.pop for other in others)):
+        with contextlib.suppress(IndexError):
+            while True:
+                yield take()
+
+
+@functools.cache
+def _helpers(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - the key
+    """A process's own pool: a forked child has none of its parent's threads, only their names."""
+    return ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix="ctspine_zarr")

@@ -1,0 +1,113 @@
+"""Where the time of a read goes: clocks inside the engine's own path, one thread."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from unittest import mock
+
+from numpy.typing import NDArray
+
+import ctspine_zarr as cz
+from benchmarks.peers import Box, Material
+from ctspine_zarr.format.codecs import Chunk, Codec, without_checksum
+from ctspine_zarr.storage import Storage
+
+READING, CHECKSUMS, ZSTD, UNSHUFFLING, REST = (
+    "reading bytes",
+    "checksums",
+    "zstd",
+    "un-shuffling",
+    "indexing, placing, Python",
+)
+DECODING = (CHECKSUMS, ZSTD, UNSHUFFLING)
+
+
+class Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys((READING, CHECKSUMS, ZSTD, UNSHUFFLING), 0.0)
+
+    def timed[**P, T](self, name: str, work: Callable[P, T]) -> Callable[P, T]:
+        def wrapped(*arguments: P.args, **options: P.kwargs) -> T:
+            begun = time.perf_counter()
+            try:
+                return work(*arguments, **options)
+            finally:
+                self.seconds[name] += time.perf_counter() - begun
+
+        return wrapped
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedChunk:
+    """A chunk that is timed as it is un-shuffled."""
+
+    chunk: Chunk
+    clock: Clock
+
+    def __getitem__(self, box: Any) -> NDArray[Any]:
+        return self.clock.timed(UNSHUFFLING, self.chunk.__getitem__)(box)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedCodec:
+    """A codec that is timed as it decompresses."""
+
+    codec: Codec
+    clock: Clock
+
+    @property
+    def metadata(self) -> list[dict[str, Any]]:
+        return self.codec.metadata
+
+    def compress(self, chunk: NDArray[Any]) -> bytes:
+        return self.codec.compress(chunk)
+
+    def decompress(self, data: memoryview) -> TimedChunk:
+        return TimedChunk(self.clock.timed(ZSTD, self.codec.decompress)(data), self.clock)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedStorage(Storage):
+    """A storage that is timed as it reads."""
+
+    clock: Clock = dataclasses.field(default_factory=Clock)
+
+    def ranges(self, key: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        found = super().ranges(key, ranges)
+        take = self.clock.timed(READING, lambda: next(found, None))
+        while (data := take()) is not None:
+            yield data
+
+
+def shares(material: Material, boxes: list[Box]) -> dict[str, float]:
+    """Median share of each part of the engine's time, over the boxes."""
+    clock = Clock()
+    voxels = cz.open_store(material.store, threads=1)[material.case].voxels("image")
+    storage = voxels.storage
+    timed = dataclasses.replace(
+        voxels,
+        codec=TimedCodec(voxels.codec, clock) if voxels.codec else None,
+        storage=TimedStorage(storage.zarr, storage.location, storage.path, clock),
+    )
+    _ = timed[boxes[0]]
+    found: dict[str, list[float]] = {}
+    checksums = clock.timed(CHECKSUMS, without_checksum)
+    with mock.patch("ctspine_zarr.read.shards.without_checksum", checksums):
+        for box in boxes:
+            clock.seconds = dict.fromkeys(clock.seconds, 0.0)
+            begun = time.perf_counter()
+            _ = timed[box]
+            total = time.perf_counter() - begun
+            for part, seconds in clock.seconds.items():
+                found.setdefault(part, []).append(seconds / total)
+    medians = {part: statistics.median(values) for part, values in found.items()}
+    return medians | {REST: 1 - sum(medians.values())}
+
+
+def report(shares: dict[str, float]) -> None:
+    parts = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    print(f"\nwhere the time of a 96-cube goes, one thread: {parts}\n")

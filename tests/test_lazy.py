@@ -1,0 +1,156 @@
+"""Conversions that stay lazy: right against numpy and nibabel, and no more is decoded than asked for."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import dask
+import nibabel
+import numpy as np
+import pytest
+from arrays import decoded, keys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+from numpy.typing import NDArray
+from trees import load
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.read.lazy import Converted
+
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
+ORIENTATIONS = [
+    "".join(codes)
+    for sides in itertools.permutations(("SI", "AP", "RL"))
+    for codes in itertools.product(*sides)
+]
+
+
+@pytest.fixture
+def case(phantom_store: cz.Store) -> cz.Case:
+    return phantom_store[CASE]
+
+
+@pytest.fixture(scope="session")
+def volume(phantom_store: cz.Store) -> NDArray[Any]:
+    return phantom_store[CASE].voxels("image")[...]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_an_orientation_is_what_nibabel_makes_of_the_file(
+    phantom: Path, case: cz.Case, orientation: str
+) -> None:
+    source = load(phantom / "raw_data/volumes/COLONOG" / f"{CASE}.nii.gz")
+    change = ornt_transform(nibabel.io_orientation(source.affine), axcodes2ornt(orientation))
+    expected = apply_orientation(np.asarray(source.dataobj), change)
+    found = case.to_dask(orientation=orientation)
+    assert found.shape == expected.shape
+    assert np.array_equal(found.compute(), expected)
+    assert np.array_equal(found[3:40:5, 7, ::2].compute(), expected[3:40:5, 7, ::2])
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_selection_of_any_conversion_is_numpys(
+    phantom_store: cz.Store, volume: NDArray[Any], data: st.DataObject
+) -> None:
+    orientation = data.draw(st.sampled_from(ORIENTATIONS))
+    dtype = data.draw(st.sampled_from([None, "float32", "float64"]))
+    window = data.draw(st.sampled_from([None, (-450.0, 1050.0), (0, 1)]))
+    array = Converted.of(phantom_store[CASE].voxels("image"), dtype, window, orientation)
+    whole = apply_orientation(volume, ornt_transform(axcodes2ornt("SAR"), axcodes2ornt(orientation)))
+    if window is not None:
+        low, high = window
+        whole = np.clip((whole.astype(dtype or "float32") - low) / (high - low), 0, 1)
+    key = data.draw(keys(whole.shape))
+    found = array[key]
+    expected = whole[key].astype(dtype or whole.dtype)
+    assert array.shape == whole.shape
+    assert array.dtype == found.dtype == expected.dtype
+    assert np.allclose(found, expected, rtol=1e-6)
+    assert found.flags.c_contiguous
+
+
+CONVERSIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "float": {"dtype": "float32"},
+    "window": {"window": (-450, 1050)},
+    "x first": {"orientation": "RAS"},
+    "everything": {"dtype": "float64", "window": (-450, 1050), "orientation": "LPI"},
+}
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_a_slice_of_a_converted_array_decodes_that_slice_only(
+    case: cz.Case, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    array = case.to_dask(**CONVERSIONS[name])
+    along_z = array.shape.index(45)
+    key = tuple(20 if axis == along_z else slice(None) for axis in range(3))
+    with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
+        array[key].compute()
+    assert count[0] == 4
+    with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
+        array[tuple(slice(2, 10) for _ in range(3))].compute()
+    assert count[0] == 1
+
+
+def test_blocks_are_whole_slabs_in_either_direction(mini_store: cz.Store) -> None:
+    case = max(mini_store.values(), key=lambda case: case.shape[0])
+    assert case.shape[0] == 275
+    up, down = (case.to_dask(orientation=codes).chunks for codes in ("SAR", "RAI"))
+    assert up == ((64, 64, 64, 64, 19), (512,), (512,))
+    assert down == ((512,), (512,), (19, 64, 64, 64, 64))
+
+
+def test_blocks_together_decode_each_chunk_once(case: cz.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    for orientation in ("SAR", "LPI"):
+        with decoded(monkeypatch) as count:
+            case.to_dask(orientation=orientation).compute()
+        assert count[0] == 12
+
+
+def test_xarray_converts_as_lazily(
+    case: cz.Case, monkeypatch: pytest.MonkeyPatch, volume: NDArray[Any]
+) -> None:
+    dataset = case.to_xarray(window=(-450, 1050))
+    assert dataset.image.dtype == np.float32
+    assert dataset.image.attrs == {"window": [-450, 1050]}
+    with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
+        found = dataset.image.isel(z=20).values
+    assert count[0] == 4
+    assert np.allclose(found, np.clip((volume[20] + 450) / 1500, 0, 1))
+    assert case.to_xarray(dtype="float64").image.dtype == np.float64
+
+
+def test_a_mask_converts_to_wider_integers_and_floats(case: cz.Case) -> None:
+    mask = case.segmentation.compute()
+    for dtype in ("uint8", "int64", "float32"):
+        found = case.to_dask("segmentation", dtype=dtype)
+        assert found.dtype == dtype
+        assert np.array_equal(found.compute(), mask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtype": "int8"}, "dtype int8; legal: float32, float64 or what holds every int16"),
+        ({"dtype": "uint16"}, "dtype uint16; legal: "),
+        ({"dtype": "float16"}, "dtype float16; legal: "),
+        ({"dtype": "int32", "window": (0, 1)}, "dtype int32; legal: float32, float64$"),
+        ({"window": (5, 5)}, r"window \(5, 5\); legal: \(low, high\) with low below high"),
+        ({"window": (5, float("nan"))}, "with low below high"),
+        ({"orientation": "RA"}, "orientation 'RA'; legal: one of R, L, one of A, P and one of S, I"),
+        ({"orientation": "RLS"}, "orientation 'RLS'; legal: "),
+        ({"orientation": "xyz"}, "orientation 'xyz'; legal: "),
+        ({"which": "mask"}, "unknown array 'mask'; legal: image, segmentation"),
+    ],
+)
+def test_an_impossible_conversion_says_what_is_legal(
+    case: cz.Case, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnknownValue, match=message):
+        case.to_dask(**arguments)
