@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import pickle
@@ -196,6 +197,7 @@ def test_slices_come_in_the_order_asked_for(case: cz.Case) -> None:
         assert np.array_equal(sample["image"], np.stack([volume.take(i, number) for i in wanted]))
         assert np.array_equal(sample["segmentation"], np.stack([mask.take(i, number) for i in wanted]))
     assert case.slices([])["image"].shape == (0, *case.shape[1:])
+    assert case.slices(np.arange(3), "coronal")["segmentation"].shape == (3, 45, 96)
 
 
 def test_many_patches_are_those_read_one_by_one(case: cz.Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +205,7 @@ def test_many_patches_are_those_read_one_by_one(case: cz.Case, monkeypatch: pyte
     starts = random.integers(-10, 40, (12, 3)).tolist()
     alone = [case.patch(start=start, size=(20, 30, 40)) for start in starts]
     with decoded(monkeypatch) as count:
-        together = case.patches(starts=starts, size=(20, 30, 40))
+        together = case.patches(starts=np.array(starts), size=(20, 30, 40))
     assert np.array_equal(together["image"], np.stack([one["image"] for one in alone]))
     assert np.array_equal(together["segmentation"], np.stack([one["segmentation"] for one in alone]))
     assert count[0] <= 2 * np.prod(layout.grid(case.shape))
@@ -382,6 +384,12 @@ def test_a_cut_or_lost_shard_is_an_error(
             damaged(data[:length])[0]
     with pytest.raises(DamagedStore, match="its shard is missing; the catalog says"):
         damaged(None)[0]
+
+
+def test_a_shard_that_the_catalog_makes_too_short_is_an_error(whole: tuple[Path, NDArray[Any]]) -> None:
+    short = dataclasses.replace(stored(whole[1], MemoryStore()), stored_bytes=20)
+    with pytest.raises(DamagedStore, match="the catalog says 20 bytes, fewer than its index has"):
+        short[0]
 
 
 def test_a_shard_cut_or_lost_after_its_index_was_read_is_an_error(

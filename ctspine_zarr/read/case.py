@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
@@ -21,10 +21,18 @@ from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.receipt import Facts, NiftiSource
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Affine, Shape, origin_of
-from ctspine_zarr.read.indexing import Request, parse_index
+from ctspine_zarr.read.indexing import Request
 from ctspine_zarr.read.lazy import CANONICAL, Converted, Window
 from ctspine_zarr.read.original import inflated_source
-from ctspine_zarr.read.regions import PLANES, Plane, Region, patch_region, patch_size, plane_index
+from ctspine_zarr.read.regions import (
+    PLANES,
+    Plane,
+    Region,
+    patch_region,
+    patch_size,
+    plane_region,
+    plane_size,
+)
 from ctspine_zarr.read.shards import Reading
 from ctspine_zarr.read.voxels import Voxels
 from ctspine_zarr.storage import Storage
@@ -136,9 +144,9 @@ class Case:
             UnknownValue: no such axis.
             DamagedStore: the chunks cannot be read.
         """
-        return _only(self.slices([index], axis))
+        return _each(self.slices([index], axis), _first)
 
-    def slices(self, indices: Sequence[int], axis: Plane = "axial") -> Sample:
+    def slices(self, indices: Iterable[int], axis: Plane = "axial") -> Sample:
         """Many 2-D slices; each chunk that any of them touches is decoded once.
 
         Returns:
@@ -146,17 +154,9 @@ class Case:
 
         Raises: as `slice` does.
         """
-        keys = [plane_index(self.shape, index, axis) for index in indices]
-        plane = tuple(size for i, size in enumerate(self.shape) if i != PLANES[axis])
-
-        def read(voxels: Voxels) -> NDArray[Any]:
-            result = np.empty((len(keys), *plane), voxels.dtype)
-            targets = (np.expand_dims(one, PLANES[axis]) for one in result)
-            ranges = (parse_index(key, self.shape)[0] for key in keys)
-            voxels.fill([Request(*item) for item in zip(ranges, targets, strict=True)])
-            return result
-
-        return {"image": read(self.voxels("image")), "segmentation": read(self.voxels("segmentation"))}
+        size = plane_size(self.shape, axis)
+        regions = [plane_region(self.shape, index, axis) for index in indices]
+        return _each(self._read(size, regions, AIR), lambda read: read.squeeze(1 + PLANES[axis]))
 
     def patch(
         self,
@@ -182,14 +182,14 @@ class Case:
             DamagedStore: the chunks cannot be read.
         """
         region = patch_region(self.shape, patch_size(size), center=center, start=start)
-        return _only(self._patches(region.size, [region], fill))
+        return _each(self._read(region.size, [region], fill), _first)
 
     def patches(
         self,
         *,
         size: int | Sequence[int],
-        centers: Sequence[Sequence[float]] | None = None,
-        starts: Sequence[Sequence[int]] | None = None,
+        centers: Iterable[Sequence[float]] | None = None,
+        starts: Iterable[Sequence[int]] | None = None,
         fill: float = AIR,
     ) -> Sample:
         """Many 3-D boxes of one size; each chunk that any of them touches is decoded once.
@@ -203,26 +203,26 @@ class Case:
 
         Raises: as `patch` does.
         """
-        if (centers is None) == (starts is None):
+        edges = patch_size(size)
+        if centers is not None and starts is None:
+            regions = [patch_region(self.shape, edges, center=center) for center in centers]
+        elif starts is not None and centers is None:
+            regions = [patch_region(self.shape, edges, start=start) for start in starts]
+        else:
             message = "give exactly one of centers and starts"
             raise UnknownValue(message)
-        edges = patch_size(size)
-        regions = [patch_region(self.shape, edges, center=center) for center in centers or ()]
-        regions += [patch_region(self.shape, edges, start=start) for start in starts or ()]
-        return self._patches(edges, regions, fill)
+        return self._read(edges, regions, fill)
 
-    def _patches(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
+    def _read(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
+        """Regions of one size, along a new first axis."""
+
         def read(voxels: Voxels, padding: float) -> NDArray[Any]:
             result = np.empty((len(regions), *size), voxels.dtype)
             if not all(region.is_inside for region in regions):
                 _require_fill(padding, voxels.dtype)
                 result.fill(padding)
-            voxels.fill(
-                [
-                    Request(parse_index(region.inside, self.shape)[0], one[region.target])
-                    for region, one in zip(regions, result, strict=True)
-                ]
-            )
+            parts = zip(regions, result, strict=True)
+            voxels.fill([Request(region.inside, one[region.target]) for region, one in parts])
             return result
 
         return {
@@ -335,8 +335,13 @@ class Case:
         }
 
 
-def _only(sample: Sample) -> Sample:
-    return {"image": sample["image"][0], "segmentation": sample["segmentation"][0]}
+def _each(sample: Sample, work: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
+    return {"image": work(sample["image"]), "segmentation": work(sample["segmentation"])}
+
+
+def _first(read: NDArray[Any]) -> NDArray[Any]:
+    only: NDArray[Any] = read[0]
+    return only
 
 
 def _require_fill(fill: float, dtype: np.dtype[Any]) -> None:

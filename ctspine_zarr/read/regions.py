@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import Literal, SupportsIndex
 
 from ctspine_zarr.errors import OutOfBounds, UnknownValue, choose
+from ctspine_zarr.format.codecs import Box
 from ctspine_zarr.geometry import Shape
+from ctspine_zarr.read.indexing import Ranges
 
 type Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -22,33 +24,47 @@ class Region:
     """A box of voxels that may reach beyond its volume.
 
     Attributes:
-        inside: the part to read, as slices of the volume.
+        inside: the part to read, as positions in the volume.
         target: where that part lies in the result.
         size: shape of the result.
     """
 
-    inside: tuple[slice, slice, slice]
-    target: tuple[slice, slice, slice]
+    inside: Ranges
+    target: Box
     size: Shape
 
     @property
     def is_inside(self) -> bool:
         """Whether nothing needs padding."""
-        return all(span.stop - span.start == size for span, size in zip(self.inside, self.size, strict=True))
+        return all(len(positions) == size for positions, size in zip(self.inside, self.size, strict=True))
 
 
-def plane_index(shape: Shape, index: int, plane: str) -> tuple[int | slice, ...]:
-    """The index of one slice of a (z, y, x) volume; a negative one counts from the end.
+def plane_size(shape: Shape, plane: str) -> Shape:
+    """(z, y, x) voxels of a slice: 1 along the axis it is cut across.
+
+    Raises:
+        UnknownValue: no such plane.
+    """
+    axis = choose("axis", plane, PLANES)
+    z, y, x = (1 if i == axis else n for i, n in enumerate(shape))
+    return z, y, x
+
+
+def plane_region(shape: Shape, index: SupportsIndex, plane: str) -> Region:
+    """The box of one slice of a (z, y, x) volume; a negative index counts from the end.
 
     Raises:
         UnknownValue: no such plane.
         OutOfBounds: no such slice.
     """
-    axis = choose("axis", plane, PLANES)
-    if not -shape[axis] <= index < shape[axis]:
-        message = f"{plane} slice {index}; legal: {-shape[axis]} to {shape[axis] - 1}"
+    size = plane_size(shape, plane)
+    axis = PLANES[plane]
+    if not isinstance(index, SupportsIndex) or not -shape[axis] <= index.__index__() < shape[axis]:
+        message = f"{plane} slice {index!r}; legal: {-shape[axis]} to {shape[axis] - 1}"
         raise OutOfBounds(message)
-    return tuple(index if i == axis else slice(None) for i in range(3))
+    first = index.__index__() % shape[axis]
+    z, y, x = (first if i == axis else 0 for i in range(3))
+    return patch_region(shape, size, start=(z, y, x))
 
 
 def patch_size(size: int | Sequence[int]) -> Shape:
@@ -85,7 +101,7 @@ def patch_region(
     if any(begin >= end for begin, end in zip(begins, ends, strict=True)):
         message = f"patch of {size} from {first} shares no voxel with the volume of {shape} (z, y, x)"
         raise OutOfBounds(message)
-    z, y, x = (slice(b, e) for b, e in zip(begins, ends, strict=True))
+    z, y, x = (range(b, e) for b, e in zip(begins, ends, strict=True))
     tz, ty, tx = (slice(b - f, e - f) for b, e, f in zip(begins, ends, first, strict=True))
     return Region((z, y, x), (tz, ty, tx), size)
 

@@ -131,7 +131,12 @@ class Shard:
     def _bounds(self) -> NDArray[np.int64]:
         """Kept for as long as this object: 8 bytes a chunk, 16 kB for 500 slices of 512 x 512."""
         body = self.stored_bytes - index_size(self.shape)
-        data = b"".join(self.storage.ranges(self._key, [(max(0, body), self.stored_bytes)]))
+        if body < 0:
+            message = (
+                f"{self._name}: the catalog says {self.stored_bytes} bytes, fewer than its index has"
+            )
+            raise DamagedStore(message)
+        data = b"".join(self.storage.ranges(self._key, [(body, self.stored_bytes)]))
         self._require_all(data, body, self.stored_bytes)
         try:
             return decode_index(data, self.shape, body)
