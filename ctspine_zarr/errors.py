@@ -84,7 +84,7 @@ class MissingDependency(CtspineError, ImportError):
 
 def nearest(asked: str, known: Iterable[str], count: int = 3) -> str:
     """The known names most like `asked`, for an error message; empty when none is like it."""
-    close = difflib.get_close_matches(asked, list(known), n=count, cutoff=0.5)
+    close = difflib.get_close_matches(str(asked), list(known), n=count, cutoff=0.5)
     return f"; nearest: {', '.join(close)}" if close else ""
 
 
@@ -106,7 +106,7 @@ def require_known(what: str, asked: Iterable[str], legal: Collection[str]) -> No
         UnknownValue: one is not; the message lists the legal ones.
     """
     for name in asked:
-        if name not in legal:
+        if not isinstance(name, str) or name not in legal:
             message = f"unknown {what} {name!r}; legal: {', '.join(legal)}"
             raise UnknownValue(message)
 

@@ -72,13 +72,36 @@ def oriented(codes: str) -> Reorientation:
     Raises:
         UnknownValue: three other letters.
     """
-    pairs = [next((pair for pair in _SIDES if code in pair), "") for code in codes]
+    pairs = [next((pair for pair in _SIDES if code in pair), "") for code in str(codes)]
     if sorted(pairs) != sorted(_SIDES):
         message = f"orientation {codes!r}; legal: one of R, L, one of A, P and one of S, I, in any order"
         raise UnknownValue(message)
     first, second, third = (_SIDES.index(pair) for pair in pairs)
     one, two, three = (code == pair[1] for code, pair in zip(codes, pairs, strict=True))
     return Reorientation((first, second, third), (one, two, three))
+
+
+def oriented_affine(affine: Affine, shape: Shape, codes: str) -> Affine:
+    """The affine of an array's indices in another orientation.
+
+    Args:
+        affine: (4, 4), canonical (x, y, z) -> RAS+ mm.
+        shape: (z, y, x) of the canonical array.
+        codes: as for `oriented`.
+
+    Returns:
+        (4, 4), indices in the order of the codes -> RAS+ mm.
+
+    Raises:
+        UnknownValue: as `oriented`.
+    """
+    reorientation = oriented(codes)
+    to_canonical = np.zeros((4, 4))
+    to_canonical[3, 3] = 1
+    for new, (axis, flip) in enumerate(zip(reorientation.axes, reorientation.flips, strict=True)):
+        to_canonical[2 - axis, new] = -1 if flip else 1
+        to_canonical[2 - axis, 3] = shape[axis] - 1 if flip else 0
+    return affine @ to_canonical
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:

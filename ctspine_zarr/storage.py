@@ -177,8 +177,10 @@ class Storage:
         except NotImplementedError as error:
             message = f"cannot {action} {key!r}: {type(self.zarr).__name__} has no such operation"
             raise StorageError(message) from error
-        except OSError as error:
-            message = f"cannot {action} {key!r} in {self.location}: {error.strerror or error}"
+        # What a store object raises is its own affair: BadZipFile is no OSError.
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            message = f"cannot {action} {key!r} in {self.location}: {reason}"
             raise StorageError(message) from error
 
 
@@ -213,11 +215,19 @@ def _given(store: Store, *, read_only: bool) -> Storage:
     if store.read_only and not read_only:
         message = f"{store} was opened read-only; legal: a store that can be written"
         raise StorageError(message)
-    path = Path(store.root).absolute() if isinstance(store, zarr.storage.LocalStore) else None
+    if not isinstance(store, zarr.storage.LocalStore):
+        return Storage(store, str(store))
+    path = Path(store.root).absolute()
+    if type(store) is zarr.storage.LocalStore:
+        # As good from any other working directory.
+        store = zarr.storage.LocalStore(path, read_only=store.read_only)
     return Storage(store, str(store), path)
 
 
-def _local_path(location: str | Path) -> Path:
+def _local_path(location: object) -> Path:
+    if not isinstance(location, str | Path):
+        message = f"location {location!r}; legal: {_LEGAL}"
+        raise StorageError(message)
     if isinstance(location, Path) or _SCHEME.match(location) is None:
         return Path(location).expanduser()
     parts = urllib.parse.urlsplit(location)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 
+from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.blosc import Blosc
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
 from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.shard import encode_shard, slabs
-from ctspine_zarr.read.shards import Reading
-from ctspine_zarr.read.voxels import Voxels
 from ctspine_zarr.storage import open_storage
 
 PATH = "train/MSD-T10/liver_1/image"

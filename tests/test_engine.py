@@ -9,6 +9,7 @@ import pickle
 import random
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,19 +26,21 @@ from numpy.typing import NDArray
 from stores import CountingStore
 from trees import Tree
 from zarr.codecs import GzipCodec
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore
 
 import ctspine_zarr as cz
+from ctspine_zarr.arrays import threads as read_threads
+from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.voxels import Voxels
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.blosc import Blosc
 from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.shard import index_size
-from ctspine_zarr.read import threads as read_threads
-from ctspine_zarr.read.cache import ChunkCache
-from ctspine_zarr.read.shards import Reading
-from ctspine_zarr.read.voxels import Voxels
-from ctspine_zarr.storage import open_storage
+from ctspine_zarr.geometry import Shape
+from ctspine_zarr.storage import Storage, open_storage
 
 SHARD = f"{PATH}/{layout.SHARD}"
 SHAPES = st.tuples(st.sampled_from([1, 15, 16, 17, 40]), *[st.sampled_from([1, 63, 64, 65, 130])] * 2)
@@ -46,13 +49,15 @@ SHAPES = st.tuples(st.sampled_from([1, 15, 16, 17, 40]), *[st.sampled_from([1, 6
 @pytest.mark.parametrize("profile", PROFILES)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_any_selection_is_zarr_pythons(profile: str, data: st.DataObject) -> None:
+def test_any_selection_is_zarr_pythons(
+    profile: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     shape = data.draw(SHAPES)
     dtype = data.draw(st.sampled_from(["int16", "int32", "float32", "float64", "uint8"]))
     array = volume(shape, dtype, data.draw(st.sampled_from([0.0, 0.5, 1.0])))
     cache = data.draw(st.sampled_from([None, 200_000, 10**9]))
     reading = Reading(data.draw(st.sampled_from([1, 3])), ChunkCache(cache) if cache else None)
-    store = MemoryStore()
+    store = MemoryStore() if data.draw(st.booleans()) else LocalStore(tmp_path_factory.mktemp("any"))
     voxels = stored(array, store, profile=profile, keep_empty=data.draw(st.booleans()), reading=reading)
     theirs = zarr.open_array(store, path=PATH, mode="r")
     for key in data.draw(st.lists(keys(shape), min_size=1, max_size=4)):
@@ -87,51 +92,72 @@ def test_big_reads_by_many_threads_are_equal(tmp_path: Path) -> None:
     assert np.array_equal(voxels[::-3, 5:150:7], array[::-3, 5:150:7])
 
 
-def test_a_read_uses_no_more_threads_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_uses_as_many_threads_as_it_may_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     array = volume((100, 200, 200))
+    decompress = Blosc.decompress
     for count in (1, 2, 3):
         voxels = stored(array, tmp_path / str(count), reading=Reading(threads=count))
-        seen: set[int] = set()
-        decompress = Blosc.decompress
+        busy: set[int] = set()
+        most = [0]
+
+        def watched(*arguments: Any, busy: set[int] = busy, most: list[int] = most) -> Any:
+            busy.add(threading.get_ident())
+            time.sleep(0.001)
+            most[0] = max(most[0], len(busy))
+            try:
+                return decompress(*arguments)
+            finally:
+                busy.discard(threading.get_ident())
+
         with monkeypatch.context() as patch:
-            patch.setattr(
-                Blosc,
-                "decompress",
-                lambda *a, seen=seen, decompress=decompress: (
-                    seen.add(threading.get_ident()),
-                    decompress(*a),
-                )[1],
-            )
-            for _ in range(5):
-                _ = voxels[...]
-        assert threading.get_ident() in seen
-        assert len(seen) >= count
-        assert count > 1 or len(seen) == 1
+            patch.setattr(Blosc, "decompress", watched)
+            assert np.array_equal(voxels[...], array)
+        assert most[0] == count
 
 
 def test_the_number_of_threads_and_the_cache_must_be_possible(phantom_store: cz.Store) -> None:
-    with pytest.raises(UnknownValue, match="threads 0; legal: 1 or more, or None"):
-        cz.open_store(phantom_store.location, threads=0)
-    with pytest.raises(UnknownValue, match="cache_bytes -1; legal: 0 or more"):
-        cz.open_store(phantom_store.location, cache_bytes=-1)
+    for threads in (0, 2.5, "4"):
+        with pytest.raises(UnknownValue, match=f"threads {threads!r}; legal: an integer from 1, or None"):
+            cz.open_store(phantom_store.location, threads=threads)  # type: ignore[arg-type]
+    for cache in (-1, 1e9, "1GB"):
+        with pytest.raises(
+            UnknownValue, match=f"cache_bytes {cache!r}; legal: an integer from 0".replace("+", ".")
+        ):
+            cz.open_store(phantom_store.location, cache_bytes=cache)  # type: ignore[arg-type]
     assert read_threads.default_threads() >= 1
 
 
-def test_a_failure_in_one_thread_is_raised_when_all_have_ended() -> None:
+@pytest.mark.parametrize("bad", [0, 3, 399])
+def test_a_failure_in_one_thread_is_raised_when_all_have_ended(bad: int) -> None:
     ended: list[int] = []
 
     def work(items: Iterator[int]) -> None:
         for item in items:
-            if item == 3:
-                message = "three"
+            time.sleep(0.001)
+            if item == bad:
+                message = "bad"
                 raise ValueError(message)
             ended.append(item)
 
-    for count in (4, 400):
-        ended.clear()
-        with pytest.raises(ValueError, match="three"):
-            read_threads.share_out(work, range(count), threads=4)
-        assert 3 not in ended
+    with pytest.raises(ValueError, match="bad"):
+        read_threads.share_out(work, range(400), threads=4)
+    when_raised = len(ended)
+    time.sleep(0.05)
+    assert len(ended) == when_raised < 400
+
+
+def test_a_read_goes_on_alone_where_no_thread_can_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        message = "cannot schedule new futures after shutdown"
+        raise RuntimeError(message)
+
+    seen: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadPoolExecutor, "submit", refuse)
+        read_threads.share_out(seen.extend, range(40), threads=4)
+    assert sorted(seen) == list(range(40))
 
 
 @settings(max_examples=100, deadline=None)
@@ -155,15 +181,43 @@ def counted(tmp_path: Path) -> tuple[CountingStore, Voxels]:
     return store, Voxels(storage, PATH, *fields)
 
 
-def test_a_slab_is_two_requests_and_then_one(counted: tuple[CountingStore, Voxels]) -> None:
+def extents(location: Path, shape: Shape) -> NDArray[np.uint64]:
+    """Offset and size of every chunk of a shard, (z, y, x, 2), read by hand."""
+    data = (location / SHARD).read_bytes()
+    count = layout.grid(shape)
+    index = np.frombuffer(data, "<u8", int(np.prod(count)) * 2, len(data) - index_size(shape))
+    return index.reshape(*count, 2)
+
+
+def test_a_slab_is_two_requests_and_then_one(counted: tuple[CountingStore, Voxels], tmp_path: Path) -> None:
     store, voxels = counted
     _ = voxels[20]
-    index, slab = store.reads
-    assert index == (SHARD, index_size((45, 180, 250)))
-    assert slab[0] == SHARD
-    assert slab[1] < voxels.stored_bytes / 3 + 3 * 4 * 60_000
+    slab = int(extents(tmp_path, voxels.shape)[1, ..., 1].sum())
+    assert store.reads == [(SHARD, index_size(voxels.shape)), (SHARD, slab)]
     _ = voxels[21]
-    assert len(store.reads) == 3
+    assert store.reads[2:] == [(SHARD, slab)]
+
+
+@pytest.mark.parametrize("key", [(20,), (slice(None), 100), (slice(None), slice(None), 100), (0, 0, 0)])
+def test_from_a_disk_only_the_chunks_touched_are_read(
+    key: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxels = stored(volume((45, 180, 250)), tmp_path)
+    sizes = extents(tmp_path, voxels.shape)[..., 1]
+    chunks = tuple(
+        part // n if isinstance(part, int) else part for part, n in zip(key, layout.CHUNK, strict=False)
+    )
+    read: list[int] = []
+    ranges = Storage.ranges
+
+    def noted(storage: Storage, name: str, wanted: Any) -> Iterator[bytes]:
+        for data in ranges(storage, name, wanted):
+            read.append(len(data))
+            yield data
+
+    monkeypatch.setattr(Storage, "ranges", noted)
+    _ = voxels[key]
+    assert sum(read) == int(sizes[chunks].sum()) + index_size(voxels.shape)
 
 
 @settings(max_examples=40, deadline=None)
@@ -335,8 +389,22 @@ def test_a_flipped_byte_is_reported_by_the_read_that_touches_it_and_by_no_other(
     for at in range(body, len(data)):
         altered = bytearray(data)
         altered[at] ^= 1 << chooser.randrange(8)
-        with pytest.raises(DamagedStore, match=f"s, array {PATH}: its checksum fails; run verify"):
+        with pytest.raises(DamagedStore, match=f"{PATH}, index of its shard: its checksum fails; run verify"):
             damaged(bytes(altered))[corner(at % 8)]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("dtype", ["int16", "uint8"])
+def test_every_single_bit_of_a_shard_is_guarded(profile: str, dtype: str) -> None:
+    store = MemoryStore()
+    voxels = stored(volume((2, 3, 4), dtype), store, profile=profile)
+    data = store._store_dict[SHARD].to_bytes()
+    for bit in range(len(data) * 8):
+        altered = bytearray(data)
+        altered[bit // 8] ^= 1 << bit % 8
+        voxels.storage.put(SHARD, altered)
+        with pytest.raises(DamagedStore, match="its checksum fails"):
+            dataclasses.replace(voxels)[...]
 
 
 def sealed(data: bytes, edit: Callable[[NDArray[np.uint64]], object]) -> bytes:
@@ -369,7 +437,8 @@ def test_an_index_that_lies_is_an_error(
     voxels = damaged(sealed((whole[0] / SHARD).read_bytes(), LIES[lie]))
     for number in range(8):
         with pytest.raises(
-            DamagedStore, match=f"s, array {PATH}: its index (has chunk|ends at byte) .*run verify"
+            DamagedStore,
+            match=f"s, array {PATH}, index of its shard: (it has chunk|its chunks end at byte) .*run verify",
         ):
             voxels[corner(number)]
 
@@ -446,12 +515,19 @@ def test_a_foreign_store_is_read_through_zarr_python(
     caplog.set_level(logging.DEBUG, "ctspine_zarr")
     case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
     assert case.record.codec == "by hand"
+    chooser = random.Random(0)
+    for _ in range(30):
+        key: tuple[Any, ...] = tuple(
+            chooser.choice([chooser.randrange(-n, n), slice(chooser.randrange(n), None, 2)])
+            for n in case.shape
+        )
+        assert np.array_equal(case.voxels("image")[key], ours[key])
     assert np.array_equal(case.image.compute(), ours)
     assert np.array_equal(case.slice(3)["image"], ours[3])
     assert np.array_equal(case.slices([3, 1, 3])["image"], ours[[3, 1, 3]])
     assert np.array_equal(case.voxels("image")[::-2, 3, -5:], ours[::-2, 3, -5:])
     assert case.patch(start=(-2, 0, 0), size=8)["image"].shape == (8, 8, 8)
-    assert "a codec of the catalog is unknown here; reading through zarr-python" in caplog.text
+    assert "case liver_1: codec 'by hand' of the catalog is unknown here; reading through" in caplog.text
     metadata = tmp_path / "s.zarr" / PATH / "zarr.json"
     metadata.write_text(metadata.read_text().replace('"int16"', '"uint16"'))
     with pytest.raises(DamagedStore, match="of uint16; the catalog says .* of int16"):
@@ -471,6 +547,22 @@ def test_a_chunk_missing_from_a_foreign_store_is_an_error(tmp_path: Path) -> Non
         cz.open_store(tmp_path / "s.zarr")["liver_1"].voxels("image")[...]
 
 
+def test_a_damaged_foreign_store_is_an_error_of_ours(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "source")
+    tree.add()
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    rewrite(tmp_path / "s.zarr", "gzip")
+    chunk = next(p for p in sorted((tmp_path / "s.zarr" / PATH / "c").rglob("*")) if p.is_file())
+    data = chunk.read_bytes()
+    chooser = random.Random(0)
+    for at in chooser.sample(range(10, len(data)), 60):
+        altered = bytearray(data[:at] if at % 2 else data)
+        altered[at % len(altered)] ^= 0xFF
+        chunk.write_bytes(altered)
+        with pytest.raises(DamagedStore, match=rf"s.zarr, array {PATH}, voxels \[.*cannot be decoded"):
+            cz.open_store(tmp_path / "s.zarr")["liver_1"].voxels("image")[...]
+
+
 def rewrite(location: Path, kind: str) -> None:
     """Store the image with other chunks and codecs, and say so in the catalog."""
     kinds: dict[str, dict[str, Any]] = {
@@ -486,4 +578,8 @@ def rewrite(location: Path, kind: str) -> None:
             path, data=voxels, overwrite=True, config={"write_empty_chunks": True}, **kinds[kind]
         )
     line = json.loads((location / "catalog.jsonl").read_text())
-    (location / "catalog.jsonl").write_text(json.dumps(line | {"codec": "by hand"}) + "\n")
+    catalog = json.dumps(line | {"codec": "by hand"}) + "\n"
+    (location / "catalog.jsonl").write_text(catalog)
+    root = json.loads((location / "zarr.json").read_text())
+    root["attributes"]["ctspine_zarr"]["catalog_sha256"] = sha256(catalog.encode())
+    (location / "zarr.json").write_text(json.dumps(root))

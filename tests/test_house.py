@@ -64,7 +64,17 @@ def test_only_the_command_line_uses_the_public_face() -> None:
     assert {user for user in users if not user.startswith("ctspine_zarr.cli")} == set()
 
 
-@pytest.mark.parametrize(("one", "other"), [("write", "read"), ("read", "write"), ("read", "source")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("write", "read"),
+        ("write", "arrays"),
+        ("arrays", "write"),
+        ("arrays", "read"),
+        ("read", "write"),
+        ("read", "source"),
+    ],
+)
 def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None:
     reached: set[str] = set()
     unseen = {module for module in MODULES if module.startswith(f"ctspine_zarr.{one}")}

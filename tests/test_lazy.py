@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ import dask
 import nibabel
 import numpy as np
 import pytest
+import xarray as xr
 from arrays import decoded, keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
-from trees import load
+from trees import Tree, load, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.read.lazy import Converted
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 ORIENTATIONS = [
@@ -50,6 +52,7 @@ def test_an_orientation_is_what_nibabel_makes_of_the_file(
     assert found.shape == expected.shape
     assert np.array_equal(found.compute(), expected)
     assert np.array_equal(found[3:40:5, 7, ::2].compute(), expected[3:40:5, 7, ::2])
+    assert np.allclose(case.affine_of(orientation), source.as_reoriented(change).affine, atol=1e-4)
 
 
 @settings(max_examples=150, deadline=None)
@@ -126,6 +129,30 @@ def test_xarray_converts_as_lazily(
     assert case.to_xarray(dtype="float64").image.dtype == np.float64
 
 
+def test_arrays_of_one_place_and_two_builds_are_two_arrays(tmp_path: Path) -> None:
+    arrays = []
+    for seed in (0, 1):
+        tree = Tree(tmp_path / f"source{seed}")
+        tree.add(image=voxels(seed))
+        shutil.rmtree(tmp_path / "s.zarr", ignore_errors=True)
+        cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+        arrays.append(cz.open_store(tmp_path / "s.zarr")["liver_1"].image.persist())
+        again = cz.open_store(tmp_path / "s.zarr")["liver_1"].image
+        assert again.name == cz.open_store(tmp_path / "s.zarr")["liver_1"].image.name
+    one, other = arrays
+    assert bool((one != other).any().compute())
+
+
+def test_numpy_and_xarray_take_the_arrays_without_dask(case: cz.Case, volume: NDArray[Any]) -> None:
+    stored = case.voxels("image")
+    assert len(stored) == 45
+    assert np.array_equal(np.asarray(stored), volume)
+    assert np.asarray(stored, "float32").dtype == np.float32
+    assert np.array_equal(xr.DataArray(stored, dims=("z", "y", "x")).values, volume)
+    with pytest.raises(ValueError, match="without a copy"):
+        np.asarray(stored, copy=False)
+
+
 def test_a_mask_converts_to_wider_integers_and_floats(case: cz.Case) -> None:
     mask = case.segmentation.compute()
     for dtype in ("uint8", "int64", "float32"):
@@ -137,15 +164,25 @@ def test_a_mask_converts_to_wider_integers_and_floats(case: cz.Case) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": "int8"}, "dtype int8; legal: float32, float64 or what holds every int16"),
+        ({"dtype": "int8"}, "dtype int8; legal: float32, float64 or one that holds every int16"),
         ({"dtype": "uint16"}, "dtype uint16; legal: "),
         ({"dtype": "float16"}, "dtype float16; legal: "),
+        ({"dtype": "complex64"}, "dtype complex64; legal: "),
+        ({"dtype": "U6"}, "dtype U6; legal: "),
+        ({"dtype": object}, "dtype .*object.*; legal: "),
+        ({"dtype": "voxels"}, "dtype voxels; legal: "),
         ({"dtype": "int32", "window": (0, 1)}, "dtype int32; legal: float32, float64$"),
-        ({"window": (5, 5)}, r"window \(5, 5\); legal: \(low, high\) with low below high"),
-        ({"window": (5, float("nan"))}, "with low below high"),
+        ({"window": (5, 5)}, r"window \(5, 5\); legal: \(low, high\), finite, low below high"),
+        ({"window": (5, float("nan"))}, "low below high"),
+        ({"window": (0, float("inf"))}, "low below high"),
+        ({"window": (0, 1e-50)}, "low below high"),
+        ({"window": (0, 1, 2)}, "low below high"),
+        ({"window": ("a", "b")}, "low below high"),
+        ({"window": 5}, "low below high"),
         ({"orientation": "RA"}, "orientation 'RA'; legal: one of R, L, one of A, P and one of S, I"),
         ({"orientation": "RLS"}, "orientation 'RLS'; legal: "),
         ({"orientation": "xyz"}, "orientation 'xyz'; legal: "),
+        ({"orientation": None}, "orientation None; legal: "),
         ({"which": "mask"}, "unknown array 'mask'; legal: image, segmentation"),
     ],
 )

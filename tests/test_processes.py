@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +16,10 @@ import pytest
 from arrays import stored, volume
 
 import ctspine_zarr as cz
-from ctspine_zarr.read.cache import ChunkCache
-from ctspine_zarr.read.shards import Reading
-from ctspine_zarr.read.threads import default_threads
-from ctspine_zarr.read.voxels import Voxels
+from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.threads import default_threads
+from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.workers import usable_cores
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -124,10 +126,46 @@ def test_a_worker_uses_one_thread_unless_told_otherwise() -> None:
 
 
 def test_a_store_pickles_without_what_it_has_read(store: cz.Store) -> None:
-    unread = len(pickle.dumps(store[CASE].voxels("image")))
+    unread = len(pickle.dumps(store))
     expected = mean_of_slice(store)
-    assert len(pickle.dumps(store[CASE].voxels("image"))) == unread
+    _ = [case.facts for case in store.values()]
+    assert len(pickle.dumps(store)) == unread
     assert mean_of_slice(pickle.loads(pickle.dumps(store))) == expected  # noqa: S301 - our own
+
+
+def test_a_forked_cache_is_empty_and_unlocked() -> None:
+    cache = ChunkCache(1000)
+    cache.put(("a", 0), np.zeros(10))
+    with cache._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(int(cache.get(("a", 0)) is not None or cache.bytes != 0))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert cache.get(("a", 0)) is not None
+
+
+READ_AT_THE_END = """
+import sys, threading, time
+import ctspine_zarr as cz
+voxels = cz.open_store(sys.argv[1], threads=4)["1.3.6.1.4.1.9328.50.4.0001"].voxels("image")
+voxels[0]
+
+def late() -> None:
+    threading.main_thread().join()
+    print(voxels[...].shape)
+
+threading.Thread(target=late).start()
+"""
+
+
+def test_a_thread_may_read_when_the_main_one_has_ended(phantom_store: cz.Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AT_THE_END, phantom_store.location],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("(45, 96, 96)", "")
 
 
 def test_threads_read_one_store(store: cz.Store) -> None:

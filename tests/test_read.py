@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stores import CountingStore
 from trees import Tree, load, nibabel_canonical
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import NotAStore, OutOfBounds, StorageError, UnknownCase, UnknownValue
+from ctspine_zarr.errors import DamagedStore, NotAStore, OutOfBounds, StorageError, UnknownCase, UnknownValue
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.regions import PLANES
 from ctspine_zarr.source.tree import list_tree
@@ -135,7 +136,10 @@ def test_a_patch_beyond_the_edge_is_air(case: cz.Case) -> None:
         ({"size": (8, 8), "start": (0, 0, 0)}, r"size \(8, 8\); legal: three integers, \(z, y, x\)"),
         ({"size": (8, 0, 8), "start": (0, 0, 0)}, "legal: 1 or more along every axis"),
         ({"size": 8, "start": (0, 0.5, 0)}, "start .*; legal: three integers"),
-        ({"size": 8, "center": (0, np.nan, 0)}, "center nan; legal: finite positions"),
+        ({"size": 8, "center": (0, np.nan, 0)}, "center .*nan.*; legal: three finite positions"),
+        ({"size": 8, "center": 5}, "center 5; legal: three finite positions"),
+        ({"size": 8, "center": (1, 2)}, "center .*; legal: three finite positions"),
+        ({"size": 8, "start": (0, 0, 0), "fill": None}, "fill None; legal: what int16 holds"),
         ({"size": 8, "start": (-1, 0, 0), "fill": -40000}, "fill -40000; legal: what int16 holds, -32768 to"),
         ({"size": 8, "start": (-1, 0, 0), "fill": 0.5}, "fill 0.5; legal: what int16 holds"),
     ],
@@ -145,8 +149,20 @@ def test_an_impossible_patch_says_what_is_legal(case: cz.Case, arguments: Any, m
         case.patch(**arguments)
 
 
+def test_sizes_and_places_may_be_arrays(case: cz.Case) -> None:
+    patch = case.patch(size=np.array([4, 5, 6]), start=np.array([1, 2, 3]))  # type: ignore[arg-type]
+    assert patch["image"].shape == (4, 5, 6)
+    with pytest.raises(UnknownValue, match="indices 3; legal: several, in a list or array"):
+        case.slices(3)  # type: ignore[arg-type]
+    with pytest.raises(UnknownValue, match="centers 5; legal: several"):
+        case.patches(size=4, centers=5)  # type: ignore[arg-type]
+
+
 def test_an_impossible_slice_says_what_is_legal(case: cz.Case) -> None:
-    with pytest.raises(OutOfBounds, match="axial slice 45; legal: -45 to 44"):
+    for index in (1.5, "1", None):
+        with pytest.raises(OutOfBounds, match="legal: integers from -45 to 44"):
+            case.slice(index)  # type: ignore[arg-type]
+    with pytest.raises(OutOfBounds, match="axial slice 45; legal: integers from -45 to 44"):
         case.slice(45)
     with pytest.raises(UnknownValue, match="unknown axis 'frontal'; legal: axial, coronal, sagittal"):
         case.slice(0, "frontal")  # type: ignore[arg-type]
@@ -202,13 +218,13 @@ def test_only_the_chunks_touched_are_read_and_decoded(
     assert shard < case.record.image_bytes
 
 
-def test_opening_reads_the_catalog_and_nothing_else(phantom_store: cz.Store) -> None:
+def test_opening_reads_the_catalog_and_the_root_and_nothing_else(phantom_store: cz.Store) -> None:
     counting = CountingStore(Path(phantom_store.location))
     store = cz.open_store(counting)
     assert len(store.cases) == 9
     _ = [(case.shape, case.spacing, case.labels, case.image, case.to_xarray()) for case in store.values()]
     _ = store.select(split="train").to_datatree()
-    assert [key for key, _ in counting.reads] == ["catalog.jsonl"]
+    assert [key for key, _ in counting.reads] == ["catalog.jsonl", "zarr.json"]
 
 
 def test_a_dataset_has_coordinates_in_mm(case: cz.Case) -> None:
@@ -309,6 +325,28 @@ def test_no_store_is_told_from_an_unfinished_one(tmp_path: Path, tree: Tree) -> 
         cz.open_store("")
     with pytest.raises(StorageError, match=r"is a file; legal: a folder"):
         cz.open_store(__file__)
+
+
+def test_a_catalog_that_the_root_does_not_prove_does_not_open(tree: Tree, tmp_path: Path) -> None:
+    tree.add()
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    catalog = tmp_path / "s.zarr" / "catalog.jsonl"
+    line = json.loads(catalog.read_text())
+    for change in ({"image_bytes": 0}, {"dtype": "uint16"}, {"shape": [17, 24, 20]}):
+        catalog.write_text(json.dumps(line | change) + "\n")
+        with pytest.raises(DamagedStore, match="s.zarr: catalog.jsonl was altered: its sha256 is not"):
+            cz.open_store(tmp_path / "s.zarr")
+    catalog.write_bytes(b"")
+    with pytest.raises(DamagedStore, match="catalog.jsonl was altered"):
+        cz.open_store(tmp_path / "s.zarr")
+    (tmp_path / "s.zarr" / "zarr.json").unlink()
+    with pytest.raises(DamagedStore, match="zarr.json is damaged .it is missing.; run the build again"):
+        cz.open_store(tmp_path / "s.zarr")
+
+
+def test_a_key_that_is_no_name_is_not_in_a_store(phantom_store: cz.Store) -> None:
+    assert 5 not in phantom_store  # type: ignore[comparison-overlap]
+    assert phantom_store.get(None) is None  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "not JSON"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import CountingStore
-from zarr.storage import MemoryStore, ZipStore
+from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage import Location, Storage, open_storage
@@ -54,7 +54,24 @@ def test_what_is_no_object_is_an_error(tmp_path: Path) -> None:
         list(open_storage(tmp_path).ranges("a/b", [(0, 4)]))
 
 
-def test_short_ranges_are_merged_on_a_disk_and_longer_ones_elsewhere(tmp_path: Path) -> None:
-    here, there = open_storage(tmp_path).merging, open_storage(MemoryStore()).merging
-    assert here.gap < there.gap
-    assert here.longest < there.longest
+def test_whatever_a_store_raises_is_named(tmp_path: Path) -> None:
+    (tmp_path / "s.zip").write_bytes(b"no zip")
+    with pytest.raises(StorageError, match="cannot read 'a' in .*s.zip: File is not a zip file"):
+        open_storage(ZipStore(tmp_path / "s.zip", mode="r"), read_only=True).get("a")
+
+
+def test_a_folder_given_as_a_store_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage(LocalStore("relative"))
+    storage.put("a", DATA)
+    monkeypatch.chdir("/")
+    assert storage.get("a") == DATA
+    assert list(storage.ranges("a", [(0, 5)])) == [DATA[:5]]
+
+
+@pytest.mark.parametrize("location", [None, 5, b"s.zarr"])
+def test_what_is_no_location_is_an_error(location: object) -> None:
+    with pytest.raises(StorageError, match="location .*; legal: a local path"):
+        open_storage(location)  # type: ignore[arg-type]

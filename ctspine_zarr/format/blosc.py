@@ -71,18 +71,13 @@ class Blosc:
         if len(data) < _HEADER.size:
             message = f"it has {len(data)} bytes, fewer than a blosc header"
             raise Malformed(message)
-        _, _, flags, typesize, size, block, stored, at, length = _HEADER.unpack_from(data)
+        *_, size, _, stored, _, _ = header = _HEADER.unpack_from(data)
         if (size, stored) != (self._size, len(data)):
             message = f"blosc of {size} bytes in {stored}; legal: {self._size} in {len(data)}"
             raise Malformed(message)
-        frame = data[_HEADER.size :]
-        as_written = (flags, typesize, block, at) == (
-            _SHUFFLED_ZSTD,
-            self.dtype.itemsize,
-            size,
-            _ONE_BLOCK_AT,
-        )
-        if as_written and typesize in _UNSIGNED and length == len(frame) < size:
+        frame, typesize = data[_HEADER.size :], self.dtype.itemsize
+        as_written = (_SHUFFLED_ZSTD, typesize, size, size, stored, _ONE_BLOCK_AT, len(frame))
+        if header[2:] == as_written and len(frame) < size and typesize in _UNSIGNED:
             return _Shuffled(_inflate(frame, size).reshape(typesize, *CHUNK), self.dtype)
         return self._by_numcodecs(data)
 

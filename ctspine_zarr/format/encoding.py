@@ -39,7 +39,7 @@ def decode[T](data: bytes | None, from_json: Callable[[Document], T], within: It
         if document["format"] == FORMAT_VERSION:
             return from_json(document)
         seen = document["format"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"{type(error).__name__}: {error}" if data else "it is missing"
         raise Malformed(message) from error
     message = f"format {seen}; legal: {FORMAT_VERSION}"

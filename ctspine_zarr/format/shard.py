@@ -99,10 +99,10 @@ def decode_index(data: Buffer, shape: Shape, body_size: int) -> NDArray[np.int64
         number = int(lies.argmax())
         offset, size = index[number].tolist()
         seen = f"chunk {place(number, shape)} at byte {offset} in {size} bytes"
-        message = f"its index has {seen}; legal: at byte {bounds[number]}, ending by {body_size}"
+        message = f"it has {seen}; legal: at byte {bounds[number]}, ending by {body_size}"
         raise Malformed(message)
     if bounds[-1] != body_size:
-        message = f"its index ends at byte {bounds[-1]} of {body_size}"
+        message = f"its chunks end at byte {bounds[-1]} of {body_size}"
         raise Malformed(message)
     return bounds
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypedDict
 
 import dask.array
 import numpy as np
@@ -12,6 +13,10 @@ import xarray
 from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr import nifti
+from ctspine_zarr.arrays.indexing import Request
+from ctspine_zarr.arrays.lazy import CANONICAL, Converted, Window
+from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.dataset import CITATION, LICENCE
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, UnknownValue, choose
 from ctspine_zarr.format import layout
@@ -20,9 +25,7 @@ from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.receipt import Facts, NiftiSource
 from ctspine_zarr.format.record import Record, Triple
-from ctspine_zarr.geometry import Affine, Shape, origin_of
-from ctspine_zarr.read.indexing import Request
-from ctspine_zarr.read.lazy import CANONICAL, Converted, Window
+from ctspine_zarr.geometry import Affine, Shape, oriented_affine, origin_of
 from ctspine_zarr.read.original import inflated_source
 from ctspine_zarr.read.regions import (
     PLANES,
@@ -33,14 +36,14 @@ from ctspine_zarr.read.regions import (
     plane_region,
     plane_size,
 )
-from ctspine_zarr.read.shards import Reading
-from ctspine_zarr.read.voxels import Voxels
 from ctspine_zarr.storage import Storage
 
 if TYPE_CHECKING:
     import nibabel
 
 type Name = Literal["image", "segmentation"]
+
+_log = logging.getLogger(__name__)
 
 AIR: Final = -1024
 """HU of what lies beyond a volume's edge."""
@@ -71,6 +74,10 @@ class Case:
         self._reading = reading
         self.record = record
 
+    def __reduce__(self) -> tuple[type[Case], tuple[Storage, Record, Reading]]:
+        # What was read so far stays behind: it is quicker read than sent.
+        return Case, (self._storage, self.record, self._reading)
+
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
         spacing = "x".join(f"{mm:.3g}" for mm in self.spacing)
@@ -98,6 +105,17 @@ class Case:
     def affine(self) -> Affine:
         """(4, 4) float64, canonical (x, y, z) -> RAS+ mm; note the order of the indices."""
         return self.record.affine_matrix
+
+    def affine_of(self, orientation: str) -> Affine:
+        """(4, 4) float64, indices of an array in that orientation -> RAS+ mm.
+
+        Args:
+            orientation: as for `to_dask`; "RAS" gives `affine` itself.
+
+        Raises:
+            UnknownValue: no such orientation.
+        """
+        return oriented_affine(self.affine, self.shape, orientation)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -155,7 +173,7 @@ class Case:
         Raises: as `slice` does.
         """
         size = plane_size(self.shape, axis)
-        regions = [plane_region(self.shape, index, axis) for index in indices]
+        regions = [plane_region(self.shape, index, axis) for index in _several("indices", indices)]
         return _each(self._read(size, regions, AIR), lambda read: read.squeeze(1 + PLANES[axis]))
 
     def patch(
@@ -205,9 +223,11 @@ class Case:
         """
         edges = patch_size(size)
         if centers is not None and starts is None:
-            regions = [patch_region(self.shape, edges, center=center) for center in centers]
+            regions = [
+                patch_region(self.shape, edges, center=center) for center in _several("centers", centers)
+            ]
         elif starts is not None and centers is None:
-            regions = [patch_region(self.shape, edges, start=start) for start in starts]
+            regions = [patch_region(self.shape, edges, start=one) for one in _several("starts", starts)]
         else:
             message = "give exactly one of centers and starts"
             raise UnknownValue(message)
@@ -218,8 +238,8 @@ class Case:
 
         def read(voxels: Voxels, padding: float) -> NDArray[Any]:
             result = np.empty((len(regions), *size), voxels.dtype)
+            _require_fill(padding, voxels.dtype)
             if not all(region.is_inside for region in regions):
-                _require_fill(padding, voxels.dtype)
                 result.fill(padding)
             parts = zip(regions, result, strict=True)
             voxels.fill([Request(region.inside, one[region.target]) for region, one in parts])
@@ -239,6 +259,9 @@ class Case:
         orientation: str = CANONICAL,
     ) -> dask.array.Array:
         """A lazy array, converted as it is read: slicing it reads and converts only that slice.
+
+        That holds for integers and slices. A list of positions reads the blocks of 64 slices
+        they lie in; `slices` decodes the chunks they touch and no other.
 
         Args:
             which: `image` or `segmentation`.
@@ -322,6 +345,9 @@ class Case:
     @cached_property
     def _arrays(self) -> dict[str, Voxels]:
         record, profile = self.record, PROFILES.get(self.record.codec)
+        if profile is None:
+            reason = "codec %r of the catalog is unknown here; reading through zarr-python"
+            _log.debug(f"%s, case %s: {reason}", self._storage.location, self.id, record.codec)
 
         def voxels(path: str, dtype: np.dtype[Any], stored_bytes: int, codec: Codec | None) -> Voxels:
             path = f"{record.path}/{path}"
@@ -346,6 +372,15 @@ def _first(read: NDArray[Any]) -> NDArray[Any]:
 
 def _require_fill(fill: float, dtype: np.dtype[Any]) -> None:
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    if not limits.min <= fill <= limits.max or (dtype.kind != "f" and fill != int(fill)):
-        message = f"fill {fill}; legal: what {dtype} holds, {limits.min} to {limits.max}"
+    is_number = isinstance(fill, float | np.number | SupportsIndex) and limits.min <= fill <= limits.max
+    if not is_number or (dtype.kind != "f" and fill != int(fill)):
+        message = f"fill {fill!r}; legal: what {dtype} holds, {limits.min} to {limits.max}"
         raise UnknownValue(message)
+
+
+def _several[T](name: str, values: Iterable[T]) -> Iterator[T]:
+    try:
+        return iter(values)
+    except TypeError:
+        message = f"{name} {values!r}; legal: several, in a list or array"
+        raise UnknownValue(message) from None

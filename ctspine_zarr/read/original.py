@@ -8,9 +8,9 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
+from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.receipt import NiftiSource
-from ctspine_zarr.read.voxels import Voxels
 
 # The slowest axis of a NIfTI file, along which its bytes can be made part by part.
 _SLOWEST: Final = 2

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
+from ctspine_zarr.arrays.indexing import Ranges
 from ctspine_zarr.errors import OutOfBounds, UnknownValue, choose
 from ctspine_zarr.format.codecs import Box
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.indexing import Ranges
 
 type Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -59,10 +59,11 @@ def plane_region(shape: Shape, index: SupportsIndex, plane: str) -> Region:
     """
     size = plane_size(shape, plane)
     axis = PLANES[plane]
-    if not isinstance(index, SupportsIndex) or not -shape[axis] <= index.__index__() < shape[axis]:
-        message = f"{plane} slice {index!r}; legal: {-shape[axis]} to {shape[axis] - 1}"
-        raise OutOfBounds(message)
-    first = index.__index__() % shape[axis]
+    try:
+        first = range(shape[axis])[index]
+    except (TypeError, IndexError):
+        message = f"{plane} slice {index!r}; legal: integers from {-shape[axis]} to {shape[axis] - 1}"
+        raise OutOfBounds(message) from None
     z, y, x = (first if i == axis else 0 for i in range(3))
     return patch_region(shape, size, start=(z, y, x))
 
@@ -73,7 +74,10 @@ def patch_size(size: int | Sequence[int]) -> Shape:
     Raises:
         UnknownValue: not three integers, or one below 1.
     """
-    found = _triple("size", [size] * 3 if isinstance(size, SupportsIndex) else size)
+    try:
+        found = (operator.index(size),) * 3  # type: ignore[arg-type]
+    except TypeError:
+        found = _triple("size", size)
     if min(found) < 1:
         message = f"patch size {found}; legal: 1 or more along every axis"
         raise UnknownValue(message)
@@ -108,7 +112,7 @@ def patch_region(
 
 def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | None) -> Shape:
     if center is not None and start is None:
-        middle = _triple("center", [_rounded(position) for position in center])
+        middle = _triple("center", _rounded(center))
         z, y, x = (c - s // 2 for c, s in zip(middle, size, strict=True))
         return z, y, x
     if start is not None and center is None:
@@ -117,14 +121,16 @@ def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | N
     raise UnknownValue(message)
 
 
-def _rounded(position: float) -> int:
-    if not math.isfinite(position):
-        message = f"center {position}; legal: finite positions, (z, y, x)"
-        raise UnknownValue(message)
-    return round(position)
+def _rounded(center: Sequence[float]) -> list[int]:
+    try:
+        z, y, x = (round(float(position)) for position in center)
+    except (TypeError, ValueError, OverflowError):
+        message = f"center {center!r}; legal: three finite positions, (z, y, x)"
+        raise UnknownValue(message) from None
+    return [z, y, x]
 
 
-def _triple(name: str, values: Sequence[int]) -> Shape:
+def _triple(name: str, values: Any) -> Shape:
     try:
         z, y, x = (int(v.__index__()) for v in values)
     except (TypeError, ValueError, AttributeError):

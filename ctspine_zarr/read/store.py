@@ -9,15 +9,16 @@ from typing import Unpack
 import pandas as pd
 import xarray
 
+from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, require_case
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import About, decode_catalog
+from ctspine_zarr.format.catalog import About, Entry, decode_catalog
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.format.record import Record
-from ctspine_zarr.read.cache import ChunkCache
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.select import Criteria, select, table
-from ctspine_zarr.read.shards import Reading
 from ctspine_zarr.storage import Location, Storage, open_storage
 
 
@@ -25,7 +26,7 @@ class Store(Mapping[str, Case]):
     """The cases of a store, or of a selection from it: a mapping of case id to `Case`.
 
     Everything but voxels and a case's attributes is known from the catalog; no method here
-    reads more, `about` excepted.
+    reads more.
     """
 
     def __init__(self, storage: Storage, records: Mapping[str, Record], reading: Reading) -> None:
@@ -33,6 +34,10 @@ class Store(Mapping[str, Case]):
         self.records = records
         self.reading = reading
         self._cases: dict[str, Case] = {}
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Storage, Mapping[str, Record], Reading]]:
+        # What was read so far stays behind: it is quicker read than sent.
+        return Store, (self.storage, self.records, self.reading)
 
     def __repr__(self) -> str:
         return f"<Store {self.location}: {len(self)} cases>"
@@ -104,31 +109,55 @@ class Store(Mapping[str, Case]):
 
 
 def open_store(location: Location, *, threads: int | None = None, cache_bytes: int = 0) -> Store:
-    """Open a store for reading; the catalog is all that is read.
+    """Open a store for reading: its catalog and the root that proves it, nothing more.
 
     Args:
         location: a local path, a file:// URL or a zarr Store object.
         threads: that one read may use. By default every core this process may use, but 1 in
             a process that multiprocessing started, as a DataLoader's workers are.
         cache_bytes: memory for decoded chunks, so that walking a volume slice by slice decodes
-            each once; none by default. 8 MB hold a slab of 512 x 512, its mask 4 MB more.
+            each once; none by default. 8 MB hold a slab of 512 x 512, its mask 4 MB more. Each
+            process, and each copy by pickle, has a cache of its own.
+
+    Arrays whose codec this version does not know are read through zarr-python, whatever
+    `threads` and `cache_bytes` say.
 
     Raises:
         NotAStore: there is no store, its build has not ended, or its format is another.
+        DamagedStore: the catalog is not the one that the root has the sha256 of, or there is
+            no root.
         StorageError: the location cannot be read.
         UnknownValue: a number of threads or bytes that is not legal.
     """
-    reading = Reading(threads, ChunkCache(cache_bytes) if cache_bytes else None)
+    cache = ChunkCache(cache_bytes)
     storage = open_storage(location, read_only=True)
+    catalog, entries = read_catalog(storage)
+    reading = Reading(threads, cache if cache_bytes else None, sha256(catalog))
+    store = Store(storage, {entry.record.id: entry.record for entry in entries}, reading)
+    if store.about.catalog_sha256 != reading.catalog:
+        message = (
+            f"{store.location}: {layout.CATALOG} was altered: its sha256 is not that in {layout.ROOT}; "
+            "run its build again"
+        )
+        raise DamagedStore(message)
+    return store
+
+
+def read_catalog(storage: Storage) -> tuple[bytes, list[Entry]]:
+    """A store's catalog, as stored and as its lines; not yet compared with the root.
+
+    Raises:
+        NotAStore: there is none, or it cannot be read.
+        StorageError: the storage itself fails.
+    """
     data = storage.get(layout.CATALOG)
     if data is None:
         raise NotAStore(_absence(storage))
     try:
-        records = {entry.record.id: entry.record for entry in decode_catalog(data)}
+        return data, decode_catalog(data)
     except (Malformed, OtherFormat) as error:
         message = f"{storage.location}: its catalog cannot be read ({error}); run its build again"
         raise NotAStore(message) from error
-    return Store(storage, records, reading)
 
 
 def _absence(storage: Storage) -> str:

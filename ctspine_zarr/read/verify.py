@@ -11,18 +11,18 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.dataset import SPLIT_NAMES
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StorageError, require_case
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.catalog import About, Entry, Refused, decode_catalog, groups_above
+from ctspine_zarr.format.catalog import About, Entry, Refused, groups_above
 from ctspine_zarr.format.encoding import decode, encode
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.read.case import Case, Name
-from ctspine_zarr.read.shards import Reading
-from ctspine_zarr.read.store import Store, open_store
-from ctspine_zarr.read.voxels import Voxels
-from ctspine_zarr.storage import Location, Storage
+from ctspine_zarr.read.store import Store, read_catalog
+from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.workers import Finished, run_each
 
 # Parts of a case's path: split, source, id.
@@ -78,12 +78,12 @@ def verify(
         NotAStore: there is no store that opens.
         UnknownCase: an id that the store does not have.
     """
-    store = open_store(location)
+    storage = open_storage(location, read_only=True)
+    catalog, entries = read_catalog(storage)
+    store = Store(storage, {entry.record.id: entry.record for entry in entries}, Reading())
     chosen = {cases} if isinstance(cases, str) else set(cases)
     for case in sorted(chosen):
         require_case(case, store.keys(), store.location)
-    catalog = store.storage.get(layout.CATALOG) or b""
-    entries = decode_catalog(catalog)
     task = functools.partial(_verify_case, storage=store.storage)
     reports = []
     for progress in run_each(task, [e for e in entries if not chosen or e.record.id in chosen], workers):

@@ -96,7 +96,7 @@ def shares(material: Material, boxes: list[Box]) -> dict[str, float]:
     _ = timed[boxes[0]]
     found: dict[str, list[float]] = {}
     checksums = clock.timed(CHECKSUMS, without_checksum)
-    with mock.patch("ctspine_zarr.read.shards.without_checksum", checksums):
+    with mock.patch("ctspine_zarr.arrays.shards.without_checksum", checksums):
         for box in boxes:
             clock.seconds = dict.fromkeys(clock.seconds, 0.0)
             begun = time.perf_counter()

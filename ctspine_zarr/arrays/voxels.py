@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from ctspine_zarr.arrays.foreign import ForeignArray
+from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
+from ctspine_zarr.arrays.shards import Reading, Shard
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.foreign import ForeignArray
-from ctspine_zarr.read.indexing import Ranges, Request, parse_index
-from ctspine_zarr.read.shards import Reading, Shard
 from ctspine_zarr.storage import Storage
 
-_log = logging.getLogger(__name__)
+
+class ArrayLike(ABC):
+    """What numpy, dask and xarray want of an array, over `shape`, `dtype` and basic indexing."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(
+        self,
+        dtype: DTypeLike | None = None,
+        copy: bool | None = None,  # noqa: FBT001 - numpy's own protocol
+    ) -> NDArray[Any]:
+        if copy is False:
+            message = "what is stored cannot become an array without a copy"
+            raise ValueError(message)
+        return np.asarray(self[...], dtype)
+
+    @abstractmethod
+    def __getitem__(self, key: Any) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
-class Voxels:
+class Voxels(ArrayLike):
     """A (z, y, x) array of a store: `shape`, `dtype`, `ndim` and basic indexing of numpy.
 
     Making one reads nothing; indexing decodes the chunks it touches and no other. Pickles
@@ -50,11 +76,6 @@ class Voxels:
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         # The index read so far stays behind: it is quicker read than sent.
         return type(self), tuple(getattr(self, item.name) for item in dataclasses.fields(self))
-
-    @property
-    def ndim(self) -> int:
-        """Always 3."""
-        return 3
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """The selection, a C-contiguous numpy array of its own.
@@ -83,7 +104,7 @@ class Voxels:
         return block
 
     def fill(self, requests: Sequence[Request]) -> None:
-        """Read many selections, decoding each chunk that they touch once for all of them.
+        """Read many selections; with a codec that is known, each chunk they touch is decoded once.
 
         Raises: as indexing does; targets are then filled in part.
         """
@@ -92,10 +113,5 @@ class Voxels:
     @cached_property
     def _source(self) -> Shard | ForeignArray:
         if self.codec is None:
-            _log.debug(
-                "%s, array %s: a codec of the catalog is unknown here; reading through zarr-python",
-                self.storage.location,
-                self.path,
-            )
             return ForeignArray(self.storage, self.path, self.shape, self.dtype, self.stored_bytes)
         return Shard(self.storage, self.path, self.shape, self.stored_bytes, self.codec, self.reading)

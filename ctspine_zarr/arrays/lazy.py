@@ -6,6 +6,7 @@ those read whole blocks. What is converted in here stays as lazy as what is stor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,11 +15,11 @@ import numpy as np
 from dask.base import tokenize
 from numpy.typing import DTypeLike, NDArray
 
+from ctspine_zarr.arrays.indexing import Ranges, parse_index
+from ctspine_zarr.arrays.voxels import ArrayLike, Voxels
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.geometry import Reorientation, Shape, oriented
-from ctspine_zarr.read.indexing import Ranges, parse_index
-from ctspine_zarr.read.voxels import Voxels
 
 type Window = tuple[float, float]
 
@@ -30,18 +31,20 @@ _BLOCK_SLICES: Final = 4 * CHUNK[0]
 
 
 @dataclass(frozen=True)
-class Converted:
+class Converted(ArrayLike):
     """An array-like over stored voxels: `shape`, `dtype`, `ndim` and basic indexing of numpy.
 
     Attributes:
         voxels: what is stored.
         reorientation: from (z, y, x) to the axes here.
+        shape: voxels along each of the axes here.
         dtype: of the result.
         window: values (low, high) that become 0 and 1; those beyond are clipped.
     """
 
     voxels: Voxels
     reorientation: Reorientation
+    shape: Shape
     dtype: np.dtype[Any]
     window: Window | None
 
@@ -50,28 +53,14 @@ class Converted:
         cls, voxels: Voxels, dtype: DTypeLike | None, window: Window | None, orientation: str
     ) -> Converted:
         """See `Case.to_dask`."""
-        if window is not None and not window[0] < window[1]:
-            message = f"window {window}; legal: (low, high) with low below high"
-            raise UnknownValue(message)
-        default = voxels.dtype if window is None else np.dtype(np.float32)
-        chosen = default if dtype is None else np.dtype(dtype)
-        legal = np.can_cast(voxels.dtype, chosen, "safe") and window is None
-        if not legal and not (chosen.kind == "f" and chosen.itemsize >= 4):
-            kinds = "float32, float64" + (f" or what holds every {voxels.dtype}" if window is None else "")
-            message = f"dtype {chosen}; legal: {kinds}"
-            raise UnknownValue(message)
-        return cls(voxels, oriented(orientation), chosen, window)
-
-    @property
-    def ndim(self) -> int:
-        """Always 3."""
-        return 3
-
-    @property
-    def shape(self) -> Shape:
-        """Voxels along each of the axes here."""
-        first, second, third = (self.voxels.shape[axis] for axis in self.reorientation.axes)
-        return first, second, third
+        reorientation = oriented(orientation)
+        first, second, third = (voxels.shape[axis] for axis in reorientation.axes)
+        shape = (first, second, third)
+        if window is None:
+            chosen = _dtype(voxels.dtype if dtype is None else dtype, voxels.dtype)
+            return cls(voxels, reorientation, shape, chosen, None)
+        chosen = _dtype(np.float32 if dtype is None else dtype, None)
+        return cls(voxels, reorientation, shape, chosen, _window(window, chosen))
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """As `Voxels` has it, converted; no more is read than is asked for."""
@@ -81,7 +70,10 @@ class Converted:
 
     def to_dask(self) -> dask.array.Array:
         """A dask array with blocks of whole slabs."""
-        facts = (self.voxels.storage.location, self.voxels.path, self.reorientation, self.dtype, self.window)
+        voxels = self.voxels
+        # dask takes arrays of one name for one array: the catalog tells a store from its next build.
+        source = (voxels.storage.location, voxels.reading.catalog, voxels.path)
+        facts = (source, self.reorientation, self.dtype, self.window)
         array: dask.array.Array = dask.array.from_array(
             self, self._blocks(), name=f"voxels-{tokenize(*facts)}", meta=np.empty((0, 0, 0), self.dtype)
         )
@@ -118,3 +110,30 @@ class Converted:
         slabs = np.diff(ends).tolist()
         blocks[along_z] = tuple(reversed(slabs) if self.reorientation.flips[along_z] else slabs)
         return tuple(blocks)
+
+
+def _dtype(asked: DTypeLike, stored: np.dtype[Any] | None) -> np.dtype[Any]:
+    """What is asked for, where it is float32, float64 or holds every value of the stored dtype."""
+    try:
+        dtype = np.dtype(asked)
+    except TypeError:
+        dtype = np.dtype(object)
+    holds = stored is not None and dtype.kind in "iuf" and np.can_cast(stored, dtype, "safe")
+    if not holds and dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        also = f" or one that holds every {stored}" if stored else ""
+        message = f"dtype {asked}; legal: float32, float64{also}"
+        raise UnknownValue(message)
+    return dtype
+
+
+def _window(asked: Window, dtype: np.dtype[Any]) -> Window:
+    """What is asked for, where it is two numbers whose distance the dtype holds."""
+    try:
+        low, high = (float(bound) for bound in asked)
+        width = float(np.float64(high - low).astype(dtype))
+    except (TypeError, ValueError):
+        width = math.nan
+    if not 0 < width < math.inf:
+        message = f"window {asked}; legal: (low, high), finite, low below high"
+        raise UnknownValue(message)
+    return low, high

@@ -103,7 +103,10 @@ def _expand(key: Any) -> Sequence[Index]:
 def _part(part: Any) -> Index:
     if isinstance(part, slice):
         return part
-    if isinstance(part, bool) or not hasattr(part, "__index__"):
-        message = f"index {part!r}; legal: integers, slices and Ellipsis"
-        raise OutOfBounds(message)
-    return int(operator.index(part))
+    try:
+        if not isinstance(part, bool):
+            return operator.index(part)
+    except TypeError:
+        pass
+    message = f"index {part!r}; legal: integers, slices and Ellipsis"
+    raise OutOfBounds(message)

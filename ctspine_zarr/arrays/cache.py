@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, SupportsIndex
 
 from numpy.typing import NDArray
 
@@ -21,8 +21,8 @@ class ChunkCache:
     """
 
     def __init__(self, limit: int) -> None:
-        if limit < 0:
-            message = f"cache_bytes {limit}; legal: 0 or more"
+        if not isinstance(limit, SupportsIndex) or limit.__index__() < 0:
+            message = f"cache_bytes {limit!r}; legal: an integer from 0"
             raise UnknownValue(message)
         self.limit = limit
         self._clear()
@@ -41,9 +41,10 @@ class ChunkCache:
         """Keep a chunk, and drop those whose last use is longest ago until all fit."""
         with self._own_lock():
             replaced = self._chunks.pop(key, None)
-            self.bytes += chunk.nbytes - (0 if replaced is None else replaced.nbytes)
             self._chunks[key] = chunk
-            while self.bytes > self.limit:
+            self.bytes += chunk.nbytes - (0 if replaced is None else replaced.nbytes)
+            # Chunks are counted after they are there: Ctrl-C in between leaves too few counted.
+            while self.bytes > self.limit and self._chunks:
                 self.bytes -= self._chunks.popitem(last=False)[1].nbytes
 
     def _own_lock(self) -> threading.Lock:

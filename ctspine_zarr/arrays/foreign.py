@@ -13,9 +13,9 @@ import zarr
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ChunkNotFoundError, UnknownCodecError
 
+from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.indexing import Request
 from ctspine_zarr.storage import Storage
 
 # Merging reads across the chunks between those asked for would fetch most of a volume for a
@@ -77,13 +77,14 @@ class ForeignArray:
         except FileNotFoundError as error:
             message = f"{name}: the array's metadata is missing; run verify"
             raise DamagedStore(message) from error
-        except OSError as error:
-            message = f"{name}: cannot be read ({error.strerror or error})"
-            raise StorageError(message) from error
         except (ImportError, UnknownCodecError) as error:
             message = f"{name}: its codec is missing ({error}): pip install 'ctspine-zarr[compact]'"
             raise MissingDependency(message) from error
-        # What codecs and parsers raise on altered bytes is their own affair: each another type.
-        except (ValueError, TypeError, KeyError, RuntimeError, IndexError) as error:
-            message = f"{name}: cannot be decoded ({error}); run verify"
+        # What codecs and parsers raise on altered bytes is their own affair: each another type,
+        # BadGzipFile even an OSError, but one without a number of the system's.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                message = f"{name}: cannot be read ({error.strerror})"
+                raise StorageError(message) from error
+            message = f"{name}: cannot be decoded ({error or type(error).__name__}); run verify"
             raise DamagedStore(message) from error

@@ -1,8 +1,14 @@
-"""Voxels straight from a shard as `format.shard` writes it: its index once, then byte ranges."""
+"""Voxels straight from a shard as `format.shard` writes it: its index once, then byte ranges.
+
+A codec that the catalog names and this version knows is a promise of that layout: the array's
+own `zarr.json` is not read, and a shard that lies otherwise is damaged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, tee
@@ -11,14 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.indexing import Request, touched_chunks
+from ctspine_zarr.arrays.threads import default_threads, require_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
 from ctspine_zarr.format.codecs import Box, Chunk, Codec, without_checksum
-from ctspine_zarr.format.layout import CHUNK, SHARD
+from ctspine_zarr.format.layout import CHUNK, SHARD, grid
 from ctspine_zarr.format.shard import decode_index, index_size, place
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.cache import ChunkCache
-from ctspine_zarr.read.indexing import Request, touched_chunks
-from ctspine_zarr.read.threads import default_threads, require_threads, share_out
 from ctspine_zarr.storage import Merging, Storage
 
 type Parts = dict[int, list[tuple[Box, NDArray[Any]]]]
@@ -33,16 +39,18 @@ _ABSENT: Final = np.broadcast_to(np.uint8(0), CHUNK)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a store is read.
+    """How, and by which catalog, a store is read.
 
     Attributes:
         threads: that one read may use; None for every usable core, but 1 in a process that
             multiprocessing started.
         cache: of decoded chunks, where any are kept.
+        catalog: sha256 of the catalog; it tells apart two stores that were at one location.
     """
 
     threads: int | None = None
     cache: ChunkCache | None = None
+    catalog: str = ""
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
@@ -77,30 +85,30 @@ class Shard:
             MissingDependency: the codec needs a library that is not installed.
         """
         parts = touched_chunks(requests, self.shape)
-        wanted = [number for number in sorted(parts) if not self._fill_from_memory(number, parts[number])]
+        wanted = [found for found in self._places(sorted(parts)) if not self._fill_from_memory(*found, parts)]
         if not wanted:
             return
-        runs = list(_merged(self._places(wanted), self.storage.merging))
+        runs = list(_merged(wanted, self.storage.merging))
         threads = min(self.reading.threads or default_threads(), 1 + len(wanted) // _LEAST_CHUNKS)
         if self.storage.merging.at_once:
             share_out(lambda pieces: self._fill(pieces, parts), list(self._fetch(runs)), threads)
         else:
-            share_out(lambda runs: self._fill(self._fetch(runs), parts), runs, threads)
+            share_out(lambda runs: self._fetch_and_fill(runs, parts), runs, threads)
 
-    def _fill_from_memory(self, number: int, parts: list[tuple[Box, NDArray[Any]]]) -> bool:
+    def _fill_from_memory(self, number: int, start: int, stop: int, parts: Parts) -> bool:
         """Whether the chunk is absent or cached, and so needs no reading."""
-        chunk = self.reading.cache.get((self.path, number)) if self.reading.cache else None
-        if chunk is None and (not self.stored_bytes or self._bounds[number] == self._bounds[number + 1]):
-            chunk = _ABSENT
+        chunk = _ABSENT if start == stop else None
+        if chunk is None and self.reading.cache:
+            chunk = self.reading.cache.get((self.path, number))
         if chunk is not None:
-            _place(chunk, parts)
+            _place(chunk, parts[number])
         return chunk is not None
 
     def _places(self, numbers: Sequence[int]) -> list[Place]:
-        first = np.array(numbers)
+        first = np.array(numbers, np.intp)
         return list(zip(numbers, self._bounds[first].tolist(), self._bounds[first + 1].tolist(), strict=True))
 
-    def _fetch(self, runs: Iterable[Sequence[Place]]) -> Iterator[tuple[int, memoryview]]:
+    def _fetch(self, runs: Iterable[Sequence[Place]]) -> Generator[tuple[int, memoryview]]:
         """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
         runs, again = tee(runs)
         spans = ((run[0][1], run[-1][2]) for run in again)
@@ -116,6 +124,11 @@ class Shard:
             # No name holds the chunk, so that the next one finds its memory, still in the cache.
             _place(self._decoded(number, data), parts[number])
 
+    def _fetch_and_fill(self, runs: Iterable[Sequence[Place]], parts: Parts) -> None:
+        # A kept exception keeps the generator: closed, it keeps no file.
+        with contextlib.closing(self._fetch(runs)) as pieces:
+            self._fill(pieces, parts)
+
     def _decoded(self, number: int, data: memoryview) -> Chunk:
         try:
             chunk = self.codec.decompress(without_checksum(data))
@@ -130,18 +143,18 @@ class Shard:
     @cached_property
     def _bounds(self) -> NDArray[np.int64]:
         """Kept for as long as this object: 8 bytes a chunk, 16 kB for 500 slices of 512 x 512."""
+        if not self.stored_bytes:
+            return np.zeros(math.prod(grid(self.shape)) + 1, np.int64)
         body = self.stored_bytes - index_size(self.shape)
         if body < 0:
-            message = (
-                f"{self._name}: the catalog says {self.stored_bytes} bytes, fewer than its index has"
-            )
+            message = f"{self._name}: the catalog says {self.stored_bytes} bytes, fewer than its index has"
             raise DamagedStore(message)
         data = b"".join(self.storage.ranges(self._key, [(body, self.stored_bytes)]))
         self._require_all(data, body, self.stored_bytes)
         try:
             return decode_index(data, self.shape, body)
         except Malformed as error:
-            message = f"{self._name}: {error}; run verify"
+            message = f"{self._name}, index of its shard: {error}; run verify"
             raise DamagedStore(message) from error
 
     def _require_all(self, data: bytes, start: int, stop: int) -> None:
@@ -149,6 +162,8 @@ class Shard:
             return
         size = self.storage.size(self._key)
         seen = "is missing" if size is None else f"has {size} bytes"
+        if size == self.stored_bytes:
+            seen = f"gave {len(data)} bytes of {stop - start} asked for"
         message = f"{self._name}: its shard {seen}; the catalog says {self.stored_bytes}; run verify"
         raise DamagedStore(message)
 
