@@ -50,7 +50,7 @@ class Merging:
 
 # From the page cache, short reads find their bytes in the processor's cache again. Elsewhere
 # each read is a round trip.
-_LOCAL: Final = Merging(gap=1 << 12, longest=1 << 17, at_once=False)
+_LOCAL: Final = Merging(gap=1 << 12, longest=1 << 18, at_once=False)
 _DISTANT: Final = Merging(gap=1 << 16, longest=1 << 24, at_once=True)
 
 

@@ -9,12 +9,14 @@ run are worth more than any figure.
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks import build, picture, read
 
+from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.phantom import write_phantom
 
 
@@ -40,11 +42,30 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("part", nargs="?", choices=("build", "read"), help="default: both")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most slices")
-    parser.add_argument("--repeats", type=int, default=5, help="default: 5")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--picture", type=Path, help="also draw the reads here, as a PNG; needs matplotlib")
+    parser.add_argument("--repeats", type=positive, default=5, help="default: 5")
+    parser.add_argument("--json", type=new_file, help="also write the figures here")
+    parser.add_argument("--picture", type=new_file, help="also draw the reads here; needs matplotlib")
     return parser.parse_args()
 
 
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = f"{text}; legal: an integer from 1"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def new_file(text: str) -> Path:
+    """Refused before the work, not after it."""
+    path = Path(text)
+    if not path.absolute().parent.is_dir():
+        message = f"{text}: there is no folder {path.parent}"
+        raise argparse.ArgumentTypeError(message)
+    return path
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CtspineError as error:
+        sys.exit(f"error: {error}")
