@@ -17,6 +17,7 @@ from typing import Any
 
 import crc32c
 import numpy as np
+import psutil
 import pytest
 import zarr
 from arrays import PATH, decoded, keys, stored, volume
@@ -453,6 +454,21 @@ def test_a_cut_or_lost_shard_is_an_error(
             damaged(data[:length])[0]
     with pytest.raises(DamagedStore, match="its shard is missing; the catalog says"):
         damaged(None)[0]
+
+
+def test_errors_that_are_kept_keep_no_file(tmp_path: Path) -> None:
+    voxels = stored(volume((100, 200, 200)), tmp_path, reading=Reading(threads=4))
+    data = bytearray((tmp_path / SHARD).read_bytes())
+    for at in range(100, len(data) - index_size(voxels.shape), 10_000):
+        data[at] ^= 1
+    (tmp_path / SHARD).write_bytes(data)
+    kept = []
+    for _ in range(10):
+        with pytest.raises(DamagedStore) as caught:
+            voxels[...]
+        kept.append(caught.value)
+    assert [file for file in psutil.Process().open_files() if file.path.endswith(SHARD)] == []
+    assert len(kept) == 10
 
 
 def test_a_shard_that_the_catalog_makes_too_short_is_an_error(whole: tuple[Path, NDArray[Any]]) -> None:

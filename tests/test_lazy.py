@@ -176,6 +176,8 @@ def test_a_mask_converts_to_wider_integers_and_floats(case: cz.Case) -> None:
         ({"window": (5, float("nan"))}, "low below high"),
         ({"window": (0, float("inf"))}, "low below high"),
         ({"window": (0, 1e-50)}, "low below high"),
+        ({"window": (-1e300, 1e300)}, "low below high"),
+        ({"window": (0, 10**400)}, "low below high"),
         ({"window": (0, 1, 2)}, "low below high"),
         ({"window": ("a", "b")}, "low below high"),
         ({"window": 5}, "low below high"),

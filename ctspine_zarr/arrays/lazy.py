@@ -130,8 +130,9 @@ def _window(asked: Window, dtype: np.dtype[Any]) -> Window:
     """What is asked for, where it is two numbers whose distance the dtype holds."""
     try:
         low, high = (float(bound) for bound in asked)
-        width = float(np.float64(high - low).astype(dtype))
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore", under="ignore"):
+            width = float(np.float64(high - low).astype(dtype))
+    except (TypeError, ValueError, OverflowError):
         width = math.nan
     if not 0 < width < math.inf:
         message = f"window {asked}; legal: (low, high), finite, low below high"

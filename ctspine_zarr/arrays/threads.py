@@ -64,8 +64,8 @@ def share_out[T](work: Callable[[Iterator[T]], None], items: Sequence[T], thread
             share.clear()
         at_work = [helper for helper in helpers if not helper.cancel()]
         wait(at_work)
-        errors = [error for helper in at_work if (error := helper.exception()) is not None]
-        # An exception that is kept must not keep, by its frames, those that raised it.
+        errors = [error for error in (helper.exception() for helper in at_work) if error is not None]
+        # An exception that is kept must not keep itself alive, by this frame and the helpers.
         helpers.clear()
         at_work.clear()
     if errors:
