@@ -21,7 +21,7 @@ from ctspine_zarr.arrays.cache import ChunkCache
 from ctspine_zarr.arrays.indexing import Request, touched_chunks
 from ctspine_zarr.arrays.threads import default_threads, require_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
-from ctspine_zarr.format.codecs import Box, Chunk, Codec, without_checksum
+from ctspine_zarr.format.codecs import Box, Chunk, Codec, PlainChunk, without_checksum
 from ctspine_zarr.format.layout import CHUNK, SHARD, grid
 from ctspine_zarr.format.shard import decode_index, index_size, place
 from ctspine_zarr.geometry import Shape
@@ -63,7 +63,7 @@ class Shard:
     Attributes:
         storage: of the store.
         path: of the array below the store.
-        shape: of the array.
+        shape, dtype: of the array.
         stored_bytes: size of the shard; 0 where it has none, every voxel being 0.
         codec: of its chunks.
         reading: how it is read.
@@ -72,6 +72,7 @@ class Shard:
     storage: Storage
     path: str
     shape: Shape
+    dtype: np.dtype[Any]
     stored_bytes: int
     codec: Codec
     reading: Reading
@@ -97,12 +98,12 @@ class Shard:
 
     def _fill_from_memory(self, number: int, start: int, stop: int, parts: Parts) -> bool:
         """Whether the chunk is absent or cached, and so needs no reading."""
-        chunk = _ABSENT if start == stop else None
-        if chunk is None and self.reading.cache:
-            chunk = self.reading.cache.get((self.path, number))
-        if chunk is not None:
-            _place(chunk, parts[number])
-        return chunk is not None
+        voxels = _ABSENT if start == stop else None
+        if voxels is None and self.reading.cache:
+            voxels = self.reading.cache.get((self.path, number))
+        if voxels is not None:
+            _place(PlainChunk(voxels), parts[number])
+        return voxels is not None
 
     def _places(self, numbers: Sequence[int]) -> list[Place]:
         first = np.array(numbers, np.intp)
@@ -135,10 +136,12 @@ class Shard:
         except Malformed as error:
             message = f"{self._name}, chunk {place(number, self.shape)}: {error}; run verify"
             raise DamagedStore(message) from error
-        if self.reading.cache:
-            chunk = chunk[_WHOLE]
-            self.reading.cache.put((self.path, number), chunk)
-        return chunk
+        if self.reading.cache is None:
+            return chunk
+        voxels = np.empty(CHUNK, self.dtype)
+        chunk.copy_to(voxels, _WHOLE)
+        self.reading.cache.put((self.path, number), voxels)
+        return PlainChunk(voxels)
 
     @cached_property
     def _bounds(self) -> NDArray[np.int64]:
@@ -178,7 +181,7 @@ class Shard:
 
 def _place(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
     for box, target in parts:
-        target[...] = chunk[box]
+        chunk.copy_to(target, box)
 
 
 def _merged(places: Sequence[Place], merging: Merging) -> Iterator[list[Place]]:

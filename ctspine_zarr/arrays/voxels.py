@@ -112,6 +112,5 @@ class Voxels(ArrayLike):
 
     @cached_property
     def _source(self) -> Shard | ForeignArray:
-        if self.codec is None:
-            return ForeignArray(self.storage, self.path, self.shape, self.dtype, self.stored_bytes)
-        return Shard(self.storage, self.path, self.shape, self.stored_bytes, self.codec, self.reading)
+        array = (self.storage, self.path, self.shape, self.dtype, self.stored_bytes)
+        return ForeignArray(*array) if self.codec is None else Shard(*array, self.codec, self.reading)

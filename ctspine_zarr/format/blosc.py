@@ -23,7 +23,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed
-from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Box, Chunk
+from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Box, Chunk, PlainChunk
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import CHUNK
 
@@ -78,17 +78,17 @@ class Blosc:
         frame, typesize = data[_HEADER.size :], self.dtype.itemsize
         as_written = (_SHUFFLED_ZSTD, typesize, size, size, stored, _ONE_BLOCK_AT, len(frame))
         if header[2:] == as_written and len(frame) < size and typesize in _UNSIGNED:
-            return _Shuffled(_inflate(frame, size).reshape(typesize, *CHUNK), self.dtype)
+            return _Shuffled(_inflate(frame, size).reshape(typesize, *CHUNK))
         return self._by_numcodecs(data)
 
-    def _by_numcodecs(self, data: memoryview) -> NDArray[Any]:
+    def _by_numcodecs(self, data: memoryview) -> PlainChunk:
         """Masks, and chunks that did not compress."""
         chunk = np.empty(CHUNK, self.dtype.newbyteorder("<"))
         try:
             self._numcodecs.decode(data, chunk)
         except (RuntimeError, ValueError) as error:
             raise Malformed(str(error)) from error
-        return chunk
+        return PlainChunk(chunk)
 
     @property
     def _numcodecs(self) -> numcodecs.Blosc:
@@ -104,18 +104,17 @@ class _Shuffled:
     """The bytes of a chunk's voxels: all lowest ones, then all next ones, to the highest."""
 
     planes: NDArray[np.uint8]
-    dtype: np.dtype[Any]
 
-    def __getitem__(self, box: Box) -> NDArray[Any]:
-        *lower, below, highest = self.planes
+    def copy_to(self, target: NDArray[Any], box: Box) -> None:
+        """See `Chunk`."""
+        lowest, *between, highest = self.planes
+        unsigned = _UNSIGNED[target.itemsize]
         # Each operation gives up and takes back the GIL: as few as can be.
-        voxels = np.left_shift(highest[box], 8, dtype=_UNSIGNED[self.dtype.itemsize])
-        voxels |= below[box]
-        for plane in reversed(lower):
-            voxels <<= 8
+        voxels = np.left_shift(highest[box], 8, dtype=unsigned)
+        for plane in reversed(between):
             voxels |= plane[box]
-        typed: NDArray[Any] = voxels.view(self.dtype)
-        return typed
+            voxels <<= 8
+        np.bitwise_or(voxels, lowest[box], out=target.view(unsigned))
 
 
 class _Context(threading.local):

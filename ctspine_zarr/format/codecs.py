@@ -6,6 +6,7 @@ With it an altered byte is an error and never a wrong voxel.
 from __future__ import annotations
 
 from collections.abc import Buffer
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import crc32c
@@ -26,9 +27,21 @@ _CHECKSUM_BYTES: Final = 4
 
 
 class Chunk(Protocol):
-    """A decompressed chunk, which gives the voxels of a box inside it as an array."""
+    """A decompressed chunk."""
 
-    def __getitem__(self, box: Box, /) -> NDArray[Any]: ...
+    def copy_to(self, target: NDArray[Any], box: Box) -> None:
+        """Write the voxels of a box inside the chunk to a target of its shape and the dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainChunk:
+    """A chunk whose voxels are an array already."""
+
+    voxels: NDArray[Any]
+
+    def copy_to(self, target: NDArray[Any], box: Box) -> None:
+        """See `Chunk`."""
+        target[...] = self.voxels[box]
 
 
 class Codec(Protocol):

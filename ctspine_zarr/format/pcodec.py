@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed, MissingDependency
-from ctspine_zarr.format.codecs import CHECKSUM
+from ctspine_zarr.format.codecs import CHECKSUM, PlainChunk
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import CHUNK
 
@@ -30,12 +30,12 @@ class Pcodec:
         """See `Codec`."""
         return bytes(self._numcodecs().encode(chunk))
 
-    def decompress(self, data: memoryview) -> NDArray[Any]:
+    def decompress(self, data: memoryview) -> PlainChunk:
         """See `Codec`."""
         codec = self._numcodecs()
         try:
             chunk: NDArray[Any] = codec.decode(data)
-            return chunk.view(self.dtype).reshape(CHUNK)
+            return PlainChunk(chunk.view(self.dtype).reshape(CHUNK))
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise Malformed(str(error)) from error
 
