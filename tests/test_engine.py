@@ -35,7 +35,7 @@ from ctspine_zarr.arrays.cache import ChunkCache
 from ctspine_zarr.arrays.shards import Reading
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, UnknownValue
+from ctspine_zarr.errors import DamagedStore, MissingDependency, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.blosc import Blosc
 from ctspine_zarr.format.profiles import PROFILES
@@ -547,6 +547,11 @@ def test_a_foreign_store_is_read_through_zarr_python(
     metadata = tmp_path / "s.zarr" / PATH / "zarr.json"
     metadata.write_text(metadata.read_text().replace('"int16"', '"uint16"'))
     with pytest.raises(DamagedStore, match="of uint16; the catalog says .* of int16"):
+        cz.open_store(tmp_path / "s.zarr")["liver_1"].slice(0)
+    document = json.loads(metadata.read_text().replace('"uint16"', '"int16"'))
+    document["codecs"].append({"name": "nobodys.codec"})
+    metadata.write_text(json.dumps(document))
+    with pytest.raises(MissingDependency, match="its codec is missing .*nobodys.codec.*; install"):
         cz.open_store(tmp_path / "s.zarr")["liver_1"].slice(0)
     metadata.unlink()
     with pytest.raises(DamagedStore, match="the array's metadata is missing"):

@@ -78,7 +78,7 @@ class ForeignArray:
             message = f"{name}: the array's metadata is missing; run verify"
             raise DamagedStore(message) from error
         except (ImportError, UnknownCodecError) as error:
-            message = f"{name}: its codec is missing ({error}): pip install 'ctspine-zarr[compact]'"
+            message = f"{name}: its codec is missing ({error}); install the library that has it"
             raise MissingDependency(message) from error
         # What codecs and parsers raise on altered bytes is their own affair: each another type,
         # BadGzipFile even an OSError, but one without a number of the system's.
