@@ -7,6 +7,7 @@ in the order (x, y, z), or (i, j, k) before reorientation, to world coordinates.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,12 +51,8 @@ class Reorientation:
             affine: (4, 4), (i, j, k) -> RAS+ mm.
             shape: the disk array's (i, j, k) shape.
         """
-        to_disk = np.zeros((4, 4))
-        to_disk[3, 3] = 1
-        for canonical, (axis, flip) in enumerate(zip(reversed(self.axes), reversed(self.flips), strict=True)):
-            to_disk[axis, canonical] = -1 if flip else 1
-            to_disk[axis, 3] = shape[axis] - 1 if flip else 0
-        return affine @ to_disk
+        # The canonical axes in the order (x, y, z).
+        return affine @ _old_indices(self.axes[::-1], self.flips[::-1], shape)
 
     def _steps(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
@@ -96,12 +93,19 @@ def oriented_affine(affine: Affine, shape: Shape, codes: str) -> Affine:
         UnknownValue: as `oriented`.
     """
     reorientation = oriented(codes)
-    to_canonical = np.zeros((4, 4))
-    to_canonical[3, 3] = 1
-    for new, (axis, flip) in enumerate(zip(reorientation.axes, reorientation.flips, strict=True)):
-        to_canonical[2 - axis, new] = -1 if flip else 1
-        to_canonical[2 - axis, 3] = shape[axis] - 1 if flip else 0
-    return affine @ to_canonical
+    # The canonical axes in the order (x, y, z).
+    axes = [2 - axis for axis in reorientation.axes]
+    return affine @ _old_indices(axes, reorientation.flips, shape[::-1])
+
+
+def _old_indices(axes: Sequence[int], flips: Sequence[bool], shape: Sequence[int]) -> Affine:
+    """(4, 4), indices of a reoriented array -> those of the array of `shape` it was made from."""
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for new, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        matrix[axis, new] = -1 if flip else 1
+        matrix[axis, 3] = shape[axis] - 1 if flip else 0
+    return matrix
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:

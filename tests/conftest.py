@@ -56,5 +56,11 @@ def phantom_store(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> cz
 
 
 @pytest.fixture
+def case(phantom_store: cz.Store) -> cz.Case:
+    """One case of the phantom's store: 45 x 96 x 96 voxels, 12 chunks."""
+    return phantom_store["1.3.6.1.4.1.9328.50.4.0001"]
+
+
+@pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path / "source")

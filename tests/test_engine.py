@@ -270,11 +270,6 @@ def test_many_patches_are_those_read_one_by_one(case: cz.Case, monkeypatch: pyte
         case.patches(size=4)
 
 
-@pytest.fixture
-def case(phantom_store: cz.Store) -> cz.Case:
-    return phantom_store["1.3.6.1.4.1.9328.50.4.0001"]
-
-
 def test_with_a_cache_a_walk_decodes_each_chunk_once(
     phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

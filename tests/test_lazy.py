@@ -31,11 +31,6 @@ ORIENTATIONS = [
 ]
 
 
-@pytest.fixture
-def case(phantom_store: cz.Store) -> cz.Case:
-    return phantom_store[CASE]
-
-
 @pytest.fixture(scope="session")
 def volume(phantom_store: cz.Store) -> NDArray[Any]:
     return phantom_store[CASE].voxels("image")[...]

@@ -38,11 +38,6 @@ def mask(phantom: Path) -> NDArray[Any]:
     return nibabel_canonical(phantom / "raw_data/labels/COLONOG" / f"{CASE}_seg.nii.gz")
 
 
-@pytest.fixture
-def case(phantom_store: cz.Store) -> cz.Case:
-    return phantom_store[CASE]
-
-
 def test_every_phantom_case_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
     cases = list_tree(phantom).cases
     assert set(phantom_store) == {case.id for case in cases}

@@ -28,7 +28,7 @@ from ctspine_zarr.geometry import Shape
 from ctspine_zarr.storage import Merging, Storage
 
 type Parts = dict[int, list[tuple[Box, NDArray[Any]]]]
-type Place = tuple[int, int, int]  # a chunk's number, and where its bytes start and stop
+type Extent = tuple[int, int, int]  # a chunk's number, and where its bytes start and stop
 
 # With fewer chunks a thread, telling a helper costs more than it saves.
 _LEAST_CHUNKS: Final = 8
@@ -86,7 +86,9 @@ class Shard:
             MissingDependency: the codec needs a library that is not installed.
         """
         parts = touched_chunks(requests, self.shape)
-        wanted = [found for found in self._places(sorted(parts)) if not self._fill_from_memory(*found, parts)]
+        wanted = [
+            found for found in self._extents(sorted(parts)) if not self._fill_from_memory(*found, parts)
+        ]
         if not wanted:
             return
         runs = list(_merged(wanted, self.storage.merging))
@@ -102,14 +104,14 @@ class Shard:
         if voxels is None and self.reading.cache:
             voxels = self.reading.cache.get((self.path, number))
         if voxels is not None:
-            _place(PlainChunk(voxels), parts[number])
+            _copy(PlainChunk(voxels), parts[number])
         return voxels is not None
 
-    def _places(self, numbers: Sequence[int]) -> list[Place]:
+    def _extents(self, numbers: Sequence[int]) -> list[Extent]:
         first = np.array(numbers, np.intp)
         return list(zip(numbers, self._bounds[first].tolist(), self._bounds[first + 1].tolist(), strict=True))
 
-    def _fetch(self, runs: Iterable[Sequence[Place]]) -> Generator[tuple[int, memoryview]]:
+    def _fetch(self, runs: Iterable[Sequence[Extent]]) -> Generator[tuple[int, memoryview]]:
         """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
         runs, again = tee(runs)
         spans = ((run[0][1], run[-1][2]) for run in again)
@@ -123,9 +125,9 @@ class Shard:
     def _fill(self, pieces: Iterable[tuple[int, memoryview]], parts: Parts) -> None:
         for number, data in pieces:
             # No name holds the chunk, so that the next one finds its memory, still in the cache.
-            _place(self._decoded(number, data), parts[number])
+            _copy(self._decoded(number, data), parts[number])
 
-    def _fetch_and_fill(self, runs: Iterable[Sequence[Place]], parts: Parts) -> None:
+    def _fetch_and_fill(self, runs: Iterable[Sequence[Extent]], parts: Parts) -> None:
         # A kept exception keeps the generator: closed, it keeps no file.
         with contextlib.closing(self._fetch(runs)) as pieces:
             self._fill(pieces, parts)
@@ -179,15 +181,15 @@ class Shard:
         return f"{self.storage.location}, array {self.path}"
 
 
-def _place(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
+def _copy(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
     for box, target in parts:
         chunk.copy_to(target, box)
 
 
-def _merged(places: Sequence[Place], merging: Merging) -> Iterator[list[Place]]:
+def _merged(extents: Sequence[Extent], merging: Merging) -> Iterator[list[Extent]]:
     """Chunks in order of start, in runs that are each read as one range."""
-    run = [places[0]]
-    for before, after in pairwise(places):
+    run = [extents[0]]
+    for before, after in pairwise(extents):
         if after[1] - before[2] > merging.gap or after[2] - run[0][1] > merging.longest:
             yield run
             run = []

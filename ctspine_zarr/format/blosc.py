@@ -90,7 +90,7 @@ class Blosc:
             raise Malformed(str(error)) from error
         return PlainChunk(chunk)
 
-    @property
+    @cached_property
     def _numcodecs(self) -> numcodecs.Blosc:
         return numcodecs.Blosc("zstd", self.level, _SHUFFLE[self.shuffle], self._size)
 

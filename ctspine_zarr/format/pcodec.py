@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,18 @@ class Pcodec:
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """See `Codec`."""
-        return bytes(self._numcodecs().encode(chunk))
+        return bytes(self._numcodecs.encode(chunk))
 
     def decompress(self, data: memoryview) -> PlainChunk:
         """See `Codec`."""
-        codec = self._numcodecs()
+        codec = self._numcodecs
         try:
             chunk: NDArray[Any] = codec.decode(data)
             return PlainChunk(chunk.view(self.dtype).reshape(CHUNK))
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise Malformed(str(error)) from error
 
+    @cached_property
     def _numcodecs(self) -> Any:
         try:
             from numcodecs.pcodec import PCodec

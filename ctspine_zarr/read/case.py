@@ -174,7 +174,8 @@ class Case:
         """
         size = plane_size(self.shape, axis)
         regions = [plane_region(self.shape, index, axis) for index in _several("indices", indices)]
-        return _each(self._read(size, regions, AIR), lambda read: read.squeeze(1 + PLANES[axis]))
+        # Nothing is padded, so any fill will do.
+        return _each(self._read(size, regions, 0), lambda read: read.squeeze(1 + PLANES[axis]))
 
     def patch(
         self,

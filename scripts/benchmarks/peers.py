@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import ctspine_zarr as cz
 from ctspine_zarr import nifti
 from ctspine_zarr.format import layout
+from ctspine_zarr.format.record import Record
 
 type Box = tuple[slice, slice, slice]
 
@@ -31,17 +32,22 @@ class Material:
     """One volume to store and read.
 
     Attributes:
-        store, case: where it is in a store of ours.
+        store, record: where it is in a store of ours.
         source: its `.nii.gz`.
         voxels: canonical (z, y, x).
         folder: for the files of other formats.
     """
 
     store: Path
-    case: str
+    record: Record
     source: Path
     voxels: NDArray[Any]
     folder: Path
+
+    @property
+    def array(self) -> Path:
+        """Where the image's Zarr array is."""
+        return self.store / self.record.path / layout.IMAGE
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,15 @@ class Peer:
 
 def ours(material: Material, threads: int | None) -> Peer:
     """This project's engine, checksums on."""
-    case = cz.open_store(material.store, threads=threads)[material.case]
-    return Peer(case.voxels("image").__getitem__, case.record.image_bytes)
+    voxels = cz.open_store(material.store, threads=threads)[material.record.id].voxels("image")
+    return Peer(voxels.__getitem__, material.record.image_bytes)
 
 
 def zarr_python(material: Material, pipeline: str) -> Peer:
     """zarr-python on the same store, checksums on."""
     with zarr.config.set({"codec_pipeline.path": pipeline}):
-        array = zarr.open_array(_array_path(material), mode="r")
-    return Peer(lambda box: np.asarray(array[box]), _store_bytes(material))
+        array = zarr.open_array(material.array, mode="r")
+    return Peer(lambda box: np.asarray(array[box]), material.record.image_bytes)
 
 
 def zarrs(material: Material) -> Peer:
@@ -78,8 +84,8 @@ def zarrs(material: Material) -> Peer:
     import zarrs as _  # noqa: F401, PLC0415 - registers itself
 
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}):
-        array = zarr.open_array(_array_path(material), mode="r")
-    return Peer(lambda box: np.asarray(array[box]), _store_bytes(material))
+        array = zarr.open_array(material.array, mode="r")
+    return Peer(lambda box: np.asarray(array[box]), material.record.image_bytes)
 
 
 def tensorstore(material: Material) -> Peer:
@@ -87,9 +93,9 @@ def tensorstore(material: Material) -> Peer:
     import tensorstore as ts  # noqa: PLC0415 - not everyone has it
 
     limits = {"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}}
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(_array_path(material))}}
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(material.array)}}
     array = ts.open(spec | {"context": limits}).result()
-    return Peer(lambda box: np.asarray(array[box].read().result()), _store_bytes(material))
+    return Peer(lambda box: np.asarray(array[box].read().result()), material.record.image_bytes)
 
 
 def blosc2_int16(material: Material) -> Peer:
@@ -201,15 +207,6 @@ def memory_map(material: Material) -> Peer:
     np.save(path, material.voxels)
     array = np.load(path, mmap_mode="r")
     return Peer(lambda box: np.array(array[box]), path.stat().st_size)
-
-
-def _array_path(material: Material) -> Path:
-    record = cz.open_store(material.store)[material.case].record
-    return material.store / record.path / layout.IMAGE
-
-
-def _store_bytes(material: Material) -> int:
-    return cz.open_store(material.store)[material.case].record.image_bytes
 
 
 PEERS: dict[str, Callable[[Material], Peer]] = {

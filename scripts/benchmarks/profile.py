@@ -87,7 +87,7 @@ class TimedStorage(Storage):
 def shares(material: Material, boxes: list[Box]) -> dict[str, float]:
     """Median share of each part of the engine's time, over the boxes; they may not add up to 1."""
     clock = Clock()
-    voxels = cz.open_store(material.store, threads=1)[material.case].voxels("image")
+    voxels = cz.open_store(material.store, threads=1)[material.record.id].voxels("image")
     storage = voxels.storage
     timed = dataclasses.replace(
         voxels,

@@ -55,7 +55,7 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int) -> dict[str
     goals = list(goals_met(times, shares[profile.OUTSIDE]))
     print("targets, set for a chest CT of 275 slices of 512 x 512:", *goals, sep="\n")
     return {
-        "case": material.case,
+        "case": material.record.id,
         "shape": material.voxels.shape,
         "figures": figures,
         "bytes_per_nii_gz_byte": sizes,
@@ -74,8 +74,8 @@ def prepare(source: Path, scratch: Path, chosen: str | None) -> Material:
     cz.build_store(cz.plan_build(source, store, selection=cz.Selection(cases=case.id), workers=1))
     folder = scratch / "peers"
     folder.mkdir()
-    voxels = cz.open_store(store)[case.id].voxels("image")[...]
-    return Material(store, case.id, case.image, voxels, folder)
+    stored = cz.open_store(store)[case.id]
+    return Material(store, stored.record, case.image, stored.voxels("image")[...], folder)
 
 
 def opened(material: Material) -> tuple[dict[str, Peer], list[str]]:
@@ -154,7 +154,7 @@ def report(
     names = list(dict.fromkeys(figure["access"] for figure in figures))
     found = {(figure["peer"], figure["access"]): figure for figure in figures}
     shape = "x".join(map(str, material.voxels.shape))
-    print(f"\nreading {material.case}, {shape} {material.voxels.dtype}, from a warm disk cache")
+    print(f"\nreading {material.record.id}, {shape} {material.voxels.dtype}, from a warm disk cache")
     for title, key in (("wall ms", "wall"), ("CPU ms", "cpu"), ("spread of wall ms", "wall_spread")):
         print(f"\n{title:<32}{'of .nii.gz':>11}" + "".join(f"{name:>11}" for name in names))
         for peer, size in sizes.items():
