@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from ctspine_zarr.read.export import export
     from ctspine_zarr.read.store import Store, open_store
     from ctspine_zarr.read.verify import CaseReport, Verification, verify
+    from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
+    from ctspine_zarr.sampling.windows import assemble, window_starts
     from ctspine_zarr.source.cases import Refusal, Selection
+    from ctspine_zarr.training.datasets import GridDataset, PatchDataset, SliceDataset, VolumeDataset
+    from ctspine_zarr.training.streams import PatchStream, SliceStream
     from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
     from ctspine_zarr.write.plan import Plan, describe, plan_build
 
 __all__ = [
+    "Balanced",
     "BuildResult",
     "Case",
     "CaseBuilt",
@@ -33,18 +38,28 @@ __all__ = [
     "CaseReport",
     "CaseStarted",
     "CtspineError",
+    "Foreground",
+    "GridDataset",
+    "PatchDataset",
+    "PatchStream",
     "Plan",
     "Refusal",
     "Sample",
     "Selection",
+    "SliceDataset",
+    "SliceStream",
     "Store",
+    "Uniform",
     "Verification",
+    "VolumeDataset",
+    "assemble",
     "build_store",
     "describe",
     "export",
     "open_store",
     "plan_build",
     "verify",
+    "window_starts",
 ]
 
 _HOMES = {
@@ -55,7 +70,11 @@ _HOMES = {
     "read.export": ("export",),
     "read.store": ("Store", "open_store"),
     "read.verify": ("CaseReport", "Verification", "verify"),
+    "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
+    "sampling.windows": ("assemble", "window_starts"),
     "source.cases": ("Refusal", "Selection"),
+    "training.datasets": ("GridDataset", "PatchDataset", "SliceDataset", "VolumeDataset"),
+    "training.streams": ("PatchStream", "SliceStream"),
 }
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

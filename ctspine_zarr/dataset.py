@@ -51,6 +51,16 @@ LABELS = MappingProxyType({name: number for number, name in VERTEBRAE.items()})
 
 MAX_LABEL = max(VERTEBRAE)
 
+REGIONS = MappingProxyType(
+    {
+        "cervical": range(1, 8),
+        "thoracic": range(8, 20),
+        "lumbar": range(20, 25),
+        "L6": range(25, 26),
+    }
+)
+"""Region of the spine -> its label values; a sixth lumbar vertebra is a class of its own."""
+
 _COLONOG = "1.3.6.1.4.1.9328.50.4."
 _LUMBARIZED = "0004 0067 0149 0167 0175 0189 0215 0261 0267 0344 0401 0587 0666 0672 0699 0737"
 _SACRALIZED = "0064 0104 0107 0110 0537 0554 0555 0615 0721"

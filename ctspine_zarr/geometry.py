@@ -6,6 +6,7 @@ in the order (x, y, z), or (i, j, k) before reorientation, to world coordinates.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,22 @@ class Reorientation:
         return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
 
 
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """A lattice of voxels in a (z, y, x) volume, which it may reach beyond.
+
+    Attributes:
+        size: voxels along each axis.
+        first: index of its first voxel's centre in the volume.
+        step: distance of neighbouring voxels, in voxels of the volume.
+    """
+
+    size: Shape
+    first: tuple[float, float, float] = (0, 0, 0)
+    step: tuple[float, float, float] = (1, 1, 1)
+
+
+@functools.cache
 def oriented(codes: str) -> Reorientation:
     """How a canonical (z, y, x) array becomes one of the named orientation.
 
@@ -78,24 +95,35 @@ def oriented(codes: str) -> Reorientation:
     return Reorientation((first, second, third), (one, two, three))
 
 
-def oriented_affine(affine: Affine, shape: Shape, codes: str) -> Affine:
-    """The affine of an array's indices in another orientation.
+def disk_codes(reorientation: Reorientation) -> str:
+    """The side of the body that each disk axis, (i, j, k), increases towards, as for `oriented`.
+
+    Args:
+        reorientation: from disk to canonical.
+    """
+    new = [reorientation.axes.index(axis) for axis in range(3)]
+    return "".join(_SIDES[axis][reorientation.flips[axis]] for axis in new)
+
+
+def lattice_affine(affine: Affine, reorientation: Reorientation, lattice: Lattice) -> Affine:
+    """The affine of an array of the voxels of a lattice, once reoriented.
 
     Args:
         affine: (4, 4), canonical (x, y, z) -> RAS+ mm.
-        shape: (z, y, x) of the canonical array.
-        codes: as for `oriented`.
+        reorientation: from the lattice, (z, y, x), to the array.
+        lattice: where the voxels lie in the canonical array.
 
     Returns:
-        (4, 4), indices in the order of the codes -> RAS+ mm.
-
-    Raises:
-        UnknownValue: as `oriented`.
+        (4, 4), indices of the array in the order of its axes -> RAS+ mm.
     """
-    reorientation = oriented(codes)
-    # The canonical axes in the order (x, y, z).
-    axes = [2 - axis for axis in reorientation.axes]
-    return affine @ _old_indices(axes, reorientation.flips, shape[::-1])
+    in_volume = np.diag([*lattice.step, 1.0])
+    in_volume[:3, 3] = lattice.first
+    # The affine takes (x, y, z), a lattice has (z, y, x).
+    return (
+        affine[:, [2, 1, 0, 3]]
+        @ in_volume
+        @ _old_indices(reorientation.axes, reorientation.flips, lattice.size)
+    )
 
 
 def _old_indices(axes: Sequence[int], flips: Sequence[bool], shape: Sequence[int]) -> Affine:

@@ -60,7 +60,7 @@ class Converted(ArrayLike):
             chosen = _dtype(voxels.dtype if dtype is None else dtype, voxels.dtype)
             return cls(voxels, reorientation, shape, chosen, None)
         chosen = _dtype(np.float32 if dtype is None else dtype, None)
-        return cls(voxels, reorientation, shape, chosen, _window(window, chosen))
+        return cls(voxels, reorientation, shape, chosen, require_window(window, chosen))
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """As `Voxels` has it, converted; no more is read than is asked for."""
@@ -95,10 +95,7 @@ class Converted(ArrayLike):
     def _scaled(self, block: NDArray[Any]) -> NDArray[Any]:
         scaled = np.array(block, self.dtype, order="C", copy=None)
         if self.window is not None:
-            low, high = self.window
-            scaled -= low
-            scaled /= high - low
-            np.clip(scaled, 0, 1, out=scaled)
+            windowed(scaled, self.window)
         return scaled
 
     def _blocks(self) -> tuple[tuple[int, ...], ...]:
@@ -110,6 +107,14 @@ class Converted(ArrayLike):
         slabs = np.diff(ends).tolist()
         blocks[along_z] = tuple(reversed(slabs) if self.reorientation.flips[along_z] else slabs)
         return tuple(blocks)
+
+
+def windowed(values: NDArray[Any], window: Window) -> None:
+    """Map a window (low, high) onto 0..1, in place, and clip what lies beyond it."""
+    low, high = window
+    values -= low
+    values /= high - low
+    np.clip(values, 0, 1, out=values)
 
 
 def _dtype(asked: DTypeLike, stored: np.dtype[Any] | None) -> np.dtype[Any]:
@@ -126,8 +131,12 @@ def _dtype(asked: DTypeLike, stored: np.dtype[Any] | None) -> np.dtype[Any]:
     return dtype
 
 
-def _window(asked: Window, dtype: np.dtype[Any]) -> Window:
-    """What is asked for, where it is two numbers whose distance the dtype holds."""
+def require_window(asked: Window, dtype: np.dtype[Any]) -> Window:
+    """What is asked for, where it is two numbers whose distance the dtype holds.
+
+    Raises:
+        UnknownValue: it is not.
+    """
     try:
         low, high = (float(bound) for bound in asked)
         with np.errstate(over="ignore", under="ignore"):

@@ -114,7 +114,7 @@ def cli() -> None:
     help="The authors' split list. [default: SOURCE/metadata/data_split.txt]",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
-def build(  # noqa: PLR0913, PLR0917 - the options of one command
+def build(  # noqa: PLR0917 - the options of one command
     source: Path,
     store: str,
     split: tuple[str, ...],

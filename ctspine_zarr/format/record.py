@@ -27,6 +27,8 @@ class Record:
         path: of the case's group below the store.
         shape: (z, y, x) voxels.
         affine: rows of the (4, 4) matrix, canonical (x, y, z) -> RAS+ mm.
+        orientation: of the source image, (i, j, k): for each axis the side of the body it
+            increases towards, as nibabel's `aff2axcodes` has them.
         dtype: of the stored image.
         codec: the codec profile.
         image_bytes, segmentation_bytes: size of each shard; 0 for a mask without any label,
@@ -45,6 +47,7 @@ class Record:
     path: str
     shape: Shape
     affine: tuple[tuple[float, float, float, float], ...]
+    orientation: str
     dtype: str
     codec: str
     image_bytes: int

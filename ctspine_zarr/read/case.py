@@ -25,7 +25,7 @@ from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.receipt import Facts, NiftiSource
 from ctspine_zarr.format.record import Record, Triple
-from ctspine_zarr.geometry import Affine, Shape, oriented_affine, origin_of
+from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented, origin_of
 from ctspine_zarr.read.original import inflated_source
 from ctspine_zarr.read.regions import (
     PLANES,
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     import nibabel
 
 type Name = Literal["image", "segmentation"]
+
+NAMES: Final[tuple[Name, Name]] = ("image", "segmentation")
+"""The arrays of a case."""
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +118,7 @@ class Case:
         Raises:
             UnknownValue: no such orientation.
         """
-        return oriented_affine(self.affine, self.shape, orientation)
+        return lattice_affine(self.affine, oriented(orientation), Lattice(self.shape))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -234,22 +237,43 @@ class Case:
             raise UnknownValue(message)
         return self._read(edges, regions, fill)
 
+    def regions(self, regions: Sequence[Region], fill: float = AIR) -> list[Sample]:
+        """Boxes of any sizes, each in memory of its own; each chunk that any touches is decoded once.
+
+        Args:
+            regions: as `patch_region` makes them.
+            fill: as for `patch`.
+
+        Raises: as `patch` does.
+        """
+        images, masks = (
+            [np.empty(region.size, self.voxels(which).dtype) for region in regions] for which in NAMES
+        )
+        self._fill(regions, images, masks, fill)
+        return [{"image": image, "segmentation": mask} for image, mask in zip(images, masks, strict=True)]
+
     def _read(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
         """Regions of one size, along a new first axis."""
+        image, mask = (np.empty((len(regions), *size), self.voxels(which).dtype) for which in NAMES)
+        self._fill(regions, image, mask, fill)
+        return {"image": image, "segmentation": mask}
 
-        def read(voxels: Voxels, padding: float) -> NDArray[Any]:
-            result = np.empty((len(regions), *size), voxels.dtype)
+    def _fill(
+        self,
+        regions: Sequence[Region],
+        images: Iterable[NDArray[Any]],
+        masks: Iterable[NDArray[np.uint8]],
+        fill: float,
+    ) -> None:
+        for which, targets, padding in zip(NAMES, (images, masks), (fill, 0), strict=True):
+            voxels = self.voxels(which)
             _require_fill(padding, voxels.dtype)
-            if not all(region.is_inside for region in regions):
-                result.fill(padding)
-            parts = zip(regions, result, strict=True)
-            voxels.fill([Request(region.inside, one[region.target]) for region, one in parts])
-            return result
-
-        return {
-            "image": read(self.voxels("image"), fill),
-            "segmentation": read(self.voxels("segmentation"), 0),
-        }
+            requests = []
+            for region, target in zip(regions, targets, strict=True):
+                if not region.is_inside:
+                    target.fill(padding)
+                requests.append(Request(region.inside, target[region.target]))
+            voxels.fill(requests)
 
     def to_dask(
         self,

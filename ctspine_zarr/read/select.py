@@ -67,7 +67,7 @@ def select(records: Iterable[Record], criteria: Criteria) -> list[Record]:
 
 COLUMNS: Final = (
     *("case", "split", "source", "patient_id"),
-    *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x"),
+    *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
     *("hu_min", "hu_max", "hu_mean", "labels", "label_voxels"),
     *("transitional", "findings", "spreadsheet"),
     *("dtype", "codec", "stored_bytes", "source_bytes", "path"),
@@ -86,6 +86,7 @@ def _row(record: Record) -> tuple[object, ...]:
         *(record.id, record.split, record.source, record.patient_id),
         *record.shape,
         *record.spacing,
+        record.orientation,
         *(hu.min, hu.max, hu.mean),
         tuple(vertebra.name for vertebra in record.vertebrae),
         sum(vertebra.voxels for vertebra in record.vertebrae),

@@ -70,9 +70,10 @@ class Store(Mapping[str, Case]):
         """One row a case, indexed by case id.
 
         Columns: split, source, patient_id; slices, rows, columns (voxels along z, y, x);
-        spacing_z, spacing_y, spacing_x (mm); hu_min, hu_max, hu_mean (HU); labels (names, from
-        C1 down), label_voxels; transitional (kind or None); findings (codes); spreadsheet (rows
-        of the dataset's spreadsheet); dtype, codec, stored_bytes, source_bytes, path.
+        spacing_z, spacing_y, spacing_x (mm); orientation (of the source image's axes); hu_min,
+        hu_max, hu_mean (HU); labels (names, from C1 down), label_voxels; transitional (kind or
+        None); findings (codes); spreadsheet (rows of the dataset's spreadsheet); dtype, codec,
+        stored_bytes, source_bytes, path.
         """
         return table(self.records.values())
 

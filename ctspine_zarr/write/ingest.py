@@ -34,7 +34,7 @@ from ctspine_zarr.format.receipt import (
 )
 from ctspine_zarr.format.record import Code, Finding, Intensity, Record, Vertebra
 from ctspine_zarr.format.shard import encode_shard, slabs
-from ctspine_zarr.geometry import Affine, Shape, grid_offset
+from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.source.cases import SourceCase
 from ctspine_zarr.storage import Storage
@@ -55,6 +55,7 @@ class _Grid:
 
     shape: Shape
     affine: Affine
+    orientation: str
     findings: tuple[Finding, ...]
 
 
@@ -124,7 +125,8 @@ def _check_grids(case: SourceCase) -> _Grid:
             f"(image affine {affine[:3].round(3).tolist()}, mask {mask_affine[:3].round(3).tolist()})"
         )
         raise CaseRefused(message)
-    return _Grid(shape, affine, tuple(quality.geometry_findings(image, mask, offset)))
+    findings = tuple(quality.geometry_findings(image, mask, offset))
+    return _Grid(shape, affine, disk_codes(image.reorientation), findings)
 
 
 def _canonical(header: Header) -> tuple[Shape, Affine]:
@@ -214,6 +216,7 @@ def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) 
         path=layout.case_path(case.split, case.source, case.id),
         shape=grid.shape,
         affine=tuple(tuple(row) for row in grid.affine.tolist()),
+        orientation=grid.orientation,
         dtype=image.dtype.name,
         codec=profile.name,
         image_bytes=len(image.shard),

@@ -117,7 +117,7 @@ class Plan:
             raise NoSpace(message)
 
 
-def plan_build(  # noqa: PLR0913 - the options of one command
+def plan_build(
     source: str | Path,
     store: Location,
     *,

@@ -1,0 +1,135 @@
+"""In what order an epoch's samples come, and which of them each process gets.
+
+Samples lie in units that are read at once. An epoch puts the units in a random order, cuts the
+line of their samples into equal shares, and shuffles each share again in a buffer. All of it
+follows from seed, epoch and share, so that any sample can be found again without a read.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue
+
+type Items = tuple[int, range]  # a unit's place in the epoch, and which of its samples
+
+
+class Purpose(enum.IntEnum):
+    """What random numbers are for: each has a sequence of its own."""
+
+    ORDER = 0
+    BUFFER = 1
+    DRAW = 2
+
+
+def generator(purpose: Purpose, *key: int) -> np.random.Generator:
+    """Random numbers that follow from the key alone; keys are integers from 0."""
+    return np.random.default_rng((purpose, *key))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of an epoch a process draws.
+
+    Attributes:
+        rank, ranks: of the training process, and how many there are.
+        worker, workers: of the process that loads for it.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    worker: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rank < self.ranks and 0 <= self.worker < self.workers):
+            message = f"{self}; legal: each number from 0 and below its count"
+            raise UnknownValue(message)
+
+    def of(self, total: int, *, even: bool) -> range:
+        """Its part of `total` samples; the parts of all shares are disjoint.
+
+        Args:
+            total: samples of the epoch.
+            even: every rank gets equally many, and up to `ranks - 1` samples of the epoch are
+                left out; otherwise the parts cover everything, and differ by 1 at most.
+        """
+        whole = total - total % self.ranks if even else total
+        return _part(_part(range(whole), self.rank, self.ranks), self.worker, self.workers)
+
+
+def _part(samples: range, part: int, parts: int) -> range:
+    edges = (len(samples) * number // parts for number in (part, part + 1))
+    return samples[slice(*edges)]
+
+
+def items_of(sizes: NDArray[np.int64], samples: range) -> Iterator[Items]:
+    """The units that a run of samples lies in, with the samples of each that belong to it.
+
+    Args:
+        sizes: samples of each unit, in the epoch's order.
+        samples: as `Share.of` gives it.
+    """
+    ends = np.cumsum(sizes)
+    first = int(np.searchsorted(ends, samples.start, "right"))
+    for unit in range(first, len(sizes)):
+        begin = int(ends[unit] - sizes[unit])
+        if begin >= samples.stop:
+            return
+        inside = range(max(samples.start - begin, 0), min(samples.stop - begin, int(sizes[unit])))
+        if inside:
+            yield unit, inside
+
+
+def shuffled(units: Iterable[Items], buffer: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Each unit's samples once, in random order: drawn from a buffer that units are put in whole.
+
+    Args:
+        units: taken one by one, when fewer than `buffer` samples wait.
+        buffer: at least 1; the units put in last may exceed it.
+        random: drawn from once a sample.
+
+    Yields:
+        Unit and sample.
+    """
+    waiting: list[tuple[int, int]] = []
+    for unit, items in units:
+        waiting.extend(zip(itertools.repeat(unit), items, strict=False))
+        while len(waiting) >= buffer:
+            yield _take(waiting, random)
+    while waiting:
+        yield _take(waiting, random)
+
+
+def _take(waiting: list[tuple[int, int]], random: np.random.Generator) -> tuple[int, int]:
+    at = int(random.integers(len(waiting)))
+    waiting[at], waiting[-1] = waiting[-1], waiting[at]
+    return waiting.pop()
+
+
+def dealt(batches: Sequence[int], count: int) -> tuple[int, list[int]]:
+    """Where round-robin dealing stands: whose turn it is, and how many batches each has dealt.
+
+    Args:
+        batches: how many each worker has; one that has no more is left out of the round.
+        count: how many were dealt in all.
+
+    Raises:
+        UnknownValue: more than there are.
+    """
+    if not 0 <= count <= sum(batches):
+        message = f"{count} batches of a pass of {sum(batches)}"
+        raise UnknownValue(message)
+    given = [0] * len(batches)
+    turns = (
+        worker for turn in range(max(batches, default=0)) for worker, has in enumerate(batches) if turn < has
+    )
+    for worker in itertools.islice(turns, count):
+        given[worker] += 1
+    return next(turns, 0), given

@@ -1,0 +1,132 @@
+"""Every slice of a selection, one after another, and the slabs they are read in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue, choose
+from ctspine_zarr.format.layout import CHUNK
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.geometry import Lattice, Shape
+from ctspine_zarr.read.regions import PLANES, plane_size
+from ctspine_zarr.sampling.pieces import HUB, Piece, Unit, reorientation_of, require_cases
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """Slices of one plane.
+
+    Attributes:
+        records: of the selection.
+        axis: `axial`, `coronal` or `sagittal`.
+        every: n for every n-th slice of each volume.
+        foreground: only slices that cross the box of a vertebra, by the catalog.
+        orientation: as for `reorientation_of`. A slice's number counts along the cut axis as
+            this orientation has it; "hub" cuts the source array's third axis, whichever plane
+            that gives, and takes no other `axis` than `axial`.
+
+    Raises:
+        UnknownValue: an argument is not legal, or no slice is left.
+    """
+
+    records: Sequence[Record]
+    axis: str = "axial"
+    every: int = 1
+    foreground: bool = False
+    orientation: str = "SAR"
+
+    def __post_init__(self) -> None:
+        choose("axis", self.axis, PLANES)
+        require_cases(len(self.records))
+        if self.orientation == HUB and self.axis != "axial":
+            message = f'axis {self.axis!r} with orientation "hub"; legal: axial, the slices that the Hub has'
+            raise UnknownValue(message)
+        if not isinstance(self.every, int) or self.every < 1:
+            message = f"every {self.every!r}; legal: an integer from 1"
+            raise UnknownValue(message)
+        if not len(self):
+            message = "no slice of the selection crosses a vertebra; legal: foreground_only=False"
+            raise UnknownValue(message)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def single(self, number: int) -> Unit:
+        """One slice of the selection, by its number, as a unit of its own."""
+        case = int(np.searchsorted(self._ends, number, "right"))
+        stored = self._positions(case)
+        return self._unit(case, stored[[number - int(self._ends[case])]])
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Slices of each slab: those that lie in one row of chunks across the cut axis."""
+        return np.array([size for sizes in self._slab_sizes for size in sizes])
+
+    def unit(self, number: int) -> Unit:
+        """One slab."""
+        case = int(np.searchsorted(self._slab_ends, number, "right"))
+        return self._unit(case, self._slabs(case)[number - self.units_of(case).start])
+
+    def units_of(self, case: int) -> range:
+        """Numbers of a case's slabs."""
+        stop = int(self._slab_ends[case])
+        return range(stop - len(self._slab_sizes[case]), stop)
+
+    def cut(self, case: int) -> tuple[int, bool]:
+        """The canonical axis that the slices of a case do not have, and whether they are counted
+        from its end.
+        """
+        reorientation = reorientation_of(self.records[case], self.orientation)
+        axis = reorientation.axes[0] if self.orientation == HUB else PLANES[self.axis]
+        return axis, reorientation.flips[reorientation.axes.index(axis)]
+
+    def size_of(self, case: int) -> tuple[Shape, int | None]:
+        """(z, y, x) voxels of a case's slices, and the axis that they are cut across."""
+        axis, _ = self.cut(case)
+        return plane_size(self.records[case].shape, tuple(PLANES)[axis]), axis
+
+    def _unit(self, case: int, stored: NDArray[np.int64]) -> Unit:
+        return Unit(case, tuple(self._piece(case, position) for position in stored.tolist()))
+
+    def _piece(self, case: int, position: int) -> Piece:
+        axis, flip = self.cut(case)
+        size, _ = self.size_of(case)
+        z, y, x = (position if i == axis else 0 for i in range(3))
+        index = self.records[case].shape[axis] - 1 - position if flip else position
+        return Piece(Lattice(size, (z, y, x)), {"slice_index": index}, axis)
+
+    def _positions(self, case: int) -> NDArray[np.int64]:
+        """Canonical positions of a case's slices, in the order of their slice index."""
+        record = self.records[case]
+        axis, flip = self.cut(case)
+        index = np.arange(0, record.shape[axis], self.every)
+        stored = record.shape[axis] - 1 - index if flip else index
+        if not self.foreground:
+            return stored
+        labelled = np.zeros(record.shape[axis], bool)
+        for vertebra in record.vertebrae:
+            labelled[vertebra.start[axis] : vertebra.stop[axis]] = True
+        return stored[labelled[stored]]
+
+    def _slabs(self, case: int) -> list[NDArray[np.int64]]:
+        """A case's slices by the row of chunks they lie in, in the order of their slice index."""
+        stored = self._positions(case)
+        axis, _ = self.cut(case)
+        return np.split(stored, 1 + np.flatnonzero(np.diff(stored // CHUNK[axis])))
+
+    @cached_property
+    def _slab_sizes(self) -> list[list[int]]:
+        return [[len(slab) for slab in self._slabs(case) if len(slab)] for case in range(len(self.records))]
+
+    @cached_property
+    def _slab_ends(self) -> NDArray[np.int64]:
+        return np.cumsum([len(sizes) for sizes in self._slab_sizes])
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([sum(sizes) for sizes in self._slab_sizes])

@@ -1,0 +1,86 @@
+"""Whole volumes, at their own spacing or another. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.record import Record, Triple
+from ctspine_zarr.geometry import Lattice, Shape
+from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
+
+# Spacings that differ by less are equal: 0.1 voxel over 10,000.
+_SAME_STEP: Final = 1e-5
+
+
+def spacing_in_mm(asked: float | Sequence[float]) -> Triple:
+    """(z, y, x) mm; a single number is for all three.
+
+    Raises:
+        UnknownValue: not one or three numbers above 0.
+    """
+    try:
+        z, y, x = (float(asked),) * 3 if isinstance(asked, int | float) else map(float, asked)
+    except (TypeError, ValueError):
+        z = y = x = math.nan
+    if not all(0 < mm < math.inf for mm in (z, y, x)):
+        message = f"spacing {asked!r}; legal: mm above 0, one number or (z, y, x)"
+        raise UnknownValue(message)
+    return z, y, x
+
+
+def whole(record: Record, spacing: Triple | None) -> Lattice:
+    """A volume at a spacing in mm, (z, y, x); None for its own, voxel for voxel.
+
+    It covers the same extent, from the outer edge of its first voxel, to half a new voxel.
+    """
+    if spacing is None:
+        return Lattice(record.shape)
+    steps = [
+        1.0 if math.isclose(mm, own, rel_tol=_SAME_STEP) else mm / own
+        for mm, own in zip(spacing, record.spacing, strict=True)
+    ]
+    z, y, x = (max(1, round(n / step)) for n, step in zip(record.shape, steps, strict=True))
+    first_z, first_y, first_x = ((step - 1) / 2 for step in steps)
+    step_z, step_y, step_x = steps
+    return Lattice((z, y, x), (first_z, first_y, first_x), (step_z, step_y, step_x))
+
+
+def part(lattice: Lattice, start: Shape, size: Shape) -> Lattice:
+    """A box of a lattice, which may reach beyond it."""
+    axes = zip(lattice.first, start, lattice.step, strict=True)
+    z, y, x = (first + begin * step for first, begin, step in axes)
+    return Lattice(size, (z, y, x), lattice.step)
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """Every volume of a selection, whole.
+
+    Attributes:
+        records: of the selection.
+        spacing: mm, (z, y, x); None for each case's own.
+
+    Raises:
+        UnknownValue: the selection is empty.
+    """
+
+    records: Sequence[Record]
+    spacing: Triple | None = None
+
+    def __post_init__(self) -> None:
+        require_cases(len(self.records))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def unit(self, number: int) -> Unit:
+        """One volume."""
+        return Unit(number, (Piece(whole(self.records[number], self.spacing), {}),))
+
+    def size_of(self, case: int) -> tuple[Shape, int | None]:
+        """(z, y, x) voxels of a volume; nothing is cut."""
+        return whole(self.records[case], self.spacing).size, None

@@ -1,0 +1,158 @@
+"""Windows that cover a volume, and predictions for them made one volume again. Pure."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import OutOfBounds, UnknownValue, require_known
+from ctspine_zarr.format.record import Record, Triple
+from ctspine_zarr.geometry import Shape
+from ctspine_zarr.read.regions import patch_region, patch_size
+from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
+from ctspine_zarr.sampling.volumes import part, whole
+
+type Blend = Literal["gaussian", "constant"]
+
+
+def window_starts(shape: Shape, size: int | Sequence[int], overlap: float = 0.5) -> list[Shape]:
+    """Starts of windows that together cover a volume, in C order.
+
+    Along each axis they are as few as have that overlap, evenly spread, the first at the
+    volume's start and the last at its end; an axis that is shorter than the window has one,
+    with the volume in its middle.
+
+    Args:
+        shape: (z, y, x) of the volume.
+        size: (z, y, x) of a window, or one edge of a cube.
+        overlap: least share of a window's edge that it has in common with its neighbour, from 0 and
+            below 1.
+
+    Raises:
+        UnknownValue: a size or an overlap that is not legal.
+    """
+    if not 0 <= overlap < 1:
+        message = f"overlap {overlap!r}; legal: from 0 and below 1"
+        raise UnknownValue(message)
+    along = [_starts(n, edge, overlap) for n, edge in zip(shape, patch_size(size), strict=True)]
+    return [(z, y, x) for z, y, x in itertools.product(*along)]
+
+
+def _starts(size: int, edge: int, overlap: float) -> list[int]:
+    room = size - edge
+    if room <= 0:
+        return [room // 2]
+    stride = max(1, int(edge * (1 - overlap)))
+    found: list[int] = np.rint(np.linspace(0, room, -(-room // stride) + 1)).astype(int).tolist()
+    return found
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows that cover every volume of a selection, one volume after another.
+
+    Attributes:
+        records: of the selection.
+        size: (z, y, x) voxels of a window, at `spacing`.
+        overlap: as for `window_starts`.
+        spacing: mm, (z, y, x); None for each case's own.
+
+    Raises:
+        UnknownValue: the selection is empty, or an overlap that is not legal.
+    """
+
+    records: Sequence[Record]
+    size: Shape
+    overlap: float
+    spacing: Triple | None = None
+
+    def __post_init__(self) -> None:
+        require_cases(len(self.records))
+        self._ends  # noqa: B018 - what is not legal is said now
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def unit(self, number: int) -> Unit:
+        """One window."""
+        case = int(np.searchsorted(self._ends, number, "right"))
+        start = self._starts(case)[number - int(self._ends[case])]
+        lattice = part(whole(self.records[case], self.spacing), start, self.size)
+        return Unit(case, (Piece(lattice, {"start": np.array(start)}),))
+
+    def windows_of(self, case: int) -> range:
+        """Numbers of a case's windows."""
+        stop = int(self._ends[case])
+        return range(stop - len(self._starts(case)), stop)
+
+    def size_of(self, case: int) -> tuple[Shape, int | None]:  # noqa: ARG002 - all are alike
+        """(z, y, x) voxels of a window; nothing is cut."""
+        return self.size, None
+
+    def shape_of(self, case: int) -> Shape:
+        """(z, y, x) voxels of the volume that a case's windows cover."""
+        return whole(self.records[case], self.spacing).size
+
+    def _starts(self, case: int) -> list[Shape]:
+        return window_starts(self.shape_of(case), self.size, self.overlap)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([len(self._starts(case)) for case in range(len(self.records))])
+
+
+def assemble(
+    patches: Iterable[tuple[Sequence[int], NDArray[Any]]], shape: Shape, blend: Blend = "gaussian"
+) -> NDArray[np.float32]:
+    """The volume that overlapping patches make: each voxel is the weighted mean of what they say.
+
+    Args:
+        patches: start (z, y, x) and values (..., z, y, x) of each, such as class probabilities,
+            arrays or tensors of the CPU; taken one by one. What lies beyond the volume is cut
+            off. Labels are no values: give one channel a class, and take the largest afterwards.
+        shape: (z, y, x) of the volume.
+        blend: `gaussian`, as nnU-Net and MONAI weight a window: sigma an eighth of its edge; or
+            `constant`.
+
+    Returns:
+        (..., z, y, x), float32.
+
+    Raises:
+        UnknownValue: no such blend, or patches that differ in their leading axes.
+        OutOfBounds: a patch that shares no voxel with the volume, or voxels that no patch has.
+    """
+    require_known("blend", [blend], ("gaussian", "constant"))
+    total: NDArray[np.float32] | None = None
+    weights = np.zeros(shape, np.float32)
+    for start, values in patches:
+        patch = np.asarray(values)
+        region = patch_region(shape, patch_size(patch.shape[-3:]), start=start)
+        total = np.zeros((*patch.shape[:-3], *shape), np.float32) if total is None else total
+        if patch.shape[:-3] != total.shape[:-3]:
+            message = f"patch of shape {patch.shape} after one of {total.shape[:-3]} channels"
+            raise UnknownValue(message)
+        z, y, x = (slice(positions.start, positions.stop) for positions in region.inside)
+        weight = _window_weights(region.size, blend)[region.target]
+        total[..., z, y, x] += patch[(..., *region.target)] * weight
+        weights[z, y, x] += weight
+    if total is None or not weights.all():
+        message = f"{np.count_nonzero(weights == 0)} voxels of {shape} are in no patch"
+        raise OutOfBounds(message)
+    total /= weights
+    return total
+
+
+@functools.lru_cache(maxsize=1)
+def _window_weights(size: Shape, blend: Blend) -> NDArray[np.float32]:
+    """(z, y, x) float32 above 0: what each voxel of a window counts."""
+    if blend == "constant":
+        return np.ones(size, np.float32)
+    z, y, x = (np.exp(-0.5 * ((np.arange(edge) - (edge - 1) / 2) / (edge / 8)) ** 2) for edge in size)
+    return (z[:, None, None] * y[:, None] * x).astype(np.float32)

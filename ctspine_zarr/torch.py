@@ -1,0 +1,320 @@
+"""Datasets and streams for PyTorch, and a DataLoader over them with sound defaults.
+
+    from ctspine_zarr.torch import SliceStream, make_loader
+
+    stream = SliceStream(store.select(split="train"), window=(-450, 1050), channel=True)
+    for batch in make_loader(stream, batch_size=16):
+        batch["image"]  # (16, 1, 512, 512) float32
+
+Samples hold numpy arrays; the DataLoader makes tensors of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from ctspine_zarr.errors import MissingDependency, UnknownValue, require_known
+from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator
+from ctspine_zarr.training import datasets, streams
+from ctspine_zarr.training.samples import Samples, require_same
+from ctspine_zarr.workers import usable_cores
+
+try:
+    import torch
+    from torch.utils.data import DataLoader, IterableDataset, Sampler, get_worker_info
+    from torch.utils.data import Dataset as TorchDataset
+except ImportError as error:
+    message = "this needs PyTorch: pip install 'ctspine-zarr[torch]'"
+    raise MissingDependency(message) from error
+
+__all__ = [
+    "GridDataset",
+    "Loader",
+    "PatchDataset",
+    "PatchStream",
+    "SliceDataset",
+    "SliceStream",
+    "VolumeDataset",
+    "make_loader",
+]
+
+# What a stream shares with its workers besides the epoch: where to go on from.
+_EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
+
+type StartMethod = Literal["fork", "forkserver", "spawn"]
+
+
+class _Epoch(Samples):
+    """An epoch that is set in the training process and seen in its workers, also in those that
+    outlive an epoch.
+    """
+
+    @property
+    def epoch(self) -> int:
+        return int(self._shared[_EPOCH])
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if "_shared" not in self.__dict__:
+            self._shared = torch.zeros(4, dtype=torch.int64).share_memory_()
+        self._shared[_EPOCH] = epoch
+
+
+class VolumeDataset(_Epoch, datasets.VolumeDataset, TorchDataset[Any]):
+    __doc__ = datasets.VolumeDataset.__doc__
+
+
+class SliceDataset(_Epoch, datasets.SliceDataset, TorchDataset[Any]):
+    __doc__ = datasets.SliceDataset.__doc__
+
+
+class PatchDataset(_Epoch, datasets.PatchDataset, TorchDataset[Any]):
+    __doc__ = datasets.PatchDataset.__doc__
+
+
+class GridDataset(_Epoch, datasets.GridDataset, TorchDataset[Any]):
+    __doc__ = datasets.GridDataset.__doc__
+
+
+class _Stream(_Epoch, streams.Stream, IterableDataset[Any]):
+    """A stream whose samples a DataLoader's workers share out."""
+
+    def __iter__(self) -> Iterator[Any]:
+        share = self._share()
+        _, given = self._dealt(share.workers)
+        if any(given):
+            self._resume = given[share.worker] * int(self._shared[_SIZE])
+        return super().__iter__()
+
+    def resume(self, batches: int, size: int, *, drop_last: bool) -> None:
+        """Make the passes that follow begin after this many batches of `size`; 0 for the beginning."""
+        self._shared[_BATCHES], self._shared[_SIZE], self._shared[_DROPS] = batches, size, drop_last
+
+    def batches(self, workers: int, size: int, *, drop_last: bool) -> list[int]:
+        """How many batches each worker's share has."""
+        shares = (dataclasses.replace(self._rank, worker=one, workers=workers) for one in range(workers))
+        counts = [len(self._samples(share)) for share in shares]
+        return [count // size if drop_last else -(-count // size) for count in counts]
+
+    def _dealt(self, workers: int) -> tuple[int, list[int]]:
+        batches, size, drops = self._shared[_BATCHES:].tolist()
+        return dealt(self.batches(workers, max(size, 1), drop_last=bool(drops)), batches)
+
+    def _share(self) -> Share:
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        # A DataLoader begins with worker 0: it takes over from the one whose turn it was.
+        turn, _ = self._dealt(workers)
+        return dataclasses.replace(self._rank, worker=(worker + turn) % workers, workers=workers)
+
+
+class SliceStream(_Stream, streams.SliceStream):
+    __doc__ = streams.SliceStream.__doc__
+
+
+class PatchStream(_Stream, streams.PatchStream):
+    __doc__ = streams.PatchStream.__doc__
+
+
+class _Order(Sampler[int]):
+    """A rank's part of a dataset, in the epoch's order."""
+
+    def __init__(
+        self, dataset: datasets.Dataset, rank: Share, seed: int, *, shuffle: bool, even: bool
+    ) -> None:
+        self._dataset = dataset
+        self._mine = rank.of(len(dataset), even=even)
+        self._seed = seed
+        self._shuffle = shuffle
+        self.identity = {"seed": seed, "shuffle": shuffle, "rank": [rank.rank, rank.ranks, even]}
+        self.begin = 0
+
+    def __iter__(self) -> Iterator[int]:
+        mine = self._mine[self.begin :]
+        if not self._shuffle:
+            return iter(mine)
+        random = generator(Purpose.ORDER, self._seed, self._dataset.epoch)
+        return iter(random.permutation(len(self._dataset))[mine.start : mine.stop].tolist())
+
+    def __len__(self) -> int:
+        return len(self._mine)
+
+
+class Loader(DataLoader[Any]):
+    """A DataLoader that goes on from one epoch to the next by itself, and from a saved state.
+
+    The first pass is the dataset's epoch; each that follows is the next one, also after a pass
+    that was broken off, unless `dataset.set_epoch` said otherwise in between.
+    """
+
+    def __init__(self, samples: datasets.Dataset | _Stream, **options: Any) -> None:
+        self._samples = samples
+        self._last: int | None = None
+        self._resume: tuple[int, int] | None = None
+        self._given = 0
+        super().__init__(samples, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, begin = self._resume or (None, 0)
+        self._resume = None
+        if epoch != self._samples.epoch:
+            begin = 0
+            if self._last == self._samples.epoch:
+                self._samples.set_epoch(self._last + 1)
+        self._last = self._samples.epoch
+        self._given = begin
+        if isinstance(self._samples, _Stream):
+            self._samples.resume(begin, self._size, drop_last=self.drop_last)
+        elif isinstance(self.sampler, _Order):
+            self.sampler.begin = begin * self._size
+        return self._counted()
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        if isinstance(self._samples, _Stream):
+            workers = max(self.num_workers, 1)
+            return sum(self._samples.batches(workers, self._size, drop_last=self.drop_last))
+        return super().__len__()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches of which epoch the pass begun last has given; plain values."""
+        return self._identity() | {"epoch": self._samples.epoch, "batches": self._given}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make the next pass begin with the very batch that would have come next.
+
+        After the last batch of an epoch that is the first of the next. What a transform draws at
+        random is not taken up again.
+
+        Raises:
+            UnknownValue: the state is of a loader with other samples or settings.
+        """
+        require_same(self._identity(), state)
+        epoch, batches = state["epoch"], state["batches"]
+        if batches == len(self):
+            epoch, batches = epoch + 1, 0
+        self._samples.set_epoch(epoch)
+        self._resume = epoch, batches
+        self._given = batches
+
+    def _counted(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def _identity(self) -> dict[str, Any]:
+        settings = {"batch_size": self._size, "drop_last": self.drop_last}
+        if isinstance(self.sampler, _Order):
+            return self._samples.identity() | self.sampler.identity | settings
+        return self._samples.identity() | {"workers": self.num_workers} | settings
+
+    @property
+    def _size(self) -> int:
+        return self.batch_size or 1
+
+
+def make_loader(
+    dataset: datasets.Dataset | _Stream,
+    batch_size: int = 1,
+    *,
+    workers: int | None = None,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    seed: int = 0,
+    rank: int | None = None,
+    ranks: int | None = None,
+    even: bool = False,
+    start_method: StartMethod | None = None,
+    pin_memory: bool | None = None,
+    prefetch_factor: int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    worker_init_fn: Callable[[int], None] | None = None,
+) -> Loader:
+    """A DataLoader with what usually is right, and a `state_dict` that resumes in mid-epoch.
+
+    Args:
+        dataset: any of this module.
+        batch_size: samples a batch.
+        workers: processes that read; by default one for every usable core but one, 8 at most;
+            0 reads in this process, with all its cores. They stay from epoch to epoch.
+        shuffle: a dataset's order, anew each epoch; streams always are shuffled.
+        drop_last: leave out batches that are not full; each worker may have one.
+        seed: of the order of a dataset, and of what transforms draw by torch's and Python's
+            random numbers.
+        rank, ranks: of this training process, and how many there are; by default what
+            torch.distributed says where it is initialised, else 0 of 1.
+        even: every rank gets equally many samples, which DistributedDataParallel needs; up to
+            `ranks - 1` of an epoch are then left out.
+        start_method: of the workers. By default `fork` on Linux, which local stores are safe
+            with and which needs nothing to be pickled, and the platform's own elsewhere.
+        pin_memory: by default where there is a CUDA device.
+        prefetch_factor: batches that each worker is ahead; 2 by default.
+        collate_fn: torch's own by default, which stacks samples of one shape.
+        worker_init_fn: called in each worker; Ctrl-C is left to this process.
+
+    Raises:
+        UnknownValue: an argument that is not legal.
+    """
+    _require_samples(dataset)
+    count = default_workers() if workers is None else workers
+    mine = _rank(rank, ranks)
+    sampler = None
+    if isinstance(dataset, _Stream):
+        dataset.shard(mine.rank, mine.ranks, even=even)
+    else:
+        sampler = _Order(dataset, mine, seed, shuffle=shuffle, even=even)
+    return Loader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=count,
+        drop_last=drop_last,
+        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+        prefetch_factor=prefetch_factor,
+        collate_fn=collate_fn,
+        worker_init_fn=functools.partial(_begin_worker, worker_init_fn),
+        generator=torch.Generator().manual_seed(seed),
+        persistent_workers=count > 0,
+        multiprocessing_context=_start_method(start_method) if count else None,
+    )
+
+
+def default_workers() -> int:
+    """One for every usable core but one, which trains; 1 to 8."""
+    return max(1, min(8, usable_cores() - 1))
+
+
+def _require_samples(asked: object) -> None:
+    if not isinstance(asked, _Epoch):
+        message = f"{type(asked).__name__} to load from; legal: the datasets and streams of {__name__}"
+        raise UnknownValue(message)
+
+
+def _rank(rank: int | None, ranks: int | None) -> Share:
+    if (rank is None) != (ranks is None):
+        message = f"rank {rank} of ranks {ranks}; legal: both or none"
+        raise UnknownValue(message)
+    if rank is not None:
+        return Share(rank, ranks or 0)
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return Share(distributed.get_rank(), distributed.get_world_size())
+    return Share()
+
+
+def _start_method(asked: str | None) -> str | None:
+    require_known("start_method", [asked] if asked else [], multiprocessing.get_all_start_methods())
+    return asked or ("fork" if sys.platform == "linux" else None)
+
+
+def _begin_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the training process alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if then is not None:
+        then(worker)

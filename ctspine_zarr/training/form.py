@@ -1,0 +1,163 @@
+"""What a sample looks like: orientation, dtype, intensities, channel axis, and a user's transform."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.arrays.lazy import CANONICAL, Window, require_window, windowed
+from ctspine_zarr.errors import UnknownValue, require_known
+from ctspine_zarr.format.codecs import MASK_DTYPE
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.geometry import Reorientation, Shape, lattice_affine, oriented
+from ctspine_zarr.read.case import Sample
+from ctspine_zarr.sampling.pieces import HUB, Piece, reorientation_of
+
+type Transform = Callable[[dict[str, Any]], Any]
+
+
+class Options(TypedDict, total=False):
+    """What samples look like.
+
+    Attributes:
+        keep_dtype: the stored dtypes, nearly always int16 and uint8, instead of float32 and
+            int32; values between voxels are rounded to the stored dtype.
+        window: HU (low, high): values become `(value - low) / (high - low)`, clipped to 0..1.
+        zscore: True for `(value - mean) / std` with the case's own mean and std of the catalog,
+            or (mean, std) in HU for all cases alike.
+        channel: a leading axis of length 1, as convolutions want it.
+        orientation: of the axes, as for `Case.to_dask`; or "hub": the source array's (i, j, k)
+            as (k, i, j), as the Hub's loader gives it.
+        transform: called with each finished sample; what it returns is the sample.
+    """
+
+    keep_dtype: bool
+    window: Window | None
+    zscore: bool | tuple[float, float]
+    channel: bool
+    orientation: str
+    transform: Transform | None
+
+
+@dataclass(frozen=True)
+class Form:
+    """`Options`, checked; see there."""
+
+    keep_dtype: bool = False
+    window: Window | None = None
+    zscore: bool | tuple[float, float] = False
+    channel: bool = False
+    orientation: str = CANONICAL
+    transform: Transform | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """From a user's options.
+
+        Raises:
+            UnknownValue: one does not exist, is not legal, or contradicts another.
+        """
+        require_known("option", options, Options.__annotations__)
+        form = cls(**options)
+        if form.window is None:
+            return form
+        return replace(form, window=require_window(form.window, np.dtype(np.float32)))
+
+    def __post_init__(self) -> None:
+        if self.orientation != HUB:
+            oriented(self.orientation)
+        if self.window is not None and self.zscore is not False:
+            message = f"window {self.window} and zscore {self.zscore}; legal: one of them"
+            raise UnknownValue(message)
+        if self.keep_dtype and (self.window is not None or self.zscore is not False):
+            message = "keep_dtype with window or zscore; legal: one of them, for scaled values are float32"
+            raise UnknownValue(message)
+        if not isinstance(self.zscore, bool):
+            _require_moments(self.zscore)
+        _require_transform(self.transform)
+
+    def sample(self, record: Record, index: int, piece: Piece, read: Sample) -> Any:
+        """A finished sample: a dictionary, or what the transform makes of it.
+
+        Args:
+            record: of the case.
+            index: its number in the selection.
+            piece: where the voxels lie.
+            read: the voxels, (z, y, x).
+        """
+        reorientation = reorientation_of(record, self.orientation)
+        lattice = piece.lattice
+        spacing = np.multiply(record.spacing, lattice.step)[list(reorientation.axes)]
+        image = self._array(read["image"], piece, reorientation, self._image_dtype(record))
+        sample = {
+            "image": self._scaled(image, record),
+            "segmentation": self._array(read["segmentation"], piece, reorientation, self._mask_dtype),
+            "patient_id": record.patient_id,
+            "index": index,
+            **piece.where,
+            "spacing": spacing,
+            "affine": lattice_affine(record.affine_matrix, reorientation, lattice),
+        }
+        return sample if self.transform is None else self.transform(sample)
+
+    def shape(self, record: Record, size: Shape, cut: int | None) -> tuple[int, ...]:
+        """Of the image and the segmentation of a sample of `size` (z, y, x) voxels."""
+        axes = reorientation_of(record, self.orientation).axes
+        return (1,) * self.channel + tuple(size[axis] for axis in axes if axis != cut)
+
+    def dtypes(self, records: Mapping[str, Record]) -> tuple[np.dtype[Any], np.dtype[Any]]:
+        """Of image and segmentation, over all cases."""
+        image = {self._image_dtype(record) for record in records.values()}
+        return np.result_type(*image), self._mask_dtype
+
+    @property
+    def _mask_dtype(self) -> np.dtype[Any]:
+        return MASK_DTYPE if self.keep_dtype else np.dtype(np.int32)
+
+    def _image_dtype(self, record: Record) -> np.dtype[Any]:
+        return np.dtype(record.dtype if self.keep_dtype else np.float32)
+
+    def _array(
+        self, read: NDArray[Any], piece: Piece, reorientation: Reorientation, dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        """The voxels in memory of their own, C-contiguous."""
+        if dtype.kind in "iu" and read.dtype.kind == "f":
+            read = np.rint(read)
+        array = reorientation.apply(read)
+        if piece.cut is not None:
+            array = array.squeeze(reorientation.axes.index(piece.cut))
+        array = np.array(array, dtype, order="C")
+        return array[None] if self.channel else array
+
+    def _scaled(self, image: NDArray[Any], record: Record) -> NDArray[Any]:
+        if self.window is not None:
+            windowed(image, self.window)
+        elif self.zscore is not False:
+            hu = record.intensity
+            mean, std = (hu.mean, hu.std) if self.zscore is True else self.zscore
+            image -= mean
+            # A volume of one value has no deviation: it becomes zeros.
+            image /= std or 1
+        return image
+
+
+def _require_transform(asked: object) -> None:
+    if not (asked is None or callable(asked)):
+        message = f"transform {asked!r}; legal: a callable that takes a sample"
+        raise UnknownValue(message)
+
+
+def _require_moments(asked: tuple[float, float]) -> None:
+    try:
+        mean, std = (float(value) for value in asked)
+        is_legal = math.isfinite(mean) and 0 < std < math.inf
+    except (TypeError, ValueError):
+        is_legal = False
+    if not is_legal:
+        message = f"zscore {asked!r}; legal: True, False, or (mean, std) in HU, std above 0"
+        raise UnknownValue(message)

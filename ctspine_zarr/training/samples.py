@@ -1,0 +1,143 @@
+"""What datasets and streams have in common: a selection of a store, read unit by unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.record import Record, Vertebra
+from ctspine_zarr.geometry import Shape
+from ctspine_zarr.read.case import AIR, Case, Sample
+from ctspine_zarr.read.store import Store
+from ctspine_zarr.sampling.pieces import Piece, Unit
+from ctspine_zarr.training.boxes import read_boxes, read_slab
+from ctspine_zarr.training.form import Form
+
+type Spec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
+"""Key -> dtype and shape; None for a length that differs between samples."""
+
+
+class Plan(Protocol):
+    """Which voxels samples have."""
+
+    def __len__(self) -> int: ...
+
+    def size_of(self, case: int) -> tuple[Shape, int | None]:
+        """(z, y, x) voxels of a case's samples, and the axis that slices are cut across."""
+
+
+class Samples:
+    """Samples of a selection. Pickles small: nothing that was read goes along.
+
+    Attributes:
+        store: the selection.
+        form: what samples look like.
+        epoch: what is drawn at random is drawn anew for each.
+    """
+
+    _where: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __init__(self, store: Store, plan: Plan, form: Form, fill: float = AIR) -> None:
+        self.store = store
+        self.form = form
+        self.epoch = 0
+        self._fill = fill
+        self._plan = plan
+        self._ids = tuple(store)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw what an epoch has, from 0; `make_loader` counts by itself."""
+        if not isinstance(epoch, int) or epoch < 0:
+            message = f"epoch {epoch!r}; legal: an integer from 0"
+            raise UnknownValue(message)
+        self.epoch = epoch
+
+    def identity(self) -> dict[str, Any]:
+        """What a saved place in an epoch must agree with; plain values."""
+        return {"catalog": self.store.reading.catalog, "samples": len(self._plan)}
+
+    def spec(self) -> Spec:
+        """Dtype and shape of every value of a sample, without a `transform`.
+
+        Raises:
+            UnknownValue: there is a transform, which may change anything.
+        """
+        if self.form.transform is not None:
+            message = "the spec of samples with a transform is not known; legal: transform=None"
+            raise UnknownValue(message)
+        records = self.store.records
+        image, mask = self.form.dtypes(records)
+        shapes = {
+            self.form.shape(record, *self._plan.size_of(case)) for case, record in enumerate(records.values())
+        }
+        shape = tuple(
+            lengths.pop() if len(lengths) == 1 else None for lengths in map(set, zip(*shapes, strict=True))
+        )
+        number = np.dtype(np.int64)
+        return {
+            "image": (image, shape),
+            "segmentation": (mask, shape),
+            "patient_id": (np.dtype(object), ()),
+            "index": (number, ()),
+            **{name: (number, where) for name, where in self._where.items()},
+            "spacing": (np.dtype(np.float64), (3,)),
+            "affine": (np.dtype(np.float64), (4, 4)),
+        }
+
+    def _case(self, number: int) -> Case:
+        return self.store[self._ids[number]]
+
+    def _record(self, number: int) -> Record:
+        return self.store.records[self._ids[number]]
+
+    def _read(self, unit: Unit, items: Iterable[int]) -> list[Sample]:
+        """Some of a unit's pieces, each in memory of its own."""
+        case, cut = self._case(unit.case), unit.pieces[0].cut
+        lattices = [unit.pieces[item].lattice for item in items]
+        if cut is None:
+            return read_boxes(case, lattices, self._fill)
+        return read_slab(case, cut, [round(lattice.first[cut]) for lattice in lattices])
+
+    def _each(self, units: Iterable[Unit]) -> Iterator[Any]:
+        """The samples of units, in order."""
+        for unit in units:
+            reads = self._read(unit, range(len(unit.pieces)))
+            for piece, read in zip(unit.pieces, reads, strict=True):
+                yield self._finished(unit, piece, read)
+
+    def _finished(self, unit: Unit, piece: Piece, read: Sample) -> Any:
+        return self.form.sample(self._record(unit.case), unit.case, piece, read)
+
+    def _voxels(self, case: int, vertebra: Vertebra) -> NDArray[np.int64]:
+        """(n, 3) voxels that bear a vertebra's label, from the mask inside its box."""
+        box = tuple(slice(*ends) for ends in zip(vertebra.start, vertebra.stop, strict=True))
+        mask = self._case(case).voxels("segmentation")[box]
+        return np.argwhere(mask == vertebra.label) + vertebra.start
+
+
+def require_same(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Do nothing where a saved state is one of the same samples and settings.
+
+    Raises:
+        UnknownValue: it is not; the message names the first difference.
+    """
+    for key, value in own.items():
+        if state.get(key) != value:
+            message = f"a state with {key} {state.get(key)!r} cannot go on here; legal: {value!r}"
+            raise UnknownValue(message)
+
+
+def records_of(store: object) -> tuple[Record, ...]:
+    """The records of a selection.
+
+    Raises:
+        UnknownValue: it is no store.
+    """
+    if not isinstance(store, Store):
+        message = f"{store!r} instead of a store; legal: what open_store(...) or its select(...) gives"
+        raise UnknownValue(message)
+    return tuple(store.records.values())

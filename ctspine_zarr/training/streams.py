@@ -1,0 +1,252 @@
+"""Shuffled samples, one after another: each slab or region is decoded once."""
+
+from __future__ import annotations
+
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.read.case import AIR, Sample
+from ctspine_zarr.read.regions import patch_size
+from ctspine_zarr.read.store import Store
+from ctspine_zarr.sampling.order import Purpose, Share, generator, items_of, shuffled
+from ctspine_zarr.sampling.patches import PatchPlan
+from ctspine_zarr.sampling.pieces import Unit
+from ctspine_zarr.sampling.slices import SlicePlan
+from ctspine_zarr.sampling.strategies import Strategy, Uniform
+from ctspine_zarr.sampling.volumes import spacing_in_mm
+from ctspine_zarr.training.form import Form, Options
+from ctspine_zarr.training.samples import Plan, Samples, records_of, require_same
+
+
+class UnitPlan(Plan, Protocol):
+    """Samples that are read several at a time."""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Samples of each unit."""
+
+
+class Stream(Samples):
+    """Each pass gives every sample of this process's share once, in an order that follows from
+    seed, epoch and share. The samples of an epoch follow from seed and epoch alone.
+    """
+
+    _units: UnitPlan
+
+    def __init__(
+        self, store: Store, plan: UnitPlan, form: Form, *, buffer: int, seed: int, fill: float = AIR
+    ) -> None:
+        for name, value, least in (("buffer", buffer, 1), ("seed", seed, 0)):
+            if not isinstance(value, int) or value < least:
+                message = f"{name} {value!r}; legal: an integer from {least}"
+                raise UnknownValue(message)
+        super().__init__(store, plan, form, fill)
+        self._units = plan
+        self._buffer = buffer
+        self._seed = seed
+        self._position = 0
+        self._resume = 0
+        self.shard(0, 1)
+
+    def shard(self, rank: int, ranks: int, *, even: bool = False) -> None:
+        """Give the samples of one training process out of several, from the next pass on.
+
+        Args:
+            rank, ranks: of this process, and how many there are.
+            even: every rank gets equally many samples, so that none waits for another, and up
+                to `ranks - 1` of an epoch are left out; by default none is, and ranks differ by
+                1 at most.
+
+        Raises:
+            UnknownValue: no such rank.
+        """
+        self._rank, self._even = Share(rank, ranks), even
+
+    def __len__(self) -> int:
+        """Samples of this rank in an epoch."""
+        return len(self._samples(self._rank))
+
+    def __iter__(self) -> Iterator[Any]:
+        begin, self._resume = self._resume, 0
+        self._position = begin
+        return self._pass(self._share(), self.epoch, begin)
+
+    def set_epoch(self, epoch: int) -> None:
+        """See `Samples.set_epoch`; a place to go on from is that of its own epoch only."""
+        if epoch != self.epoch:
+            self._resume = 0
+        super().set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the pass begun last is: `load_state_dict` makes the next one go on from here.
+
+        In a DataLoader with workers each has a state of its own; `Loader.state_dict` has them all.
+        """
+        return self._identity() | {"epoch": self.epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make the next pass begin with the very sample that would have come next.
+
+        What that pass would have waiting in its buffer is read again; nothing else is.
+
+        Raises:
+            UnknownValue: the state is of a stream with other samples, seed, buffer or share.
+        """
+        require_same(self._identity(), state)
+        self.set_epoch(state["epoch"])
+        self._position = self._resume = state["position"]
+
+    def identity(self) -> dict[str, Any]:
+        """What the order of the samples depends on besides epoch and workers."""
+        return super().identity() | {
+            "units": len(self._units.sizes),
+            "seed": self._seed,
+            "buffer": self._buffer,
+            "rank": [self._rank.rank, self._rank.ranks, self._even],
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        share = self._share()
+        return self.identity() | {"worker": [share.worker, share.workers]}
+
+    def _share(self) -> Share:
+        """Which part of the epoch this process draws."""
+        return self._rank
+
+    def _samples(self, share: Share) -> range:
+        return share.of(len(self._plan), even=self._even)
+
+    def _pass(self, share: Share, epoch: int, begin: int) -> Iterator[Any]:
+        random = generator(Purpose.ORDER, self._seed, epoch)
+        numbers = random.permutation(len(self._units.sizes))
+        samples = self._samples(share)
+        items = dict(items_of(self._units.sizes[numbers], samples))
+        random = generator(Purpose.BUFFER, self._seed, epoch, samples.start)
+        order = shuffled(items.items(), self._buffer, random)
+        left = _skipped(itertools.islice(order, begin), items)
+        held: dict[int, tuple[Unit, dict[int, Sample]]] = {}
+        for position, (place, item) in enumerate(order, begin + 1):
+            if place not in held:
+                held[place] = self._loaded(int(numbers[place]), epoch, left.pop(place, items[place]))
+            unit, reads = held[place]
+            sample = self._finished(unit, unit.pieces[item], reads.pop(item))
+            if not reads:
+                del held[place]
+            self._position = position
+            yield sample
+
+    def _loaded(self, number: int, epoch: int, items: Iterable[int]) -> tuple[Unit, dict[int, Sample]]:
+        """A unit and its pieces, by number."""
+        unit, items = self._unit(number, epoch), sorted(items)
+        return unit, dict(zip(items, self._read(unit, items), strict=True))
+
+    @abstractmethod
+    def _unit(self, number: int, epoch: int) -> Unit:
+        """A slab or region."""
+
+
+def _skipped(drawn: Iterable[tuple[int, int]], items: Mapping[int, range]) -> dict[int, set[int]]:
+    """What is left of the units that some, but not all, of the samples were drawn from."""
+    left: dict[int, set[int]] = {}
+    for place, item in drawn:
+        rest = left.setdefault(place, set(items[place]))
+        rest.remove(item)
+        if not rest:
+            del left[place]
+    return left
+
+
+class SliceStream(Stream):
+    """Shuffled 2-D slices, with samples as those of `SliceDataset`.
+
+    Slabs come in random order and are decoded once; slices are drawn from a buffer of several.
+
+    Args:
+        store: the selection.
+        axis, every, foreground_only: as for `SliceDataset`.
+        buffer: slices that wait to be drawn: as many stored ones are held in memory, and a slab
+            more, 0.8 MB each for 512 x 512.
+        seed: with the epoch and the share, all that chance depends on.
+        options: see `Options`.
+
+    Raises:
+        UnknownValue: an empty selection, no slice left, or an argument that is not legal.
+    """
+
+    _where: ClassVar[dict[str, tuple[int, ...]]] = {"slice_index": ()}
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        axis: str = "axial",
+        every: int = 1,
+        foreground_only: bool = False,
+        buffer: int = 96,
+        seed: int = 0,
+        **options: Unpack[Options],
+    ) -> None:
+        form = Form.of(options)
+        self._slices = SlicePlan(records_of(store), axis, every, foreground_only, form.orientation)
+        super().__init__(store, self._slices, form, buffer=buffer, seed=seed)
+
+    def _unit(self, number: int, epoch: int) -> Unit:  # noqa: ARG002 - slabs are those of any epoch
+        return self._slices.unit(number)
+
+
+class PatchStream(Stream):
+    """Shuffled patches, several to a region that is decoded once; samples as those of `PatchDataset`.
+
+    The first patch of a region is drawn by the strategy; the others have the same aim and lie in
+    the chunks that the first one touches. Each patch alone is distributed as the first, but
+    those of one region are alike; the buffer keeps them apart.
+
+    Args:
+        store: the selection.
+        size: (z, y, x) voxels, or one edge of a cube.
+        samples_per_volume: an epoch has this many times the cases.
+        patches_per_region: how many share a read; 1 for independent patches.
+        strategy, spacing, fill: as for `PatchDataset`.
+        buffer: patches that wait to be drawn: as many stored ones are held in memory, and a region
+            more, 2.7 MB each for a 96-cube.
+        seed, options: as for `SliceStream`.
+
+    Raises:
+        UnknownValue: as `PatchDataset`.
+    """
+
+    _where: ClassVar[dict[str, tuple[int, ...]]] = {"start": (3,)}
+
+    def __init__(
+        self,
+        store: Store,
+        size: int | Sequence[int],
+        *,
+        samples_per_volume: int = 4,
+        patches_per_region: int = 4,
+        strategy: Strategy | None = None,
+        spacing: float | Sequence[float] | None = None,
+        fill: float = AIR,
+        buffer: int = 32,
+        seed: int = 0,
+        **options: Unpack[Options],
+    ) -> None:
+        self._patches = PatchPlan(
+            records_of(store),
+            patch_size(size),
+            samples_per_volume,
+            strategy or Uniform(),
+            patches_per_region,
+            None if spacing is None else spacing_in_mm(spacing),
+            seed,
+        )
+        super().__init__(store, self._patches, Form.of(options), buffer=buffer, seed=seed, fill=fill)
+
+    def _unit(self, number: int, epoch: int) -> Unit:
+        return self._patches.unit(number, epoch, self._voxels)

@@ -1,0 +1,539 @@
+"""Samples are the voxels that nibabel reads, where they say, as asked for; each slab is decoded once."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import scipy.ndimage
+from arrays import decoded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from trees import Tree, labels, load, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import DamagedStore, OutOfBounds, UnknownValue
+from ctspine_zarr.source.tree import list_tree
+
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
+LUMBAR = ("1.3.6.1.4.1.9328.50.4.0001", "1.3.6.1.4.1.9328.50.4.0004", "liver_0")
+
+
+@pytest.fixture(scope="session")
+def train(phantom_store: cz.Store) -> cz.Store:
+    return phantom_store.select(split="train")
+
+
+def hub_recipe(root: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
+    """What the Hub's loader makes of each case: the NIfTI array, (i, j, k), as (k, i, j)."""
+    for case in sorted(list_tree(root).cases, key=lambda case: case.id):
+        image, mask = (load(path).get_fdata().transpose(2, 0, 1) for path in (case.image, case.segmentation))
+        yield case.id, image.astype("float32"), mask.astype("int32")
+
+
+def check_hub(root: Path, store: cz.Store) -> None:
+    volumes = cz.VolumeDataset(store, orientation="hub")
+    slices = cz.SliceDataset(store, orientation="hub")
+    numbers = {case: number for number, case in enumerate(store)}
+    starts = dict.fromkeys(store, 0)
+    for number in range(len(slices)):
+        starts.setdefault(slices[number]["patient_id"], number) if number in (0,) else None
+    ends = iter(range(len(slices)))
+    rows = {case: [next(ends) for _ in range(volumes[n]["image"].shape[0])] for case, n in numbers.items()}
+    for case, image, mask in hub_recipe(root):
+        found = volumes[numbers[case]]
+        assert (found["patient_id"], found["index"]) == (case, numbers[case])
+        assert np.array_equal(found["image"], image)
+        assert np.array_equal(found["segmentation"], mask)
+        for k, row in enumerate(rows[case]):
+            sample = slices[row]
+            assert (sample["patient_id"], sample["slice_index"]) == (case, k)
+            assert np.array_equal(sample["image"], image[k])
+            assert np.array_equal(sample["segmentation"], mask[k])
+    assert next(ends, None) is None
+
+
+def test_hub_samples_are_the_hubs_value_for_value(phantom: Path, phantom_store: cz.Store) -> None:
+    check_hub(phantom, phantom_store)
+
+
+def test_hub_samples_of_real_ct_are_the_hubs_value_for_value(mini: Path, mini_store: cz.Store) -> None:
+    check_hub(mini, mini_store)
+
+
+def test_a_volume_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
+    dataset = cz.VolumeDataset(phantom_store)
+    paths = {case.id: case for case in list_tree(phantom).cases}
+    for index, sample in enumerate(dataset):
+        source = paths[sample["patient_id"]]
+        image = nibabel.as_closest_canonical(load(source.image))
+        assert sample["index"] == index
+        assert sample["image"].dtype == np.float32
+        assert sample["segmentation"].dtype == np.int32
+        assert np.array_equal(sample["image"], image.get_fdata(dtype=np.float32).transpose())
+        assert np.allclose(sample["spacing"], image.header.get_zooms()[::-1], atol=1e-5)
+        assert np.allclose(sample["affine"], image.affine[:, [2, 1, 0, 3]], atol=1e-4)
+    assert index + 1 == len(dataset) == len(phantom_store)
+
+
+ORIENTATIONS = ["SAR", "RAS", "LPS", "IPL", "hub"]
+KINDS: dict[str, Any] = {
+    "volumes": lambda store, **options: cz.VolumeDataset(store, **options),
+    "axial": lambda store, **options: cz.SliceDataset(store, every=7, **options),
+    "sagittal": lambda store, **options: cz.SliceDataset(store, axis="sagittal", every=29, **options),
+    "patches": lambda store, **options: cz.PatchDataset(store, (20, 30, 40), **options),
+    "windows": lambda store, **options: cz.GridDataset(store, (40, 80, 80), overlap=0, **options),
+    "coarse": lambda store, **options: cz.PatchDataset(store, (8, 9, 10), spacing=6, **options),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_affine_says_where_each_voxel_lies(train: cz.Store, kind: str, orientation: str) -> None:
+    """By the source's own affine: where the sample's voxels are, the source has their values."""
+    if kind == "sagittal" and orientation == "hub":
+        pytest.skip("the Hub has axial slices only")
+    dataset = KINDS[kind](train, orientation=orientation)
+    for number in np.linspace(0, len(dataset) - 1, 6).astype(int):
+        sample = dataset[number]
+        image, cut = sample["image"], None
+        if image.ndim == 2:
+            cut = int(np.argmin(np.abs(np.array(box_shape(dataset, sample)) - 1)))
+            image = np.expand_dims(image, cut)
+        assert np.allclose(np.linalg.norm(sample["affine"][:3, :3], axis=0), sample["spacing"])
+        case = train[sample["patient_id"]]
+        corners = np.array(list(itertools.product(*[(0, n - 1) for n in image.shape])))
+        world = sample["affine"] @ np.c_[corners, np.ones(8)].T
+        z, y, x = (np.linalg.solve(case.affine, world)[:3])[::-1]
+        expected = scipy.ndimage.map_coordinates(
+            case.voxels("image")[...].astype("float32"), [z, y, x], order=1, mode="grid-constant", cval=-1024
+        )
+        inside = np.all([(at > 0) & (at < n - 1) for at, n in zip((z, y, x), case.shape, strict=True)], 0)
+        assert np.allclose(image[tuple(corners.T)][inside], expected[inside], atol=0.5)
+        if cut is None and kind == "volumes":
+            # On an edge of the volume by definition: compared by index.
+            assert np.allclose(image[tuple(corners.T)], expected, atol=0.5)
+
+
+def box_shape(dataset: Any, sample: dict[str, Any]) -> tuple[int, ...]:
+    """Voxels along the sample's axes, 1 along the one that a slice does not have."""
+    affine = sample["affine"][:3, :3]
+    along = np.abs(affine).argmax(0)
+    cut_world = {"axial": 2, "sagittal": 0}[dataset._slices.axis]
+    if dataset.form.orientation == "hub":
+        return (1, 2, 2)
+    return tuple(1 if axis == cut_world else 2 for axis in along)
+
+
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("orientation", ["SAR", "LPI"])
+def test_a_slice_is_its_volumes(train: cz.Store, axis: str, orientation: str) -> None:
+    volumes = cz.VolumeDataset(train, orientation=orientation)
+    cut = {"SAR": {"axial": 0, "coronal": 1, "sagittal": 2}, "LPI": {"axial": 2, "coronal": 1, "sagittal": 0}}
+    dataset = cz.SliceDataset(train, axis=axis, every=11, orientation=orientation)
+    for sample in dataset:
+        volume = volumes[sample["index"]]
+        at = cut[orientation][axis]
+        assert np.array_equal(sample["image"], volume["image"].take(sample["slice_index"], at))
+        assert np.array_equal(sample["segmentation"], volume["segmentation"].take(sample["slice_index"], at))
+
+
+def test_a_patch_is_the_cases(train: cz.Store) -> None:
+    for sample in cz.PatchDataset(train, (20, 100, 30), keep_dtype=True):
+        expected = train[sample["patient_id"]].patch(start=sample["start"], size=(20, 100, 30))
+        assert np.array_equal(sample["image"], expected["image"])
+        assert np.array_equal(sample["segmentation"], expected["segmentation"])
+        # 96 rows: the volume is in the middle, with 2 rows of air on either side.
+        assert sample["start"][1] == -2
+        assert (sample["image"][:, [0, 1, 98, 99]] == -1024).all()
+        assert (sample["image"][:, 2:98] > -1024).any()
+
+
+def test_a_patch_around_voxels_has_one_in_its_middle(train: cz.Store) -> None:
+    strategy = cz.Balanced(where="voxel", weights={"L3": 1, "C5": 1})
+    for sample in cz.PatchDataset(train, 17, strategy=strategy, samples_per_volume=8):
+        inside = all(
+            0 < s < n - 17 for s, n in zip(sample["start"], train[sample["patient_id"]].shape, strict=True)
+        )
+        assert sample["segmentation"][8, 8, 8] in (22, 5) or not inside
+        assert np.isin(sample["segmentation"], (22, 5)).any()
+
+
+@pytest.mark.parametrize("spacing", [2.0, (7.5, 2.9, 4.1)])
+def test_a_resampled_patch_is_that_of_the_whole_volume_resampled(train: cz.Store, spacing: Any) -> None:
+    volumes = list(cz.VolumeDataset(train, spacing=spacing))
+    dataset = cz.PatchDataset(train, (9, 30, 12), spacing=spacing, strategy=cz.Foreground(probability=1))
+    for sample in dataset:
+        whole = volumes[sample["index"]]
+        pad = [(30, 30)] * 3
+        box = tuple(slice(30 + s, 30 + s + e) for s, e in zip(sample["start"], (9, 30, 12), strict=True))
+        assert np.allclose(
+            sample["image"], np.pad(whole["image"], pad, constant_values=-1024)[box], atol=1e-2
+        )
+        assert np.array_equal(sample["segmentation"], np.pad(whole["segmentation"], pad)[box])
+        assert np.allclose(sample["spacing"], np.broadcast_to(spacing, 3))
+        assert (sample["segmentation"] > 0).any()
+
+
+def test_spacings_mix_in_a_batch(phantom_store: cz.Store) -> None:
+    dataset = cz.PatchDataset(phantom_store, (16, 24, 24), spacing=4, strategy=cz.Balanced())
+    samples = [dataset[number] for number in range(len(dataset))]
+    assert len({tuple(np.round(phantom_store[s["patient_id"]].spacing, 2)) for s in samples}) > 2
+    assert np.stack([sample["image"] for sample in samples]).shape == (36, 16, 24, 24)
+    assert np.allclose([sample["spacing"] for sample in samples], 4)
+
+
+def test_a_resampled_patch_reads_no_more_than_it_needs(
+    train: cz.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = cz.open_store(train.location, threads=1).select(source="HNSCC-3DCT-RT")
+    (case,) = only.values()
+    z, y, x = case.spacing
+    strategy = cz.Balanced(weights={"C3": 1}, where="centroid")
+    dataset = cz.PatchDataset(only, (4, 8, 8), spacing=(z / 2, y / 2, x / 2), strategy=strategy)
+    with decoded(monkeypatch) as count:
+        sample = dataset[0]
+    first = sample["start"] / 2 - 1
+    last = first + np.array([4, 8, 8]) / 2 + 2
+    touched = np.prod(last // (16, 64, 64) - np.maximum(first, 0) // (16, 64, 64) + 1)
+    assert 0 < count[0] <= 2 * touched < 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_spec_is_that_of_every_sample(train: cz.Store, kind: str) -> None:
+    for options in ({}, {"keep_dtype": True}, {"channel": True, "window": (0, 100)}, {"orientation": "RAS"}):
+        dataset = KINDS[kind](train, **options)
+        spec = dataset.spec()
+        for number in np.linspace(0, len(dataset) - 1, 9).astype(int):
+            sample = dataset[number]
+            assert list(sample) == list(spec)
+            for key, (dtype, shape) in spec.items():
+                value = np.asarray(sample[key], object if key == "patient_id" else None)
+                assert value.dtype == dtype, key
+                assert value.ndim == len(shape), key
+                assert all(want in (None, has) for want, has in zip(shape, value.shape, strict=True)), key
+
+
+def test_the_spec_of_a_transform_is_not_known(train: cz.Store) -> None:
+    with pytest.raises(UnknownValue, match="legal: transform=None"):
+        cz.VolumeDataset(train, transform=len).spec()
+
+
+def test_intensities(train: cz.Store) -> None:
+    plain = cz.VolumeDataset(train)
+    window = cz.VolumeDataset(train, window=(-450, 1050))
+    own = cz.VolumeDataset(train, zscore=True)
+    given_moments = cz.VolumeDataset(train, zscore=(100, 250))
+    for number, sample in enumerate(plain):
+        hu, record = sample["image"], train[sample["patient_id"]].record.intensity
+        assert np.allclose(window[number]["image"], np.clip((hu + 450) / 1500, 0, 1), atol=1e-6)
+        assert np.allclose(own[number]["image"], (hu - record.mean) / record.std, atol=1e-5)
+        assert np.allclose(given_moments[number]["image"], (hu - 100) / 250, atol=1e-5)
+        # The catalog's moments are over a lattice of the voxels.
+        assert abs(own[number]["image"].mean()) < 0.05
+        assert all(d[number]["image"].dtype == np.float32 for d in (window, own, given_moments))
+
+
+def test_stored_dtypes_channel_and_transform(train: cz.Store) -> None:
+    sample = cz.SliceDataset(train, keep_dtype=True, channel=True)[3]
+    assert (sample["image"].dtype, sample["segmentation"].dtype) == (np.int16, np.uint8)
+    assert sample["image"].shape == sample["segmentation"].shape == (1, 96, 96)
+    assert sample["image"].flags.c_contiguous
+    assert sample["image"].flags.writeable
+    rounded = cz.PatchDataset(train, 8, keep_dtype=True, spacing=1.7)
+    exact = cz.PatchDataset(train, 8, spacing=1.7)
+    assert rounded[0]["image"].dtype == np.int16
+    assert np.array_equal(rounded[0]["image"], np.rint(exact[0]["image"]))
+    shapes = cz.PatchDataset(train, 8, transform=lambda sample: sample["image"].shape)
+    assert list(shapes) == [(8, 8, 8)] * 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": (5, 5)}, r"window \(5, 5\); legal: \(low, high\)"),
+        ({"zscore": (0, 0)}, r"zscore \(0, 0\); legal: True, False, or \(mean, std\)"),
+        ({"zscore": 3}, "zscore 3; legal"),
+        ({"window": (0, 1), "zscore": True}, "legal: one of them"),
+        ({"window": (0, 1), "keep_dtype": True}, "scaled values are float32"),
+        ({"orientation": "XYZ"}, "orientation 'XYZ'; legal"),
+        ({"transform": 3}, "transform 3; legal: a callable"),
+        ({"colour": "red"}, "unknown option 'colour'; legal: keep_dtype, window, zscore"),
+    ],
+)
+def test_options_that_are_none_are_refused(train: cz.Store, options: Any, message: str) -> None:
+    for kind in (cz.VolumeDataset, cz.SliceDataset, cz.SliceStream):
+        with pytest.raises(UnknownValue, match=message):
+            kind(train, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda store: cz.PatchDataset(store, 0), "patch size"),
+        (lambda store: cz.PatchDataset(store, (8, 8)), "size"),
+        (
+            lambda store: cz.PatchDataset(store, 8, samples_per_volume=0),
+            "samples 0; legal: an integer from 1",
+        ),
+        (lambda store: cz.PatchDataset(store, 8, spacing=-1), "spacing -1; legal: mm above 0"),
+        (lambda store: cz.PatchDataset(store, 8, spacing=(1, 2)), "one number or"),
+        (
+            lambda store: cz.PatchDataset(store, 999, fill=1e9)[0],
+            r"fill 1000000000.0; legal: what int16 holds",
+        ),
+        (lambda store: cz.PatchStream(store, 8, patches_per_region=0), "patches_per_region 0"),
+        (lambda store: cz.SliceStream(store, buffer=0), "buffer 0; legal: an integer from 1"),
+        (lambda store: cz.SliceStream(store, seed=-1), "seed -1; legal: an integer from 0"),
+        (lambda store: cz.SliceStream(store).set_epoch(-1), "epoch -1; legal"),
+        (lambda store: cz.GridDataset(store, 8, overlap=1), "overlap 1; legal: from 0 and below 1"),
+        (lambda store: cz.VolumeDataset(store.location), "legal: what open_store"),
+    ],
+)
+def test_arguments_that_are_none_are_refused(train: cz.Store, make: Any, message: str) -> None:
+    with pytest.raises(UnknownValue, match=message):
+        make(train)
+
+
+EVERY = [
+    cz.VolumeDataset,
+    cz.SliceDataset,
+    cz.SliceStream,
+    lambda store: cz.PatchDataset(store, 8),
+    lambda store: cz.PatchStream(store, 8),
+    lambda store: cz.GridDataset(store, 8),
+]
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_an_empty_selection_is_refused(phantom_store: cz.Store, make: Any) -> None:
+    with pytest.raises(UnknownValue, match="the selection has no case; legal: 1 or more"):
+        make(phantom_store.select(min_slices=10_000))
+
+
+@pytest.mark.parametrize("number", [20, -21, 1.5, "one", None])
+def test_a_sample_that_is_none_is_refused(train: cz.Store, number: Any) -> None:
+    with pytest.raises(OutOfBounds, match=r"legal: -20 to 19"):
+        cz.PatchDataset(train, 8)[number]
+    assert cz.PatchDataset(train, 8)[-1]["index"] == 4
+
+
+def test_a_volume_of_one_slice(tree: Tree, tmp_path: Path) -> None:
+    mask = labels((20, 24, 1))
+    mask[5:9, 5:9, 0] = 20
+    tree.add("liver_1", voxels(shape=(20, 24, 1)), mask)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    store = cz.open_store(tmp_path / "s.zarr")
+    assert cz.SliceDataset(store)[0]["image"].shape == (24, 20)
+    assert len(list(cz.SliceStream(store))) == 1
+    assert len(list(cz.SliceStream(store, axis="coronal"))) == 24
+    for spacing in (None, 1.0):
+        (patch, *_) = cz.PatchStream(store, 8, strategy=cz.Balanced(), spacing=spacing, channel=True)
+        assert patch["image"].shape == (1, 8, 8, 8)
+        assert (patch["segmentation"] == 20).any()
+        assert (patch["image"] == -1024).any()
+    (window,) = cz.GridDataset(store, 32)
+    assert (window["image"] > -1024).sum() <= 24 * 20 < window["image"].size
+
+
+def test_windows_make_the_volume_again(train: cz.Store) -> None:
+    dataset = cz.GridDataset(train, (20, 40, 40), overlap=0.25)
+    volumes = cz.VolumeDataset(train)
+    for case, volume in enumerate(volumes):
+        windows = [dataset[number] for number in dataset.windows_of(case)]
+        assert {window["index"] for window in windows} == {case}
+        found = cz.assemble(((w["start"], w["image"]) for w in windows), dataset.shape_of(case))
+        assert np.allclose(found, volume["image"], atol=0.01)
+    assert sum(len(dataset.windows_of(case)) for case in range(len(train))) == len(dataset)
+    assert dataset.windows_of(-1) == dataset.windows_of(len(train) - 1)
+
+
+# Streams
+
+STREAMS: dict[str, Any] = {
+    "slices": lambda store, **options: cz.SliceStream(store, buffer=20, **options),
+    "sagittal": lambda store, **options: cz.SliceStream(store, axis="sagittal", buffer=9, every=5, **options),
+    "patches": lambda store, **options: cz.PatchStream(store, 16, buffer=5, samples_per_volume=6, **options),
+    "balanced": lambda store, **options: cz.PatchStream(
+        store, 16, buffer=5, strategy=cz.Balanced(where="voxel"), **options
+    ),
+}
+
+
+def key(sample: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells samples apart, a check sum of their voxels included."""
+    where = sample["slice_index"] if "slice_index" in sample else tuple(sample["start"].tolist())
+    return sample["patient_id"], where, float(sample["image"].sum()), int(sample["segmentation"].sum())
+
+
+def test_a_slice_stream_has_what_the_dataset_has(train: cz.Store) -> None:
+    for options in ({}, {"axis": "coronal", "every": 9}, {"foreground_only": True}, {"orientation": "hub"}):
+        dataset, stream = cz.SliceDataset(train, **options), cz.SliceStream(train, **options)
+        assert len(stream) == len(dataset)
+        assert sorted(map(key, stream)) == sorted(map(key, dataset))
+        assert list(map(key, stream)) != list(map(key, dataset))
+
+
+def test_a_patch_stream_of_single_patches_is_the_dataset_shuffled(train: cz.Store) -> None:
+    for options in ({}, {"strategy": cz.Balanced()}, {"spacing": 3.0}):
+        dataset = cz.PatchDataset(train, 16, **options)
+        stream = cz.PatchStream(train, 16, patches_per_region=1, **options)
+        for epoch in (0, 3):
+            dataset.set_epoch(epoch)
+            stream.set_epoch(epoch)
+            assert sorted(map(key, stream)) == sorted(map(key, dataset))
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_pass_follows_from_seed_and_epoch(train: cz.Store, kind: str) -> None:
+    def keys(seed: int, epoch: int) -> list[tuple[Any, ...]]:
+        stream = STREAMS[kind](train, seed=seed)
+        stream.set_epoch(epoch)
+        return list(map(key, stream))
+
+    first = keys(0, 0)
+    assert keys(0, 0) == first
+    assert keys(0, 1) != first
+    assert keys(1, 0) != first
+
+
+@settings(max_examples=12, deadline=None)
+@given(ranks=st.integers(1, 4), seed=st.integers(0, 3), even=st.booleans())
+@pytest.mark.parametrize("kind", STREAMS)
+def test_ranks_share_an_epoch_without_loss_or_double(
+    train: cz.Store, kind: str, ranks: int, seed: int, even: bool
+) -> None:
+    alone = sorted(map(key, STREAMS[kind](train, seed=seed)))
+    shared: list[tuple[Any, ...]] = []
+    for rank in range(ranks):
+        stream = STREAMS[kind](train, seed=seed)
+        stream.shard(rank, ranks, even=even)
+        mine = list(map(key, stream))
+        assert len(mine) == len(stream)
+        shared += mine
+    if not even:
+        assert sorted(shared) == alone
+    else:
+        assert len(shared) == len(alone) - len(alone) % ranks
+        assert not [one for one in shared if one not in alone]
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_goes_on_with_the_exact_next_sample(train: cz.Store, kind: str, data: st.DataObject) -> None:
+    stream = STREAMS[kind](train)
+    stream.shard(1, 2)
+    stream.set_epoch(data.draw(st.integers(0, 2)))
+    whole = list(map(key, stream))
+    count = data.draw(st.integers(0, len(whole)))
+    begun = iter(stream)
+    first = [key(next(begun)) for _ in range(count)]
+    state = pickle.loads(pickle.dumps(stream.state_dict()))  # noqa: S301 - our own
+    other = STREAMS[kind](train)
+    other.shard(1, 2)
+    other.load_state_dict(state)
+    assert other.state_dict() == state
+    assert first + list(map(key, other)) == whole
+    # The pass after that is whole again.
+    assert list(map(key, other)) == whole
+
+
+def test_a_state_of_other_samples_is_refused(train: cz.Store) -> None:
+    state = cz.SliceStream(train).state_dict()
+    for other, named in (
+        (cz.SliceStream(train, seed=1), "seed 0"),
+        (cz.SliceStream(train, buffer=7), "buffer 96"),
+        (cz.SliceStream(train, every=2), "samples"),
+    ):
+        with pytest.raises(UnknownValue, match=f"{named}.* cannot go on here; legal:"):
+            other.load_state_dict(state)
+    halved = cz.SliceStream(train)
+    halved.shard(0, 2)
+    with pytest.raises(UnknownValue, match="rank"):
+        halved.load_state_dict(state)
+
+
+def test_a_place_is_that_of_its_epoch_only(train: cz.Store) -> None:
+    stream = cz.SliceStream(train)
+    next(iter(stream))
+    stream.load_state_dict(stream.state_dict())
+    stream.set_epoch(0)
+    assert len(list(stream)) == len(stream) - 1
+    stream.load_state_dict(stream.state_dict() | {"position": 5})
+    stream.set_epoch(1)
+    assert len(list(stream)) == len(stream)
+
+
+def chunks_of(store: cz.Store) -> int:
+    return sum(
+        int(np.prod([-(-n // c) for n, c in zip(case.shape, (16, 64, 64), strict=True)]))
+        for case in store.values()
+    )
+
+
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+def test_each_slab_is_decoded_once(train: cz.Store, axis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with decoded(monkeypatch) as count:
+        for _ in cz.SliceStream(train, axis=axis, buffer=10):
+            pass
+    # Masks leave out empty chunks.
+    assert chunks_of(train) < count[0] <= 2 * chunks_of(train)
+
+
+def test_each_region_is_decoded_once(train: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks(patches_per_region: int) -> int:
+        with decoded(monkeypatch) as count:
+            stream = cz.PatchStream(
+                train, (16, 40, 40), samples_per_volume=40, patches_per_region=patches_per_region
+            )
+            assert len(list(stream)) == 200
+        return count[0]
+
+    assert chunks(8) < 1.3 * chunks(1) / 8
+
+
+def test_no_voxel_is_read_to_draw_from_the_catalog(train: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        pytest.fail("voxels were read")
+
+    monkeypatch.setattr("ctspine_zarr.training.samples.Samples._voxels", fail)
+    dataset = cz.PatchDataset(train, 16, strategy=cz.Balanced(jitter=5))
+    assert len([dataset._unit(number) for number in range(len(dataset))]) == 20
+
+
+def test_samples_pickle_small_and_equal(train: cz.Store) -> None:
+    for make in (*KINDS.values(), *STREAMS.values()):
+        samples = make(train)
+        first = next(iter(samples))
+        data = pickle.dumps(samples)
+        assert len(data) < 40_000
+        assert key_or_sum(next(iter(pickle.loads(data)))) == key_or_sum(first)  # noqa: S301 - our own
+
+
+def key_or_sum(sample: dict[str, Any]) -> tuple[Any, ...]:
+    return key(sample) if {"start", "slice_index"} & set(sample) else (float(sample["image"].sum()),)
+
+
+def test_damage_is_an_error_of_the_sample_that_touches_it(tree: Tree, tmp_path: Path) -> None:
+    for number in (1, 2):
+        tree.add(f"liver_{number}")
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    store = cz.open_store(tmp_path / "s.zarr")
+    shard = tmp_path / "s.zarr/train/MSD-T10/liver_2/image/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    dataset = cz.VolumeDataset(store)
+    assert dataset[0]["patient_id"] == "liver_1"
+    with pytest.raises(DamagedStore, match="liver_2"):
+        dataset[1]
+    with pytest.raises(DamagedStore, match="liver_2"):
+        list(cz.SliceStream(store))

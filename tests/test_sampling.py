@@ -1,0 +1,515 @@
+"""Which samples an epoch has and in what order: properties of the index arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.stats
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import ctspine_zarr as cz
+from ctspine_zarr.dataset import LABELS, REGIONS
+from ctspine_zarr.errors import OutOfBounds, UnknownValue
+from ctspine_zarr.format.layout import CHUNK
+from ctspine_zarr.format.record import Code, Finding, Record, Vertebra
+from ctspine_zarr.geometry import Lattice, Shape
+from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator, items_of, shuffled
+from ctspine_zarr.sampling.patches import Axis, PatchPlan
+from ctspine_zarr.sampling.resampling import between, linear, nearest
+from ctspine_zarr.sampling.slices import SlicePlan
+from ctspine_zarr.sampling.strategies import Balanced, Foreground, Strategy, Uniform
+from ctspine_zarr.sampling.volumes import part, whole
+from ctspine_zarr.sampling.windows import assemble, window_starts
+
+SIZES = st.lists(st.integers(1, 20), min_size=1, max_size=30)
+
+
+def shares(ranks: int, workers: int) -> list[Share]:
+    return [Share(r, ranks, w, workers) for r in range(ranks) for w in range(workers)]
+
+
+@given(total=st.integers(0, 500), ranks=st.integers(1, 9), workers=st.integers(1, 9))
+def test_shares_cover_an_epoch_once(total: int, ranks: int, workers: int) -> None:
+    parts = [share.of(total, even=False) for share in shares(ranks, workers)]
+    assert sorted(sample for samples in parts for sample in samples) == list(range(total))
+    for rank in range(ranks):
+        sizes = [len(Share(rank, ranks, w, workers).of(total, even=False)) for w in range(workers)]
+        assert max(sizes) - min(sizes) <= 1
+        assert abs(sum(sizes) - total / ranks) < 1
+
+
+@given(total=st.integers(0, 500), ranks=st.integers(1, 9), workers=st.integers(1, 9))
+def test_even_shares_are_equal_on_every_rank(total: int, ranks: int, workers: int) -> None:
+    parts = [share.of(total, even=True) for share in shares(ranks, workers)]
+    samples = [sample for part in parts for sample in part]
+    assert len(set(samples)) == len(samples) == total - total % ranks
+    for worker in range(workers):
+        assert len({len(parts[rank * workers + worker]) for rank in range(ranks)}) == 1
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    for rank, ranks in ((1, 1), (-1, 2), (0, 0)):
+        with pytest.raises(UnknownValue, match="legal: each number from 0 and below its count"):
+            Share(rank, ranks)
+
+
+@given(sizes=SIZES, ranks=st.integers(1, 5), workers=st.integers(1, 4), buffer=st.integers(1, 50))
+def test_every_item_is_drawn_once_by_whatever_shares(
+    sizes: list[int], ranks: int, workers: int, buffer: int
+) -> None:
+    drawn: list[tuple[int, int]] = []
+    for share in shares(ranks, workers):
+        samples = share.of(sum(sizes), even=False)
+        units = items_of(np.array(sizes), samples)
+        mine = list(shuffled(units, buffer, np.random.default_rng(0)))
+        assert len(mine) == len(samples)
+        drawn += mine
+    assert sorted(drawn) == [(unit, item) for unit, size in enumerate(sizes) for item in range(size)]
+
+
+@given(sizes=SIZES, buffer=st.integers(1, 50))
+def test_a_buffer_holds_no_more_than_it_may(sizes: list[int], buffer: int) -> None:
+    taken = 0
+
+    def units() -> Any:
+        nonlocal taken
+        for unit, size in enumerate(sizes):
+            taken += size
+            yield unit, range(size)
+
+    for given_out, (unit, _) in enumerate(shuffled(units(), buffer, np.random.default_rng(0))):
+        assert taken - given_out <= buffer - 1 + max(sizes)
+        assert sum(sizes[:unit]) < taken
+
+
+def test_a_buffer_mixes() -> None:
+    random = np.random.default_rng(0)
+    order = [unit for unit, _ in shuffled(((unit, range(16)) for unit in range(50)), 96, random)]
+    batches = [order[at : at + 16] for at in range(96, 600, 16)]
+    assert np.mean([len(set(batch)) for batch in batches]) > 7
+
+
+@given(batches=st.lists(st.integers(0, 6), min_size=1, max_size=5), data=st.data())
+def test_dealing_goes_on_where_it_was(batches: list[int], data: st.DataObject) -> None:
+    whole_round = deal(batches)
+    count = data.draw(st.integers(0, sum(batches)))
+    turn, given_out = dealt(batches, count)
+    assert Counter(whole_round[:count]) == Counter({worker: n for worker, n in enumerate(given_out) if n})
+    # Worker w of the next pass takes over from worker turn + w.
+    taken_over = [(turn + worker) % len(batches) for worker in range(len(batches))]
+    left = deal([batches[worker] - given_out[worker] for worker in taken_over])
+    assert [taken_over[worker] for worker in left] == whole_round[count:]
+
+
+def deal(batches: list[int]) -> list[int]:
+    """What a DataLoader does: a batch from each worker in turn, leaving out those that have no more."""
+    return [w for turn in range(max(batches)) for w, has in enumerate(batches) if turn < has]
+
+
+def test_no_more_is_dealt_than_there_is() -> None:
+    with pytest.raises(UnknownValue, match="4 batches of a pass of 3"):
+        dealt([1, 2], 4)
+
+
+# Slices
+
+
+@pytest.fixture(scope="session")
+def records(phantom_store: cz.Store) -> tuple[Record, ...]:
+    return tuple(phantom_store.records.values())
+
+
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("orientation", ["SAR", "LPI", "RAS"])
+@pytest.mark.parametrize("foreground", [False, True])
+@pytest.mark.parametrize("every", [1, 3])
+def test_slabs_have_every_slice_once(
+    records: tuple[Record, ...], axis: str, orientation: str, foreground: bool, every: int
+) -> None:
+    plan = SlicePlan(records, axis, every, foreground, orientation)
+    singles = [plan.single(number) for number in range(len(plan))]
+    by_number = [(unit.case, unit.pieces[0]) for unit in singles]
+    slabs = [plan.unit(number) for number in range(len(plan.sizes))]
+    assert [(unit.case, piece) for unit in slabs for piece in unit.pieces] == by_number
+    assert [len(unit.pieces) for unit in slabs] == plan.sizes.tolist()
+    number = ("axial", "coronal", "sagittal").index(axis)
+    for unit in slabs:
+        chunks = {int(piece.lattice.first[number]) // CHUNK[number] for piece in unit.pieces}
+        assert len(chunks) == 1
+    units = [number for case in range(len(records)) for number in plan.units_of(case)]
+    assert units == list(range(len(slabs)))
+
+
+def test_foreground_slices_are_those_that_cross_a_box(records: tuple[Record, ...]) -> None:
+    plan = SlicePlan(records, foreground=True)
+    found = {(u.case, u.pieces[0].where["slice_index"]) for u in map(plan.single, range(len(plan)))}
+    assert found == {
+        (case, z)
+        for case, record in enumerate(records)
+        for z in range(record.shape[0])
+        if any(v.start[0] <= z < v.stop[0] for v in record.vertebrae)
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"axis": "oblique"}, "unknown axis 'oblique'; legal: axial, coronal, sagittal"),
+        ({"every": 0}, "every 0; legal: an integer from 1"),
+        ({"axis": "coronal", "orientation": "hub"}, "legal: axial, the slices that the Hub has"),
+        ({"orientation": "XYZ"}, "orientation 'XYZ'"),
+    ],
+)
+def test_slices_that_are_none_are_refused(
+    records: tuple[Record, ...], arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnknownValue, match=message):
+        SlicePlan(records, **arguments)
+
+
+def test_a_selection_without_labels_has_no_foreground_slice(records: tuple[Record, ...]) -> None:
+    bare = dataclasses.replace(records[0], vertebrae=())
+    with pytest.raises(UnknownValue, match="no slice of the selection crosses a vertebra"):
+        SlicePlan([bare], foreground=True)
+
+
+# Patches
+
+
+def never(_case: int, _vertebra: Vertebra) -> Any:
+    pytest.fail("no mask is to be read")
+
+
+def drawn(plan: PatchPlan, epoch: int = 0) -> list[tuple[int, Shape]]:
+    """Case and start of every patch of an epoch."""
+    units = [plan.unit(number, epoch, never) for number in range(len(plan.sizes))]
+    return [(unit.case, tuple(piece.where["start"].tolist())) for unit in units for piece in unit.pieces]
+
+
+AXES = st.builds(
+    Axis,
+    voxels=st.integers(1, 300),
+    chunk=st.sampled_from([16, 64]),
+    size=st.integers(1, 300),
+    first=st.floats(-0.5, 2),
+    step=st.floats(0.3, 3),
+    edge=st.integers(1, 130),
+)
+
+
+@given(axis=AXES, middle=st.integers(-50, 400))
+def test_a_patch_lies_inside_or_has_the_volume_in_its_middle(axis: Axis, middle: int) -> None:
+    start = int(axis.starts(np.array(middle)))
+    if axis.edge <= axis.size:
+        assert 0 <= start <= axis.size - axis.edge
+        if axis.edge // 2 <= middle <= axis.size - axis.edge + axis.edge // 2:
+            assert start + axis.edge // 2 == middle
+    else:
+        before, after = -start, axis.edge - axis.size + start
+        assert 0 <= before - after <= 1
+
+
+@given(size=st.integers(1, 200), edge=st.integers(1, 120), data=st.data())
+def test_patches_of_a_region_touch_the_same_chunks(size: int, edge: int, data: st.DataObject) -> None:
+    axis = Axis(size, 16, size, 0.0, 1.0, edge)
+    starts = axis.starts(np.array(axis.anywhere()))
+    one = int(data.draw(st.sampled_from(starts.tolist())))
+
+    def touched(start: int) -> set[int]:
+        return {voxel // 16 for voxel in range(max(start, 0), min(start + edge, size))}
+
+    assert axis.like(starts, one).tolist() == [touched(int(start)) == touched(one) for start in starts]
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_every_place_is_as_likely_alone_or_with_others(records: tuple[Record, ...], together: int) -> None:
+    size = (20, 50, 70)
+    plan = PatchPlan(records[:1], size, 6000, Uniform(), together)
+    starts = np.array([start for _, start in drawn(plan)])
+    for axis, (n, edge) in enumerate(zip(records[0].shape, size, strict=True)):
+        counts = np.bincount(starts[:, axis], minlength=n - edge + 1)
+        assert len(counts) == n - edge + 1
+        # Patches of a region are alike, so that fewer of them are independent.
+        assert scipy.stats.chisquare(counts / together).pvalue > 0.001
+
+
+@pytest.mark.parametrize("strategy", [Uniform(), Foreground(), Balanced(), Balanced(by="region")])
+@pytest.mark.parametrize("samples", [1, 4, 6])
+def test_an_epoch_has_as_many_patches_as_promised(
+    records: tuple[Record, ...], strategy: Strategy, samples: int
+) -> None:
+    plan = PatchPlan(records, (16, 32, 32), samples, strategy, 4)
+    assert len(drawn(plan)) == len(plan) == samples * len(records) == plan.sizes.sum()
+    assert drawn(plan) == drawn(plan)
+    assert drawn(plan) != drawn(plan, epoch=1)
+    assert drawn(plan) != drawn(dataclasses.replace(plan, seed=1))
+    if not isinstance(strategy, Balanced):
+        assert Counter(case for case, _ in drawn(plan)) == dict.fromkeys(range(len(records)), samples)
+
+
+def frequencies(strategy: Strategy, records: tuple[Record, ...], count: int = 6000) -> Counter[str]:
+    aim = strategy.aiming(records)
+    random = generator(Purpose.DRAW, 0)
+    aims = [aim(number % len(records), random) for number in range(count)]
+    return Counter("anywhere" if a.vertebra is None else a.vertebra.name for a in aims)
+
+
+def same(counts: Counter[str], weights: dict[str, float]) -> bool:
+    assert set(counts) == set(weights)
+    if len(weights) == 1:
+        return True
+    expected = np.array(list(weights.values())) / sum(weights.values()) * counts.total()
+    return bool(scipy.stats.chisquare([counts[name] for name in weights], expected).pvalue > 0.001)
+
+
+def test_every_vertebra_comes_as_often(records: tuple[Record, ...]) -> None:
+    names = {vertebra.name for record in records for vertebra in record.vertebrae}
+    assert len(names) == 25
+    assert same(frequencies(Balanced(), records), dict.fromkeys(names, 1))
+
+
+def test_every_vertebra_comes_as_often_as_its_weight_says(records: tuple[Record, ...]) -> None:
+    weights = {"L6": 1, "L1": 2.5, "C2": 0.5, "T5": 0}
+    found = frequencies(Balanced(weights=weights), records)
+    assert same(found, {name: weight for name, weight in weights.items() if weight})
+
+
+def test_every_region_comes_as_often_and_its_vertebrae_too(records: tuple[Record, ...]) -> None:
+    found = frequencies(Balanced(by="region", weights={"lumbar": 1, "cervical": 3}), records)
+    lumbar = Counter(v.name for r in records for v in r.vertebrae if v.label in REGIONS["lumbar"])
+    weights = {name: count / lumbar.total() for name, count in lumbar.items()}
+    cervical = Counter(v.name for r in records for v in r.vertebrae if v.label in REGIONS["cervical"])
+    weights |= {name: 3 * count / cervical.total() for name, count in cervical.items()}
+    assert same(found, weights)
+
+
+def test_transitional_vertebrae_are_the_lowest_of_the_listed_cases(records: tuple[Record, ...]) -> None:
+    listed = [record for record in records if record.transitional is not None]
+    assert [record.transitional for record in listed] == ["sacralization", "lumbarization"][::-1]
+    found = frequencies(Balanced(by="region", weights={"transitional": 1}), records)
+    assert same(found, {"L6": 1, "L5": 1})
+
+
+@pytest.mark.parametrize("probability", [0, 1 / 3, 1])
+def test_foreground_comes_with_its_probability(records: tuple[Record, ...], probability: float) -> None:
+    found = frequencies(Foreground(probability=probability), records[:1])
+    vertebrae = [vertebra.name for vertebra in records[0].vertebrae]
+    weights = dict.fromkeys(vertebrae, probability / len(vertebrae)) | {"anywhere": 1 - probability}
+    assert same(found, {name: weight for name, weight in weights.items() if weight})
+
+
+def test_stray_labels_are_not_drawn(records: tuple[Record, ...]) -> None:
+    first = records[0].vertebrae[0]
+    stray = Finding(Code.STRAY_LABEL, "far from the others", (first.label,))
+    record = dataclasses.replace(records[0], findings=(stray,))
+    for strategy in (Balanced(), Foreground(probability=1)):
+        assert first.name not in frequencies(strategy, (record,))
+
+
+def test_a_case_without_labels_gets_patches_from_anywhere(records: tuple[Record, ...]) -> None:
+    bare = dataclasses.replace(records[0], vertebrae=())
+    found = frequencies(Foreground(probability=1), (bare, records[1]))
+    assert found["anywhere"] == 3000
+
+
+def middles(plan: PatchPlan) -> NDArray[np.int64]:
+    starts = np.array([start for _, start in drawn(plan)])
+    found: NDArray[np.int64] = starts + np.array(plan.size) // 2
+    return found
+
+
+def test_a_middle_is_on_the_box_the_centroid_or_as_far_as_the_jitter(records: tuple[Record, ...]) -> None:
+    record = records[0]
+    one = record.vertebrae[0]
+    name, spacing = one.name, np.array(record.spacing)
+
+    def around(**options: Any) -> NDArray[np.int64]:
+        strategy = Balanced(weights={name: 1}, **options)
+        return middles(PatchPlan((record,), (1, 1, 1), 2000, strategy))
+
+    on_box = around()
+    assert (on_box.min(0) == one.start).all()
+    assert (on_box.max(0) == np.array(one.stop) - 1).all()
+    on_centroid = around(where="centroid")
+    assert (on_centroid == np.rint(one.centroid)).all()
+    jittered = around(where="centroid", jitter=9.0)
+    off = np.abs(jittered - np.rint(one.centroid)).max(0)
+    assert (off == np.minimum(9 // spacing, off)).all()
+    assert (off[1:] == 9 // spacing[1:]).all()
+    assert off.max() * spacing.max() >= 9 // spacing.min()
+
+
+def test_voxels_that_bear_the_label_are_asked_for_and_drawn(records: tuple[Record, ...]) -> None:
+    record = records[0]
+    strategy = Balanced(weights={"T12": 1}, where="voxel")
+    plan = PatchPlan((record,), (1, 1, 1), 600, strategy, 3)
+    voxels = np.array([(10, 20, 30), (10, 21, 30), (12, 80, 33)])
+
+    def asked(case: int, vertebra: Vertebra) -> Any:
+        assert (case, vertebra.name) == (0, "T12")
+        return voxels
+
+    units = [plan.unit(number, 0, asked) for number in range(len(plan.sizes))]
+    starts = [[tuple(piece.where["start"].tolist()) for piece in unit.pieces] for unit in units]
+    assert {start for unit in starts for start in unit} == set(map(tuple, voxels.tolist()))
+    # (12, 80, 33) lies in another chunk: it is never read with the others.
+    assert all(len({start[1] // 64 for start in unit}) == 1 for unit in starts)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Foreground(probability=1.5), "probability 1.5; legal: 0 to 1"),
+        (lambda: Foreground(where="edge"), "unknown where 'edge'; legal: box, centroid, voxel"),  # type: ignore[arg-type]
+        (lambda: Foreground(jitter=-1), "jitter -1; legal: mm from 0"),
+        (lambda: Foreground(jitter=float("nan")), "jitter nan"),
+        (lambda: Balanced(by="organ"), "unknown by 'organ'; legal: vertebra, region"),  # type: ignore[arg-type]
+        (lambda: Balanced(weights={"L9": 1}), "unknown vertebra 'L9'; legal: C1"),
+        (lambda: Balanced(weights={"lumbar": 1}), "unknown vertebra 'lumbar'"),
+        (lambda: Balanced(by="region", weights={"L1": 1}), "unknown region 'L1'; legal: cervical"),
+        (lambda: Balanced(weights={"L1": 0}), "legal: numbers from 0, not all of them 0"),
+        (lambda: Balanced(weights={"L1": -1, "L2": 2}), "legal: numbers from 0"),
+        (lambda: Balanced(weights={"L1": float("nan")}), "legal: numbers from 0"),
+    ],
+)
+def test_strategies_that_are_none_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(UnknownValue, match=message):
+        make()
+
+
+def test_what_no_case_has_cannot_be_drawn(records: tuple[Record, ...]) -> None:
+    lumbar = tuple(record for record in records if record.id == "liver_0")
+    with pytest.raises(UnknownValue, match="no case of the selection has C1; it has: T8, T9"):
+        PatchPlan(lumbar, (8, 8, 8), 1, Balanced(weights={"C1": 1}))
+    bare = dataclasses.replace(lumbar[0], vertebrae=())
+    for strategy in (Balanced(), Foreground()):
+        with pytest.raises(UnknownValue, match=r"no case of the selection has a vertebra.*Uniform"):
+            PatchPlan((bare,), (8, 8, 8), 1, strategy)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 200)] * 3),
+    own=st.tuples(*[st.floats(0.3, 6)] * 3),
+    asked=st.tuples(*[st.floats(0.3, 6)] * 3),
+)
+def test_a_resampled_volume_has_the_extent_of_its_own(
+    records: tuple[Record, ...], shape: Shape, own: Any, asked: Any
+) -> None:
+    rows = tuple(tuple(row) for row in np.diag([*own[::-1], 1.0]).tolist())
+    record = dataclasses.replace(records[0], shape=shape, affine=rows)
+    lattice = whole(record, asked)
+    for axis in range(3):
+        step, first, size = lattice.step[axis], lattice.first[axis], lattice.size[axis]
+        assert step == pytest.approx(asked[axis] / own[axis], rel=2e-5)
+        assert first - step / 2 == pytest.approx(-0.5)
+        missed = abs(shape[axis] - size * step)
+        assert missed <= step / 2 + 1e-6 or size == 1
+    assert whole(record, record.spacing) == whole(record, None) == Lattice(shape)
+
+
+@given(data=st.data())
+def test_resampling_a_part_is_scipys_of_the_whole(data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(*[st.integers(1, 12)] * 3))
+    volume = np.random.default_rng(0).integers(-1000, 1000, shape).astype("int16")
+    step = data.draw(st.tuples(*[st.floats(0.3, 3)] * 3))
+    size = data.draw(st.tuples(*[st.integers(1, 9)] * 3))
+    first = data.draw(st.tuples(*[st.floats(-0.49, n - 0.51) for n in shape]))
+    lattice = Lattice(size, first, step)
+    along = between(lattice, shape)
+    block = volume[tuple(slice(b.needed.start, b.needed.stop) for b in along)]
+    positions = np.meshgrid(
+        *(f + s * np.arange(n) for f, s, n in zip(first, step, size, strict=True)), indexing="ij"
+    )
+    # A position just between two voxels may be nearer to either.
+    assume(all((np.abs(p - np.floor(p) - 0.5) > 1e-4).all() for p in positions))
+    expected = scipy.ndimage.map_coordinates(volume.astype(float), positions, order=1, mode="nearest")
+    labels = scipy.ndimage.map_coordinates(volume, positions, order=0, mode="nearest")
+    inside = tuple(b.inside for b in along)
+    assert np.allclose(linear(block, along), expected[inside], atol=1e-2)
+    assert np.array_equal(nearest(block, along), labels[inside])
+    for axis, b in enumerate(along):
+        at = np.moveaxis(positions[axis], axis, 0)[:, 0, 0]
+        outside = np.ones(size[axis], bool)
+        outside[b.inside] = False
+        assert ((at < -0.499) | (at > shape[axis] - 0.501))[outside].all()
+
+
+def test_parts_of_a_lattice_are_on_it() -> None:
+    lattice = Lattice((10, 10, 10), (0.5, 0.25, 0), (2, 1.5, 1))
+    assert part(lattice, (1, 2, -3), (4, 4, 4)) == Lattice((4, 4, 4), (2.5, 3.25, -3), (2, 1.5, 1))
+
+
+# Windows
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 60)] * 3),
+    size=st.tuples(*[st.integers(1, 40)] * 3),
+    overlap=st.floats(0, 0.9),
+)
+def test_windows_cover_a_volume_with_their_overlap(shape: Shape, size: Shape, overlap: float) -> None:
+    for axis, (n, edge) in enumerate(zip(shape, size, strict=True)):
+        only = [1, 1, 1]
+        only[axis] = n
+        starts = [start[axis] for start in window_starts((only[0], only[1], only[2]), size, overlap)]
+        starts = sorted(set(starts))
+        assert {v for start in starts for v in range(start, start + edge)} >= set(range(n))
+        if n >= edge:
+            assert (starts[0], starts[-1]) == (0, n - edge)
+        strides = np.diff(starts)
+        assert (strides <= max(1, edge * (1 - overlap)) + 1).all()
+        assert len(starts) <= max(1, -(-(n - edge) // max(1, int(edge * (1 - overlap)))) + 1)
+
+
+@pytest.mark.parametrize("blend", ["gaussian", "constant"])
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("shape", [(30, 41, 20), (7, 5, 33), (1, 9, 9)])
+def test_windows_assembled_are_the_volume(blend: Any, channels: tuple[int, ...], shape: Shape) -> None:
+    size = (12, 16, 10)
+    volume = np.random.default_rng(0).random((*channels, *shape)).astype("float32")
+    padded = np.pad(volume, [(0, 0)] * len(channels) + [(40, 40)] * 3)
+    patches = []
+    for z, y, x in window_starts(shape, size, 0.5):
+        patch = padded[..., 40 + z : 52 + z, 40 + y : 56 + y, 40 + x : 50 + x]
+        patches.append(((z, y, x), patch))
+    found = assemble(iter(patches), shape, blend)
+    assert found.dtype == np.float32
+    assert np.allclose(found, volume, atol=1e-6)
+
+
+def test_the_middle_of_a_window_counts_more_than_its_edge() -> None:
+    shape, size = (1, 1, 24), (1, 1, 16)
+    ones = ((0, 0, 0), np.ones(size)), ((0, 0, 8), np.zeros(size))
+    even, middle = assemble(ones, shape, "constant")[0, 0], assemble(ones, shape)[0, 0]
+    assert (even[8:16] == 0.5).all()
+    assert (np.diff(middle[8:16]) < 0).all()
+    assert middle[8] > 0.9
+    assert middle[15] < 0.1
+
+
+def test_what_cannot_be_assembled_is_refused() -> None:
+    one = np.zeros((4, 4, 4))
+    with pytest.raises(OutOfBounds, match=r"64 voxels of \(8, 4, 4\) are in no patch"):
+        assemble([((0, 0, 0), one)], (8, 4, 4))
+    with pytest.raises(OutOfBounds, match=r"128 voxels of \(8, 4, 4\)"):
+        assemble([], (8, 4, 4))
+    with pytest.raises(OutOfBounds, match="shares no voxel"):
+        assemble([((9, 0, 0), one)], (8, 4, 4))
+    with pytest.raises(UnknownValue, match="unknown blend 'max'; legal: gaussian, constant"):
+        assemble([((0, 0, 0), one)], (4, 4, 4), "max")  # type: ignore[arg-type]
+    with pytest.raises(UnknownValue, match="after one of"):
+        assemble([((0, 0, 0), one), ((0, 0, 0), one[None])], (4, 4, 4))
+    for overlap in (-0.1, 1, float("nan")):
+        with pytest.raises(UnknownValue, match="overlap"):
+            window_starts((9, 9, 9), 4, overlap)
+
+
+def test_regions_name_every_label_once() -> None:
+    assert sorted(label for labels in REGIONS.values() for label in labels) == sorted(LABELS.values())
