@@ -1,8 +1,8 @@
-"""What building and reading cost, beside the field, in one run on the same volumes.
+"""What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read] [--source DIR] [--repeats N] [--json FILE] [--picture FILE]
+    python scripts/benchmark.py [build|read|train] [--source DIR] [--repeats N] [--json FILE] [--picture FILE]
 
-Building and reading by default, on a synthetic dataset unless --source names a copy of the real one. Every
+All three by default, on a synthetic dataset unless --source names a copy of the real one. Every
 figure is a median and comes with its spread. Machines are noisy: ratios between the rows of one
 run are worth more than any figure.
 """
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import build, picture, read
+from benchmarks import build, picture, read, train
 
 from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.phantom import write_phantom
@@ -31,6 +31,8 @@ def main() -> None:
             found["read"] = read.run(source, Path(scratch), arguments.case, arguments.repeats)
             if arguments.picture:
                 picture.draw(found["read"], arguments.picture)
+        if arguments.part in (None, "train"):
+            found["train"] = train.run(source, Path(scratch), arguments.repeats)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -39,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=("build", "read"), help="default: both")
+    parser.add_argument("part", nargs="?", choices=("build", "read", "train"), help="default: all")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most slices")
     parser.add_argument("--repeats", type=positive, default=5, help="default: 5")

@@ -53,3 +53,16 @@ def test_pictures_need_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "ctspine_zarr.preview", raising=False)
     with pytest.raises(MissingDependency, match=r"pip install 'ctspine-zarr\[preview\]'"):
         importlib.import_module("ctspine_zarr.preview")
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "extra"),
+    [("torch", "torch", "torch"), ("hf", "datasets", "hf"), ("tf", "tensorflow", "tf")],
+)
+def test_frameworks_are_extras(
+    monkeypatch: pytest.MonkeyPatch, module: str, library: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"ctspine_zarr.{module}", raising=False)
+    with pytest.raises(MissingDependency, match=rf"pip install 'ctspine-zarr\[{extra}\]'"):
+        importlib.import_module(f"ctspine_zarr.{module}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from ctspine_zarr import nifti
-from ctspine_zarr.geometry import Reorientation, grid_offset, origin_of, spacing_of
+from ctspine_zarr.geometry import Reorientation, disk_codes, grid_offset, origin_of, spacing_of
 
 ORIENTATIONS = [
     "".join(codes[axis] for axis in order)
@@ -40,6 +40,7 @@ def test_every_orientation_becomes_what_nibabel_calls_canonical(codes: str, turn
     reoriented = header.reorientation.apply(stored)
     assert np.array_equal(reoriented, np.asarray(canonical.dataobj).transpose())
     assert np.array_equal(header.reorientation.undo(reoriented), stored)
+    assert disk_codes(header.reorientation) == "".join(nibabel.aff2axcodes(image.affine))
     affine = header.reorientation.affine(header.affine, header.shape)
     assert np.allclose(affine, canonical.affine, atol=1e-4)
     assert spacing_of(affine) == pytest.approx((2.5, 0.8, 0.7), rel=1e-5)

@@ -31,6 +31,9 @@ HOMES = {
     "crc32c": "ctspine_zarr.format.codecs",
     "numcodecs": "ctspine_zarr.format",
     "zstandard": "ctspine_zarr.format.blosc",
+    "torch": "ctspine_zarr.torch",
+    "datasets": "ctspine_zarr.hf",
+    "tensorflow": "ctspine_zarr.tf",
 }
 # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
 ALSO = {("ctspine_zarr.phantom", "scipy")}
@@ -73,6 +76,10 @@ def test_only_the_command_line_uses_the_public_face() -> None:
         ("arrays", "read"),
         ("read", "write"),
         ("read", "source"),
+        ("read", "sampling"),
+        ("sampling", "training"),
+        ("training", "write"),
+        ("training", "torch"),
     ],
 )
 def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None:
@@ -92,6 +99,16 @@ def test_the_format_does_no_io() -> None:
             names = set(imports(module))
             assert {name for name in names if name in MODULES and not name.startswith(allowed)} == set()
             assert not names & {"zarr", "pathlib", "os", "io", "nibabel"}
+
+
+def test_sampling_does_no_io() -> None:
+    pure = ("format", "sampling", "dataset", "geometry", "errors", "read.regions")
+    allowed = tuple(f"ctspine_zarr.{name}" for name in pure)
+    for module in MODULES:
+        if module.startswith("ctspine_zarr.sampling"):
+            names = set(imports(module))
+            assert {name for name in names if name in MODULES and not name.startswith(allowed)} == set()
+            assert not names & {"zarr", "pathlib", "os", "io", "torch"}
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -128,6 +145,16 @@ def test_functions_are_short(module: str) -> None:
 def test_importing_the_package_is_light() -> None:
     code = "import sys, ctspine_zarr; print([m for m in ('numpy', 'zarr', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_workers_samples_need_no_tables_and_no_dask(phantom_store: ctspine_zarr.Store) -> None:
+    code = (
+        "import sys, ctspine_zarr as cz; next(iter(cz.SliceStream(cz.open_store(sys.argv[1]))));"
+        "print([m for m in ('dask', 'pandas', 'xarray', 'rich', 'openpyxl') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, phantom_store.location]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

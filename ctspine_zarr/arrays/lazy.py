@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import dask.array
 import numpy as np
-from dask.base import tokenize
 from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr.arrays.indexing import Ranges, parse_index
@@ -20,6 +18,9 @@ from ctspine_zarr.arrays.voxels import ArrayLike, Voxels
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.geometry import Reorientation, Shape, oriented
+
+if TYPE_CHECKING:
+    import dask.array
 
 type Window = tuple[float, float]
 
@@ -70,6 +71,9 @@ class Converted(ArrayLike):
 
     def to_dask(self) -> dask.array.Array:
         """A dask array with blocks of whole slabs."""
+        import dask.array
+        from dask.base import tokenize
+
         voxels = self.voxels
         # dask takes arrays of one name for one array: the catalog tells a store from its next build.
         source = (voxels.storage.location, voxels.reading.catalog, voxels.path)

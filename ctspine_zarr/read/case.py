@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypedDict
 
-import dask.array
 import numpy as np
-import xarray
 from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr import nifti
@@ -39,7 +37,9 @@ from ctspine_zarr.read.regions import (
 from ctspine_zarr.storage import Storage
 
 if TYPE_CHECKING:
+    import dask.array
     import nibabel
+    import xarray
 
 type Name = Literal["image", "segmentation"]
 
@@ -313,6 +313,8 @@ class Case:
         Raises:
             UnknownValue: a dtype or window that is not legal.
         """
+        import xarray
+
         record = self.record
         coordinates = {
             name: (name, first + step * np.arange(size), {"units": "mm"})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterable
-from typing import Final, SupportsIndex, TypedDict
-
-import pandas as pd
+from typing import TYPE_CHECKING, Final, SupportsIndex, TypedDict
 
 from ctspine_zarr.dataset import LABELS, MAX_LABEL, SOURCE_NAMES, SPLIT_NAMES, VERTEBRAE
 from ctspine_zarr.errors import UnknownValue, require_known
 from ctspine_zarr.format.record import Code, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 type OneOrMore[T] = T | Collection[T]
 
@@ -76,6 +77,8 @@ COLUMNS: Final = (
 
 def table(records: Iterable[Record]) -> pd.DataFrame:
     """One row a case, indexed by case id; see `Store.cases` for the columns."""
+    import pandas as pd
+
     rows = [_row(record) for record in records]
     return pd.DataFrame.from_records(rows, columns=list(COLUMNS)).set_index("case")
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Unpack
-
-import pandas as pd
-import xarray
+from typing import TYPE_CHECKING, Unpack
 
 from ctspine_zarr.arrays.cache import ChunkCache
 from ctspine_zarr.arrays.shards import Reading
@@ -20,6 +17,10 @@ from ctspine_zarr.format.record import Record
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.select import Criteria, select, table
 from ctspine_zarr.storage import Location, Storage, open_storage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray
 
 
 class Store(Mapping[str, Case]):
@@ -105,6 +106,8 @@ class Store(Mapping[str, Case]):
         Raises:
             UnknownValue: a split, source or label that does not exist.
         """
+        import xarray
+
         chosen = self.select(**criteria)
         return xarray.DataTree.from_dict({case.record.path: case.to_xarray() for case in chosen.values()})
 

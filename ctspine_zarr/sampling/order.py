@@ -1,8 +1,8 @@
 """In what order an epoch's samples come, and which of them each process gets.
 
 Samples lie in units that are read at once. An epoch puts the units in a random order, cuts the
-line of their samples into equal shares, and shuffles each share again in a buffer. All of it
-follows from seed, epoch and share, so that any sample can be found again without a read.
+line of their samples into equal shares, and draws from several units of a share at a time. All
+of it follows from seed, epoch and share, so that any sample can be found again without a read.
 """
 
 from __future__ import annotations
@@ -88,29 +88,32 @@ def items_of(sizes: NDArray[np.int64], samples: range) -> Iterator[Items]:
 
 
 def shuffled(units: Iterable[Items], buffer: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Each unit's samples once, in random order: drawn from a buffer that units are put in whole.
+    """Each unit's samples once, in random order: any sample left of any of the units that are open.
 
     Args:
-        units: taken one by one, when fewer than `buffer` samples wait.
-        buffer: at least 1; the units put in last may exceed it.
-        random: drawn from once a sample.
+        units: opened one by one, the next when one of those that are open has no sample left.
+        buffer: how many are open, at least 1.
+        random: drawn from twice a sample.
 
     Yields:
         Unit and sample.
     """
-    waiting: list[tuple[int, int]] = []
+    opened: list[tuple[int, list[int]]] = []
     for unit, items in units:
-        waiting.extend(zip(itertools.repeat(unit), items, strict=False))
-        while len(waiting) >= buffer:
-            yield _take(waiting, random)
-    while waiting:
-        yield _take(waiting, random)
+        opened.append((unit, list(items)))
+        while len(opened) == buffer:
+            yield _take(opened, random)
+    while opened:
+        yield _take(opened, random)
 
 
-def _take(waiting: list[tuple[int, int]], random: np.random.Generator) -> tuple[int, int]:
-    at = int(random.integers(len(waiting)))
-    waiting[at], waiting[-1] = waiting[-1], waiting[at]
-    return waiting.pop()
+def _take(opened: list[tuple[int, list[int]]], random: np.random.Generator) -> tuple[int, int]:
+    at = int(random.integers(len(opened)))
+    unit, items = opened[at]
+    item = items.pop(int(random.integers(len(items))))
+    if not items:
+        del opened[at]
+    return unit, item
 
 
 def dealt(batches: Sequence[int], count: int) -> tuple[int, list[int]]:

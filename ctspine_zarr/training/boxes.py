@@ -34,10 +34,8 @@ def read_boxes(case: Case, lattices: Sequence[Lattice], fill: float) -> list[Sam
 
 
 def read_slab(case: Case, cut: int, positions: Sequence[int]) -> list[Sample]:
-    """Slices across an axis, one voxel thick, each in memory of its own, in the stored dtypes.
-
-    They are copied from the block they lie in: un-shuffling a chunk once, whole, takes a third less
-    time than slice by slice.
+    """Slices across an axis, one voxel thick, as views of the one block they lie in, in the stored
+    dtypes: un-shuffling a chunk once, whole, takes a third less time than slice by slice.
 
     Raises:
         DamagedStore: the chunks cannot be read.
@@ -46,10 +44,11 @@ def read_slab(case: Case, cut: int, positions: Sequence[int]) -> list[Sample]:
     z, y, x = (last + 1 - first if axis == cut else n for axis, n in enumerate(case.shape))
     start = [first if axis == cut else 0 for axis in range(3)]
     (block,) = case.regions([patch_region(case.shape, (z, y, x), start=start)])
+    image, mask = np.moveaxis(block["image"], cut, 0), np.moveaxis(block["segmentation"], cut, 0)
     return [
         {
-            "image": block["image"].take([position - first], cut),
-            "segmentation": block["segmentation"].take([position - first], cut),
+            "image": np.expand_dims(image[position - first], cut),
+            "segmentation": np.expand_dims(mask[position - first], cut),
         }
         for position in positions
     ]

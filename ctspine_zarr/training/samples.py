@@ -95,7 +95,7 @@ class Samples:
         return self.store.records[self._ids[number]]
 
     def _read(self, unit: Unit, items: Iterable[int]) -> list[Sample]:
-        """Some of a unit's pieces, each in memory of its own."""
+        """Some of a unit's pieces; they may be views of one block."""
         case, cut = self._case(unit.case), unit.pieces[0].cut
         lattices = [unit.pieces[item].lattice for item in items]
         if cut is None:

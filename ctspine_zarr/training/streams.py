@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Unpack
+from typing import Any, ClassVar, Final, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR, Sample
-from ctspine_zarr.read.regions import patch_size
+from ctspine_zarr.read.regions import PLANES, patch_size
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.order import Purpose, Share, generator, items_of, shuffled
 from ctspine_zarr.sampling.patches import PatchPlan
@@ -22,6 +23,8 @@ from ctspine_zarr.sampling.strategies import Strategy, Uniform
 from ctspine_zarr.sampling.volumes import spacing_in_mm
 from ctspine_zarr.training.form import Form, Options
 from ctspine_zarr.training.samples import Plan, Samples, records_of, require_same
+
+_OPEN_SLICES: Final = 128
 
 
 class UnitPlan(Plan, Protocol):
@@ -93,7 +96,7 @@ class Stream(Samples):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next pass begin with the very sample that would have come next.
 
-        What that pass would have waiting in its buffer is read again; nothing else is.
+        What is left of the slabs or regions it had begun is read again; nothing else is.
 
         Raises:
             UnknownValue: the state is of a stream with other samples, seed, buffer or share.
@@ -165,13 +168,13 @@ def _skipped(drawn: Iterable[tuple[int, int]], items: Mapping[int, range]) -> di
 class SliceStream(Stream):
     """Shuffled 2-D slices, with samples as those of `SliceDataset`.
 
-    Slabs come in random order and are decoded once; slices are drawn from a buffer of several.
+    Slabs come in random order and are decoded once; slices are drawn from several at a time.
 
     Args:
         store: the selection.
         axis, every, foreground_only: as for `SliceDataset`.
-        buffer: slices that wait to be drawn: as many stored ones are held in memory, and a slab
-            more, 0.8 MB each for 512 x 512.
+        buffer: slabs that slices are drawn from at a time; as many are held in memory as stored.
+            By default 8 of 16 axial slices, 13 MB each for 512 x 512, or 3 of 64 others.
         seed: with the epoch and the share, all that chance depends on.
         options: see `Options`.
 
@@ -188,13 +191,14 @@ class SliceStream(Stream):
         axis: str = "axial",
         every: int = 1,
         foreground_only: bool = False,
-        buffer: int = 96,
+        buffer: int | None = None,
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:
         form = Form.of(options)
         self._slices = SlicePlan(records_of(store), axis, every, foreground_only, form.orientation)
-        super().__init__(store, self._slices, form, buffer=buffer, seed=seed)
+        slabs = max(3, _OPEN_SLICES // CHUNK[PLANES[axis]]) if buffer is None else buffer
+        super().__init__(store, self._slices, form, buffer=slabs, seed=seed)
 
     def _unit(self, number: int, epoch: int) -> Unit:  # noqa: ARG002 - slabs are those of any epoch
         return self._slices.unit(number)
@@ -205,7 +209,7 @@ class PatchStream(Stream):
 
     The first patch of a region is drawn by the strategy; the others have the same aim and lie in
     the chunks that the first one touches. Each patch alone is distributed as the first, but
-    those of one region are alike; the buffer keeps them apart.
+    those of one region are alike; drawing from several regions at a time keeps them apart.
 
     Args:
         store: the selection.
@@ -213,8 +217,8 @@ class PatchStream(Stream):
         samples_per_volume: an epoch has this many times the cases.
         patches_per_region: how many share a read; 1 for independent patches.
         strategy, spacing, fill: as for `PatchDataset`.
-        buffer: patches that wait to be drawn: as many stored ones are held in memory, and a region
-            more, 2.7 MB each for a 96-cube.
+        buffer: regions that patches are drawn from at a time; as many are held in memory as
+            stored, 11 MB each for four 96-cubes.
         seed, options: as for `SliceStream`.
 
     Raises:
@@ -233,7 +237,7 @@ class PatchStream(Stream):
         strategy: Strategy | None = None,
         spacing: float | Sequence[float] | None = None,
         fill: float = AIR,
-        buffer: int = 32,
+        buffer: int = 8,
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:

@@ -1,0 +1,290 @@
+"""PyTorch: the same samples through a DataLoader, by any start method, over epochs, ranks and restarts."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import UnknownValue
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'ctspine-zarr[torch]'")
+from ctspine_zarr import torch as ct  # noqa: E402 - after it is known to be there
+
+METHODS = ["fork", "forkserver", "spawn"]
+pytestmark = [
+    # Python warns of any fork of a process with threads; that this one goes well is what is shown.
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+    # Three workers on two cores show what is wanted here.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+    pytest.mark.timeout(240),
+]
+
+MADE: dict[str, Any] = {
+    "slices": functools.partial(ct.SliceStream, buffer=3),
+    "patches": functools.partial(ct.PatchStream, size=16, buffer=3, samples_per_volume=6),
+    "slice dataset": functools.partial(ct.SliceDataset, every=2),
+    "patch dataset": functools.partial(ct.PatchDataset, size=16),
+}
+
+
+@pytest.fixture(scope="module")
+def store(phantom_store: cz.Store) -> cz.Store:
+    """Cases of one in-plane size, so that slices stack."""
+    return phantom_store.select(split="train")
+
+
+def keys(batches: Any) -> list[list[tuple[Any, ...]]]:
+    """For each batch what tells its samples apart, a check sum of their voxels included."""
+    found = []
+    for batch in batches:
+        where = batch["slice_index"] if "slice_index" in batch else batch["start"]
+        sums = batch["image"].flatten(1).sum(1)
+        found.append(list(zip(batch["patient_id"], map(str, where.tolist()), sums.tolist(), strict=True)))
+    return found
+
+
+def flat(batches: Any) -> list[tuple[Any, ...]]:
+    return [key for batch in keys(batches) for key in batch]
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_give_each_sample_once(store: cz.Store, kind: str, method: Any) -> None:
+    alone = flat(ct.make_loader(MADE[kind](store), 8, workers=0))
+    samples = MADE[kind](store)
+    loader = ct.make_loader(samples, 8, workers=2, start_method=method)
+    shared = keys(loader)
+    assert len(shared) == len(loader)
+    assert sorted(key for batch in shared for key in batch) == sorted(alone)
+    assert len(alone) == len(samples)
+
+
+def test_tensors_are_what_numpy_samples_are(store: cz.Store) -> None:
+    options: dict[str, Any] = {"channel": True, "window": (-450, 1050)}
+    dataset = cz.SliceDataset(store, **options)
+    batch = next(iter(ct.make_loader(ct.SliceDataset(store, **options), 4, workers=1)))
+    assert batch["image"].dtype == torch.float32
+    assert batch["segmentation"].dtype == torch.int32
+    assert batch["image"].shape == (4, 1, 96, 96)
+    assert batch["affine"].shape == (4, 4, 4)
+    for at in range(4):
+        for name, value in dataset[at].items():
+            assert np.array_equal(np.asarray(batch[name][at]), value), name
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("workers", [0, 2, 3])
+def test_a_loader_goes_on_with_the_exact_next_batch(store: cz.Store, kind: str, workers: int) -> None:
+    make = functools.partial(ct.make_loader, batch_size=7, workers=workers, seed=3)
+    shuffle: dict[str, Any] = {"shuffle": True} if "dataset" in kind else {}
+    loader = make(MADE[kind](store), **shuffle)
+    first, second = keys(loader), keys(loader)
+    assert sorted(map(sorted, first)) != sorted(map(sorted, second))
+    # Single stops, and those where one worker has no more and others have.
+    for count in {0, 1, 2, len(first) - 2, len(first) - 1}:
+        fresh = make(MADE[kind](store), **shuffle)
+        begun = iter(fresh)
+        assert keys(next(begun) for _ in range(count)) == first[:count]
+        state = pickle.loads(pickle.dumps(fresh.state_dict()))  # noqa: S301 - our own
+        assert state["batches"] == count
+        other = make(MADE[kind](store), **shuffle)
+        other.load_state_dict(state)
+        assert other.state_dict() == state
+        assert keys(other) == first[count:]
+        # And then with the next epoch.
+        assert keys(other) == second
+
+
+def test_the_end_of_an_epoch_is_the_beginning_of_the_next(store: cz.Store) -> None:
+    loader = ct.make_loader(MADE["slices"](store), 16, workers=2)
+    assert keys(loader) != (second := keys(loader))
+    loader = ct.make_loader(MADE["slices"](store), 16, workers=2)
+    for _ in loader:
+        pass
+    other = ct.make_loader(MADE["slices"](store), 16, workers=2)
+    other.load_state_dict(loader.state_dict())
+    assert keys(other) == second
+
+
+def test_a_state_of_another_loader_is_refused(store: cz.Store) -> None:
+    state = ct.make_loader(MADE["slices"](store), 8, workers=2).state_dict()
+    for change in ({"workers": 1}, {"batch_size": 4}, {"drop_last": True}):
+        settings: dict[str, Any] = {"batch_size": 8, "workers": 2} | change
+        other = ct.make_loader(MADE["slices"](store), **settings)
+        with pytest.raises(UnknownValue, match=r"cannot go on here; legal:"):
+            other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_every_pass_is_the_next_epoch_also_for_workers_that_stay(store: cz.Store, kind: str) -> None:
+    options: dict[str, Any] = {"shuffle": True} if "dataset" in kind else {}
+    loader = ct.make_loader(MADE[kind](store), 8, workers=2, **options)
+    passes = [keys(loader) for _ in range(3)]
+    assert passes[0] != passes[1] != passes[2]
+    samples = MADE[kind](store)
+    samples.set_epoch(1)
+    again = ct.make_loader(samples, 8, workers=2, **options)
+    assert keys(again) == passes[1]
+    samples.set_epoch(0)
+    assert keys(again) == passes[0]
+    next(iter(again))
+    assert samples.epoch == 1
+    assert keys(again) == passes[2]
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("even", [False, True])
+def test_ranks_share_what_there_is(store: cz.Store, kind: str, even: bool) -> None:
+    options: dict[str, Any] = {"workers": 0, "even": even}
+    if "dataset" in kind:
+        options["shuffle"] = True
+    alone = sorted(flat(ct.make_loader(MADE[kind](store), 5, workers=0)))
+    loaders = [ct.make_loader(MADE[kind](store), 5, rank=rank, ranks=3, **options) for rank in range(3)]
+    parts = [flat(loader) for loader in loaders]
+    shared = sorted(key for part in parts for key in part)
+    if even:
+        assert len({len(part) for part in parts}) == len({len(loader) for loader in loaders}) == 1
+        assert len(shared) == len(alone) - len(alone) % 3
+        assert not set(shared) - set(alone)
+    else:
+        assert shared == alone
+
+
+def test_ranks_are_those_of_torch_distributed(store: cz.Store, tmp_path: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    try:
+        loader = ct.make_loader(MADE["slices"](store), 8, workers=0)
+        assert loader.state_dict()["rank"] == [0, 1, False]
+    finally:
+        torch.distributed.destroy_process_group()
+    with pytest.raises(UnknownValue, match="rank 1 of ranks None; legal: both or none"):
+        ct.make_loader(MADE["slices"](store), rank=1)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("kind", MADE)
+def test_the_length_is_that_of_a_pass(store: cz.Store, kind: str, drop_last: bool) -> None:
+    for workers in (0, 2, 3):
+        loader = ct.make_loader(MADE[kind](store), 7, workers=workers, drop_last=drop_last)
+        sizes = [len(batch["image"]) for batch in loader]
+        assert len(sizes) == len(loader)
+        assert not drop_last or set(sizes) == {7}
+
+
+def test_a_plain_dataloader_takes_every_kind(store: cz.Store) -> None:
+    for make in MADE.values():
+        alone = sorted(flat(torch.utils.data.DataLoader(make(store), 4)))
+        context = {"num_workers": 2, "multiprocessing_context": "fork"}
+        assert sorted(flat(torch.utils.data.DataLoader(make(store), 4, **context))) == alone
+        assert issubclass(type(make(store)), torch.utils.data.Dataset)
+    volumes = torch.utils.data.DataLoader(ct.VolumeDataset(store), None, num_workers=1)
+    assert [volume["index"] for volume in volumes] == list(range(len(store)))
+
+
+def test_a_pickled_dataset_is_one_of_its_own(store: cz.Store) -> None:
+    dataset = MADE["patch dataset"](store)
+    other = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own
+    dataset.set_epoch(5)
+    assert (dataset.epoch, other.epoch) == (5, 0)
+    assert np.array_equal(other[3]["image"], cz.PatchDataset(store, 16)[3]["image"])
+
+
+def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
+    with pytest.raises(UnknownValue, match="SliceDataset to load from; legal: the datasets and streams of"):
+        ct.make_loader(cz.SliceDataset(store))
+    with pytest.raises(UnknownValue, match="unknown start_method 'thread'; legal: "):
+        ct.make_loader(ct.SliceDataset(store), workers=1, start_method="thread")  # type: ignore[arg-type]
+
+
+def seed_of(worker: int, found: Any) -> None:
+    found[worker] = 1
+
+
+def test_a_users_worker_init_is_called(store: cz.Store) -> None:
+    found = torch.zeros(2).share_memory_()
+    init = functools.partial(seed_of, found=found)
+    list(ct.make_loader(MADE["slices"](store), 32, workers=2, worker_init_fn=init))
+    assert found.tolist() == [1, 1]
+
+
+def test_workers_are_one_less_than_cores() -> None:
+    assert ct.default_workers() == max(1, min(8, len(os.sched_getaffinity(0)) - 1))
+
+
+INTERRUPTED = """
+import sys, time
+import ctspine_zarr as cz
+from ctspine_zarr.torch import SliceStream, make_loader
+if __name__ == "__main__":
+    store = cz.open_store(sys.argv[1]).select(split="train")
+    loader = make_loader(SliceStream(store), 2, workers=2, start_method=sys.argv[2])
+    for batch in loader:
+        print("batch", flush=True)
+        time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_ends_the_workers_with_one_traceback(store: cz.Store, tmp_path: Path, method: str) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(INTERRUPTED))
+    process = subprocess.Popen(
+        [sys.executable, script, store.location, method],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    # The second batch is the second worker's: both are at work.
+    assert [process.stdout.readline() for _ in range(2)] == ["batch\n"] * 2
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("Traceback") == 1
+    assert errors.strip().endswith("KeyboardInterrupt")
+    assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def test_monai_transforms_compose(store: cz.Store) -> None:
+    transforms = pytest.importorskip("monai.transforms", reason="needs MONAI: pip install monai")
+    names = ["image", "segmentation"]
+    compose = transforms.Compose(
+        [
+            transforms.ScaleIntensityRanged("image", -450, 1050, 0, 1, clip=True),
+            transforms.RandFlipd(names, prob=1.0, spatial_axis=2),
+            transforms.RandRotate90d(names, prob=0.5, spatial_axes=(1, 2)),
+            transforms.EnsureTyped(names),
+        ]
+    )
+    options: dict[str, Any] = {"strategy": cz.Foreground(probability=1), "patches_per_region": 1}
+    stream = ct.PatchStream(store, 24, channel=True, transform=compose, **options)
+    plain = {key_of(sample): sample for sample in cz.PatchStream(store, 24, channel=True, **options)}
+    batches = list(ct.make_loader(stream, 4, workers=2))
+    assert sum(len(batch["image"]) for batch in batches) == len(plain) == 20
+    for batch in batches:
+        assert batch["image"].shape[1:] == (1, 24, 24, 24)
+        for at, (name, start) in enumerate(zip(batch["patient_id"], batch["start"].tolist(), strict=True)):
+            before = plain[name, tuple(start)]
+            expected = np.clip((before["image"] + 450) / 1500, 0, 1)
+            assert float(batch["image"][at].sum()) == pytest.approx(float(expected.sum()), rel=1e-4)
+            assert int(batch["segmentation"][at].sum()) == int(before["segmentation"].sum())
+
+
+def key_of(sample: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
+    return sample["patient_id"], tuple(sample["start"].tolist())
