@@ -1,9 +1,11 @@
 # `make demo` and `make test` do all set-up themselves.
 VENV ?= .venv
 PYTHON = $(VENV)/bin/python
+# PyTorch and TensorFlow take gigabytes: they have an environment of their own.
+FRAMEWORKS ?= .venv-frameworks
 SOURCE ?=
 
-.PHONY: demo test test-slow lint format benchmark clean
+.PHONY: demo test test-slow test-frameworks train lint format benchmark clean
 
 demo: $(VENV)/ready
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
@@ -13,6 +15,13 @@ test: $(VENV)/ready
 
 test-slow: $(VENV)/ready
 	$(PYTHON) -m pytest -m slow
+
+test-frameworks: $(FRAMEWORKS)/ready
+	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch"
+	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py tests/test_docs.py
+
+train: $(FRAMEWORKS)/train-ready
+	$(FRAMEWORKS)/bin/python scripts/train_unet.py $(ARGUMENTS)
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
@@ -28,8 +37,16 @@ benchmark: $(VENV)/ready
 	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/ready: pyproject.toml scripts/setup_venv.sh
 	sh scripts/setup_venv.sh $(VENV)
+	touch $@
+
+$(FRAMEWORKS)/ready: pyproject.toml scripts/setup_venv.sh
+	sh scripts/setup_venv.sh $(FRAMEWORKS) "test frameworks"
+	touch $@
+
+$(FRAMEWORKS)/train-ready: pyproject.toml scripts/setup_venv.sh
+	sh scripts/setup_venv.sh $(FRAMEWORKS) train
 	touch $@

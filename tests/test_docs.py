@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -31,11 +32,14 @@ def workplace(
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_the_readmes_python_runs(workplace: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, str(workplace), "exec"), {})  # noqa: S102 - our own
+        if "ctspine_zarr.torch" not in block or importlib.util.find_spec("torch"):
+            exec(compile(block, str(workplace), "exec"), names)  # noqa: S102 - our own
 
 
 def test_the_readmes_commands_run(workplace: Path) -> None:
