@@ -7,7 +7,8 @@ from the built-in exception a caller would expect, so `except KeyError` works as
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import SupportsFloat, SupportsIndex
 
 
 class CtspineError(Exception):
@@ -109,6 +110,28 @@ def require_known(what: str, asked: Iterable[str], legal: Collection[str]) -> No
         if not isinstance(name, str) or name not in legal:
             message = f"unknown {what} {name!r}; legal: {', '.join(legal)}"
             raise UnknownValue(message)
+
+
+def require_integer(name: str, value: object, least: int, also: str = "") -> None:
+    """Do nothing where the value is an integer of any type, and no less than `least`.
+
+    Raises:
+        UnknownValue: it is not; `also` ends the list of what is legal.
+    """
+    if not isinstance(value, SupportsIndex) or value.__index__() < least:
+        message = f"{name} {value!r}; legal: an integer from {least}{also}"
+        raise UnknownValue(message)
+
+
+def require_number(name: str, value: object, legal: str, is_legal: Callable[[float], bool]) -> None:
+    """Do nothing where the value is a number that is legal.
+
+    Raises:
+        UnknownValue: it is not; `legal` says which are.
+    """
+    if not (isinstance(value, SupportsFloat) and is_legal(float(value))):
+        message = f"{name} {value!r}; legal: {legal}"
+        raise UnknownValue(message)
 
 
 def choose[T](what: str, asked: str, legal: Mapping[str, T]) -> T:

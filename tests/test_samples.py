@@ -279,7 +279,7 @@ def test_options_that_are_none_are_refused(train: cz.Store, options: Any, messag
         (lambda store: cz.PatchDataset(store, (8, 8)), "size"),
         (
             lambda store: cz.PatchDataset(store, 8, samples_per_volume=0),
-            "samples 0; legal: an integer from 1",
+            "samples_per_volume 0; legal: an integer from 1",
         ),
         (lambda store: cz.PatchDataset(store, 8, spacing=-1), "spacing -1; legal: mm above 0"),
         (lambda store: cz.PatchDataset(store, 8, spacing=(1, 2)), "one number or"),

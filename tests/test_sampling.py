@@ -376,9 +376,11 @@ def test_voxels_that_bear_the_label_are_asked_for_and_drawn(records: tuple[Recor
         (lambda: Balanced(weights={"L9": 1}), "unknown vertebra 'L9'; legal: C1"),
         (lambda: Balanced(weights={"lumbar": 1}), "unknown vertebra 'lumbar'"),
         (lambda: Balanced(by="region", weights={"L1": 1}), "unknown region 'L1'; legal: cervical"),
-        (lambda: Balanced(weights={"L1": 0}), "legal: numbers from 0, not all of them 0"),
-        (lambda: Balanced(weights={"L1": -1, "L2": 2}), "legal: numbers from 0"),
-        (lambda: Balanced(weights={"L1": float("nan")}), "legal: numbers from 0"),
+        (lambda: Balanced(weights={"L1": 0}), "legal: at least one above 0"),
+        (lambda: Balanced(weights={}), "legal: at least one above 0"),
+        (lambda: Balanced(weights={"L1": -1, "L2": 2}), "weight of L1: -1; legal: from 0"),
+        (lambda: Balanced(weights={"L1": float("nan")}), "weight of L1: nan"),
+        (lambda: Balanced(weights={"L1": "much"}), "weight of L1: 'much'"),  # type: ignore[dict-item]
     ],
 )
 def test_strategies_that_are_none_are_refused(make: Any, message: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from typing import Any, SupportsIndex
+from typing import Any
 
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import require_integer
 
 type Key = tuple[str, int]
 
@@ -21,9 +21,7 @@ class ChunkCache:
     """
 
     def __init__(self, limit: int) -> None:
-        if not isinstance(limit, SupportsIndex) or limit.__index__() < 0:
-            message = f"cache_bytes {limit!r}; legal: an integer from 0"
-            raise UnknownValue(message)
+        require_integer("cache_bytes", limit, 0)
         self.limit = limit
         self._clear()
 

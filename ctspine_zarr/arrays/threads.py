@@ -10,9 +10,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Final, SupportsIndex
+from typing import Final
 
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import require_integer
 from ctspine_zarr.workers import usable_cores
 
 _MOST_HELPERS: Final = 64
@@ -24,9 +24,8 @@ def require_threads(threads: int | None) -> None:
     Raises:
         UnknownValue: it is not.
     """
-    if threads is not None and (not isinstance(threads, SupportsIndex) or threads.__index__() < 1):
-        message = f"threads {threads!r}; legal: an integer from 1, or None"
-        raise UnknownValue(message)
+    if threads is not None:
+        require_integer("threads", threads, 1, ", or None")
 
 
 def default_threads() -> int:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import require_integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.record import Record, Triple, Vertebra
 from ctspine_zarr.geometry import Lattice, Shape
@@ -104,10 +104,9 @@ class PatchPlan:
 
     def __post_init__(self) -> None:
         require_cases(len(self.records))
-        for name, value in (("samples", self.samples), ("patches_per_region", self.together)):
-            if not isinstance(value, int) or value < 1:
-                message = f"{name} {value!r}; legal: an integer from 1"
-                raise UnknownValue(message)
+        require_integer("samples_per_volume", self.samples, 1)
+        require_integer("patches_per_region", self.together, 1)
+        require_integer("seed", self.seed, 0)
         self._aiming  # noqa: B018 - what it cannot aim at is said now
 
     def __len__(self) -> int:

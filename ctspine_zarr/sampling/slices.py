@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue, choose
+from ctspine_zarr.errors import UnknownValue, choose, require_integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Lattice, Shape
@@ -46,9 +46,7 @@ class SlicePlan:
         if self.orientation == HUB and self.axis != "axial":
             message = f'axis {self.axis!r} with orientation "hub"; legal: axial, the slices that the Hub has'
             raise UnknownValue(message)
-        if not isinstance(self.every, int) or self.every < 1:
-            message = f"every {self.every!r}; legal: an integer from 1"
-            raise UnknownValue(message)
+        require_integer("every", self.every, 1)
         if not len(self):
             message = "no slice of the selection crosses a vertebra; legal: foreground_only=False"
             raise UnknownValue(message)

@@ -5,6 +5,7 @@ Everything is drawn from the catalog. Labels that a case's findings call strays 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from ctspine_zarr.dataset import LABELS, REGIONS
-from ctspine_zarr.errors import UnknownValue, choose, require_known
+from ctspine_zarr.errors import UnknownValue, choose, require_known, require_number
 from ctspine_zarr.format.record import Code, Record, Vertebra
 
 type Where = Literal["box", "centroid", "voxel"]
@@ -77,9 +78,7 @@ class Around(Strategy):
 
     def __post_init__(self) -> None:
         require_known("where", [self.where], WHERES)
-        if not 0 <= self.jitter < np.inf:
-            message = f"jitter {self.jitter!r}; legal: mm from 0"
-            raise UnknownValue(message)
+        require_number("jitter", self.jitter, "mm from 0", lambda mm: 0 <= mm < math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +96,7 @@ class Foreground(Around):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.probability <= 1:
-            message = f"probability {self.probability!r}; legal: 0 to 1"
-            raise UnknownValue(message)
+        require_number("probability", self.probability, "0 to 1", lambda p: 0 <= p <= 1)
 
     def aiming(self, records: Sequence[Record]) -> Aiming:
         """See `Strategy`."""
@@ -134,9 +131,10 @@ class Balanced(Around):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_known(self.by, self.weights or (), choose("by", self.by, CLASSES))
-        weights = list((self.weights or {}).values())
-        if self.weights is not None and not (min(weights, default=0) >= 0 and 0 < sum(weights) < np.inf):
-            message = f"weights {dict(self.weights)}; legal: numbers from 0, not all of them 0"
+        for name, weight in (self.weights or {}).items():
+            require_number(f"weight of {name}:", weight, "from 0", lambda w: 0 <= w < math.inf)
+        if self.weights is not None and not any(self.weights.values()):
+            message = f"weights {dict(self.weights)}; legal: at least one above 0"
             raise UnknownValue(message)
 
     def aiming(self, records: Sequence[Record]) -> Aiming:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import OutOfBounds, UnknownValue, require_known
+from ctspine_zarr.errors import OutOfBounds, UnknownValue, require_known, require_number
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.regions import patch_region, patch_size
@@ -38,9 +38,7 @@ def window_starts(shape: Shape, size: int | Sequence[int], overlap: float = 0.5)
     Raises:
         UnknownValue: a size or an overlap that is not legal.
     """
-    if not 0 <= overlap < 1:
-        message = f"overlap {overlap!r}; legal: from 0 and below 1"
-        raise UnknownValue(message)
+    require_number("overlap", overlap, "from 0 and below 1", lambda share: 0 <= share < 1)
     along = [_starts(n, edge, overlap) for n, edge in zip(shape, patch_size(size), strict=True)]
     return [(z, y, x) for z, y, x in itertools.product(*along)]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import UnknownValue, require_integer
 from ctspine_zarr.format.record import Record, Vertebra
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.case import AIR, Case, Sample
@@ -51,9 +51,7 @@ class Samples:
 
     def set_epoch(self, epoch: int) -> None:
         """Draw what an epoch has, from 0; `make_loader` counts by itself."""
-        if not isinstance(epoch, int) or epoch < 0:
-            message = f"epoch {epoch!r}; legal: an integer from 0"
-            raise UnknownValue(message)
+        require_integer("epoch", epoch, 0)
         self.epoch = epoch
 
     def identity(self) -> dict[str, Any]:

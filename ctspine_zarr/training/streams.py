@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Protocol, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import require_integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR, Sample
 from ctspine_zarr.read.regions import PLANES, patch_size
@@ -45,10 +45,8 @@ class Stream(Samples):
     def __init__(
         self, store: Store, plan: UnitPlan, form: Form, *, buffer: int, seed: int, fill: float = AIR
     ) -> None:
-        for name, value, least in (("buffer", buffer, 1), ("seed", seed, 0)):
-            if not isinstance(value, int) or value < least:
-                message = f"{name} {value!r}; legal: an integer from {least}"
-                raise UnknownValue(message)
+        require_integer("buffer", buffer, 1)
+        require_integer("seed", seed, 0)
         super().__init__(store, plan, form, fill)
         self._units = plan
         self._buffer = buffer
