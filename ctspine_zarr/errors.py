@@ -112,26 +112,31 @@ def require_known(what: str, asked: Iterable[str], legal: Collection[str]) -> No
             raise UnknownValue(message)
 
 
-def require_integer(name: str, value: object, least: int, also: str = "") -> None:
-    """Do nothing where the value is an integer of any type, and no less than `least`.
+def integer(name: str, value: object, least: int, also: str = "") -> int:
+    """The value as an int, where it is an integer of any type and no less than `least`.
 
     Raises:
         UnknownValue: it is not; `also` ends the list of what is legal.
     """
-    if not isinstance(value, SupportsIndex) or value.__index__() < least:
-        message = f"{name} {value!r}; legal: an integer from {least}{also}"
-        raise UnknownValue(message)
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool) and value.__index__() >= least:
+        return value.__index__()
+    message = f"{name} {value!r}; legal: an integer from {least}{also}"
+    raise UnknownValue(message)
 
 
-def require_number(name: str, value: object, legal: str, is_legal: Callable[[float], bool]) -> None:
-    """Do nothing where the value is a number that is legal.
+def number(name: str, value: object, legal: str, is_legal: Callable[[float], bool]) -> float:
+    """The value as a float, where it is a number of any type that is legal.
 
     Raises:
         UnknownValue: it is not; `legal` says which are.
     """
-    if not (isinstance(value, SupportsFloat) and is_legal(float(value))):
-        message = f"{name} {value!r}; legal: {legal}"
-        raise UnknownValue(message)
+    try:
+        if isinstance(value, SupportsFloat) and is_legal(float(value)):
+            return float(value)
+    except (TypeError, OverflowError):
+        pass
+    message = f"{name} {value!r}; legal: {legal}"
+    raise UnknownValue(message)
 
 
 def choose[T](what: str, asked: str, legal: Mapping[str, T]) -> T:

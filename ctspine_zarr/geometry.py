@@ -55,6 +55,19 @@ class Reorientation:
         # The canonical axes in the order (x, y, z).
         return affine @ _old_indices(self.axes[::-1], self.flips[::-1], shape)
 
+    def shape(self, shape: Shape) -> Shape:
+        """Of the new array."""
+        first, second, third = (shape[axis] for axis in self.axes)
+        return first, second, third
+
+    def start(self, start: Shape, size: Shape, shape: Shape) -> Shape:
+        """Where a box of the old array of `shape` begins in the new one."""
+        first, second, third = (
+            shape[axis] - start[axis] - size[axis] if flip else start[axis]
+            for axis, flip in zip(self.axes, self.flips, strict=True)
+        )
+        return first, second, third
+
     def _steps(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
 

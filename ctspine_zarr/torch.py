@@ -11,18 +11,17 @@ Samples hold numpy arrays; the DataLoader makes tensors of them.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import functools
 import multiprocessing
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from ctspine_zarr.errors import MissingDependency, UnknownValue, require_known
+from ctspine_zarr.errors import MissingDependency, UnknownValue, integer, require_known
 from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator
 from ctspine_zarr.training import datasets, streams
-from ctspine_zarr.training.samples import Samples, require_same
+from ctspine_zarr.training.samples import Samples, place_of, require_same
 from ctspine_zarr.workers import usable_cores
 
 try:
@@ -44,16 +43,16 @@ __all__ = [
     "make_loader",
 ]
 
-# What a stream shares with its workers besides the epoch: where to go on from.
-_EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
-
 type StartMethod = Literal["fork", "forkserver", "spawn"]
 
+# What the training process tells the workers: the epoch, and after which batch a pass goes on.
+_EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
 
-class _Epoch(Samples):
-    """An epoch that is set in the training process and seen in its workers, also in those that
-    outlive an epoch.
-    """
+
+class _Told(Samples):
+    """Numbers that a DataLoader's workers see change, also those that outlive an epoch."""
+
+    _shared: torch.Tensor
 
     @property
     def epoch(self) -> int:
@@ -65,31 +64,43 @@ class _Epoch(Samples):
             self._shared = torch.zeros(4, dtype=torch.int64).share_memory_()
         self._shared[_EPOCH] = epoch
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # A copy has numbers of its own; only what a worker gets still is its parent's.
+        if not self._shared.is_shared():
+            self._shared.share_memory_()
 
-class VolumeDataset(_Epoch, datasets.VolumeDataset, TorchDataset[Any]):
+    def apart(self) -> Self:
+        """A copy that is told other numbers."""
+        one = copy.copy(self)
+        one._shared = self._shared.clone().share_memory_()  # noqa: SLF001 - its own kind
+        return one
+
+
+class VolumeDataset(_Told, datasets.VolumeDataset, TorchDataset[Any]):
     __doc__ = datasets.VolumeDataset.__doc__
 
 
-class SliceDataset(_Epoch, datasets.SliceDataset, TorchDataset[Any]):
+class SliceDataset(_Told, datasets.SliceDataset, TorchDataset[Any]):
     __doc__ = datasets.SliceDataset.__doc__
 
 
-class PatchDataset(_Epoch, datasets.PatchDataset, TorchDataset[Any]):
+class PatchDataset(_Told, datasets.PatchDataset, TorchDataset[Any]):
     __doc__ = datasets.PatchDataset.__doc__
 
 
-class GridDataset(_Epoch, datasets.GridDataset, TorchDataset[Any]):
+class GridDataset(_Told, datasets.GridDataset, TorchDataset[Any]):
     __doc__ = datasets.GridDataset.__doc__
 
 
-class _Stream(_Epoch, streams.Stream, IterableDataset[Any]):
+class _Stream(_Told, streams.Stream, IterableDataset[Any]):
     """A stream whose samples a DataLoader's workers share out."""
 
     def __iter__(self) -> Iterator[Any]:
         share = self._share()
         _, given = self._dealt(share.workers)
         if any(given):
-            self._resume = given[share.worker] * int(self._shared[_SIZE])
+            self._resume = streams.Progress(self.epoch, share, given[share.worker] * int(self._shared[_SIZE]))
         return super().__iter__()
 
     def resume(self, batches: int, size: int, *, drop_last: bool) -> None:
@@ -146,34 +157,38 @@ class _Order(Sampler[int]):
         return len(self._mine)
 
 
+@dataclasses.dataclass
+class _Place:
+    """How far a pass is: batches given of an epoch."""
+
+    epoch: int
+    batches: int = 0
+
+
 class Loader(DataLoader[Any]):
     """A DataLoader that goes on from one epoch to the next by itself, and from a saved state.
 
-    The first pass is the dataset's epoch; each that follows is the next one, also after a pass
-    that was broken off, unless `dataset.set_epoch` said otherwise in between.
+    `make_loader` makes it. The first pass is the epoch the dataset was in; each that is begun is the
+    next one, unless `set_epoch` said otherwise. It has a copy of the dataset: what is done to
+    the original afterwards is not seen here.
     """
 
     def __init__(self, samples: datasets.Dataset | _Stream, **options: Any) -> None:
         self._samples = samples
-        self._last: int | None = None
-        self._resume: tuple[int, int] | None = None
-        self._given = 0
+        self._next: _Place | None = _Place(samples.epoch)
+        self._begun = _Place(samples.epoch)
         super().__init__(samples, **options)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, begin = self._resume or (None, 0)
-        self._resume = None
-        if epoch != self._samples.epoch:
-            begin = 0
-            if self._last == self._samples.epoch:
-                self._samples.set_epoch(self._last + 1)
-        self._last = self._samples.epoch
-        self._given = begin
+        begun = self._next or _Place(self._begun.epoch + 1)
+        self._next = None
+        self._begun = begun = dataclasses.replace(begun)
+        self._samples.set_epoch(begun.epoch)
         if isinstance(self._samples, _Stream):
-            self._samples.resume(begin, self._size, drop_last=self.drop_last)
+            self._samples.resume(begun.batches, self._size, drop_last=self.drop_last)
         elif isinstance(self.sampler, _Order):
-            self.sampler.begin = begin * self._size
-        return self._counted()
+            self.sampler.begin = begun.batches * self._size
+        return _counted(super().__iter__(), begun)
 
     def __len__(self) -> int:
         """Batches of a pass."""
@@ -182,9 +197,17 @@ class Loader(DataLoader[Any]):
             return sum(self._samples.batches(workers, self._size, drop_last=self.drop_last))
         return super().__len__()
 
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass this epoch's, from its beginning.
+
+        Raises:
+            UnknownValue: an epoch below 0.
+        """
+        self._next = _Place(integer("epoch", epoch, 0))
+
     def state_dict(self) -> dict[str, Any]:
         """How many batches of which epoch the pass begun last has given; plain values."""
-        return self._identity() | {"epoch": self._samples.epoch, "batches": self._given}
+        return self._identity() | dataclasses.asdict(self._next or self._begun)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next pass begin with the very batch that would have come next.
@@ -196,17 +219,7 @@ class Loader(DataLoader[Any]):
             UnknownValue: the state is of a loader with other samples or settings.
         """
         require_same(self._identity(), state)
-        epoch, batches = state["epoch"], state["batches"]
-        if batches == len(self):
-            epoch, batches = epoch + 1, 0
-        self._samples.set_epoch(epoch)
-        self._resume = epoch, batches
-        self._given = batches
-
-    def _counted(self) -> Iterator[Any]:
-        for batch in super().__iter__():
-            self._given += 1
-            yield batch
+        self._next = _Place(*place_of(state, "batches", len(self)))
 
     def _identity(self) -> dict[str, Any]:
         settings = {"batch_size": self._size, "drop_last": self.drop_last}
@@ -219,6 +232,12 @@ class Loader(DataLoader[Any]):
         return self.batch_size or 1
 
 
+def _counted(batches: Iterator[Any], begun: _Place) -> Iterator[Any]:
+    for batch in batches:
+        begun.batches += 1
+        yield batch
+
+
 def make_loader(
     dataset: datasets.Dataset | _Stream,
     batch_size: int = 1,
@@ -229,7 +248,7 @@ def make_loader(
     seed: int = 0,
     rank: int | None = None,
     ranks: int | None = None,
-    even: bool = False,
+    even: bool | None = None,
     start_method: StartMethod | None = None,
     pin_memory: bool | None = None,
     prefetch_factor: int | None = None,
@@ -239,49 +258,52 @@ def make_loader(
     """A DataLoader with what usually is right, and a `state_dict` that resumes in mid-epoch.
 
     Args:
-        dataset: any of this module.
+        dataset: any of this module; the loader works on a copy.
         batch_size: samples a batch.
         workers: processes that read; by default one for every usable core but one, 8 at most;
             0 reads in this process, with all its cores. They stay from epoch to epoch.
         shuffle: a dataset's order, anew each epoch; streams always are shuffled.
         drop_last: leave out batches that are not full; each worker may have one.
-        seed: of the order of a dataset, and of what transforms draw by torch's and Python's
-            random numbers.
+        seed: of the order of a dataset, and of what transforms draw in workers by torch's and
+            Python's random numbers.
         rank, ranks: of this training process, and how many there are; by default what
-            torch.distributed says where it is initialised, else 0 of 1.
-        even: every rank gets equally many samples, which DistributedDataParallel needs; up to
-            `ranks - 1` of an epoch are then left out.
+            torch.distributed says where it is initialised, else what the stream's `shard` was
+            told, else 0 of 1.
+        even: every rank gets equally many samples, and up to `ranks - 1` of an epoch are left
+            out; the default where torch.distributed is initialised, for ranks that have more
+            would wait for ever for those that have fewer.
         start_method: of the workers. By default `fork` on Linux, which local stores are safe
             with and which needs nothing to be pickled, and the platform's own elsewhere.
         pin_memory: by default where there is a CUDA device.
         prefetch_factor: batches that each worker is ahead; 2 by default.
         collate_fn: torch's own by default, which stacks samples of one shape.
-        worker_init_fn: called in each worker; Ctrl-C is left to this process.
+        worker_init_fn: called in each worker with its number.
 
     Raises:
         UnknownValue: an argument that is not legal.
     """
-    _require_samples(dataset)
-    count = default_workers() if workers is None else workers
-    mine = _rank(rank, ranks)
+    samples = _own(dataset)
+    workers = default_workers() if workers is None else integer("workers", workers, 0)
+    seed = integer("seed", seed, 0)
+    mine, even = _rank(rank, ranks, even=even)
     sampler = None
-    if isinstance(dataset, _Stream):
-        dataset.shard(mine.rank, mine.ranks, even=even)
-    else:
-        sampler = _Order(dataset, mine, seed, shuffle=shuffle, even=even)
+    if not isinstance(samples, _Stream):
+        sampler = _Order(samples, mine or Share(), seed, shuffle=shuffle, even=even)
+    elif mine is not None:
+        samples.shard(mine.rank, mine.ranks, even=even)
     return Loader(
-        dataset,
-        batch_size=batch_size,
+        samples,
+        batch_size=integer("batch_size", batch_size, 1),
         sampler=sampler,
-        num_workers=count,
+        num_workers=workers,
         drop_last=drop_last,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
-        prefetch_factor=prefetch_factor,
+        prefetch_factor=_prefetch(prefetch_factor, workers),
         collate_fn=collate_fn,
-        worker_init_fn=functools.partial(_begin_worker, worker_init_fn),
+        worker_init_fn=worker_init_fn,
         generator=torch.Generator().manual_seed(seed),
-        persistent_workers=count > 0,
-        multiprocessing_context=_start_method(start_method) if count else None,
+        persistent_workers=workers > 0,
+        multiprocessing_context=_start_method(start_method) if workers else None,
     )
 
 
@@ -290,31 +312,37 @@ def default_workers() -> int:
     return max(1, min(8, usable_cores() - 1))
 
 
-def _require_samples(asked: object) -> None:
-    if not isinstance(asked, _Epoch):
+def _own(asked: Any) -> Any:
+    """A copy of what is to be loaded from."""
+    if not isinstance(asked, datasets.Dataset | streams.Stream) or not isinstance(asked, _Told):
         message = f"{type(asked).__name__} to load from; legal: the datasets and streams of {__name__}"
         raise UnknownValue(message)
+    if isinstance(asked, streams.Stream) and asked.goes_on:
+        message = "a stream that goes on from a state of its own; legal: the loader's load_state_dict"
+        raise UnknownValue(message)
+    return asked.apart()
 
 
-def _rank(rank: int | None, ranks: int | None) -> Share:
+def _rank(rank: int | None, ranks: int | None, *, even: bool | None) -> tuple[Share | None, bool]:
+    """The share that is asked for, or that torch.distributed says; and whether shares are even."""
     if (rank is None) != (ranks is None):
         message = f"rank {rank} of ranks {ranks}; legal: both or none"
         raise UnknownValue(message)
-    if rank is not None:
-        return Share(rank, ranks or 0)
     distributed = torch.distributed
+    if rank is not None:
+        return Share(integer("rank", rank, 0), integer("ranks", ranks, 1)), bool(even)
     if distributed.is_available() and distributed.is_initialized():
-        return Share(distributed.get_rank(), distributed.get_world_size())
-    return Share()
+        return Share(distributed.get_rank(), distributed.get_world_size()), even is not False
+    return None, bool(even)
+
+
+def _prefetch(asked: int | None, workers: int) -> int | None:
+    if asked is not None and not workers:
+        message = f"prefetch_factor {asked} without workers; legal: None"
+        raise UnknownValue(message)
+    return None if asked is None else integer("prefetch_factor", asked, 1)
 
 
 def _start_method(asked: str | None) -> str | None:
     require_known("start_method", [asked] if asked else [], multiprocessing.get_all_start_methods())
     return asked or ("fork" if sys.platform == "linux" else None)
-
-
-def _begin_worker(then: Callable[[int], None] | None, worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal; the training process alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if then is not None:
-        then(worker)

@@ -22,7 +22,8 @@ from ctspine_zarr.format.record import Code, Finding, Record, Vertebra
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator, items_of, shuffled
 from ctspine_zarr.sampling.patches import Axis, PatchPlan
-from ctspine_zarr.sampling.resampling import between, linear, nearest
+from ctspine_zarr.sampling.pieces import Piece
+from ctspine_zarr.sampling.resampling import Between, between, linear, nearest
 from ctspine_zarr.sampling.slices import SlicePlan
 from ctspine_zarr.sampling.strategies import Balanced, Foreground, Strategy, Uniform
 from ctspine_zarr.sampling.volumes import part, whole
@@ -151,7 +152,7 @@ def test_slabs_have_every_slice_once(
 
 def test_foreground_slices_are_those_that_cross_a_box(records: tuple[Record, ...]) -> None:
     plan = SlicePlan(records, foreground=True)
-    found = {(u.case, u.pieces[0].where["slice_index"]) for u in map(plan.single, range(len(plan)))}
+    found = {(u.case, u.pieces[0].index) for u in map(plan.single, range(len(plan)))}
     assert found == {
         (case, z)
         for case, record in enumerate(records)
@@ -164,7 +165,6 @@ def test_foreground_slices_are_those_that_cross_a_box(records: tuple[Record, ...
     ("arguments", "message"),
     [
         ({"axis": "oblique"}, "unknown axis 'oblique'; legal: axial, coronal, sagittal"),
-        ({"every": 0}, "every 0; legal: an integer from 1"),
         ({"axis": "coronal", "orientation": "hub"}, "legal: axial, the slices that the Hub has"),
         ({"orientation": "XYZ"}, "orientation 'XYZ'"),
     ],
@@ -192,7 +192,12 @@ def never(_case: int, _vertebra: Vertebra) -> Any:
 def drawn(plan: PatchPlan, epoch: int = 0) -> list[tuple[int, Shape]]:
     """Case and start of every patch of an epoch."""
     units = [plan.unit(number, epoch, never) for number in range(len(plan.sizes))]
-    return [(unit.case, tuple(piece.where["start"].tolist())) for unit in units for piece in unit.pieces]
+    return [(unit.case, start_of(piece)) for unit in units for piece in unit.pieces]
+
+
+def start_of(piece: Piece) -> Shape:
+    assert piece.start is not None
+    return piece.start
 
 
 AXES = st.builds(
@@ -218,16 +223,26 @@ def test_a_patch_lies_inside_or_has_the_volume_in_its_middle(axis: Axis, middle:
         assert 0 <= before - after <= 1
 
 
-@given(size=st.integers(1, 200), edge=st.integers(1, 120), data=st.data())
-def test_patches_of_a_region_touch_the_same_chunks(size: int, edge: int, data: st.DataObject) -> None:
-    axis = Axis(size, 16, size, 0.0, 1.0, edge)
-    starts = axis.starts(np.array(axis.anywhere()))
+@given(axis=AXES, data=st.data())
+def test_patches_of_a_region_need_the_same_chunks(axis: Axis, data: st.DataObject) -> None:
+    """As resampling, or reading alone, does need them."""
+    starts = axis.starts(np.arange(axis.size))
     one = int(data.draw(st.sampled_from(starts.tolist())))
 
     def touched(start: int) -> set[int]:
-        return {voxel // 16 for voxel in range(max(start, 0), min(start + edge, size))}
+        needed = Between.of(axis.first + start * axis.step, axis.step, axis.edge, axis.voxels).needed
+        return {voxel // axis.chunk for voxel in needed}
 
-    assert axis.like(starts, one).tolist() == [touched(int(start)) == touched(one) for start in starts]
+    inside = [bool(touched(int(start))) and bool(touched(one)) for start in starts]
+    expected = [touched(int(start)) == touched(one) for start in starts]
+    found = axis.like(starts, one).tolist()
+    assert all(a == b for a, b, is_inside in zip(found, expected, inside, strict=True) if is_inside)
+
+
+def test_whole_steps_need_no_voxel_more() -> None:
+    assert Between.of(0, 1, 64, 200).needed == range(64)
+    assert Between.of(1, 2, 8, 200).needed == range(1, 16)
+    assert Between.of(0.5, 1, 8, 200).needed == range(9)
 
 
 @pytest.mark.parametrize("together", [1, 4])
@@ -327,25 +342,66 @@ def middles(plan: PatchPlan) -> NDArray[np.int64]:
     return found
 
 
-def test_a_middle_is_on_the_box_the_centroid_or_as_far_as_the_jitter(records: tuple[Record, ...]) -> None:
+def test_a_middle_is_on_the_box_or_the_centroid_moved_by_the_jitter(records: tuple[Record, ...]) -> None:
     record = records[0]
-    one = record.vertebrae[0]
-    name, spacing = one.name, np.array(record.spacing)
+    # In the middle of the volume, so that no patch of one voxel is moved inside.
+    one = next(vertebra for vertebra in record.vertebrae if vertebra.name == "L2")
+    reach = 7 // np.array(record.spacing)
+    assert reach.all()
 
     def around(**options: Any) -> NDArray[np.int64]:
-        strategy = Balanced(weights={name: 1}, **options)
-        return middles(PatchPlan((record,), (1, 1, 1), 2000, strategy))
+        strategy = Balanced(weights={"L2": 1}, **options)
+        return middles(PatchPlan((record,), (1, 1, 1), 4000, strategy))
 
     on_box = around()
     assert (on_box.min(0) == one.start).all()
     assert (on_box.max(0) == np.array(one.stop) - 1).all()
-    on_centroid = around(where="centroid")
-    assert (on_centroid == np.rint(one.centroid)).all()
-    jittered = around(where="centroid", jitter=9.0)
-    off = np.abs(jittered - np.rint(one.centroid)).max(0)
-    assert (off == np.minimum(9 // spacing, off)).all()
-    assert (off[1:] == 9 // spacing[1:]).all()
-    assert off.max() * spacing.max() >= 9 // spacing.min()
+    assert (around(where="centroid") == np.rint(one.centroid)).all()
+    off = around(where="centroid", jitter=7.0) - np.rint(one.centroid)
+    assert (off.min(0) == -reach).all()
+    assert (off.max(0) == reach).all()
+    moved = around(jitter=7.0)
+    for axis in range(3):
+        assert alike(off[:, axis], np.arange(-reach[axis], reach[axis] + 1))
+        # The box's voxels and the jitter, each alike, give their sums unlike.
+        box = np.arange(one.start[axis], one.stop[axis])
+        assert alike(moved[:, axis], (box[:, None] + np.arange(-reach[axis], reach[axis] + 1)).ravel())
+
+
+def alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Whether drawn values may come from these, each as likely."""
+    values, weights = np.unique(expected, return_counts=True)
+    assert np.isin(found, values).all()
+    counts = [np.count_nonzero(found == value) for value in values]
+    return bool(scipy.stats.chisquare(counts, weights / weights.sum() * len(found)).pvalue > 1e-4)
+
+
+@pytest.mark.parametrize("spacing", [None, (3.1, 5.0, 5.0)])
+@pytest.mark.parametrize("where", ["box", "centroid", "voxel"])
+def test_each_patch_of_a_region_is_distributed_as_the_first(
+    records: tuple[Record, ...], where: Any, spacing: Any
+) -> None:
+    """Near a border too, where many middles have one start."""
+    record = records[0]
+    top = record.vertebrae[0]
+    voxels = np.argwhere(np.ones(np.subtract(top.stop, top.start))) + top.start
+    strategy = Balanced(weights={top.name: 1}, where=where, jitter=14.0)
+
+    def starts(together: int) -> NDArray[np.int64]:
+        plan = PatchPlan((record,), (14, 22, 22), 2500 * together, strategy, together, spacing)
+        units = [plan.unit(number, 0, lambda *_: voxels) for number in range(2500)]
+        return np.array([[start_of(piece) for piece in unit.pieces] for unit in units])
+
+    alone, several = starts(1)[:, 0], starts(3)
+    assert (several[:, 0] != several[:, 2]).any()
+    for axis in range(3):
+        values = np.unique(np.concatenate([alone[:, axis], several[:, :, axis].ravel()]))
+        for number in (0, 1, 2):
+            columns = [alone[:, axis], several[:, number, axis]]
+            table = np.array([[np.count_nonzero(c == v) for v in values] for c in columns])
+            common = table[:, table.sum(0) > 10]
+            if common.shape[1] > 1:
+                assert scipy.stats.chi2_contingency(common).pvalue > 1e-4
 
 
 def test_voxels_that_bear_the_label_are_asked_for_and_drawn(records: tuple[Record, ...]) -> None:
@@ -359,7 +415,7 @@ def test_voxels_that_bear_the_label_are_asked_for_and_drawn(records: tuple[Recor
         return voxels
 
     units = [plan.unit(number, 0, asked) for number in range(len(plan.sizes))]
-    starts = [[tuple(piece.where["start"].tolist()) for piece in unit.pieces] for unit in units]
+    starts = [[start_of(piece) for piece in unit.pieces] for unit in units]
     assert {start for unit in starts for start in unit} == set(map(tuple, voxels.tolist()))
     # (12, 80, 33) lies in another chunk: it is never read with the others.
     assert all(len({start[1] // 64 for start in unit}) == 1 for unit in starts)
@@ -376,10 +432,13 @@ def test_voxels_that_bear_the_label_are_asked_for_and_drawn(records: tuple[Recor
         (lambda: Balanced(weights={"L9": 1}), "unknown vertebra 'L9'; legal: C1"),
         (lambda: Balanced(weights={"lumbar": 1}), "unknown vertebra 'lumbar'"),
         (lambda: Balanced(by="region", weights={"L1": 1}), "unknown region 'L1'; legal: cervical"),
-        (lambda: Balanced(weights={"L1": 0}), "legal: at least one above 0"),
-        (lambda: Balanced(weights={}), "legal: at least one above 0"),
+        (lambda: Balanced(weights={"L1": 0}), "sum of weights 0.*; legal: above 0 and finite"),
+        (lambda: Balanced(weights={}), "sum of weights 0.*; legal: above 0 and finite"),
         (lambda: Balanced(weights={"L1": -1, "L2": 2}), "weight of L1: -1; legal: from 0"),
         (lambda: Balanced(weights={"L1": float("nan")}), "weight of L1: nan"),
+        (lambda: Balanced(weights={"L1": 1e308, "L2": 1e308}), "sum of weights inf"),
+        (lambda: Balanced(weights=["L1"]), "legal: a dictionary, vertebra -> weight"),  # type: ignore[arg-type]
+        (lambda: Foreground(jitter=np.zeros(2)), "jitter array"),  # type: ignore[arg-type]
         (lambda: Balanced(weights={"L1": "much"}), "weight of L1: 'much'"),  # type: ignore[dict-item]
     ],
 )
@@ -412,9 +471,14 @@ def test_a_resampled_volume_has_the_extent_of_its_own(
     for axis in range(3):
         step, first, size = lattice.step[axis], lattice.first[axis], lattice.size[axis]
         assert step == pytest.approx(asked[axis] / own[axis], rel=2e-5)
-        assert first - step / 2 == pytest.approx(-0.5)
         missed = abs(shape[axis] - size * step)
-        assert missed <= step / 2 + 1e-6 or size == 1
+        if shape[axis] < step / 2:
+            assert (size, first) == (1, (shape[axis] - 1) / 2)
+        else:
+            assert first - step / 2 == pytest.approx(-0.5) or size == 1
+            assert missed <= step / 2 + 1e-6
+    # Every voxel of it has values of the volume.
+    assert all(b.inside == slice(0, n) for b, n in zip(between(lattice, shape), lattice.size, strict=True))
     assert whole(record, record.spacing) == whole(record, None) == Lattice(shape)
 
 
@@ -453,23 +517,17 @@ def test_parts_of_a_lattice_are_on_it() -> None:
 # Windows
 
 
-@given(
-    shape=st.tuples(*[st.integers(1, 60)] * 3),
-    size=st.tuples(*[st.integers(1, 40)] * 3),
-    overlap=st.floats(0, 0.9),
-)
-def test_windows_cover_a_volume_with_their_overlap(shape: Shape, size: Shape, overlap: float) -> None:
-    for axis, (n, edge) in enumerate(zip(shape, size, strict=True)):
-        only = [1, 1, 1]
-        only[axis] = n
-        starts = [start[axis] for start in window_starts((only[0], only[1], only[2]), size, overlap)]
-        starts = sorted(set(starts))
-        assert {v for start in starts for v in range(start, start + edge)} >= set(range(n))
-        if n >= edge:
-            assert (starts[0], starts[-1]) == (0, n - edge)
-        strides = np.diff(starts)
-        assert (strides <= max(1, edge * (1 - overlap)) + 1).all()
-        assert len(starts) <= max(1, -(-(n - edge) // max(1, int(edge * (1 - overlap)))) + 1)
+@given(n=st.integers(1, 200), edge=st.integers(1, 60), tenths=st.integers(0, 9))
+def test_windows_are_as_few_as_cover_a_volume_with_their_overlap(n: int, edge: int, tenths: int) -> None:
+    starts = [z for z, _, _ in window_starts((n, 1, 1), (edge, 1, 1), tenths / 10)]
+    # In whole numbers, which 1 - 0.8 is not.
+    stride = max(1, edge * (10 - tenths) // 10)
+    assert {v for start in starts for v in range(start, start + edge)} >= set(range(n))
+    assert (np.diff(starts) <= stride).all()
+    assert (np.diff(starts) > 0).all()
+    assert len(starts) == max(0, -(-(n - edge) // stride)) + 1
+    if n >= edge:
+        assert (starts[0], starts[-1]) == (0, n - edge)
 
 
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])

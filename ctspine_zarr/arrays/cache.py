@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import require_integer
+from ctspine_zarr.errors import integer
 
 type Key = tuple[str, int]
 
@@ -21,8 +21,7 @@ class ChunkCache:
     """
 
     def __init__(self, limit: int) -> None:
-        require_integer("cache_bytes", limit, 0)
-        self.limit = limit
+        self.limit = integer("cache_bytes", limit, 0)
         self._clear()
 
     def __reduce__(self) -> tuple[type[ChunkCache], tuple[int]]:

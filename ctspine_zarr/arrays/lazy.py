@@ -55,8 +55,7 @@ class Converted(ArrayLike):
     ) -> Converted:
         """See `Case.to_dask`."""
         reorientation = oriented(orientation)
-        first, second, third = (voxels.shape[axis] for axis in reorientation.axes)
-        shape = (first, second, third)
+        shape = reorientation.shape(voxels.shape)
         if window is None:
             chosen = _dtype(voxels.dtype if dtype is None else dtype, voxels.dtype)
             return cls(voxels, reorientation, shape, chosen, None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
-from ctspine_zarr.errors import require_integer
+from ctspine_zarr.errors import integer
 from ctspine_zarr.workers import usable_cores
 
 _MOST_HELPERS: Final = 64
@@ -25,7 +25,7 @@ def require_threads(threads: int | None) -> None:
         UnknownValue: it is not.
     """
     if threads is not None:
-        require_integer("threads", threads, 1, ", or None")
+        integer("threads", threads, 1, ", or None")
 
 
 def default_threads() -> int:

@@ -267,7 +267,7 @@ class Case:
     ) -> None:
         for which, targets, padding in zip(NAMES, (images, masks), (fill, 0), strict=True):
             voxels = self.voxels(which)
-            _require_fill(padding, voxels.dtype)
+            require_fill(padding, voxels.dtype)
             requests = []
             for region, target in zip(regions, targets, strict=True):
                 if not region.is_inside:
@@ -397,7 +397,12 @@ def _first(read: NDArray[Any]) -> NDArray[Any]:
     return only
 
 
-def _require_fill(fill: float, dtype: np.dtype[Any]) -> None:
+def require_fill(fill: float, dtype: np.dtype[Any]) -> None:
+    """Do nothing where an image of that dtype can be padded with it.
+
+    Raises:
+        UnknownValue: the dtype does not hold it.
+    """
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     is_number = isinstance(fill, float | np.number | SupportsIndex) and limits.min <= fill <= limits.max
     if not is_number or (dtype.kind != "f" and fill != int(fill)):

@@ -1,1 +1,1 @@
-"""Which voxels become samples, and in what order: index arithmetic on the catalog. Pure."""
+"""Which voxels become samples, in what order, and how patches make a volume again: arithmetic, no I/O."""

@@ -88,7 +88,7 @@ def items_of(sizes: NDArray[np.int64], samples: range) -> Iterator[Items]:
 
 
 def shuffled(units: Iterable[Items], buffer: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Each unit's samples once, in random order: any sample left of any of the units that are open.
+    """Each unit's samples once: a random sample of a random one of the units that are open.
 
     Args:
         units: opened one by one, the next when one of those that are open has no sample left.

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import require_integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.record import Record, Triple, Vertebra
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.sampling.order import Purpose, generator
 from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
-from ctspine_zarr.sampling.strategies import Aim, Around, Strategy
+from ctspine_zarr.sampling.resampling import needed_voxels
+from ctspine_zarr.sampling.strategies import Aim, Strategy
 from ctspine_zarr.sampling.volumes import part, whole
 
 type Voxels = Callable[[int, Vertebra], NDArray[np.int64]]
 """From a case's number and a vertebra to the (n, 3) voxels that bear its label."""
+
+
+# Voxels of a label that the patches of one region are drawn among.
+_CANDIDATES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,20 @@ class Axis:
         """Starts of the patches with these middles, moved inside the lattice."""
         return np.clip(middles - self.edge // 2, *self.limits)
 
-    def anywhere(self) -> range:
+    def anywhere(self) -> NDArray[np.int64]:
         """Middles of all patches inside the lattice."""
         first, last = self.limits
-        return range(first + self.edge // 2, last + self.edge // 2 + 1)
+        return np.arange(first, last + 1) + self.edge // 2
 
-    def nearest(self, position: float) -> int:
-        """The lattice's voxel nearest to a position in the volume."""
-        return round((position - self.first) / self.step)
+    def nearest(self, positions: NDArray[Any]) -> NDArray[np.int64]:
+        """The lattice's voxels nearest to positions in the volume."""
+        return np.rint((positions - self.first) / self.step).astype(np.int64)
+
+    def around(self, first: float, last: float, reach: int) -> NDArray[np.int64]:
+        """Middles from one position in the volume to another, each moved by up to `reach` voxels."""
+        begin, end = self.nearest(np.array([first, last])).tolist()
+        middles: NDArray[np.int64] = np.arange(begin, end + 1)[:, None] + np.arange(-reach, reach + 1)
+        return middles.ravel()
 
     def like(self, starts: NDArray[np.int64], one: int) -> NDArray[np.bool_]:
         """Which patches touch the chunks that the patch at `one` touches, no more and no fewer."""
@@ -69,10 +80,10 @@ class Axis:
         return alike
 
     def _chunks(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        begins = np.floor(self.first + starts * self.step)
-        ends = np.ceil(self.first + (starts + self.edge - 1) * self.step)
-        first, last = (np.clip(at, 0, self.voxels - 1).astype(np.int64) for at in (begins, ends))
-        return first // self.chunk, last // self.chunk
+        first, last = (self.first + at * self.step for at in (starts, starts + self.edge - 1))
+        needed = np.clip(needed_voxels(first, last), 0, self.voxels - 1)
+        begins, ends = needed // self.chunk
+        return begins, ends
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,7 @@ class PatchPlan:
         seed: with the epoch, all that chance depends on.
 
     Raises:
-        UnknownValue: the selection is empty, or has nothing that the strategy aims at; a number
-            below 1.
+        UnknownValue: the selection is empty, or has nothing that the strategy aims at.
     """
 
     records: Sequence[Record]
@@ -104,9 +114,6 @@ class PatchPlan:
 
     def __post_init__(self) -> None:
         require_cases(len(self.records))
-        require_integer("samples_per_volume", self.samples, 1)
-        require_integer("patches_per_region", self.together, 1)
-        require_integer("seed", self.seed, 0)
         self._aiming  # noqa: B018 - what it cannot aim at is said now
 
     def __len__(self) -> int:
@@ -138,7 +145,7 @@ class PatchPlan:
         return Unit(
             aim.case,
             tuple(
-                Piece(part(lattice, (z, y, x), self.size), {"start": np.array((z, y, x))})
+                Piece(part(lattice, (z, y, x), self.size), start=(z, y, x), volume=lattice.size)
                 for z, y, x in starts.tolist()
             ),
         )
@@ -147,15 +154,18 @@ class PatchPlan:
         self, aim: Aim, axes: Sequence[Axis], count: int, random: np.random.Generator, voxels: Voxels
     ) -> NDArray[np.int64]:
         """(count, 3) starts."""
-        if aim.vertebra is None or not isinstance(self.strategy, Around):
+        if aim.vertebra is None:
             return drawn_along(axes, [axis.anywhere() for axis in axes], count, random)
         spacing = self.spacing or self.records[aim.case].spacing
-        reach = [int(self.strategy.jitter / mm) for mm in spacing]
-        if self.strategy.where == "voxel":
+        reach = [int(aim.jitter / mm) for mm in spacing]
+        if aim.where == "voxel":
             return drawn_among(axes, voxels(aim.case, aim.vertebra), reach, count, random)
-        ends = extent(aim.vertebra, self.strategy)
+        box = zip(aim.vertebra.start, aim.vertebra.stop, strict=True)
+        ends: list[tuple[float, float]] = [(start, stop - 1) for start, stop in box]
+        if aim.where == "centroid":
+            ends = [(middle, middle) for middle in aim.vertebra.centroid]
         middles = [
-            range(axis.nearest(first) - more, axis.nearest(last) + more + 1)
+            axis.around(first, last, more)
             for axis, (first, last), more in zip(axes, ends, reach, strict=True)
         ]
         return drawn_along(axes, middles, count, random)
@@ -174,22 +184,16 @@ class PatchPlan:
         return {name: value for name, value in self.__dict__.items() if name != "_aiming"}
 
 
-def extent(vertebra: Vertebra, strategy: Around) -> list[tuple[float, float]]:
-    """Along each axis the first and the last position of the volume that a patch may be around."""
-    if strategy.where == "centroid":
-        return [(middle, middle) for middle in vertebra.centroid]
-    return [(start, stop - 1) for start, stop in zip(vertebra.start, vertebra.stop, strict=True)]
-
-
 def drawn_along(
-    axes: Sequence[Axis], middles: Sequence[range], count: int, random: np.random.Generator
+    axes: Sequence[Axis], middles: Sequence[NDArray[np.int64]], count: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """(count, 3) starts: middles are drawn along each axis alone, all positions being as likely;
-    after the first, among those whose patch touches the same chunks.
+    """(count, 3) starts: the first has one of the middles along each axis, all of them as likely;
+    the others one of those whose patch touches the same chunks, so that each alone is
+    distributed as the first.
     """
     columns = []
-    for axis, span in zip(axes, middles, strict=True):
-        starts = axis.starts(np.arange(span.start, span.stop))
+    for axis, along in zip(axes, middles, strict=True):
+        starts = axis.starts(along)
         first = starts[random.integers(len(starts))]
         same = starts[axis.like(starts, first)] if count > 1 else starts
         columns.append([first, *same[random.integers(len(same), size=count - 1)]])
@@ -203,15 +207,12 @@ def drawn_among(
     count: int,
     random: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """(count, 3) starts: middles are drawn among (n, 3) voxels of the volume, and then moved by up
-    to `reach` voxels of the lattice; after the first, among those whose patch touches the same chunks.
+    """(count, 3) starts around (n, 3) voxels of the volume, each moved by up to `reach` voxels of
+    the lattice: as `drawn_along`, among some of the voxels, drawn first.
     """
-    middles = np.empty_like(voxels)
-    for at, axis in enumerate(axes):
-        nearest = np.rint((voxels[:, at] - axis.first) / axis.step).astype(np.int64)
-        middles[:, at] = nearest + random.integers(-reach[at], reach[at], len(voxels), endpoint=True)
-    starts = np.stack([axis.starts(middles[:, at]) for at, axis in enumerate(axes)], 1)
-    first = starts[random.integers(len(starts))]
-    same = np.logical_and.reduce([axis.like(starts[:, at], first[at]) for at, axis in enumerate(axes)])
+    some = voxels[random.integers(len(voxels), size=_CANDIDATES if count > 1 else 1)]
+    moved = [random.integers(-most, most, len(some), endpoint=True) for most in reach]
+    starts = np.stack([axis.starts(axis.nearest(some[:, at]) + moved[at]) for at, axis in enumerate(axes)], 1)
+    same = np.logical_and.reduce([axis.like(starts[:, at], starts[0, at]) for at, axis in enumerate(axes)])
     alike = starts[same]
-    return np.concatenate([first[None], alike[random.integers(len(alike), size=count - 1)]])
+    return np.concatenate([starts[:1], alike[random.integers(len(alike), size=count - 1)]])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.record import Record
-from ctspine_zarr.geometry import Lattice, Reorientation, oriented
+from ctspine_zarr.format.record import Code, Record, Vertebra
+from ctspine_zarr.geometry import Lattice, Reorientation, Shape, oriented
 
 HUB: Final = "hub"
 """The orientation of the Hub's loader: the source array's axes, (i, j, k), as (k, i, j)."""
@@ -20,12 +19,16 @@ class Piece:
 
     Attributes:
         lattice: where they lie in their volume.
-        where: `slice_index` or `start`, as the sample has it.
+        index: of a slice, along the axis it is cut across, as the sample has it.
+        start: of a patch, (z, y, x), in the volume at the patch's spacing.
+        volume: (z, y, x) voxels of that volume.
         cut: the canonical axis (0, 1 or 2) that a slice does not have.
     """
 
     lattice: Lattice
-    where: Mapping[str, Any]
+    index: int | None = None
+    start: Shape | None = None
+    volume: Shape | None = None
     cut: int | None = None
 
 
@@ -56,6 +59,12 @@ def reorientation_of(record: Record, orientation: str) -> Reorientation:
         codes = record.orientation
         orientation = codes[2] + codes[:2]
     return oriented(orientation)
+
+
+def sound_vertebrae(record: Record) -> list[Vertebra]:
+    """A case's vertebrae, without the labels that its findings call strays."""
+    strays = {label for found in record.findings if found.code == Code.STRAY_LABEL for label in found.labels}
+    return [vertebra for vertebra in record.vertebrae if vertebra.label not in strays]
 
 
 def require_cases(count: int) -> None:

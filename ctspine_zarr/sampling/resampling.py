@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.geometry import Lattice, Shape
 
-# Voxels by which an edge may be missed for want of digits.
-_ROUNDING: Final = 1e-6
+# Digits of a position, in voxels, that are taken to be meant.
+_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,16 @@ class Between:
 
         Positions on a volume's outer half voxel take the outermost voxel's value.
         """
-        positions = first + step * np.arange(count)
-        begin, end = np.searchsorted(positions, (-0.5 - _ROUNDING, size - 0.5 + _ROUNDING)).tolist()
+        positions = np.round(first + step * np.arange(count), _DIGITS)
+        begin, end = np.searchsorted(positions, (-0.5, size - 0.5)).tolist()
+        end += int(end < count and positions[end] == size - 0.5)
         found = np.clip(positions[begin:end], 0, size - 1)
-        lower = np.minimum(np.floor(found).astype(np.intp), max(size - 2, 0))
+        lower = np.floor(found).astype(np.intp)
         weight = (found - lower).astype(np.float32)
         if not len(lower):
             return cls(slice(begin, end), range(0), lower, weight)
-        needed = range(int(lower[0]), min(int(lower[-1]) + 2, size))
-        return cls(slice(begin, end), needed, lower - needed.start, weight)
+        start, last = needed_voxels(found[0], found[-1]).tolist()
+        return cls(slice(begin, end), range(start, last + 1), lower - start, weight)
 
     def linear(self, block: NDArray[Any], axis: int) -> NDArray[np.float32]:
         """Values between the voxels of a block of `needed` along `axis`."""
@@ -66,6 +67,12 @@ class Between:
         """The nearer voxels of the block; of two as near, the one after."""
         found: NDArray[Any] = block.take(self.lower + (self.weight >= 0.5), axis)
         return found
+
+
+def needed_voxels(first: NDArray[Any] | float, last: NDArray[Any] | float) -> NDArray[np.int64]:
+    """The first and the last voxel that positions from `first` to `last` lie between."""
+    begin, end = np.floor(np.round(first, _DIGITS)), np.ceil(np.round(last, _DIGITS))
+    return np.array([begin, end]).astype(np.int64)
 
 
 def between(lattice: Lattice, shape: Shape) -> tuple[Between, Between, Between]:

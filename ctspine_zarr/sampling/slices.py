@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue, choose, require_integer
+from ctspine_zarr.errors import UnknownValue, choose
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.read.regions import PLANES, plane_size
-from ctspine_zarr.sampling.pieces import HUB, Piece, Unit, reorientation_of, require_cases
+from ctspine_zarr.sampling.pieces import HUB, Piece, Unit, reorientation_of, require_cases, sound_vertebrae
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class SlicePlan:
         records: of the selection.
         axis: `axial`, `coronal` or `sagittal`.
         every: n for every n-th slice of each volume.
-        foreground: only slices that cross the box of a vertebra, by the catalog.
+        foreground: only slices that cross the box of a vertebra, by the catalog; strays are none.
         orientation: as for `reorientation_of`. A slice's number counts along the cut axis as
             this orientation has it; "hub" cuts the source array's third axis, whichever plane
             that gives, and takes no other `axis` than `axial`.
@@ -46,7 +46,6 @@ class SlicePlan:
         if self.orientation == HUB and self.axis != "axial":
             message = f'axis {self.axis!r} with orientation "hub"; legal: axial, the slices that the Hub has'
             raise UnknownValue(message)
-        require_integer("every", self.every, 1)
         if not len(self):
             message = "no slice of the selection crosses a vertebra; legal: foreground_only=False"
             raise UnknownValue(message)
@@ -96,7 +95,7 @@ class SlicePlan:
         size, _ = self.size_of(case)
         z, y, x = (position if i == axis else 0 for i in range(3))
         index = self.records[case].shape[axis] - 1 - position if flip else position
-        return Piece(Lattice(size, (z, y, x)), {"slice_index": index}, axis)
+        return Piece(Lattice(size, (z, y, x)), index=index, cut=axis)
 
     def _positions(self, case: int) -> NDArray[np.int64]:
         """Canonical positions of a case's slices, in the order of their slice index."""
@@ -107,7 +106,7 @@ class SlicePlan:
         if not self.foreground:
             return stored
         labelled = np.zeros(record.shape[axis], bool)
-        for vertebra in record.vertebrae:
+        for vertebra in sound_vertebrae(record):
             labelled[vertebra.start[axis] : vertebra.stop[axis]] = True
         return stored[labelled[stored]]
 

@@ -15,8 +15,9 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from ctspine_zarr.dataset import LABELS, REGIONS
-from ctspine_zarr.errors import UnknownValue, choose, require_known, require_number
-from ctspine_zarr.format.record import Code, Record, Vertebra
+from ctspine_zarr.errors import UnknownValue, choose, number, require_known
+from ctspine_zarr.format.record import Record, Vertebra
+from ctspine_zarr.sampling.pieces import sound_vertebrae
 
 type Where = Literal["box", "centroid", "voxel"]
 type Aiming = Callable[[int, np.random.Generator], Aim]
@@ -32,14 +33,20 @@ class Aim(NamedTuple):
     Attributes:
         case: number of the case in the selection.
         vertebra: None for anywhere in the case.
+        where, jitter: as for `Around`.
     """
 
     case: int
-    vertebra: Vertebra | None
+    vertebra: Vertebra | None = None
+    where: Where = "box"
+    jitter: float = 0.0
 
 
 class Strategy(ABC):
-    """How patches are placed."""
+    """How patches are placed. Its `repr` is part of a saved state: it must say all that matters."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__qualname__}()"
 
     @abstractmethod
     def aiming(self, records: Sequence[Record]) -> Aiming:
@@ -59,7 +66,21 @@ class Uniform(Strategy):
 
     def aiming(self, records: Sequence[Record]) -> Aiming:  # noqa: ARG002 - any will do
         """See `Strategy`."""
-        return lambda case, _: Aim(case, None)
+        return lambda case, _: Aim(case)
+
+
+def strategy_of(asked: object) -> Strategy:
+    """The strategy asked for; `Uniform` for None.
+
+    Raises:
+        UnknownValue: it is no strategy.
+    """
+    if asked is None:
+        return Uniform()
+    if not isinstance(asked, Strategy):
+        message = f"strategy {asked!r}; legal: Uniform(), Foreground(...), Balanced(...)"
+        raise UnknownValue(message)
+    return asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +99,7 @@ class Around(Strategy):
 
     def __post_init__(self) -> None:
         require_known("where", [self.where], WHERES)
-        require_number("jitter", self.jitter, "mm from 0", lambda mm: 0 <= mm < math.inf)
+        number("jitter", self.jitter, "mm from 0", lambda mm: 0 <= mm < math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +117,18 @@ class Foreground(Around):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("probability", self.probability, "0 to 1", lambda p: 0 <= p <= 1)
+        number("probability", self.probability, "0 to 1", lambda p: 0 <= p <= 1)
 
     def aiming(self, records: Sequence[Record]) -> Aiming:
         """See `Strategy`."""
-        vertebrae = [_sound(record) for record in records]
-        if not any(vertebrae):
+        vertebrae = [sound_vertebrae(record) for record in records]
+        if self.probability and not any(vertebrae):
             raise UnknownValue(_NOTHING)
 
         def aim(case: int, random: np.random.Generator) -> Aim:
-            is_aimed = random.random() < self.probability and bool(vertebrae[case])
-            return Aim(case, _one(vertebrae[case], random) if is_aimed else None)
+            if random.random() < self.probability and vertebrae[case]:
+                return Aim(case, _one(vertebrae[case], random), self.where, self.jitter)
+            return Aim(case)
 
         return aim
 
@@ -130,12 +152,9 @@ class Balanced(Around):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_known(self.by, self.weights or (), choose("by", self.by, CLASSES))
-        for name, weight in (self.weights or {}).items():
-            require_number(f"weight of {name}:", weight, "from 0", lambda w: 0 <= w < math.inf)
-        if self.weights is not None and not any(self.weights.values()):
-            message = f"weights {dict(self.weights)}; legal: at least one above 0"
-            raise UnknownValue(message)
+        classes = choose("by", self.by, CLASSES)
+        if self.weights is not None:
+            _require_weights(self.weights, self.by, classes)
 
     def aiming(self, records: Sequence[Record]) -> Aiming:
         """See `Strategy`."""
@@ -160,9 +179,9 @@ class Balanced(Around):
         """Class -> every vertebra of it that the selection has, from the head down."""
         found: dict[str, list[Aim]] = {name: [] for name in CLASSES[self.by]}
         for case, record in enumerate(records):
-            for vertebra in _sound(record):
+            for vertebra in sound_vertebrae(record):
                 for name in _classes(record, vertebra, self.by):
-                    found[name].append(Aim(case, vertebra))
+                    found[name].append(Aim(case, vertebra, self.where, self.jitter))
         return {name: aims for name, aims in found.items() if aims}
 
 
@@ -176,15 +195,21 @@ def _classes(record: Record, vertebra: Vertebra, by: str) -> list[str]:
     if by == "vertebra":
         return [vertebra.name]
     names = [name for name, labels in REGIONS.items() if vertebra.label in labels]
-    lowest = max(other.label for other in _sound(record))
+    lowest = max(other.label for other in sound_vertebrae(record))
     is_transitional = record.transitional is not None and vertebra.label == lowest
     return [*names, TRANSITIONAL] if is_transitional else names
 
 
-def _sound(record: Record) -> list[Vertebra]:
-    """A case's vertebrae without its stray labels."""
-    strays = {label for found in record.findings if found.code == Code.STRAY_LABEL for label in found.labels}
-    return [vertebra for vertebra in record.vertebrae if vertebra.label not in strays]
+def _require_weights(asked: object, by: str, classes: Sequence[str]) -> None:
+    if not isinstance(asked, Mapping):
+        message = f"weights {asked!r}; legal: a dictionary, {by} -> weight"
+        raise UnknownValue(message)
+    require_known(by, asked, classes)
+    weights = [
+        number(f"weight of {name}:", weight, "from 0", lambda weight: 0 <= weight < math.inf)
+        for name, weight in asked.items()
+    ]
+    number("sum of weights", sum(weights), "above 0 and finite", lambda total: 0 < total < math.inf)
 
 
 def _one[T](values: Sequence[T], random: np.random.Generator) -> T:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ctspine_zarr.errors import UnknownValue
+import numpy as np
+
+from ctspine_zarr.errors import UnknownValue, number
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
@@ -16,19 +18,20 @@ from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
 _SAME_STEP: Final = 1e-5
 
 
-def spacing_in_mm(asked: float | Sequence[float]) -> Triple:
-    """(z, y, x) mm; a single number is for all three.
+def spacing_in_mm(asked: float | Sequence[float] | None) -> Triple | None:
+    """(z, y, x) mm; a single number is for all three. None stays None.
 
     Raises:
         UnknownValue: not one or three numbers above 0.
     """
-    try:
-        z, y, x = (float(asked),) * 3 if isinstance(asked, int | float) else map(float, asked)
-    except (TypeError, ValueError):
-        z = y = x = math.nan
-    if not all(0 < mm < math.inf for mm in (z, y, x)):
-        message = f"spacing {asked!r}; legal: mm above 0, one number or (z, y, x)"
+    if asked is None:
+        return None
+    three = asked if isinstance(asked, Sequence | np.ndarray) else (asked,) * 3
+    legal = "mm above 0, one number or (z, y, x)"
+    if len(three) != 3:
+        message = f"spacing {asked!r}; legal: {legal}"
         raise UnknownValue(message)
+    z, y, x = (number("spacing", mm, legal, lambda mm: 0 < mm < math.inf) for mm in three)
     return z, y, x
 
 
@@ -44,7 +47,11 @@ def whole(record: Record, spacing: Triple | None) -> Lattice:
         for mm, own in zip(spacing, record.spacing, strict=True)
     ]
     z, y, x = (max(1, round(n / step)) for n, step in zip(record.shape, steps, strict=True))
-    first_z, first_y, first_x = ((step - 1) / 2 for step in steps)
+    # The one voxel of a volume thinner than it is in the middle of that volume.
+    first_z, first_y, first_x = (
+        (min(step, n) - 1) / 2 if round(n / step) <= 1 else (step - 1) / 2
+        for n, step in zip(record.shape, steps, strict=True)
+    )
     step_z, step_y, step_x = steps
     return Lattice((z, y, x), (first_z, first_y, first_x), (step_z, step_y, step_x))
 
@@ -79,7 +86,7 @@ class VolumePlan:
 
     def unit(self, number: int) -> Unit:
         """One volume."""
-        return Unit(number, (Piece(whole(self.records[number], self.spacing), {}),))
+        return Unit(number, (Piece(whole(self.records[number], self.spacing)),))
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a volume; nothing is cut."""

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import OutOfBounds, UnknownValue, require_known, require_number
+from ctspine_zarr.errors import OutOfBounds, UnknownValue, number, require_known
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.regions import patch_region, patch_size
 from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
 from ctspine_zarr.sampling.volumes import part, whole
+
+# Voxels by which a stride may be missed for want of digits: 10 x (1 - 0.8) is 1.9999999999999996.
+_ROUNDING: Final = 1e-6
 
 type Blend = Literal["gaussian", "constant"]
 
@@ -38,16 +42,29 @@ def window_starts(shape: Shape, size: int | Sequence[int], overlap: float = 0.5)
     Raises:
         UnknownValue: a size or an overlap that is not legal.
     """
-    require_number("overlap", overlap, "from 0 and below 1", lambda share: 0 <= share < 1)
-    along = [_starts(n, edge, overlap) for n, edge in zip(shape, patch_size(size), strict=True)]
-    return [(z, y, x) for z, y, x in itertools.product(*along)]
+    require_overlap(overlap)
+    return [(z, y, x) for z, y, x in itertools.product(*_along(shape, patch_size(size), overlap))]
+
+
+def require_overlap(overlap: object) -> None:
+    """Do nothing where it is a share of a window's edge.
+
+    Raises:
+        UnknownValue: it is not.
+    """
+    number("overlap", overlap, "from 0 and below 1", lambda share: 0 <= share < 1)
+
+
+def _along(shape: Shape, size: Shape, overlap: float) -> list[list[int]]:
+    """Starts along each axis."""
+    return [_starts(n, edge, overlap) for n, edge in zip(shape, size, strict=True)]
 
 
 def _starts(size: int, edge: int, overlap: float) -> list[int]:
     room = size - edge
     if room <= 0:
         return [room // 2]
-    stride = max(1, int(edge * (1 - overlap)))
+    stride = max(1, math.floor(edge * (1 - overlap) + _ROUNDING))
     found: list[int] = np.rint(np.linspace(0, room, -(-room // stride) + 1)).astype(int).tolist()
     return found
 
@@ -73,7 +90,7 @@ class WindowPlan:
 
     def __post_init__(self) -> None:
         require_cases(len(self.records))
-        self._ends  # noqa: B018 - what is not legal is said now
+        require_overlap(self.overlap)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -81,14 +98,17 @@ class WindowPlan:
     def unit(self, number: int) -> Unit:
         """One window."""
         case = int(np.searchsorted(self._ends, number, "right"))
-        start = self._starts(case)[number - int(self._ends[case])]
-        lattice = part(whole(self.records[case], self.spacing), start, self.size)
-        return Unit(case, (Piece(lattice, {"start": np.array(start)}),))
+        along = self._starts(case)
+        at = np.unravel_index(number - self.windows_of(case).start, [len(starts) for starts in along])
+        z, y, x = (starts[index] for starts, index in zip(along, at, strict=True))
+        lattice = whole(self.records[case], self.spacing)
+        piece = Piece(part(lattice, (z, y, x), self.size), start=(z, y, x), volume=lattice.size)
+        return Unit(case, (piece,))
 
     def windows_of(self, case: int) -> range:
         """Numbers of a case's windows."""
         stop = int(self._ends[case])
-        return range(stop - len(self._starts(case)), stop)
+        return range(stop - math.prod(map(len, self._starts(case))), stop)
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:  # noqa: ARG002 - all are alike
         """(z, y, x) voxels of a window; nothing is cut."""
@@ -98,12 +118,12 @@ class WindowPlan:
         """(z, y, x) voxels of the volume that a case's windows cover."""
         return whole(self.records[case], self.spacing).size
 
-    def _starts(self, case: int) -> list[Shape]:
-        return window_starts(self.shape_of(case), self.size, self.overlap)
+    def _starts(self, case: int) -> list[list[int]]:
+        return _along(self.shape_of(case), self.size, self.overlap)
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([len(self._starts(case)) for case in range(len(self.records))])
+        return np.cumsum([math.prod(map(len, self._starts(case))) for case in range(len(self.records))])
 
 
 def assemble(

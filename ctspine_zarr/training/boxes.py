@@ -26,7 +26,7 @@ def read_boxes(case: Case, lattices: Sequence[Lattice], fill: float) -> list[Sam
     if all(_is_stored(lattice) for lattice in lattices):
         return case.regions([_region(case, lattice) for lattice in lattices], fill)
     along = [between(lattice, case.shape) for lattice in lattices]
-    blocks = case.regions([_needed(case, positions) for positions in along], fill)
+    blocks = case.regions([_needed(case, positions) for positions in along])
     return [
         _resampled(block, positions, lattice, fill)
         for block, positions, lattice in zip(blocks, along, lattices, strict=True)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, SupportsIndex, Unpack
 
-from ctspine_zarr.errors import OutOfBounds
+from ctspine_zarr.errors import OutOfBounds, integer
+from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR
 from ctspine_zarr.read.regions import patch_size
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.patches import PatchPlan
-from ctspine_zarr.sampling.pieces import Unit
+from ctspine_zarr.sampling.pieces import Unit, reorientation_of
 from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.strategies import Strategy, Uniform
+from ctspine_zarr.sampling.strategies import Strategy, strategy_of
 from ctspine_zarr.sampling.volumes import VolumePlan, spacing_in_mm
 from ctspine_zarr.sampling.windows import WindowPlan
 from ctspine_zarr.training.form import Form, Options
 from ctspine_zarr.training.samples import Samples, records_of
 
 
-class Dataset(Samples):
+class Dataset(Samples, ABC):
     """Samples by index. Each reads the chunks that it touches and no other."""
 
     def __len__(self) -> int:
@@ -33,12 +35,22 @@ class Dataset(Samples):
             OutOfBounds: no such sample.
             DamagedStore: the chunks cannot be read.
         """
-        try:
-            unit = self._unit(range(len(self))[number])
-        except (IndexError, TypeError):
-            message = f"sample {number!r}; legal: {-len(self)} to {len(self) - 1}"
-            raise OutOfBounds(message) from None
-        return next(self._each([unit]))
+        return next(self._each([self._unit(_position("sample", number, len(self)))]))
+
+    def __getitems__(self, numbers: Iterable[SupportsIndex]) -> list[Any]:
+        """Several samples; those that lie together are read together, as PyTorch asks for batches.
+
+        Raises: as for one.
+        """
+        units = [self._unit(_position("sample", number, len(self))) for number in numbers]
+        together: dict[tuple[int, int], list[int]] = {}
+        for at, unit in enumerate(units):
+            together.setdefault(_place(unit), []).append(at)
+        found: dict[int, Any] = {}
+        for (case, _), ats in together.items():
+            merged = Unit(case, tuple(units[at].pieces[0] for at in ats))
+            found |= zip(ats, self._each([merged]), strict=True)
+        return [found[at] for at in range(len(units))]
 
     def __iter__(self) -> Iterator[Any]:
         return (self[number] for number in range(len(self)))
@@ -46,6 +58,25 @@ class Dataset(Samples):
     @abstractmethod
     def _unit(self, number: int) -> Unit:
         """The one piece of a sample."""
+
+
+def _position(name: str, number: SupportsIndex, count: int) -> int:
+    """The number, from the start.
+
+    Raises:
+        OutOfBounds: there are not so many.
+    """
+    try:
+        return range(count)[number]
+    except (IndexError, TypeError):
+        message = f"{name} {number!r}; legal: {-count} to {count - 1}"
+        raise OutOfBounds(message) from None
+
+
+def _place(unit: Unit) -> tuple[int, int]:
+    """Units of one place are read together: of one case, and of one slab where they are slices."""
+    piece = unit.pieces[0]
+    return unit.case, 0 if piece.cut is None else round(piece.lattice.first[piece.cut]) // CHUNK[piece.cut]
 
 
 class VolumeDataset(Dataset):
@@ -68,12 +99,12 @@ class VolumeDataset(Dataset):
     def __init__(
         self, store: Store, *, spacing: float | Sequence[float] | None = None, **options: Unpack[Options]
     ) -> None:
-        self._volumes = VolumePlan(records_of(store), None if spacing is None else spacing_in_mm(spacing))
+        self._volumes = VolumePlan(records_of(store), spacing_in_mm(spacing))
         super().__init__(store, self._volumes, Form.of(options))
 
     def of_case(self, case: int) -> Iterator[Any]:
         """The one sample of a case, by its number in the selection."""
-        return self._each([self._volumes.unit(case)])
+        return self._each([self._volumes.unit(_position("case", case, len(self.store)))])
 
     def _unit(self, number: int) -> Unit:
         return self._volumes.unit(number)
@@ -110,12 +141,18 @@ class SliceDataset(Dataset):
         **options: Unpack[Options],
     ) -> None:
         form = Form.of(options)
-        self._slices = SlicePlan(records_of(store), axis, every, foreground_only, form.orientation)
+        self._slices = SlicePlan(
+            records_of(store), axis, integer("every", every, 1), foreground_only, form.orientation
+        )
         super().__init__(store, self._slices, form)
 
     def of_case(self, case: int) -> Iterator[Any]:
         """A case's slices in order, by its number in the selection; each slab is decoded once."""
-        return self._each(self._slices.unit(slab) for slab in self._slices.units_of(case))
+        slabs = self._slices.units_of(_position("case", case, len(self.store)))
+        return self._each(map(self._slices.unit, slabs))
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(map(self.of_case, range(len(self.store))))
 
     def _unit(self, number: int) -> Unit:
         return self._slices.single(number)
@@ -124,7 +161,8 @@ class SliceDataset(Dataset):
 class PatchDataset(Dataset):
     """Patches of one size, drawn anew each epoch: sample i of an epoch is always the same.
 
-    Samples have `start`, the patch's first voxel (z, y, x), and what volumes have. A patch lies
+    Samples have `start`, the patch's first voxel in the volume at its spacing and along its axes
+    as the sample has them, (z, y, x) by default; and what volumes have. A patch lies
     inside its volume; along an axis where the volume is smaller it is in the middle, padded
     with `fill` and label 0.
 
@@ -134,7 +172,7 @@ class PatchDataset(Dataset):
         samples_per_volume: an epoch has this many times the cases.
         strategy: `Uniform`, `Foreground` or `Balanced`.
         spacing: mm, one number or (z, y, x): patches are cut from the volume as it were at this
-            spacing, and only what they need is read; `start` counts its voxels.
+            spacing, and only what they need is read.
         fill: HU beyond the volume.
         seed: with the epoch, all that chance depends on.
         options: see `Options`.
@@ -161,10 +199,10 @@ class PatchDataset(Dataset):
         self._patches = PatchPlan(
             records_of(store),
             patch_size(size),
-            samples_per_volume,
-            strategy or Uniform(),
-            spacing=None if spacing is None else spacing_in_mm(spacing),
-            seed=seed,
+            integer("samples_per_volume", samples_per_volume, 1),
+            strategy_of(strategy),
+            spacing=spacing_in_mm(spacing),
+            seed=integer("seed", seed, 0),
         )
         super().__init__(store, self._patches, Form.of(options), fill)
 
@@ -175,8 +213,8 @@ class PatchDataset(Dataset):
 class GridDataset(Dataset):
     """Windows that cover every volume, for inference: case after case, overlapping.
 
-    Samples are as those of `PatchDataset`. `assemble` makes a volume of what a model says of
-    `windows_of(case)`.
+    Samples are as those of `PatchDataset`. `assemble` makes a volume of `shape_of(case)` of what a
+    model says of `windows_of(case)`, in the samples' orientation and spacing.
 
     Args:
         store: the selection.
@@ -200,17 +238,20 @@ class GridDataset(Dataset):
         fill: float = AIR,
         **options: Unpack[Options],
     ) -> None:
-        in_mm = None if spacing is None else spacing_in_mm(spacing)
-        self._windows = WindowPlan(records_of(store), patch_size(size), overlap, in_mm)
+        self._windows = WindowPlan(records_of(store), patch_size(size), overlap, spacing_in_mm(spacing))
         super().__init__(store, self._windows, Form.of(options), fill)
 
     def windows_of(self, case: int) -> range:
         """Numbers of the samples of a case, by its number in the selection."""
-        return self._windows.windows_of(range(len(self.store))[case])
+        return self._windows.windows_of(_position("case", case, len(self.store)))
 
     def shape_of(self, case: int) -> tuple[int, int, int]:
-        """(z, y, x) voxels of the volume that a case's windows cover, at the dataset's spacing."""
-        return self._windows.shape_of(range(len(self.store))[case])
+        """Voxels of the volume that a case's windows cover, at the dataset's spacing, along the axes
+        of its orientation.
+        """
+        number = _position("case", case, len(self.store))
+        reorientation = reorientation_of(self._record(number), self.form.orientation)
+        return reorientation.shape(self._windows.shape_of(number))
 
     def _unit(self, number: int) -> Unit:
         return self._windows.unit(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.arrays.lazy import CANONICAL, Window, require_window, windowed
-from ctspine_zarr.errors import UnknownValue, require_known
+from ctspine_zarr.errors import UnknownValue, number, require_known
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Reorientation, Shape, lattice_affine, oriented
@@ -69,8 +69,7 @@ class Form:
         return replace(form, window=require_window(form.window, np.dtype(np.float32)))
 
     def __post_init__(self) -> None:
-        if self.orientation != HUB:
-            oriented(self.orientation)
+        _require_orientation(self.orientation)
         if self.window is not None and self.zscore is not False:
             message = f"window {self.window} and zscore {self.zscore}; legal: one of them"
             raise UnknownValue(message)
@@ -99,7 +98,7 @@ class Form:
             "segmentation": self._array(read["segmentation"], piece, reorientation, self._mask_dtype),
             "patient_id": record.patient_id,
             "index": index,
-            **piece.where,
+            **_where(piece, reorientation),
             "spacing": spacing,
             "affine": lattice_affine(record.affine_matrix, reorientation, lattice),
         }
@@ -110,10 +109,19 @@ class Form:
         axes = reorientation_of(record, self.orientation).axes
         return (1,) * self.channel + tuple(size[axis] for axis in axes if axis != cut)
 
-    def dtypes(self, records: Mapping[str, Record]) -> tuple[np.dtype[Any], np.dtype[Any]]:
-        """Of image and segmentation, over all cases."""
-        image = {self._image_dtype(record) for record in records.values()}
-        return np.result_type(*image), self._mask_dtype
+    def dtypes(self, records: Iterable[Record]) -> tuple[np.dtype[Any], np.dtype[Any]]:
+        """Of image and segmentation, over all cases.
+
+        Raises:
+            UnknownValue: the cases' images have several.
+        """
+        image, *others = {self._image_dtype(record) for record in records}
+        if others:
+            message = (
+                f"stored dtypes {', '.join(map(str, (image, *others)))}; legal with keep_dtype: only one"
+            )
+            raise UnknownValue(message)
+        return image, self._mask_dtype
 
     @property
     def _mask_dtype(self) -> np.dtype[Any]:
@@ -146,18 +154,31 @@ class Form:
         return image
 
 
+def _require_orientation(asked: object) -> None:
+    if not isinstance(asked, str):
+        message = f'orientation {asked!r}; legal: "hub", or codes such as "SAR"'
+        raise UnknownValue(message)
+    if asked != HUB:
+        oriented(asked)
+
+
+def _where(piece: Piece, reorientation: Reorientation) -> dict[str, Any]:
+    if piece.start is not None and piece.volume is not None:
+        return {"start": np.array(reorientation.start(piece.start, piece.lattice.size, piece.volume))}
+    return {} if piece.index is None else {"slice_index": piece.index}
+
+
 def _require_transform(asked: object) -> None:
     if not (asked is None or callable(asked)):
         message = f"transform {asked!r}; legal: a callable that takes a sample"
         raise UnknownValue(message)
 
 
-def _require_moments(asked: tuple[float, float]) -> None:
-    try:
-        mean, std = (float(value) for value in asked)
-        is_legal = math.isfinite(mean) and 0 < std < math.inf
-    except (TypeError, ValueError):
-        is_legal = False
-    if not is_legal:
-        message = f"zscore {asked!r}; legal: True, False, or (mean, std) in HU, std above 0"
+def _require_moments(asked: object) -> None:
+    legal = "True, False, or (mean, std) in HU, std above 0"
+    if not isinstance(asked, Sequence | np.ndarray) or len(asked) != 2:
+        message = f"zscore {asked!r}; legal: {legal}"
         raise UnknownValue(message)
+    mean, std = asked
+    number("mean of zscore", mean, legal, math.isfinite)
+    number("std of zscore", std, legal, lambda std: 0 < std < math.inf)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue, require_integer
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.format.record import Record, Vertebra
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.case import AIR, Case, Sample
+from ctspine_zarr.read.case import AIR, Case, Sample, require_fill
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.pieces import Piece, Unit
 from ctspine_zarr.training.boxes import read_boxes, read_slab
@@ -22,7 +25,9 @@ type Spec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
 
 
 class Plan(Protocol):
-    """Which voxels samples have."""
+    """Which voxels samples have; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __len__(self) -> int: ...
 
@@ -30,7 +35,7 @@ class Plan(Protocol):
         """(z, y, x) voxels of a case's samples, and the axis that slices are cut across."""
 
 
-class Samples:
+class Samples(ABC):  # noqa: B024 - datasets and streams have what is abstract
     """Samples of a selection. Pickles small: nothing that was read goes along.
 
     Attributes:
@@ -42,6 +47,8 @@ class Samples:
     _where: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, store: Store, plan: Plan, form: Form, fill: float = AIR) -> None:
+        for dtype in {record.dtype for record in store.records.values()}:
+            require_fill(fill, np.dtype(dtype))
         self.store = store
         self.form = form
         self.epoch = 0
@@ -51,12 +58,17 @@ class Samples:
 
     def set_epoch(self, epoch: int) -> None:
         """Draw what an epoch has, from 0; `make_loader` counts by itself."""
-        require_integer("epoch", epoch, 0)
-        self.epoch = epoch
+        self.epoch = integer("epoch", epoch, 0)
 
     def identity(self) -> dict[str, Any]:
         """What a saved place in an epoch must agree with; plain values."""
-        return {"catalog": self.store.reading.catalog, "samples": len(self._plan)}
+        names = [field.name for field in dataclasses.fields(self._plan) if field.name != "records"]
+        return {
+            "catalog": self.store.reading.catalog,
+            "cases": sha256("\n".join(self._ids).encode()),
+            "plan": type(self._plan).__name__,
+            **{name: str(getattr(self._plan, name)) for name in names},
+        }
 
     def spec(self) -> Spec:
         """Dtype and shape of every value of a sample, without a `transform`.
@@ -67,11 +79,9 @@ class Samples:
         if self.form.transform is not None:
             message = "the spec of samples with a transform is not known; legal: transform=None"
             raise UnknownValue(message)
-        records = self.store.records
+        records = list(self.store.records.values())
         image, mask = self.form.dtypes(records)
-        shapes = {
-            self.form.shape(record, *self._plan.size_of(case)) for case, record in enumerate(records.values())
-        }
+        shapes = {self.form.shape(record, *self._plan.size_of(case)) for case, record in enumerate(records)}
         shape = tuple(
             lengths.pop() if len(lengths) == 1 else None for lengths in map(set, zip(*shapes, strict=True))
         )
@@ -117,16 +127,32 @@ class Samples:
         return np.argwhere(mask == vertebra.label) + vertebra.start
 
 
-def require_same(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def require_same(own: Mapping[str, Any], state: object) -> None:
     """Do nothing where a saved state is one of the same samples and settings.
 
     Raises:
         UnknownValue: it is not; the message names the first difference.
     """
+    if not isinstance(state, Mapping):
+        message = f"state {state!r}; legal: what state_dict() gave"
+        raise UnknownValue(message)
     for key, value in own.items():
         if state.get(key) != value:
             message = f"a state with {key} {state.get(key)!r} cannot go on here; legal: {value!r}"
             raise UnknownValue(message)
+
+
+def place_of(state: Mapping[str, Any], key: str, count: int) -> tuple[int, int]:
+    """Epoch and place of a saved state; after the last of `count`, the beginning of the next epoch.
+
+    Raises:
+        UnknownValue: there is no such place.
+    """
+    epoch, place = integer("epoch", state.get("epoch"), 0), integer(key, state.get(key), 0)
+    if place > count:
+        message = f"{key} {place}; legal: 0 to {count}"
+        raise UnknownValue(message)
+    return (epoch, place) if place < count else (epoch + 1, 0)
 
 
 def records_of(store: object) -> tuple[Record, ...]:

@@ -1,16 +1,20 @@
-"""Shuffled samples, one after another: each slab or region is decoded once."""
+"""Shuffled samples, one after another: each slab or region is decoded once, but by two processes where
+their shares meet in it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import require_integer
+from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR, Sample
 from ctspine_zarr.read.regions import PLANES, patch_size
@@ -19,10 +23,10 @@ from ctspine_zarr.sampling.order import Purpose, Share, generator, items_of, shu
 from ctspine_zarr.sampling.patches import PatchPlan
 from ctspine_zarr.sampling.pieces import Unit
 from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.strategies import Strategy, Uniform
+from ctspine_zarr.sampling.strategies import Strategy, strategy_of
 from ctspine_zarr.sampling.volumes import spacing_in_mm
 from ctspine_zarr.training.form import Form, Options
-from ctspine_zarr.training.samples import Plan, Samples, records_of, require_same
+from ctspine_zarr.training.samples import Plan, Samples, place_of, records_of, require_same
 
 _OPEN_SLICES: Final = 128
 
@@ -35,7 +39,21 @@ class UnitPlan(Plan, Protocol):
         """Samples of each unit."""
 
 
-class Stream(Samples):
+@dataclass
+class Progress:
+    """How far a pass is.
+
+    Attributes:
+        epoch, share: of the pass.
+        position: samples that it has given.
+    """
+
+    epoch: int
+    share: Share
+    position: int = 0
+
+
+class Stream(Samples, ABC):
     """Each pass gives every sample of this process's share once, in an order that follows from
     seed, epoch and share. The samples of an epoch follow from seed and epoch alone.
     """
@@ -45,18 +63,18 @@ class Stream(Samples):
     def __init__(
         self, store: Store, plan: UnitPlan, form: Form, *, buffer: int, seed: int, fill: float = AIR
     ) -> None:
-        require_integer("buffer", buffer, 1)
-        require_integer("seed", seed, 0)
         super().__init__(store, plan, form, fill)
         self._units = plan
-        self._buffer = buffer
-        self._seed = seed
-        self._position = 0
-        self._resume = 0
+        self._buffer = integer("buffer", buffer, 1)
+        self._seed = integer("seed", seed, 0)
+        self._begun = Progress(0, Share())
+        self._resume: Progress | None = None
         self.shard(0, 1)
 
     def shard(self, rank: int, ranks: int, *, even: bool = False) -> None:
-        """Give the samples of one training process out of several, from the next pass on.
+        """Give the samples of one training process out of several, in passes that begin from now on.
+
+        Workers that a DataLoader has started do not see it; `make_loader` has a rank of its own.
 
         Args:
             rank, ranks: of this process, and how many there are.
@@ -67,32 +85,47 @@ class Stream(Samples):
         Raises:
             UnknownValue: no such rank.
         """
-        self._rank, self._even = Share(rank, ranks), even
+        self._rank, self._even = Share(integer("rank", rank, 0), integer("ranks", ranks, 1)), even
+        self._resume = None
 
     def __len__(self) -> int:
         """Samples of this rank in an epoch."""
         return len(self._samples(self._rank))
 
     def __iter__(self) -> Iterator[Any]:
-        begin, self._resume = self._resume, 0
-        self._position = begin
-        return self._pass(self._share(), self.epoch, begin)
+        share = self._share()
+        begun = self._resume or Progress(self.epoch, share)
+        if begun.share != share:
+            message = f"a place of {begun.share} to go on from as {share}; legal: the same"
+            raise UnknownValue(message)
+        self._resume = None
+        self._begun = begun = dataclasses.replace(begun)
+        return self._pass(begun)
 
     def set_epoch(self, epoch: int) -> None:
         """See `Samples.set_epoch`; a place to go on from is that of its own epoch only."""
-        if epoch != self.epoch:
-            self._resume = 0
         super().set_epoch(epoch)
+        if self._resume is not None and self._resume.epoch != self.epoch:
+            self._resume = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next pass goes on from a loaded state."""
+        return self._resume is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the pass begun last is: `load_state_dict` makes the next one go on from here.
 
-        In a DataLoader with workers each has a state of its own; `Loader.state_dict` has them all.
+        Plain values. In a DataLoader with workers each has a state of its own; `Loader.state_dict`
+        has them all.
         """
-        return self._identity() | {"epoch": self.epoch, "position": self._position}
+        begun = self._resume or self._begun
+        position = begun.position if begun.epoch == self.epoch else 0
+        return self._identity() | {"epoch": self.epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Make the next pass begin with the very sample that would have come next.
+        """Make the next pass begin with the very sample that would have come next; after the last
+        one of an epoch that is the first of the next.
 
         What is left of the slabs or regions it had begun is read again; nothing else is.
 
@@ -100,13 +133,14 @@ class Stream(Samples):
             UnknownValue: the state is of a stream with other samples, seed, buffer or share.
         """
         require_same(self._identity(), state)
-        self.set_epoch(state["epoch"])
-        self._position = self._resume = state["position"]
+        share = self._share()
+        epoch, position = place_of(state, "position", len(self._samples(share)))
+        self.set_epoch(epoch)
+        self._resume = Progress(epoch, share, position)
 
     def identity(self) -> dict[str, Any]:
         """What the order of the samples depends on besides epoch and workers."""
         return super().identity() | {
-            "units": len(self._units.sizes),
             "seed": self._seed,
             "buffer": self._buffer,
             "rank": [self._rank.rank, self._rank.ranks, self._even],
@@ -123,23 +157,23 @@ class Stream(Samples):
     def _samples(self, share: Share) -> range:
         return share.of(len(self._plan), even=self._even)
 
-    def _pass(self, share: Share, epoch: int, begin: int) -> Iterator[Any]:
-        random = generator(Purpose.ORDER, self._seed, epoch)
+    def _pass(self, begun: Progress) -> Iterator[Any]:
+        random = generator(Purpose.ORDER, self._seed, begun.epoch)
         numbers = random.permutation(len(self._units.sizes))
-        samples = self._samples(share)
+        samples = self._samples(begun.share)
         items = dict(items_of(self._units.sizes[numbers], samples))
-        random = generator(Purpose.BUFFER, self._seed, epoch, samples.start)
+        random = generator(Purpose.BUFFER, self._seed, begun.epoch, samples.start)
         order = shuffled(items.items(), self._buffer, random)
-        left = _skipped(itertools.islice(order, begin), items)
+        left = _skipped(itertools.islice(order, begun.position), items)
         held: dict[int, tuple[Unit, dict[int, Sample]]] = {}
-        for position, (place, item) in enumerate(order, begin + 1):
+        for place, item in order:
             if place not in held:
-                held[place] = self._loaded(int(numbers[place]), epoch, left.pop(place, items[place]))
+                held[place] = self._loaded(int(numbers[place]), begun.epoch, left.pop(place, items[place]))
             unit, reads = held[place]
             sample = self._finished(unit, unit.pieces[item], reads.pop(item))
             if not reads:
                 del held[place]
-            self._position = position
+            begun.position += 1
             yield sample
 
     def _loaded(self, number: int, epoch: int, items: Iterable[int]) -> tuple[Unit, dict[int, Sample]]:
@@ -194,7 +228,9 @@ class SliceStream(Stream):
         **options: Unpack[Options],
     ) -> None:
         form = Form.of(options)
-        self._slices = SlicePlan(records_of(store), axis, every, foreground_only, form.orientation)
+        self._slices = SlicePlan(
+            records_of(store), axis, integer("every", every, 1), foreground_only, form.orientation
+        )
         slabs = max(3, _OPEN_SLICES // CHUNK[PLANES[axis]]) if buffer is None else buffer
         super().__init__(store, self._slices, form, buffer=slabs, seed=seed)
 
@@ -242,11 +278,11 @@ class PatchStream(Stream):
         self._patches = PatchPlan(
             records_of(store),
             patch_size(size),
-            samples_per_volume,
-            strategy or Uniform(),
-            patches_per_region,
-            None if spacing is None else spacing_in_mm(spacing),
-            seed,
+            integer("samples_per_volume", samples_per_volume, 1),
+            strategy_of(strategy),
+            integer("patches_per_region", patches_per_region, 1),
+            spacing_in_mm(spacing),
+            integer("seed", seed, 0),
         )
         super().__init__(store, self._patches, Form.of(options), buffer=buffer, seed=seed, fill=fill)
 
