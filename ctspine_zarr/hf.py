@@ -27,10 +27,12 @@ type Mode = Literal["2d", "3d"]
 def iterable_dataset(store: Store, mode: Mode = "2d", **options: Unpack[Options]) -> datasets.IterableDataset:
     """Examples as the Hub's loader makes them, read as they are asked for; nothing is materialised.
 
-    `2d` gives axial slices, `3d` volumes: `image` float32, `segmentation` int32, `patient_id`,
-    `index` (the volume's number), and in `2d` `slice_index`. Cases come in the store's order,
-    by split, source and id, each slab being decoded once; `shuffle`, `map`, `take`, `batch`, splitting by
-    node and a DataLoader's workers work as with any other, a case being a shard.
+    `2d` gives slices along the source array's third axis, nearly always axial ones, `3d` volumes:
+    `image` float32, `segmentation` int32, `patient_id`, `index` (the volume's number), and in `2d`
+    `slice_index`. Cases come in the store's order, by split, source and id, each slab being
+    decoded once; `shuffle`, `map`, `take`, `batch`, splitting by node and a DataLoader's workers
+    work as with any other, a case being a shard. Where in-plane sizes differ, so do the examples',
+    and Arrow formats, which want one size, are not to be had.
 
     Args:
         store: the selection, such as `store.select(split="train")`.

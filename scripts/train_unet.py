@@ -48,9 +48,12 @@ class Curve:
 def main() -> None:
     arguments = parse_arguments()
     torch.manual_seed(SEED)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     store = opened(arguments.store, arguments.output)
-    counts = ", ".join(f"{split} {len(store.select(split=split))}" for split in ("train", "validation"))
-    print(f"{store.location}: {counts} cases")
+    counts = {split: len(store.select(split=split)) for split in ("train", "validation")}
+    print(f"{store.location}: cases {counts}")
+    if not all(counts.values()):
+        sys.exit("error: the store needs cases of both splits")
     for mode in ("2d", "3d") if arguments.mode is None else (arguments.mode,):
         train(store, mode, arguments.steps, arguments.workers, arguments.output)
 
@@ -61,10 +64,17 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--store", type=Path, help="default: a store of the synthetic dataset")
     parser.add_argument("--mode", choices=("2d", "3d"), help="default: both")
-    parser.add_argument("--steps", type=int, default=120, help="batches to train on; default: 120")
-    parser.add_argument("--workers", type=int, default=1, help="processes that read; default: 1")
+    parser.add_argument("--steps", type=positive, default=120, help="batches to train on; default: 120")
+    parser.add_argument("--workers", type=positive, default=1, help="processes that read; default: 1")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="default: demo")
     return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = f"{text}; legal: an integer from 1"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 def opened(location: Path | None, output: Path) -> cz.Store:
@@ -175,21 +185,21 @@ def dice_2d(model: nn.Module, store: cz.Store) -> float:
 
 def dice_3d(model: nn.Module, store: cz.Store) -> float:
     """Dice over whole volumes, from overlapping windows put together again."""
+    windows = GridDataset(store, PATCH, overlap=0.25, **LOOK)
     return dice(
-        (predicted(model, store, number) > 0, case.voxels("segmentation")[...] > 0)
+        (predicted(model, windows, number) > 0, case.voxels("segmentation")[...] > 0)
         for number, case in enumerate(store.values())
     )
 
 
-def predicted(model: nn.Module, store: cz.Store, case: int) -> NDArray[np.float32]:
+def predicted(model: nn.Module, windows: GridDataset, case: int) -> NDArray[np.float32]:
     """(z, y, x) logits of a whole case."""
-    dataset = GridDataset(store, PATCH, overlap=0.25, **LOOK)
-    windows = (dataset[number] for number in dataset.windows_of(case))
+    samples = (windows[number] for number in windows.windows_of(case))
     patches = (
-        (window["start"], logits_of(model, torch.from_numpy(window["image"])[None])[0, 0])
-        for window in windows
+        (sample["start"], logits_of(model, torch.from_numpy(sample["image"])[None])[0, 0])
+        for sample in samples
     )
-    return cz.assemble(patches, dataset.shape_of(case))
+    return cz.assemble(patches, windows.shape_of(case))
 
 
 def logits_of(model: nn.Module, images: torch.Tensor) -> NDArray[np.float32]:
@@ -248,7 +258,7 @@ def sagittal(model: nn.Module, store: cz.Store, case: cz.Case) -> Overlay:
     """The same of the sagittal slice through the vertebrae's middle."""
     middle = round(float(np.mean([vertebra.centroid[2] for vertebra in case.record.vertebrae])))
     found = case.slice(middle, "sagittal")
-    logits = predicted(model, store, 0)[:, :, middle]
+    logits = predicted(model, GridDataset(store, PATCH, overlap=0.25, **LOOK), 0)[:, :, middle]
     return found["image"], found["segmentation"] > 0, logits, case.spacing[0] / case.spacing[1]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import json
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from arrays import decoded
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import UnknownValue
@@ -88,18 +92,17 @@ def test_tensors_are_what_numpy_samples_are(store: cz.Store) -> None:
 @pytest.mark.parametrize("workers", [0, 2, 3])
 def test_a_loader_goes_on_with_the_exact_next_batch(store: cz.Store, kind: str, workers: int) -> None:
     make = functools.partial(ct.make_loader, batch_size=7, workers=workers, seed=3)
-    shuffle: dict[str, Any] = {"shuffle": True} if "dataset" in kind else {}
-    loader = make(MADE[kind](store), **shuffle)
+    loader = make(MADE[kind](store), shuffle="dataset" in kind)
     first, second = keys(loader), keys(loader)
     assert sorted(map(sorted, first)) != sorted(map(sorted, second))
     # Single stops, and those where one worker has no more and others have.
     for count in {0, 1, 2, len(first) - 2, len(first) - 1}:
-        fresh = make(MADE[kind](store), **shuffle)
+        fresh = make(MADE[kind](store), shuffle="dataset" in kind)
         begun = iter(fresh)
         assert keys(next(begun) for _ in range(count)) == first[:count]
         state = pickle.loads(pickle.dumps(fresh.state_dict()))  # noqa: S301 - our own
         assert state["batches"] == count
-        other = make(MADE[kind](store), **shuffle)
+        other = make(MADE[kind](store), shuffle="dataset" in kind)
         other.load_state_dict(state)
         assert other.state_dict() == state
         assert keys(other) == first[count:]
@@ -129,19 +132,71 @@ def test_a_state_of_another_loader_is_refused(store: cz.Store) -> None:
 
 @pytest.mark.parametrize("kind", MADE)
 def test_every_pass_is_the_next_epoch_also_for_workers_that_stay(store: cz.Store, kind: str) -> None:
-    options: dict[str, Any] = {"shuffle": True} if "dataset" in kind else {}
-    loader = ct.make_loader(MADE[kind](store), 8, workers=2, **options)
+    loader = ct.make_loader(MADE[kind](store), 8, workers=2, shuffle="dataset" in kind)
     passes = [keys(loader) for _ in range(3)]
     assert passes[0] != passes[1] != passes[2]
     samples = MADE[kind](store)
     samples.set_epoch(1)
-    again = ct.make_loader(samples, 8, workers=2, **options)
+    again = ct.make_loader(samples, 8, workers=2, shuffle="dataset" in kind)
     assert keys(again) == passes[1]
-    samples.set_epoch(0)
-    assert keys(again) == passes[0]
+    # The same epoch as often as is said.
+    for _ in range(2):
+        again.set_epoch(0)
+        assert keys(again) == passes[0]
+    # A pass that is broken off counts.
     next(iter(again))
-    assert samples.epoch == 1
     assert keys(again) == passes[2]
+    assert samples.epoch == 1
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])  # noqa: S301 - our own
+def test_a_copy_goes_from_epoch_to_epoch_too(store: cz.Store, kind: str, copied: Any) -> None:
+    expected = ct.make_loader(MADE[kind](store), 8, workers=1, shuffle="dataset" in kind)
+    found = ct.make_loader(copied(MADE[kind](store)), 8, workers=1, shuffle="dataset" in kind)
+    assert [keys(found) for _ in range(2)] == [keys(expected) for _ in range(2)]
+
+
+def test_loaders_of_one_stream_do_not_meet(store: cz.Store) -> None:
+    stream = MADE["slices"](store)
+    alone = sorted(flat(ct.make_loader(stream, 8, workers=0)))
+    loaders = [ct.make_loader(stream, 8, workers=2, rank=rank, ranks=2) for rank in range(2)]
+    assert sorted(flat(loaders[0]) + flat(loaders[1])) == alone
+    assert len(stream) == len(alone)
+    # What a loader goes on from is its own.
+    loader = ct.make_loader(stream, 8, workers=0)
+    loader.load_state_dict(loader.state_dict() | {"batches": 3})
+    assert len(flat(loader)) == len(alone) - 24
+    assert len(list(stream)) == len(alone)
+
+
+def test_a_loader_keeps_the_streams_own_share(store: cz.Store) -> None:
+    stream = MADE["slices"](store)
+    stream.shard(1, 3, even=True)
+    loader = ct.make_loader(stream, 8, workers=0)
+    assert len(flat(loader)) == len(stream) == len(MADE["slices"](store)) // 3
+    assert loader.state_dict()["rank"] == [1, 3, True]
+
+
+def test_a_place_of_one_process_is_not_that_of_its_workers(store: cz.Store) -> None:
+    stream = MADE["slices"](store)
+    stream.load_state_dict(stream.state_dict() | {"position": 5})
+    with pytest.raises(UnknownValue, match="legal: the loader's load_state_dict"):
+        ct.make_loader(stream)
+    context = {"num_workers": 2, "multiprocessing_context": "fork"}
+    with pytest.raises(UnknownValue, match="legal: the same"):
+        list(torch.utils.data.DataLoader(stream, 4, **context))
+
+
+def test_an_epoch_set_later_is_saved_as_its_beginning(store: cz.Store) -> None:
+    for kind, make in MADE.items():
+        loader = ct.make_loader(make(store), 8, workers=0, shuffle="dataset" in kind)
+        for _ in loader:
+            pass
+        loader.set_epoch(5)
+        state = loader.state_dict()
+        assert (state["epoch"], state["batches"]) == (5, 0)
+        assert json.loads(json.dumps(state)) == state
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -168,7 +223,8 @@ def test_ranks_are_those_of_torch_distributed(store: cz.Store, tmp_path: Path) -
     )
     try:
         loader = ct.make_loader(MADE["slices"](store), 8, workers=0)
-        assert loader.state_dict()["rank"] == [0, 1, False]
+        # Even: ranks that have more would wait for ever for those that have fewer.
+        assert loader.state_dict()["rank"] == [0, 1, True]
     finally:
         torch.distributed.destroy_process_group()
     with pytest.raises(UnknownValue, match="rank 1 of ranks None; legal: both or none"):
@@ -206,8 +262,19 @@ def test_a_pickled_dataset_is_one_of_its_own(store: cz.Store) -> None:
 def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
     with pytest.raises(UnknownValue, match="SliceDataset to load from; legal: the datasets and streams of"):
         ct.make_loader(cz.SliceDataset(store))
-    with pytest.raises(UnknownValue, match="unknown start_method 'thread'; legal: "):
-        ct.make_loader(ct.SliceDataset(store), workers=1, start_method="thread")  # type: ignore[arg-type]
+    for options, message in (
+        ({"start_method": "thread"}, "unknown start_method 'thread'; legal: "),
+        ({"batch_size": 0}, "batch_size 0; legal: an integer from 1"),
+        ({"workers": -1}, "workers -1; legal: an integer from 0"),
+        ({"seed": -1}, "seed -1; legal"),
+        ({"rank": 0.5, "ranks": 2}, "rank 0.5; legal"),
+        ({"rank": 2, "ranks": 2}, "below its count"),
+        ({"workers": 0, "prefetch_factor": 2}, "prefetch_factor 2 without workers; legal: None"),
+        ({"prefetch_factor": 0}, "prefetch_factor 0; legal"),
+    ):
+        settings: dict[str, Any] = {"batch_size": 2, "workers": 1} | options
+        with pytest.raises(UnknownValue, match=message):
+            ct.make_loader(ct.SliceDataset(store), **settings)
 
 
 def seed_of(worker: int, found: Any) -> None:
@@ -219,6 +286,43 @@ def test_a_users_worker_init_is_called(store: cz.Store) -> None:
     init = functools.partial(seed_of, found=found)
     list(ct.make_loader(MADE["slices"](store), 32, workers=2, worker_init_fn=init))
     assert found.tolist() == [1, 1]
+
+
+def noisy(_: dict[str, Any]) -> dict[str, float]:
+    return {"torch": float(torch.rand(1)), "python": random.random()}
+
+
+def test_what_a_loader_is_told_is_done(store: cz.Store) -> None:
+    def drawn(seed: int) -> list[dict[str, float]]:
+        loader = ct.make_loader(
+            ct.SliceDataset(store, every=20, transform=noisy), 4, workers=1, seed=seed, collate_fn=list
+        )
+        return [sample for batch in loader for sample in batch]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert ct.make_loader(ct.SliceDataset(store), workers=1, prefetch_factor=5).prefetch_factor == 5
+    assert ct.make_loader(ct.SliceDataset(store), workers=1).prefetch_factor == 2
+    assert ct.make_loader(ct.SliceDataset(store), workers=1, pin_memory=True).pin_memory
+
+
+def failing(sample: dict[str, Any]) -> Any:
+    if sample["slice_index"] == 3:
+        message = "a transform's own"
+        raise ValueError(message)
+    return sample
+
+
+def test_a_workers_error_is_raised_here_and_the_next_pass_works(store: cz.Store) -> None:
+    loader = ct.make_loader(ct.SliceStream(store, transform=failing), 8, workers=2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a transform's own"):
+            list(loader)
+
+
+def test_batches_of_neighbours_decode_a_slab_once(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with decoded(monkeypatch) as count:
+        next(iter(ct.make_loader(ct.SliceDataset(store), 16, workers=0)))
+    assert count[0] <= 2 * 4
 
 
 def test_workers_are_one_less_than_cores() -> None:
@@ -239,7 +343,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_ctrl_c_ends_the_workers_with_one_traceback(store: cz.Store, tmp_path: Path, method: str) -> None:
+def test_ctrl_c_ends_the_workers(store: cz.Store, tmp_path: Path, method: str) -> None:
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(INTERRUPTED))
     process = subprocess.Popen(

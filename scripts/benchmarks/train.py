@@ -19,7 +19,7 @@ import ctspine_zarr as cz
 from benchmarks.read import goal
 from ctspine_zarr.format import layout
 
-CASES = 1005
+CASES, SLICES, VERTEBRAE = 1005, 500, 20
 PATCH = 96
 SAMPLES = 64
 
@@ -187,10 +187,12 @@ def loaded(stream: Any, batch: int, workers: int, repeats: int) -> dict[str, Any
 def start_up(scratch: Path, repeats: int) -> list[float]:
     """Seconds from importing the package to the first samples of a store of 1,005 cases."""
     source = scratch / "tiny"
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine = np.diag([4.0, 4.0, 1.0, 1.0])
     names = [f"liver_{number}" for number in range(CASES)]
-    mask = np.zeros((16, 16, 16), np.uint8)
-    mask[4:12, 4:12, 4:12] = 20
+    # As many slices and vertebrae as real ones have, and few voxels.
+    mask = np.zeros((16, 16, SLICES), np.uint8)
+    for level in range(VERTEBRAE):
+        mask[4:12, 4:12, level * 25 : level * 25 + 20] = VERTEBRAE - level
     for folder, suffix, voxels in (("volumes", "", mask.astype(np.int16)), ("labels", "_seg", mask)):
         (source / "raw_data" / folder / "MSD-T10").mkdir(parents=True)
         first = source / "raw_data" / folder / "MSD-T10" / f"{names[0]}{suffix}.nii.gz"
