@@ -159,29 +159,29 @@ def worker_figures(store: cz.Store, repeats: int) -> list[dict[str, Any]]:
     found = []
     for (name, (stream, batch)), workers in itertools.product(streams.items(), (1, 2)):
         figures = {"stream": name, "workers": workers, **loaded(stream, batch, workers, repeats)}
-        rate, own, resident = statistics.median(figures["rates"]), figures["own"], figures["resident"]
-        print(f"{name}, {workers} workers, batches of {batch}: {rate:.0f} a second")
-        print(f"    a worker's own memory {own:.0f} MB, with what it shares {resident:.0f} MB")
+        rate, own = statistics.median(figures["rates"]), figures["own"]
+        print(f"{name}, {workers} workers, batches of {batch}: {rate:.0f} a second, {own:.0f} MB each")
         found.append(figures)
     return found
 
 
 def loaded(stream: Any, batch: int, workers: int, repeats: int) -> dict[str, Any]:
-    """Samples a second of each pass but the first, and the largest worker's megabytes."""
+    """Samples a second of each pass but the first, and the largest worker's megabytes: its own,
+    without what it shares with the training process, such as PyTorch's libraries.
+    """
     import psutil  # noqa: PLC0415 - not everyone has it
 
     from ctspine_zarr.torch import make_loader  # noqa: PLC0415 - not everyone has it
 
     loader = make_loader(stream, batch, workers=workers)
-    rates, own, resident = [], 0.0, 0.0
+    rates, own = [], 0.0
     for _ in range(repeats + 1):
         begun = time.perf_counter()
         count = sum(len(samples["image"]) for samples in loader)
         rates.append(count / (time.perf_counter() - begun))
         for child in psutil.Process().children():
-            memory = child.memory_full_info()
-            own, resident = max(own, memory.uss / 1e6), max(resident, memory.rss / 1e6)
-    return {"rates": rates[1:], "own": own, "resident": resident}
+            own = max(own, child.memory_full_info().uss / 1e6)
+    return {"rates": rates[1:], "own": own}
 
 
 def start_up(scratch: Path, repeats: int) -> list[float]:
