@@ -130,6 +130,18 @@ def test_a_state_of_another_loader_is_refused(store: cz.Store) -> None:
             other.load_state_dict(state)
 
 
+def test_a_state_of_other_samples_is_refused(store: cz.Store) -> None:
+    for one, other in (
+        (ct.PatchDataset(store, 8, seed=0), ct.PatchDataset(store, 8, seed=9)),
+        (ct.PatchDataset(store, 8), ct.PatchDataset(store, 9)),
+        (ct.SliceDataset(store), ct.SliceDataset(store, axis="coronal")),
+        (ct.SliceDataset(store), ct.SliceDataset(store.select(source="COLONOG"))),
+        (ct.VolumeDataset(store), ct.GridDataset(store, 500)),
+    ):
+        with pytest.raises(UnknownValue, match=r"cannot go on here; legal:"):
+            ct.make_loader(other).load_state_dict(ct.make_loader(one).state_dict())
+
+
 @pytest.mark.parametrize("kind", MADE)
 def test_every_pass_is_the_next_epoch_also_for_workers_that_stay(store: cz.Store, kind: str) -> None:
     loader = ct.make_loader(MADE[kind](store), 8, workers=2, shuffle="dataset" in kind)

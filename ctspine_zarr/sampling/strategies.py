@@ -91,7 +91,7 @@ class Around(Strategy):
         where: the patch's middle is on any voxel of the vertebra's bounding box, on its
             centroid, or on any voxel that bears its label; the last one reads the mask inside
             the box.
-        jitter: mm that the middle then moves at most, along each axis, all distances alike.
+        jitter: mm that the middle then moves at most, along each axis, all distances alike; up to 500.
     """
 
     where: Where = "box"
@@ -99,7 +99,7 @@ class Around(Strategy):
 
     def __post_init__(self) -> None:
         require_known("where", [self.where], WHERES)
-        number("jitter", self.jitter, "mm from 0", lambda mm: 0 <= mm < math.inf)
+        number("jitter", self.jitter, "mm from 0 to 500", lambda mm: 0 <= mm <= 500)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,11 +63,11 @@ class Samples(ABC):  # noqa: B024 - datasets and streams have what is abstract
     def identity(self) -> dict[str, Any]:
         """What a saved place in an epoch must agree with; plain values."""
         names = [field.name for field in dataclasses.fields(self._plan) if field.name != "records"]
+        settings = ", ".join(f"{name}={getattr(self._plan, name)!r}" for name in names)
         return {
             "catalog": self.store.reading.catalog,
             "cases": sha256("\n".join(self._ids).encode()),
-            "plan": type(self._plan).__name__,
-            **{name: str(getattr(self._plan, name)) for name in names},
+            "plan": f"{type(self._plan).__name__}({settings})",
         }
 
     def spec(self) -> Spec:
