@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -361,6 +361,13 @@ def test_a_middle_is_on_the_box_or_the_centroid_moved_by_the_jitter(records: tup
     assert (off.min(0) == -reach).all()
     assert (off.max(0) == reach).all()
     moved = around(jitter=7.0)
+    strategy = Balanced(weights={"L2": 1}, where="voxel", jitter=7.0)
+    for together in (1, 4):
+        plan = PatchPlan((record,), (1, 1, 1), 4000, strategy, together)
+        units = [plan.unit(number, 0, lambda *_: np.array([(20, 48, 48)])) for number in range(1000)]
+        off_voxel = np.array([start_of(unit.pieces[0]) for unit in units]) - (20, 48, 48)
+        for axis in range(3):
+            assert alike(off_voxel[:, axis], np.arange(-reach[axis], reach[axis] + 1))
     for axis in range(3):
         assert alike(off[:, axis], np.arange(-reach[axis], reach[axis] + 1))
         # The box's voxels and the jitter, each alike, give their sums unlike.
@@ -462,6 +469,7 @@ def test_what_no_case_has_cannot_be_drawn(records: tuple[Record, ...]) -> None:
     own=st.tuples(*[st.floats(0.3, 6)] * 3),
     asked=st.tuples(*[st.floats(0.3, 6)] * 3),
 )
+@example(shape=(1, 2, 3), own=(1.0, 1.0, 1.0), asked=(2.5, 5.0, 5.9))
 def test_a_resampled_volume_has_the_extent_of_its_own(
     records: tuple[Record, ...], shape: Shape, own: Any, asked: Any
 ) -> None:
