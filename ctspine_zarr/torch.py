@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Self
@@ -50,30 +51,28 @@ _EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
 
 
 class _Told(Samples):
-    """Numbers that a DataLoader's workers see change, also those that outlive an epoch."""
+    """Samples whose copy for a loader has numbers that its workers see change, also those that
+    outlive an epoch.
+    """
 
-    _shared: torch.Tensor
+    _shared: torch.Tensor | None = None
+    _epoch = 0
 
     @property
     def epoch(self) -> int:
-        return int(self._shared[_EPOCH])
+        return self._epoch if self._shared is None else int(self._shared[_EPOCH])
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        if "_shared" not in self.__dict__:
-            self._shared = torch.zeros(4, dtype=torch.int64).share_memory_()
-        self._shared[_EPOCH] = epoch
+        if self._shared is None:
+            self._epoch = epoch
+        else:
+            self._shared[_EPOCH] = epoch
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # A copy has numbers of its own; only what a worker gets still is its parent's.
-        if not self._shared.is_shared():
-            self._shared.share_memory_()
-
-    def apart(self) -> Self:
-        """A copy that is told other numbers."""
+    def told(self) -> Self:
+        """A copy for a loader."""
         one = copy.copy(self)
-        one._shared = self._shared.clone().share_memory_()  # noqa: SLF001 - its own kind
+        one._shared = torch.tensor([self.epoch, 0, 0, 0]).share_memory_()  # noqa: SLF001 - its own kind
         return one
 
 
@@ -96,16 +95,27 @@ class GridDataset(_Told, datasets.GridDataset, TorchDataset[Any]):
 class _Stream(_Told, streams.Stream, IterableDataset[Any]):
     """A stream whose samples a DataLoader's workers share out."""
 
+    _loaded_in: int | None = None
+
     def __iter__(self) -> Iterator[Any]:
+        if self.goes_on and get_worker_info() is not None and self._loaded_in != os.getpid():
+            # Each worker would leave out as many samples of its own, in every pass.
+            message = "a stream's own place in a DataLoader's worker; legal: make_loader's load_state_dict"
+            raise UnknownValue(message)
         share = self._share()
-        _, given = self._dealt(share.workers)
+        _, given, size = self._dealt(share.workers)
         if any(given):
-            self._resume = streams.Progress(self.epoch, share, given[share.worker] * int(self._shared[_SIZE]))
+            self._resume = streams.Progress(self.epoch, share, given[share.worker] * size)
         return super().__iter__()
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._loaded_in = os.getpid()
+
     def resume(self, batches: int, size: int, *, drop_last: bool) -> None:
-        """Make the passes that follow begin after this many batches of `size`; 0 for the beginning."""
-        self._shared[_BATCHES], self._shared[_SIZE], self._shared[_DROPS] = batches, size, drop_last
+        """Make a loader's passes that follow begin after this many batches of `size`."""
+        if self._shared is not None:
+            self._shared[_BATCHES], self._shared[_SIZE], self._shared[_DROPS] = batches, size, drop_last
 
     def batches(self, workers: int, size: int, *, drop_last: bool) -> list[int]:
         """How many batches each worker's share has."""
@@ -113,15 +123,19 @@ class _Stream(_Told, streams.Stream, IterableDataset[Any]):
         counts = [len(self._samples(share)) for share in shares]
         return [count // size if drop_last else -(-count // size) for count in counts]
 
-    def _dealt(self, workers: int) -> tuple[int, list[int]]:
+    def _dealt(self, workers: int) -> tuple[int, list[int], int]:
+        """Whose turn it is, how many batches each worker has given, and of what size."""
+        if self._shared is None:
+            return 0, [0] * workers, 1
         batches, size, drops = self._shared[_BATCHES:].tolist()
-        return dealt(self.batches(workers, max(size, 1), drop_last=bool(drops)), batches)
+        size = max(size, 1)
+        return *dealt(self.batches(workers, size, drop_last=bool(drops)), batches), size
 
     def _share(self) -> Share:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         # A DataLoader begins with worker 0: it takes over from the one whose turn it was.
-        turn, _ = self._dealt(workers)
+        turn, *_ = self._dealt(workers)
         return dataclasses.replace(self._rank, worker=(worker + turn) % workers, workers=workers)
 
 
@@ -188,7 +202,7 @@ class Loader(DataLoader[Any]):
             self._samples.resume(begun.batches, self._size, drop_last=self.drop_last)
         elif isinstance(self.sampler, _Order):
             self.sampler.begin = begun.batches * self._size
-        return _counted(super().__iter__(), begun)
+        return _Pass(self, super().__iter__(), begun)
 
     def __len__(self) -> int:
         """Batches of a pass."""
@@ -196,6 +210,10 @@ class Loader(DataLoader[Any]):
             workers = max(self.num_workers, 1)
             return sum(self._samples.batches(workers, self._size, drop_last=self.drop_last))
         return super().__len__()
+
+    def is_in(self, begun: _Place) -> bool:
+        """Whether that is the pass begun last."""
+        return self._begun is begun
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next pass this epoch's, from its beginning.
@@ -232,10 +250,30 @@ class Loader(DataLoader[Any]):
         return self.batch_size or 1
 
 
-def _counted(batches: Iterator[Any], begun: _Place) -> Iterator[Any]:
-    for batch in batches:
-        begun.batches += 1
-        yield batch
+class _Pass:
+    """A pass of a loader, which counts its batches; one that failed was given too."""
+
+    def __init__(self, loader: Loader, batches: Iterator[Any], begun: _Place) -> None:
+        self._loader = loader
+        self._batches = batches
+        self._begun = begun
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._loader.is_in(self._begun):
+            message = "a later pass of this loader has begun; legal: one pass at a time, or another loader"
+            raise UnknownValue(message)
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            raise
+        except Exception:
+            self._begun.batches += 1
+            raise
+        self._begun.batches += 1
+        return batch
 
 
 def make_loader(
@@ -288,9 +326,10 @@ def make_loader(
     mine, even = _rank(rank, ranks, even=even)
     sampler = None
     if not isinstance(samples, _Stream):
-        sampler = _Order(samples, mine or Share(), seed, shuffle=shuffle, even=even)
-    elif mine is not None:
-        samples.shard(mine.rank, mine.ranks, even=even)
+        sampler = _Order(samples, mine or Share(), seed, shuffle=shuffle, even=bool(even))
+    elif mine is not None or even is not None:
+        mine = mine or samples.rank
+        samples.shard(mine.rank, mine.ranks, even=bool(even))
     return Loader(
         samples,
         batch_size=integer("batch_size", batch_size, 1),
@@ -301,7 +340,7 @@ def make_loader(
         prefetch_factor=_prefetch(prefetch_factor, workers),
         collate_fn=collate_fn,
         worker_init_fn=worker_init_fn,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(seed % 2**63),
         persistent_workers=workers > 0,
         multiprocessing_context=_start_method(start_method) if workers else None,
     )
@@ -320,20 +359,20 @@ def _own(asked: Any) -> Any:
     if isinstance(asked, streams.Stream) and asked.goes_on:
         message = "a stream that goes on from a state of its own; legal: the loader's load_state_dict"
         raise UnknownValue(message)
-    return asked.apart()
+    return asked.told()
 
 
-def _rank(rank: int | None, ranks: int | None, *, even: bool | None) -> tuple[Share | None, bool]:
+def _rank(rank: int | None, ranks: int | None, *, even: bool | None) -> tuple[Share | None, bool | None]:
     """The share that is asked for, or that torch.distributed says; and whether shares are even."""
     if (rank is None) != (ranks is None):
         message = f"rank {rank} of ranks {ranks}; legal: both or none"
         raise UnknownValue(message)
     distributed = torch.distributed
     if rank is not None:
-        return Share(integer("rank", rank, 0), integer("ranks", ranks, 1)), bool(even)
+        return Share(integer("rank", rank, 0), integer("ranks", ranks, 1)), even
     if distributed.is_available() and distributed.is_initialized():
         return Share(distributed.get_rank(), distributed.get_world_size()), even is not False
-    return None, bool(even)
+    return None, even
 
 
 def _prefetch(asked: int | None, workers: int) -> int | None:

@@ -320,7 +320,7 @@ def test_an_empty_selection_is_refused(phantom_store: cz.Store, make: Any) -> No
         make(phantom_store.select(min_slices=10_000))
 
 
-@pytest.mark.parametrize("number", [20, -21, 1.5, "one", None])
+@pytest.mark.parametrize("number", [20, -21, 1.5, "one", None, slice(0, 2)])
 def test_a_sample_that_is_none_is_refused(train: cz.Store, number: Any) -> None:
     with pytest.raises(OutOfBounds, match=r"legal: -20 to 19"):
         cz.PatchDataset(train, 8)[number]
@@ -587,15 +587,27 @@ def test_integers_of_numpy_are_integers(train: cz.Store) -> None:
     assert cz.PatchDataset(train, 8)[np.int8(-1)]["index"] == 4
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_samples_read_together_are_those_read_alone(train: cz.Store, kind: str) -> None:
-    dataset = KINDS[kind](train)
+@pytest.mark.parametrize(
+    "options", [{}, {"axis": "sagittal"}, {"orientation": "hub"}, {"every": 5, "orientation": "LPI"}]
+)
+def test_slices_read_together_are_those_read_alone(train: cz.Store, options: Any) -> None:
+    dataset = cz.SliceDataset(train, **options)
     numbers = np.random.default_rng(0).integers(-len(dataset), len(dataset), 12).tolist()
     for together, number in zip(dataset.__getitems__(numbers), numbers, strict=True):
         alone = dataset[number]
         assert all(np.array_equal(together[name], alone[name]) for name in alone)
     with pytest.raises(OutOfBounds, match="sample 10000"):
         dataset.__getitems__([0, 10_000])
+
+
+class Extended(cz.SliceDataset):
+    def __getitem__(self, number: Any) -> Any:
+        return super().__getitem__(number) | {"more": 1}
+
+
+def test_a_subclass_makes_its_samples_itself(train: cz.Store) -> None:
+    dataset = Extended(train)
+    assert all("more" in sample for sample in (*dataset, *dataset.__getitems__([0, 5])))
 
 
 def test_slices_in_order_decode_each_slab_once(train: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,9 @@ def test_a_loader_keeps_the_streams_own_share(store: cz.Store) -> None:
     loader = ct.make_loader(stream, 8, workers=0)
     assert len(flat(loader)) == len(stream) == len(MADE["slices"](store)) // 3
     assert loader.state_dict()["rank"] == [1, 3, True]
+    assert ct.make_loader(stream, 8, even=False).state_dict()["rank"] == [1, 3, False]
+    stream.shard(1, 3)
+    assert ct.make_loader(stream, 8, even=True).state_dict()["rank"] == [1, 3, True]
 
 
 def test_a_place_of_one_process_is_not_that_of_its_workers(store: cz.Store) -> None:
@@ -196,8 +199,51 @@ def test_a_place_of_one_process_is_not_that_of_its_workers(store: cz.Store) -> N
     with pytest.raises(UnknownValue, match="legal: the loader's load_state_dict"):
         ct.make_loader(stream)
     context = {"num_workers": 2, "multiprocessing_context": "fork"}
-    with pytest.raises(UnknownValue, match="legal: the same"):
-        list(torch.utils.data.DataLoader(stream, 4, **context))
+    for workers in (1, 2):
+        with pytest.raises(UnknownValue, match="legal: make_loader's load_state_dict"):
+            list(torch.utils.data.DataLoader(stream, 4, **context | {"num_workers": workers}))
+    # A beginning is none to go on from.
+    stream.load_state_dict(stream.state_dict() | {"position": 0})
+    assert len(flat(ct.make_loader(stream, 8, workers=1))) == len(stream)
+
+
+def test_samples_share_nothing_with_their_copies_or_other_processes(store: cz.Store) -> None:
+    for make in MADE.values():
+        samples = make(store)
+        for copied in (copy.copy(samples), copy.deepcopy(samples)):
+            copied.set_epoch(5)
+        child = os.fork()
+        if child == 0:
+            samples.set_epoch(7)
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert samples.epoch == 0
+
+
+def test_one_pass_of_a_loader_at_a_time(store: cz.Store) -> None:
+    for workers in (0, 2):
+        loader = ct.make_loader(ct.PatchDataset(store, 8), 4, workers=workers, shuffle=True)
+        older = iter(loader)
+        next(older)
+        newer = iter(loader)
+        with pytest.raises(UnknownValue, match="a later pass of this loader has begun; legal: one pass"):
+            next(older)
+        assert len(list(newer)) == len(loader)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_that_fails_is_not_the_last(store: cz.Store, workers: int) -> None:
+    loader = ct.make_loader(ct.SliceDataset(store, transform=failing), 8, workers=workers)
+    begun, whole, failed = iter(loader), 0, 0
+    for _ in range(len(loader)):
+        try:
+            next(begun)
+            whole += 1
+        except ValueError:
+            failed += 1
+    assert failed == len(store)
+    assert next(begun, None) is None
+    assert loader.state_dict()["batches"] == whole + failed == len(loader)
 
 
 def test_an_epoch_set_later_is_saved_as_its_beginning(store: cz.Store) -> None:

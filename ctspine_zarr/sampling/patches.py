@@ -25,6 +25,7 @@ type Voxels = Callable[[int, Vertebra], NDArray[np.int64]]
 
 # Voxels of a label that the patches of one region are drawn among.
 _CANDIDATES: Final = 1024
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ class PatchPlan:
         if aim.vertebra is None:
             return drawn_along(axes, [axis.anywhere() for axis in axes], count, random)
         spacing = self.spacing or self.records[aim.case].spacing
-        reach = [int(aim.jitter / mm) for mm in spacing]
+        # 2.4 mm are three voxels of 0.8, which 2.4 / 0.8 is not.
+        reach = [int(aim.jitter / mm + _ROUNDING) for mm in spacing]
         if aim.where == "voxel":
             return drawn_among(axes, voxels(aim.case, aim.vertebra), reach, count, random)
         box = zip(aim.vertebra.start, aim.vertebra.stop, strict=True)

@@ -74,6 +74,11 @@ class SlicePlan:
         stop = int(self._slab_ends[case])
         return range(stop - len(self._slab_sizes[case]), stop)
 
+    def slab_of(self, slice_: Unit) -> tuple[int, int]:
+        """Case and row of chunks of one slice."""
+        axis, _ = self.cut(slice_.case)
+        return slice_.case, round(slice_.pieces[0].lattice.first[axis]) // CHUNK[axis]
+
     def cut(self, case: int) -> tuple[int, bool]:
         """The canonical axis that the slices of a case do not have, and whether they are counted
         from its end.

@@ -26,7 +26,7 @@ def spacing_in_mm(asked: float | Sequence[float] | None) -> Triple | None:
     """
     if asked is None:
         return None
-    three = asked if isinstance(asked, Sequence | np.ndarray) else (asked,) * 3
+    three = (asked,) * 3 if np.ndim(asked) == 0 else np.asarray(asked)
     legal = "mm above 0, one number or (z, y, x)"
     if len(three) != 3:
         message = f"spacing {asked!r}; legal: {legal}"

@@ -42,17 +42,17 @@ def window_starts(shape: Shape, size: int | Sequence[int], overlap: float = 0.5)
     Raises:
         UnknownValue: a size or an overlap that is not legal.
     """
-    require_overlap(overlap)
+    share_of_edge(overlap)
     return [(z, y, x) for z, y, x in itertools.product(*_along(shape, patch_size(size), overlap))]
 
 
-def require_overlap(overlap: object) -> None:
-    """Do nothing where it is a share of a window's edge.
+def share_of_edge(overlap: object) -> float:
+    """The overlap, where it is a share of a window's edge.
 
     Raises:
         UnknownValue: it is not.
     """
-    number("overlap", overlap, "from 0 and below 1", lambda share: 0 <= share < 1)
+    return number("overlap", overlap, "from 0 and below 1", lambda share: 0 <= share < 1)
 
 
 def _along(shape: Shape, size: Shape, overlap: float) -> list[list[int]]:
@@ -80,7 +80,7 @@ class WindowPlan:
         spacing: mm, (z, y, x); None for each case's own.
 
     Raises:
-        UnknownValue: the selection is empty, or an overlap that is not legal.
+        UnknownValue: the selection is empty.
     """
 
     records: Sequence[Record]
@@ -90,7 +90,6 @@ class WindowPlan:
 
     def __post_init__(self) -> None:
         require_cases(len(self.records))
-        require_overlap(self.overlap)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, SupportsIndex, Unpack
 
 from ctspine_zarr.errors import OutOfBounds, integer
-from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR
 from ctspine_zarr.read.regions import patch_size
 from ctspine_zarr.read.store import Store
@@ -17,7 +17,7 @@ from ctspine_zarr.sampling.pieces import Unit, reorientation_of
 from ctspine_zarr.sampling.slices import SlicePlan
 from ctspine_zarr.sampling.strategies import Strategy, strategy_of
 from ctspine_zarr.sampling.volumes import VolumePlan, spacing_in_mm
-from ctspine_zarr.sampling.windows import WindowPlan
+from ctspine_zarr.sampling.windows import WindowPlan, share_of_edge
 from ctspine_zarr.training.form import Form, Options
 from ctspine_zarr.training.samples import Samples, records_of
 
@@ -37,21 +37,6 @@ class Dataset(Samples, ABC):
         """
         return next(self._each([self._unit(_position("sample", number, len(self)))]))
 
-    def __getitems__(self, numbers: Iterable[SupportsIndex]) -> list[Any]:
-        """Several samples; those that lie together are read together, as PyTorch asks for batches.
-
-        Raises: as for one.
-        """
-        units = [self._unit(_position("sample", number, len(self))) for number in numbers]
-        together: dict[tuple[int, int], list[int]] = {}
-        for at, unit in enumerate(units):
-            together.setdefault(_place(unit), []).append(at)
-        found: dict[int, Any] = {}
-        for (case, _), ats in together.items():
-            merged = Unit(case, tuple(units[at].pieces[0] for at in ats))
-            found |= zip(ats, self._each([merged]), strict=True)
-        return [found[at] for at in range(len(units))]
-
     def __iter__(self) -> Iterator[Any]:
         return (self[number] for number in range(len(self)))
 
@@ -67,16 +52,10 @@ def _position(name: str, number: SupportsIndex, count: int) -> int:
         OutOfBounds: there are not so many.
     """
     try:
-        return range(count)[number]
+        return range(count)[operator.index(number)]
     except (IndexError, TypeError):
         message = f"{name} {number!r}; legal: {-count} to {count - 1}"
         raise OutOfBounds(message) from None
-
-
-def _place(unit: Unit) -> tuple[int, int]:
-    """Units of one place are read together: of one case, and of one slab where they are slices."""
-    piece = unit.pieces[0]
-    return unit.case, 0 if piece.cut is None else round(piece.lattice.first[piece.cut]) // CHUNK[piece.cut]
 
 
 class VolumeDataset(Dataset):
@@ -152,7 +131,31 @@ class SliceDataset(Dataset):
         return self._each(map(self._slices.unit, slabs))
 
     def __iter__(self) -> Iterator[Any]:
+        if self._is_extended:
+            return super().__iter__()
         return itertools.chain.from_iterable(map(self.of_case, range(len(self.store))))
+
+    def __getitems__(self, numbers: Iterable[SupportsIndex]) -> list[Any]:
+        """Several samples, as PyTorch asks for batches: those of one slab are read together.
+
+        Raises: as for one.
+        """
+        if self._is_extended:
+            return [self[number] for number in numbers]
+        units = [self._unit(_position("sample", number, len(self))) for number in numbers]
+        together: dict[tuple[int, int], list[int]] = {}
+        for at, unit in enumerate(units):
+            together.setdefault(self._slices.slab_of(unit), []).append(at)
+        found: dict[int, Any] = {}
+        for (case, _), ats in together.items():
+            merged = Unit(case, tuple(units[at].pieces[0] for at in ats))
+            found |= zip(ats, self._each([merged]), strict=True)
+        return [found[at] for at in range(len(units))]
+
+    @property
+    def _is_extended(self) -> bool:
+        """Whether a subclass makes its samples itself, one by one."""
+        return type(self).__getitem__ is not Dataset.__getitem__
 
     def _unit(self, number: int) -> Unit:
         return self._slices.single(number)
@@ -238,7 +241,9 @@ class GridDataset(Dataset):
         fill: float = AIR,
         **options: Unpack[Options],
     ) -> None:
-        self._windows = WindowPlan(records_of(store), patch_size(size), overlap, spacing_in_mm(spacing))
+        self._windows = WindowPlan(
+            records_of(store), patch_size(size), share_of_edge(overlap), spacing_in_mm(spacing)
+        )
         super().__init__(store, self._windows, Form.of(options), fill)
 
     def windows_of(self, case: int) -> range:

@@ -57,7 +57,9 @@ class Samples(ABC):  # noqa: B024 - datasets and streams have what is abstract
         self._ids = tuple(store)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw what an epoch has, from 0; `make_loader` counts by itself."""
+        """Draw what an epoch has, from 0. `make_loader` counts by itself; in a plain DataLoader, workers
+        that outlive an epoch do not see it.
+        """
         self.epoch = integer("epoch", epoch, 0)
 
     def identity(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue, integer
+from ctspine_zarr.errors import integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR, Sample
 from ctspine_zarr.read.regions import PLANES, patch_size
@@ -85,19 +85,21 @@ class Stream(Samples, ABC):
         Raises:
             UnknownValue: no such rank.
         """
-        self._rank, self._even = Share(integer("rank", rank, 0), integer("ranks", ranks, 1)), even
+        self._rank = Share(integer("rank", rank, 0), integer("ranks", ranks, 1))
+        self._even = bool(even)
         self._resume = None
+
+    @property
+    def rank(self) -> Share:
+        """What `shard` was told."""
+        return self._rank
 
     def __len__(self) -> int:
         """Samples of this rank in an epoch."""
         return len(self._samples(self._rank))
 
     def __iter__(self) -> Iterator[Any]:
-        share = self._share()
-        begun = self._resume or Progress(self.epoch, share)
-        if begun.share != share:
-            message = f"a place of {begun.share} to go on from as {share}; legal: the same"
-            raise UnknownValue(message)
+        begun = self._resume or Progress(self.epoch, self._share())
         self._resume = None
         self._begun = begun = dataclasses.replace(begun)
         return self._pass(begun)
@@ -111,7 +113,7 @@ class Stream(Samples, ABC):
     @property
     def goes_on(self) -> bool:
         """Whether the next pass goes on from a loaded state."""
-        return self._resume is not None
+        return self._resume is not None and self._resume.position > 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where the pass begun last is: `load_state_dict` makes the next one go on from here.
