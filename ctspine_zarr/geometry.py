@@ -87,7 +87,6 @@ class Lattice:
     step: tuple[float, float, float] = (1, 1, 1)
 
 
-@functools.cache
 def oriented(codes: str) -> Reorientation:
     """How a canonical (z, y, x) array becomes one of the named orientation.
 
@@ -99,10 +98,18 @@ def oriented(codes: str) -> Reorientation:
     Raises:
         UnknownValue: three other letters.
     """
-    pairs = [next((pair for pair in _SIDES if code in pair), "") for code in str(codes)]
-    if sorted(pairs) != sorted(_SIDES):
+    found = _oriented(str(codes))
+    if found is None:
         message = f"orientation {codes!r}; legal: one of R, L, one of A, P and one of S, I, in any order"
         raise UnknownValue(message)
+    return found
+
+
+@functools.cache
+def _oriented(codes: str) -> Reorientation | None:
+    pairs = [next((pair for pair in _SIDES if code in pair), "") for code in codes]
+    if sorted(pairs) != sorted(_SIDES):
+        return None
     first, second, third = (_SIDES.index(pair) for pair in pairs)
     one, two, three = (code == pair[1] for code, pair in zip(codes, pairs, strict=True))
     return Reorientation((first, second, third), (one, two, three))

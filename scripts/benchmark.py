@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from arguments import positive
 from benchmarks import build, picture, read, train
 
 from ctspine_zarr.errors import CtspineError
@@ -48,13 +49,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=new_file, help="also write the figures here")
     parser.add_argument("--picture", type=new_file, help="also draw the reads here; needs matplotlib")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        message = f"{text}; legal: an integer from 1"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
 
 
 def new_file(text: str) -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from arguments import positive
 from numpy.typing import NDArray
 from torch import nn
 
@@ -68,13 +69,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=positive, default=1, help="processes that read; default: 1")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="default: demo")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        message = f"{text}; legal: an integer from 1"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
 
 
 def opened(location: Path | None, output: Path) -> cz.Store:
