@@ -61,7 +61,7 @@ def _examples(cases: Sequence[int], samples: SliceDataset | VolumeDataset) -> It
             yield {name: sample[name] for name in names}
 
 
-def _features(samples: Samples) -> datasets.Features:
+def _features(samples: Samples[Any]) -> datasets.Features:
     spec = samples.spec()
     image, shape = spec["image"]
     mask, _ = spec["segmentation"]

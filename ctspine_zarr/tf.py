@@ -21,7 +21,7 @@ except ImportError as error:
 __all__ = ["from_samples"]
 
 
-def from_samples(samples: Dataset | Stream) -> tf.data.Dataset:
+def from_samples(samples: Dataset[Any] | Stream[Any]) -> tf.data.Dataset:
     """A `tf.data.Dataset` of dictionaries, read as they are asked for.
 
     Each full pass is the next epoch, so that `repeat` draws anew.

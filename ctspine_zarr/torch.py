@@ -50,7 +50,7 @@ type StartMethod = Literal["fork", "forkserver", "spawn"]
 _EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
 
 
-class _Told(Samples):
+class _Told(Samples[Any]):
     """Samples whose copy for a loader has numbers that its workers see change, also those that
     outlive an epoch.
     """
@@ -92,7 +92,7 @@ class GridDataset(_Told, datasets.GridDataset, TorchDataset[Any]):
     __doc__ = datasets.GridDataset.__doc__
 
 
-class _Stream(_Told, streams.Stream, IterableDataset[Any]):
+class _Stream(_Told, streams.Stream[Any], IterableDataset[Any]):
     """A stream whose samples a DataLoader's workers share out."""
 
     _loaded_in: int | None = None
@@ -151,7 +151,7 @@ class _Order(Sampler[int]):
     """A rank's part of a dataset, in the epoch's order."""
 
     def __init__(
-        self, dataset: datasets.Dataset, rank: Share, seed: int, *, shuffle: bool, even: bool
+        self, dataset: datasets.Dataset[Any], rank: Share, seed: int, *, shuffle: bool, even: bool
     ) -> None:
         self._dataset = dataset
         self._mine = rank.of(len(dataset), even=even)
@@ -187,7 +187,7 @@ class Loader(DataLoader[Any]):
     the original afterwards is not seen here.
     """
 
-    def __init__(self, samples: datasets.Dataset | _Stream, **options: Any) -> None:
+    def __init__(self, samples: datasets.Dataset[Any] | _Stream, **options: Any) -> None:
         self._samples = samples
         self._next: _Place | None = _Place(samples.epoch)
         self._begun = _Place(samples.epoch)
@@ -277,7 +277,7 @@ class _Pass:
 
 
 def make_loader(
-    dataset: datasets.Dataset | _Stream,
+    dataset: datasets.Dataset[Any] | _Stream,
     batch_size: int = 1,
     *,
     workers: int | None = None,

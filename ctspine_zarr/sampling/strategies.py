@@ -179,8 +179,11 @@ class Balanced(Around):
         """Class -> every vertebra of it that the selection has, from the head down."""
         found: dict[str, list[Aim]] = {name: [] for name in CLASSES[self.by]}
         for case, record in enumerate(records):
-            for vertebra in sound_vertebrae(record):
-                for name in _classes(record, vertebra, self.by):
+            vertebrae = sound_vertebrae(record)
+            lowest = max((vertebra.label for vertebra in vertebrae), default=0)
+            transitional = lowest if record.transitional is not None else None
+            for vertebra in vertebrae:
+                for name in _classes(vertebra, self.by, transitional):
                     found[name].append(Aim(case, vertebra, self.where, self.jitter))
         return {name: aims for name, aims in found.items() if aims}
 
@@ -191,13 +194,12 @@ CLASSES: Final = MappingProxyType({"vertebra": tuple(LABELS), "region": (*REGION
 _NOTHING: Final = "no case of the selection has a vertebra to draw from; legal: Uniform()"
 
 
-def _classes(record: Record, vertebra: Vertebra, by: str) -> list[str]:
+def _classes(vertebra: Vertebra, by: str, transitional: int | None) -> list[str]:
+    """The classes of a vertebra in a case whose transitional one has that label."""
     if by == "vertebra":
         return [vertebra.name]
     names = [name for name, labels in REGIONS.items() if vertebra.label in labels]
-    lowest = max(other.label for other in sound_vertebrae(record))
-    is_transitional = record.transitional is not None and vertebra.label == lowest
-    return [*names, TRANSITIONAL] if is_transitional else names
+    return [*names, TRANSITIONAL] if vertebra.label == transitional else names
 
 
 def _require_weights(asked: object, by: str, classes: Sequence[str]) -> None:

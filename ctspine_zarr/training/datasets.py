@@ -8,21 +8,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, SupportsIndex, Unpack
 
-from ctspine_zarr.errors import OutOfBounds, integer
+from ctspine_zarr.errors import OutOfBounds
 from ctspine_zarr.read.case import AIR
 from ctspine_zarr.read.regions import patch_size
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.patches import PatchPlan
 from ctspine_zarr.sampling.pieces import Unit, reorientation_of
 from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.strategies import Strategy, strategy_of
+from ctspine_zarr.sampling.strategies import Strategy
 from ctspine_zarr.sampling.volumes import VolumePlan, spacing_in_mm
 from ctspine_zarr.sampling.windows import WindowPlan, share_of_edge
 from ctspine_zarr.training.form import Form, Options
-from ctspine_zarr.training.samples import Samples, records_of
+from ctspine_zarr.training.plans import patch_plan, records_of, slice_plan
+from ctspine_zarr.training.samples import Plan, Samples
 
 
-class Dataset(Samples, ABC):
+class Dataset[P: Plan](Samples[P], ABC):
     """Samples by index. Each reads the chunks that it touches and no other."""
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ def _position(name: str, number: SupportsIndex, count: int) -> int:
         raise OutOfBounds(message) from None
 
 
-class VolumeDataset(Dataset):
+class VolumeDataset(Dataset[VolumePlan]):
     """Whole volumes, a case a sample.
 
     Samples have `image` and `segmentation` (z, y, x), `patient_id`, `index` (the case's number
@@ -78,18 +79,18 @@ class VolumeDataset(Dataset):
     def __init__(
         self, store: Store, *, spacing: float | Sequence[float] | None = None, **options: Unpack[Options]
     ) -> None:
-        self._volumes = VolumePlan(records_of(store), spacing_in_mm(spacing))
-        super().__init__(store, self._volumes, Form.of(options))
+        plan = VolumePlan(records_of(store), spacing_in_mm(spacing))
+        super().__init__(store, plan, Form.of(options))
 
     def of_case(self, case: int) -> Iterator[Any]:
         """The one sample of a case, by its number in the selection."""
-        return self._each([self._volumes.unit(_position("case", case, len(self.store)))])
+        return self._each([self._plan.unit(_position("case", case, len(self.store)))])
 
     def _unit(self, number: int) -> Unit:
-        return self._volumes.unit(number)
+        return self._plan.unit(number)
 
 
-class SliceDataset(Dataset):
+class SliceDataset(Dataset[SlicePlan]):
     """2-D slices: every slice of the selection has one number, case after case.
 
     Samples have `image` and `segmentation` (y, x) for axial, (z, x) for coronal, (z, y) for
@@ -120,15 +121,13 @@ class SliceDataset(Dataset):
         **options: Unpack[Options],
     ) -> None:
         form = Form.of(options)
-        self._slices = SlicePlan(
-            records_of(store), axis, integer("every", every, 1), foreground_only, form.orientation
-        )
-        super().__init__(store, self._slices, form)
+        plan = slice_plan(store, axis, every, form.orientation, foreground_only=foreground_only)
+        super().__init__(store, plan, form)
 
     def of_case(self, case: int) -> Iterator[Any]:
         """A case's slices in order, by its number in the selection; each slab is decoded once."""
-        slabs = self._slices.units_of(_position("case", case, len(self.store)))
-        return self._each(map(self._slices.unit, slabs))
+        slabs = self._plan.units_of(_position("case", case, len(self.store)))
+        return self._each(map(self._plan.unit, slabs))
 
     def __iter__(self) -> Iterator[Any]:
         if self._is_extended:
@@ -145,7 +144,7 @@ class SliceDataset(Dataset):
         units = [self._unit(_position("sample", number, len(self))) for number in numbers]
         together: dict[tuple[int, int], list[int]] = {}
         for at, unit in enumerate(units):
-            together.setdefault(self._slices.slab_of(unit), []).append(at)
+            together.setdefault(self._plan.slab_of(unit), []).append(at)
         found: dict[int, Any] = {}
         for (case, _), ats in together.items():
             merged = Unit(case, tuple(units[at].pieces[0] for at in ats))
@@ -158,10 +157,10 @@ class SliceDataset(Dataset):
         return type(self).__getitem__ is not Dataset.__getitem__
 
     def _unit(self, number: int) -> Unit:
-        return self._slices.single(number)
+        return self._plan.single(number)
 
 
-class PatchDataset(Dataset):
+class PatchDataset(Dataset[PatchPlan]):
     """Patches of one size, drawn anew each epoch: sample i of an epoch is always the same.
 
     Samples have `start`, the patch's first voxel in the volume at its spacing and along its axes
@@ -199,21 +198,21 @@ class PatchDataset(Dataset):
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:
-        self._patches = PatchPlan(
-            records_of(store),
-            patch_size(size),
-            integer("samples_per_volume", samples_per_volume, 1),
-            strategy_of(strategy),
-            spacing=spacing_in_mm(spacing),
-            seed=integer("seed", seed, 0),
+        plan = patch_plan(
+            store,
+            size,
+            samples_per_volume=samples_per_volume,
+            strategy=strategy,
+            spacing=spacing,
+            seed=seed,
         )
-        super().__init__(store, self._patches, Form.of(options), fill)
+        super().__init__(store, plan, Form.of(options), fill)
 
     def _unit(self, number: int) -> Unit:
-        return self._patches.unit(number, self.epoch, self._voxels)
+        return self._plan.unit(number, self.epoch, self._voxels)
 
 
-class GridDataset(Dataset):
+class GridDataset(Dataset[WindowPlan]):
     """Windows that cover every volume, for inference: case after case, overlapping.
 
     Samples are as those of `PatchDataset`. `assemble` makes a volume of `shape_of(case)` of what a
@@ -241,14 +240,12 @@ class GridDataset(Dataset):
         fill: float = AIR,
         **options: Unpack[Options],
     ) -> None:
-        self._windows = WindowPlan(
-            records_of(store), patch_size(size), share_of_edge(overlap), spacing_in_mm(spacing)
-        )
-        super().__init__(store, self._windows, Form.of(options), fill)
+        plan = WindowPlan(records_of(store), patch_size(size), share_of_edge(overlap), spacing_in_mm(spacing))
+        super().__init__(store, plan, Form.of(options), fill)
 
     def windows_of(self, case: int) -> range:
         """Numbers of the samples of a case, by its number in the selection."""
-        return self._windows.windows_of(_position("case", case, len(self.store)))
+        return self._plan.windows_of(_position("case", case, len(self.store)))
 
     def shape_of(self, case: int) -> tuple[int, int, int]:
         """Voxels of the volume that a case's windows cover, at the dataset's spacing, along the axes
@@ -256,7 +253,7 @@ class GridDataset(Dataset):
         """
         number = _position("case", case, len(self.store))
         reorientation = reorientation_of(self._record(number), self.form.orientation)
-        return reorientation.shape(self._windows.shape_of(number))
+        return reorientation.shape(self._plan.shape_of(number))
 
     def _unit(self, number: int) -> Unit:
-        return self._windows.unit(number)
+        return self._plan.unit(number)

@@ -35,7 +35,7 @@ class Plan(Protocol):
         """(z, y, x) voxels of a case's samples, and the axis that slices are cut across."""
 
 
-class Samples(ABC):  # noqa: B024 - datasets and streams have what is abstract
+class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is abstract
     """Samples of a selection. Pickles small: nothing that was read goes along.
 
     Attributes:
@@ -46,7 +46,7 @@ class Samples(ABC):  # noqa: B024 - datasets and streams have what is abstract
 
     _where: ClassVar[dict[str, tuple[int, ...]]] = {}
 
-    def __init__(self, store: Store, plan: Plan, form: Form, fill: float = AIR) -> None:
+    def __init__(self, store: Store, plan: P, form: Form, fill: float = AIR) -> None:
         for dtype in {record.dtype for record in store.records.values()}:
             require_fill(fill, np.dtype(dtype))
         self.store = store
@@ -155,15 +155,3 @@ def place_of(state: Mapping[str, Any], key: str, count: int) -> tuple[int, int]:
         message = f"{key} {place}; legal: 0 to {count}"
         raise UnknownValue(message)
     return (epoch, place) if place < count else (epoch + 1, 0)
-
-
-def records_of(store: object) -> tuple[Record, ...]:
-    """The records of a selection.
-
-    Raises:
-        UnknownValue: it is no store.
-    """
-    if not isinstance(store, Store):
-        message = f"{store!r} instead of a store; legal: what open_store(...) or its select(...) gives"
-        raise UnknownValue(message)
-    return tuple(store.records.values())

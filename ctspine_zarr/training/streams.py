@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from ctspine_zarr.errors import integer
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR, Sample
-from ctspine_zarr.read.regions import PLANES, patch_size
+from ctspine_zarr.read.regions import PLANES
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.order import Purpose, Share, generator, items_of, shuffled
 from ctspine_zarr.sampling.patches import PatchPlan
 from ctspine_zarr.sampling.pieces import Unit
 from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.strategies import Strategy, strategy_of
-from ctspine_zarr.sampling.volumes import spacing_in_mm
+from ctspine_zarr.sampling.strategies import Strategy
 from ctspine_zarr.training.form import Form, Options
-from ctspine_zarr.training.samples import Plan, Samples, place_of, records_of, require_same
+from ctspine_zarr.training.plans import patch_plan, slice_plan
+from ctspine_zarr.training.samples import Plan, Samples, place_of, require_same
 
 _OPEN_SLICES: Final = 128
 
@@ -53,18 +53,15 @@ class Progress:
     position: int = 0
 
 
-class Stream(Samples, ABC):
+class Stream[P: UnitPlan](Samples[P], ABC):
     """Each pass gives every sample of this process's share once, in an order that follows from
     seed, epoch and share. The samples of an epoch follow from seed and epoch alone.
     """
 
-    _units: UnitPlan
-
     def __init__(
-        self, store: Store, plan: UnitPlan, form: Form, *, buffer: int, seed: int, fill: float = AIR
+        self, store: Store, plan: P, form: Form, *, buffer: int, seed: int, fill: float = AIR
     ) -> None:
         super().__init__(store, plan, form, fill)
-        self._units = plan
         self._buffer = integer("buffer", buffer, 1)
         self._seed = integer("seed", seed, 0)
         self._begun = Progress(0, Share())
@@ -161,9 +158,9 @@ class Stream(Samples, ABC):
 
     def _pass(self, begun: Progress) -> Iterator[Any]:
         random = generator(Purpose.ORDER, self._seed, begun.epoch)
-        numbers = random.permutation(len(self._units.sizes))
+        numbers = random.permutation(len(self._plan.sizes))
         samples = self._samples(begun.share)
-        items = dict(items_of(self._units.sizes[numbers], samples))
+        items = dict(items_of(self._plan.sizes[numbers], samples))
         random = generator(Purpose.BUFFER, self._seed, begun.epoch, samples.start)
         order = shuffled(items.items(), self._buffer, random)
         left = _skipped(itertools.islice(order, begun.position), items)
@@ -199,7 +196,7 @@ def _skipped(drawn: Iterable[tuple[int, int]], items: Mapping[int, range]) -> di
     return left
 
 
-class SliceStream(Stream):
+class SliceStream(Stream[SlicePlan]):
     """Shuffled 2-D slices, with samples as those of `SliceDataset`.
 
     Slabs come in random order and are decoded once; slices are drawn from several at a time.
@@ -230,17 +227,15 @@ class SliceStream(Stream):
         **options: Unpack[Options],
     ) -> None:
         form = Form.of(options)
-        self._slices = SlicePlan(
-            records_of(store), axis, integer("every", every, 1), foreground_only, form.orientation
-        )
+        plan = slice_plan(store, axis, every, form.orientation, foreground_only=foreground_only)
         slabs = max(3, _OPEN_SLICES // CHUNK[PLANES[axis]]) if buffer is None else buffer
-        super().__init__(store, self._slices, form, buffer=slabs, seed=seed)
+        super().__init__(store, plan, form, buffer=slabs, seed=seed)
 
     def _unit(self, number: int, epoch: int) -> Unit:  # noqa: ARG002 - slabs are those of any epoch
-        return self._slices.unit(number)
+        return self._plan.unit(number)
 
 
-class PatchStream(Stream):
+class PatchStream(Stream[PatchPlan]):
     """Shuffled patches, several to a region that is decoded once; samples as those of `PatchDataset`.
 
     The first patch of a region is drawn by the strategy; the others have the same aim and lie in
@@ -277,16 +272,16 @@ class PatchStream(Stream):
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:
-        self._patches = PatchPlan(
-            records_of(store),
-            patch_size(size),
-            integer("samples_per_volume", samples_per_volume, 1),
-            strategy_of(strategy),
-            integer("patches_per_region", patches_per_region, 1),
-            spacing_in_mm(spacing),
-            integer("seed", seed, 0),
+        plan = patch_plan(
+            store,
+            size,
+            samples_per_volume=samples_per_volume,
+            strategy=strategy,
+            spacing=spacing,
+            seed=seed,
+            patches_per_region=patches_per_region,
         )
-        super().__init__(store, self._patches, Form.of(options), buffer=buffer, seed=seed, fill=fill)
+        super().__init__(store, plan, Form.of(options), buffer=buffer, seed=seed, fill=fill)
 
     def _unit(self, number: int, epoch: int) -> Unit:
-        return self._patches.unit(number, epoch, self._voxels)
+        return self._plan.unit(number, epoch, self._voxels)
