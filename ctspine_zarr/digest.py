@@ -9,6 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Buffer
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 import xxhash
@@ -55,6 +56,17 @@ class VoxelDigest:
     def hexdigest(self) -> str:
         """32 hex digits."""
         return self._hash.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The digest of a file, read in parts."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()
+
+
+def checksum(data: Buffer) -> bytes:
+    """16 bytes that tell altered data from what it was, at the speed of memory."""
+    return xxhash.xxh3_128(data).digest()
 
 
 def sha256(data: Buffer) -> str:

@@ -31,6 +31,14 @@ class StorageError(CtspineError, OSError):
     """An object of the store could not be read, written or listed."""
 
 
+class HubError(CtspineError, OSError):
+    """The Hugging Face Hub could not be reached, or refused what was asked of it."""
+
+
+class HubUnreachable(HubError):
+    """As HubError, for a cause that may pass: no connection, a limit of requests, a server's fault."""
+
+
 class NotAStore(CtspineError, FileNotFoundError):
     """The location holds no store that this version can open."""
 

@@ -111,7 +111,7 @@ def test_damage_is_status_4(tree: Tree, tmp_path: Path) -> None:
             "'val' is not one of 'train', 'validation'",
         ),
         (["build", "SOURCE", "s.zarr", "--workers", "0"], 2, "0 is not in the range x>=1"),
-        (["build", "SOURCE", "s3://bucket/s.zarr"], 1, "s3:// is not supported; legal: a local path"),
+        (["build", "SOURCE", "ftp://host/s.zarr"], 1, "ftp:// is not supported; legal: a local path"),
         (["build", "SOURCE", "SOURCE/metadata/data_split.txt"], 1, "is a file; legal: a folder"),
         (["build", "SOURCE", "s.zarr", "--split-file", "/no.txt"], 1, "no split list at /no.txt (not found)"),
         (["info", "/nowhere.zarr"], 1, "no store at /nowhere.zarr: there is no such folder"),

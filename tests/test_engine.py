@@ -31,7 +31,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 import ctspine_zarr as cz
 from ctspine_zarr.arrays import threads as read_threads
-from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.shards import Reading
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.digest import sha256
@@ -57,7 +57,7 @@ def test_any_selection_is_zarr_pythons(
     dtype = data.draw(st.sampled_from(["int16", "int32", "float32", "float64", "uint8"]))
     array = volume(shape, dtype, data.draw(st.sampled_from([0.0, 0.5, 1.0])))
     cache = data.draw(st.sampled_from([None, 200_000, 10**9]))
-    reading = Reading(data.draw(st.sampled_from([1, 3])), ChunkCache(cache) if cache else None)
+    reading = Reading(data.draw(st.sampled_from([1, 3])), ArrayCache(cache) if cache else None)
     store = MemoryStore() if data.draw(st.booleans()) else LocalStore(tmp_path_factory.mktemp("any"))
     voxels = stored(array, store, profile=profile, keep_empty=data.draw(st.booleans()), reading=reading)
     theirs = zarr.open_array(store, path=PATH, mode="r")
@@ -211,7 +211,7 @@ def test_from_a_disk_only_the_chunks_touched_are_read(
     read: list[int] = []
     ranges = Storage.ranges
 
-    def noted(storage: Storage, name: str, wanted: Any) -> Iterator[bytes]:
+    def noted(storage: Storage, name: str, wanted: Any) -> Iterator[bytes | memoryview]:
         for data in ranges(storage, name, wanted):
             read.append(len(data))
             yield data
@@ -295,7 +295,7 @@ def test_without_a_cache_nothing_is_kept(case: cz.Case, monkeypatch: pytest.Monk
 def test_a_cache_never_outgrows_its_limit_and_keeps_what_was_used_last(
     limit: int, puts: list[tuple[int, int]]
 ) -> None:
-    cache = ChunkCache(limit)
+    cache = ArrayCache(limit)
     for number, size in puts:
         cache.put(("a", number), np.zeros(size, "u1"))
         assert cache.bytes <= limit

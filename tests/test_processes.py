@@ -16,7 +16,7 @@ import pytest
 from arrays import stored, volume
 
 import ctspine_zarr as cz
-from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.shards import Reading
 from ctspine_zarr.arrays.threads import default_threads
 from ctspine_zarr.arrays.voxels import Voxels
@@ -65,7 +65,7 @@ def store(phantom_store: cz.Store, threads: int | None) -> cz.Store:
 @pytest.fixture
 def voxels(tmp_path: Path, threads: int | None) -> Voxels:
     """An array of 64 chunks, enough for the helpers of three threads."""
-    return stored(volume((60, 250, 250)), tmp_path, reading=Reading(threads, ChunkCache(1_000_000)))
+    return stored(volume((60, 250, 250)), tmp_path, reading=Reading(threads, ArrayCache(1_000_000)))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -134,7 +134,7 @@ def test_a_store_pickles_without_what_it_has_read(store: cz.Store) -> None:
 
 
 def test_a_forked_cache_is_empty_and_unlocked() -> None:
-    cache = ChunkCache(1000)
+    cache = ArrayCache(1000)
     cache.put(("a", 0), np.zeros(10))
     with cache._lock:
         child = os.fork()

@@ -22,7 +22,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, NotAStore, OutOfBounds, StorageError, UnknownCase, UnknownValue
 from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.regions import PLANES
-from ctspine_zarr.source.tree import list_tree
+from ctspine_zarr.source.tree import LocalTree
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 
@@ -39,7 +39,7 @@ def mask(phantom: Path) -> NDArray[Any]:
 
 
 def test_every_phantom_case_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
-    cases = list_tree(phantom).cases
+    cases = LocalTree(phantom).files()
     assert set(phantom_store) == {case.id for case in cases}
     for source in cases:
         case = phantom_store[source.id]
@@ -219,7 +219,7 @@ def test_opening_reads_the_catalog_and_the_root_and_nothing_else(phantom_store: 
     assert len(store.cases) == 9
     _ = [(case.shape, case.spacing, case.labels, case.image, case.to_xarray()) for case in store.values()]
     _ = store.select(split="train").to_datatree()
-    assert [key for key, _ in counting.reads] == ["catalog.jsonl", "zarr.json"]
+    assert sorted(key for key, _ in counting.reads) == ["catalog.jsonl", "zarr.json"]
 
 
 def test_a_dataset_has_coordinates_in_mm(case: cz.Case) -> None:
@@ -314,8 +314,8 @@ def test_no_store_is_told_from_an_unfinished_one(tmp_path: Path, tree: Tree) -> 
     (tmp_path / "s.zarr/catalog.jsonl").unlink()
     with pytest.raises(NotAStore, match="has receipts but no catalog.jsonl: run its build again"):
         cz.open_store(tmp_path / "s.zarr")
-    with pytest.raises(StorageError, match="s3:// is not supported; legal: a local path"):
-        cz.open_store("s3://bucket/spine.zarr")
+    with pytest.raises(StorageError, match="ftp:// is not supported; legal: a local path"):
+        cz.open_store("ftp://bucket/spine.zarr")
     with pytest.raises(StorageError, match="is empty; legal: a local path"):
         cz.open_store("")
     with pytest.raises(StorageError, match=r"is a file; legal: a folder"):

@@ -13,11 +13,11 @@ from nibabel.orientations import apply_orientation, io_orientation
 from trees import load, nibabel_canonical
 
 import ctspine_zarr as cz
-from ctspine_zarr.source.tree import list_tree
+from ctspine_zarr.source.tree import LocalTree
 
 
 def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, mini_store: cz.Store) -> None:
-    cases = list_tree(mini).cases
+    cases = LocalTree(mini).files()
     assert len(cases) == len(mini_store) == 7
     for source in cases:
         case = mini_store[source.id]
@@ -79,7 +79,7 @@ def test_what_is_exported_builds_the_same_store(mini: Path, mini_store: cz.Store
 
 def test_random_slices_and_patches_are_the_volumes(mini: Path, mini_store: cz.Store) -> None:
     random = np.random.default_rng(0)
-    for source in list_tree(mini).cases:
+    for source in LocalTree(mini).files():
         case, volume = mini_store[source.id], nibabel_canonical(source.image)
         for (axis, plane), _ in itertools.product(enumerate(("axial", "coronal", "sagittal")), range(2)):
             index = int(random.integers(volume.shape[axis]))

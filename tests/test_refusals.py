@@ -14,7 +14,7 @@ from trees import AFFINE, Tree, labels, nibabel_canonical, packed, voxels
 import ctspine_zarr as cz
 from ctspine_zarr.errors import SourceError, UnknownCase, UnknownValue
 from ctspine_zarr.format.catalog import Refused
-from ctspine_zarr.source.tree import list_tree
+from ctspine_zarr.source.tree import LocalTree
 
 
 def moved(mask: Any, *, by: float = 0.0, stretch: float = 1.0) -> nibabel.Nifti1Image:
@@ -92,7 +92,7 @@ def test_a_name_in_two_splits_is_refused(tree: Tree) -> None:
     tree.add("liver_1")
     tree.sections["test_public"].append("liver_1")
     tree.write_splits()
-    listing = list_tree(tree.root)
+    listing = LocalTree(tree.root).listing()
     assert listing.cases == ()
     assert listing.refused[0].reason == "named in two splits, train and validation; legal: one"
 
@@ -100,15 +100,16 @@ def test_a_name_in_two_splits_is_refused(tree: Tree) -> None:
 def test_a_case_in_two_sources_is_refused(tree: Tree) -> None:
     tree.add("liver_1")
     tree.add("liver_1", source="COLONOG")
-    assert (
-        list_tree(tree.root).refused[0].reason.startswith("volume liver_1.nii.gz is in COLONOG and MSD-T10")
-    )
+    [refusal] = LocalTree(tree.root).listing().refused
+    assert refusal.reason.startswith("volume liver_1.nii.gz is in COLONOG and MSD-T10")
 
 
 def test_a_mask_in_another_source_is_refused(tree: Tree) -> None:
     tree.add("liver_1", mask=False)
     tree.add("liver_1", image=False, source="COLONOG")
-    assert list_tree(tree.root).refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
+    assert (
+        LocalTree(tree.root).listing().refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
+    )
 
 
 def test_a_mask_slightly_off_is_taken_and_told(tree: Tree, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_file_without_orientation_is_told(tree: Tree, tmp_path: Path) -> None:
 def test_the_cards_spelling_of_the_folder_is_accepted(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "source", data="rawdata")
     tree.add()
-    assert [case.id for case in list_tree(tree.root).cases] == ["liver_1"]
+    assert [case.id for case in LocalTree(tree.root).listing().cases] == ["liver_1"]
 
 
 @pytest.mark.parametrize(
@@ -177,12 +178,12 @@ def test_a_source_of_another_form_is_an_error(tree: Tree, spoil: Any, message: s
     tree.add()
     spoil(tree.root)
     with pytest.raises(SourceError, match=message):
-        list_tree(tree.root)
+        LocalTree(tree.root).listing()
 
 
 def test_a_selection_names_what_exists(tree: Tree) -> None:
     tree.add("liver_1")
-    listing = list_tree(tree.root)
+    listing = LocalTree(tree.root).listing()
     with pytest.raises(UnknownCase, match="no case 'liver_3' among 1 in the source; nearest: liver_1"):
         cz.Selection(cases=["liver_3"]).of(listing)
     with pytest.raises(UnknownValue, match="unknown split 'val'; legal: train, validation, test"):
@@ -194,6 +195,6 @@ def test_a_selection_names_what_exists(tree: Tree) -> None:
 def test_a_selection_reports_only_its_own_refusals(tree: Tree) -> None:
     tree.add("liver_1")
     tree.add("liver_2", mask=False, section="test_public")
-    listing = list_tree(tree.root)
+    listing = LocalTree(tree.root).listing()
     assert cz.Selection(splits=["train"]).of(listing).refused == ()
     assert [r.case for r in cz.Selection(splits=["validation"]).of(listing).refused] == ["liver_2"]

@@ -23,7 +23,7 @@ from trees import Tree, labels, load, voxels
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, OutOfBounds, UnknownValue
 from ctspine_zarr.sampling.strategies import Aim, Strategy
-from ctspine_zarr.source.tree import list_tree
+from ctspine_zarr.source.tree import LocalTree
 from ctspine_zarr.training import samples
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -37,7 +37,7 @@ def train(phantom_store: cz.Store) -> cz.Store:
 
 def hub_recipe(root: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
     """What the Hub's loader makes of each case: the NIfTI array, (i, j, k), as (k, i, j)."""
-    for case in sorted(list_tree(root).cases, key=lambda case: case.id):
+    for case in sorted(LocalTree(root).files(), key=lambda case: case.id):
         image, mask = (load(path).get_fdata().transpose(2, 0, 1) for path in (case.image, case.segmentation))
         yield case.id, image.astype("float32"), mask.astype("int32")
 
@@ -71,7 +71,7 @@ def test_hub_samples_of_real_ct_are_the_hubs_value_for_value(mini: Path, mini_st
 
 def test_a_volume_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
     dataset = cz.VolumeDataset(phantom_store)
-    paths = {case.id: case for case in list_tree(phantom).cases}
+    paths = {case.id: case for case in LocalTree(phantom).files()}
     for index, sample in enumerate(dataset):
         source = paths[sample["patient_id"]]
         image = nibabel.as_closest_canonical(load(source.image))

@@ -1,4 +1,4 @@
-"""Decoded chunks that were used last, up to a number of bytes."""
+"""Arrays that were used last, up to a number of bytes: decoded chunks, and shards as stored."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from ctspine_zarr.errors import integer
 type Key = tuple[str, int]
 
 
-class ChunkCache:
-    """Chunks by array path and number. Threads may share one; a process begins with none.
+class ArrayCache:
+    """Arrays by a shard's path and a number. Threads may share one; a process begins with none.
 
-    A copy by pickle or fork is empty: what other processes decode is not seen here.
+    A copy by pickle or fork is empty: what other processes have is not seen here.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = integer("cache_bytes", limit, 0)
         self._clear()
 
-    def __reduce__(self) -> tuple[type[ChunkCache], tuple[int]]:
-        return ChunkCache, (self.limit,)
+    def __reduce__(self) -> tuple[type[ArrayCache], tuple[int]]:
+        return ArrayCache, (self.limit,)
 
     def get(self, key: Key) -> NDArray[Any] | None:
-        """A chunk, now the one used last; None where it is not there."""
+        """An array, now the one used last; None where it is not there."""
         with self._own_lock():
-            if key in self._chunks:
-                self._chunks.move_to_end(key)
-            return self._chunks.get(key)
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+            return self._arrays.get(key)
 
-    def put(self, key: Key, chunk: NDArray[Any]) -> None:
-        """Keep a chunk, and drop those whose last use is longest ago until all fit."""
+    def put(self, key: Key, array: NDArray[Any]) -> None:
+        """Keep an array, and drop those whose last use is longest ago until all fit."""
         with self._own_lock():
-            replaced = self._chunks.pop(key, None)
-            self._chunks[key] = chunk
-            self.bytes += chunk.nbytes - (0 if replaced is None else replaced.nbytes)
-            # Chunks are counted after they are there: Ctrl-C in between leaves too few counted.
-            while self.bytes > self.limit and self._chunks:
-                self.bytes -= self._chunks.popitem(last=False)[1].nbytes
+            replaced = self._arrays.pop(key, None)
+            self._arrays[key] = array
+            self.bytes += array.nbytes - (0 if replaced is None else replaced.nbytes)
+            # Arrays are counted after they are there: Ctrl-C in between leaves too few counted.
+            while self.bytes > self.limit and self._arrays:
+                self.bytes -= self._arrays.popitem(last=False)[1].nbytes
 
     def _own_lock(self) -> threading.Lock:
         # A fork may have copied a lock that some thread of the parent held.
@@ -52,6 +52,6 @@ class ChunkCache:
 
     def _clear(self) -> None:
         self._lock = threading.Lock()
-        self._chunks: OrderedDict[Key, NDArray[Any]] = OrderedDict()
+        self._arrays: OrderedDict[Key, NDArray[Any]] = OrderedDict()
         self.bytes = 0
         self._process = os.getpid()

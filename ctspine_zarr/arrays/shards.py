@@ -7,9 +7,10 @@ own `zarr.json` is not read, and a shard that lies otherwise is damaged.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, tee
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.indexing import Request, touched_chunks
 from ctspine_zarr.arrays.threads import default_threads, require_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
@@ -30,8 +31,11 @@ from ctspine_zarr.storage import Merging, Storage
 type Parts = dict[int, list[tuple[Box, NDArray[Any]]]]
 type Extent = tuple[int, int, int]  # a chunk's number, and where its bytes start and stop
 
+# Of small shards that are read whole: nearly a thousand masks.
+_KEPT_BYTES: Final = 1 << 26
 # With fewer chunks a thread, telling a helper costs more than it saves.
 _LEAST_CHUNKS: Final = 8
+_WHOLE_SHARD: Final = -1
 _WHOLE: Final[Box] = (slice(None), slice(None), slice(None))
 # Zeros of any dtype, at no cost in memory.
 _ABSENT: Final = np.broadcast_to(np.uint8(0), CHUNK)
@@ -46,11 +50,13 @@ class Reading:
             multiprocessing started.
         cache: of decoded chunks, where any are kept.
         catalog: sha256 of the catalog; it tells apart two stores that were at one location.
+        kept: small shards as stored, where each request is a round trip.
     """
 
     threads: int | None = None
-    cache: ChunkCache | None = None
+    cache: ArrayCache | None = None
     catalog: str = ""
+    kept: ArrayCache = field(default_factory=functools.partial(ArrayCache, _KEPT_BYTES), compare=False)
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
@@ -115,7 +121,7 @@ class Shard:
         """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
         runs, again = tee(runs)
         spans = ((run[0][1], run[-1][2]) for run in again)
-        for run, data in zip(runs, self.storage.ranges(self._key, spans), strict=True):
+        for run, data in zip(runs, self._stored(spans), strict=True):
             first = run[0][1]
             self._require_all(data, first, run[-1][2])
             view = memoryview(data)
@@ -154,7 +160,7 @@ class Shard:
         if body < 0:
             message = f"{self._name}: the catalog says {self.stored_bytes} bytes, fewer than its index has"
             raise DamagedStore(message)
-        data = b"".join(self.storage.ranges(self._key, [(body, self.stored_bytes)]))
+        data = b"".join(self._stored([(body, self.stored_bytes)]))
         self._require_all(data, body, self.stored_bytes)
         try:
             return decode_index(data, self.shape, body)
@@ -162,7 +168,26 @@ class Shard:
             message = f"{self._name}, index of its shard: {error}; run verify"
             raise DamagedStore(message) from error
 
-    def _require_all(self, data: bytes, start: int, stop: int) -> None:
+    def _stored(self, spans: Iterable[tuple[int, int]]) -> Iterable[bytes | memoryview]:
+        """The bytes of the shard from start to stop, for each span."""
+        if self.stored_bytes > self.storage.merging.whole:
+            return self.storage.ranges(self._key, spans)
+        whole = memoryview(self._whole)
+        return (whole[start:stop] for start, stop in spans)
+
+    @property
+    def _whole(self) -> NDArray[np.uint8]:
+        """Every byte of a small shard, its index included: one request, and then none."""
+        key = (self.path, _WHOLE_SHARD)
+        kept = self.reading.kept.get(key)
+        if kept is None:
+            [data] = self.storage.ranges(self._key, [(0, self.stored_bytes)])
+            self._require_all(data, 0, self.stored_bytes)
+            kept = np.frombuffer(data, np.uint8)
+            self.reading.kept.put(key, kept)
+        return kept
+
+    def _require_all(self, data: bytes | memoryview, start: int, stop: int) -> None:
         if len(data) == stop - start:
             return
         size = self.storage.size(self._key)
@@ -189,9 +214,13 @@ def _copy(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
 def _merged(extents: Sequence[Extent], merging: Merging) -> Iterator[list[Extent]]:
     """Chunks in order of start, in runs that are each read as one range."""
     run = [extents[0]]
+    wanted = extents[0][2] - extents[0][1]
     for before, after in pairwise(extents):
-        if after[1] - before[2] > merging.gap or after[2] - run[0][1] > merging.longest:
+        size, total = after[2] - after[1], after[2] - run[0][1]
+        wasteful = total > merging.waste * (wanted + size)
+        if after[1] - before[2] > merging.gap or total > merging.longest or wasteful:
             yield run
-            run = []
+            run, wanted = [], 0
         run.append(after)
+        wanted += size
     yield run

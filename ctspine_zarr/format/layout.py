@@ -27,6 +27,8 @@ VERTEBRAE_GROUP: Final = "labels/vertebrae"
 SEGMENTATION: Final = "labels/vertebrae/segmentation"
 METADATA: Final = "zarr.json"
 SHARD: Final = "c/0/0/0"
+SHARDS: Final = (f"{IMAGE}/{SHARD}", f"{SEGMENTATION}/{SHARD}")
+"""Keys below a case of the objects that may be absent: an array of zeros has none."""
 
 
 def case_path(split: str, source: str, case: str) -> str:

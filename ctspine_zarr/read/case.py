@@ -14,6 +14,7 @@ from ctspine_zarr import nifti
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.lazy import CANONICAL, Converted, Window
 from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.threads import share_out
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.dataset import CITATION, LICENCE
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, UnknownValue, choose
@@ -265,6 +266,7 @@ class Case:
         masks: Iterable[NDArray[np.uint8]],
         fill: float,
     ) -> None:
+        reads = []
         for which, targets, padding in zip(NAMES, (images, masks), (fill, 0), strict=True):
             voxels = self.voxels(which)
             require_fill(padding, voxels.dtype)
@@ -273,7 +275,9 @@ class Case:
                 if not region.is_inside:
                     target.fill(padding)
                 requests.append(Request(region.inside, target[region.target]))
-            voxels.fill(requests)
+            reads.append((voxels, requests))
+        # Where a request is a round trip, that of the mask is under way with that of the image.
+        share_out(_fill_each, reads, len(reads) if self._storage.merging.at_once else 1)
 
     def to_dask(
         self,
@@ -390,6 +394,11 @@ class Case:
 
 def _each(sample: Sample, work: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
     return {"image": work(sample["image"]), "segmentation": work(sample["segmentation"])}
+
+
+def _fill_each(reads: Iterable[tuple[Voxels, list[Request]]]) -> None:
+    for voxels, requests in reads:
+        voxels.fill(requests)
 
 
 def _first(read: NDArray[Any]) -> NDArray[Any]:

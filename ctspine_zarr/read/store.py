@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ctspine_zarr.arrays.cache import ChunkCache
+from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.shards import Reading
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, require_case
+from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, StorageError, require_case
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About, Entry, decode_catalog
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.select import Criteria, select, table
-from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.storage import DEFAULT_BYTES, Location, Storage, cached, open_storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,11 +87,7 @@ class Store(Mapping[str, Case]):
         Raises:
             DamagedStore: the root is missing or damaged.
         """
-        try:
-            return decode(self.storage.get(layout.ROOT), About.from_json, OWN_ATTRIBUTES)
-        except (Malformed, OtherFormat) as error:
-            message = f"{self.location}: {layout.ROOT} is damaged ({error}); run the build again"
-            raise DamagedStore(message) from error
+        return parse_about(self.storage, self.storage.get(layout.ROOT))
 
     def select(self, **criteria: Unpack[Criteria]) -> Store:
         """The cases that fit every criterion, as a store of their own; may be empty.
@@ -112,16 +110,34 @@ class Store(Mapping[str, Case]):
         return xarray.DataTree.from_dict({case.record.path: case.to_xarray() for case in chosen.values()})
 
 
-def open_store(location: Location, *, threads: int | None = None, cache_bytes: int = 0) -> Store:
+def open_store(
+    location: Location,
+    *,
+    threads: int | None = None,
+    cache_bytes: int = 0,
+    storage_options: Mapping[str, Any] | None = None,
+    disk_cache: str | Path | None = None,
+    disk_cache_bytes: int = DEFAULT_BYTES,
+) -> Store:
     """Open a store for reading: its catalog and the root that proves it, nothing more.
 
     Args:
-        location: a local path, a file:// URL or a zarr Store object.
+        location: a local path, s3://, gs://, az://, http(s)://, hf://datasets/USER/NAME[@REVISION]/PATH,
+            memory://, file:// or a zarr Store object.
         threads: that one read may use. By default every core this process may use, but 1 in
             a process that multiprocessing started, as a DataLoader's workers are.
         cache_bytes: memory for decoded chunks, so that walking a volume slice by slice decodes
             each once; none by default. 8 MB hold a slab of 512 x 512, its mask 4 MB more. Each
             process, and each copy by pickle, has a cache of its own.
+        storage_options: for buckets and web servers `anonymous`, `endpoint`, `region` and all else
+            that obstore's stores know; for hf:// `token` and `endpoint`. What is not here comes from
+            the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN.
+        disk_cache: a local folder that keeps what is read from elsewhere, for this process and all
+            others, now and later; none by default.
+        disk_cache_bytes: that the folder may take; what was used least recently goes first.
+
+    Elsewhere than on a local disk each read is one request for every array's index, once, and one
+    for every slab of 16 slices that it touches, all of them at once; small masks come whole.
 
     Arrays whose codec this version does not know are read through zarr-python, whatever
     `threads` and `cache_bytes` say.
@@ -133,11 +149,15 @@ def open_store(location: Location, *, threads: int | None = None, cache_bytes: i
         StorageError: the location cannot be read.
         UnknownValue: a number of threads or bytes that is not legal.
     """
-    cache = ChunkCache(cache_bytes)
-    storage = open_storage(location, read_only=True)
-    catalog, entries = read_catalog(storage)
-    reading = Reading(threads, cache if cache_bytes else None, sha256(catalog))
+    cache = ArrayCache(cache_bytes)
+    storage = open_storage(location, read_only=True, options=storage_options)
+    catalog, root = storage.get_each([layout.CATALOG, layout.ROOT])
+    entries = parse_catalog(storage, catalog)
+    reading = Reading(threads, cache if cache_bytes else None, sha256(catalog or b""))
+    if disk_cache is not None and storage.path is None:
+        storage = cached(storage, Path(disk_cache), disk_cache_bytes, reading.catalog)
     store = Store(storage, {entry.record.id: entry.record for entry in entries}, reading)
+    store.about = parse_about(storage, root)
     if store.about.catalog_sha256 != reading.catalog:
         message = (
             f"{store.location}: {layout.CATALOG} was altered: its sha256 is not that in {layout.ROOT}; "
@@ -147,24 +167,38 @@ def open_store(location: Location, *, threads: int | None = None, cache_bytes: i
     return store
 
 
-def read_catalog(storage: Storage) -> tuple[bytes, list[Entry]]:
-    """A store's catalog, as stored and as its lines; not yet compared with the root.
+def parse_about(storage: Storage, root: bytes | None) -> About:
+    """What a store's root says.
+
+    Raises:
+        DamagedStore: the root is missing or damaged.
+    """
+    try:
+        return decode(root, About.from_json, OWN_ATTRIBUTES)
+    except (Malformed, OtherFormat) as error:
+        message = f"{storage.location}: {layout.ROOT} is damaged ({error}); run the build again"
+        raise DamagedStore(message) from error
+
+
+def parse_catalog(storage: Storage, data: bytes | None) -> list[Entry]:
+    """A store's catalog as its lines; not yet compared with the root.
 
     Raises:
         NotAStore: there is none, or it cannot be read.
         StorageError: the storage itself fails.
     """
-    data = storage.get(layout.CATALOG)
     if data is None:
         raise NotAStore(_absence(storage))
     try:
-        return data, decode_catalog(data)
+        return decode_catalog(data)
     except (Malformed, OtherFormat) as error:
         message = f"{storage.location}: its catalog cannot be read ({error}); run its build again"
         raise NotAStore(message) from error
 
 
 def _absence(storage: Storage) -> str:
-    if storage.keys(layout.RECEIPTS):
-        return f"{storage.location} has receipts but no {layout.CATALOG}: run its build again to the end"
+    # A web server cannot be listed.
+    with contextlib.suppress(StorageError):
+        if storage.sizes(layout.RECEIPTS):
+            return f"{storage.location} has receipts but no {layout.CATALOG}: run its build again to the end"
     return f"{storage.location} is no ctspine_zarr store: it has no {layout.CATALOG}"

@@ -7,9 +7,9 @@ every object and of the voxels that went in: who trusts the root can prove the r
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ctspine_zarr.arrays.shards import Reading
 from ctspine_zarr.arrays.voxels import Voxels
@@ -21,7 +21,7 @@ from ctspine_zarr.format.catalog import About, Entry, Refused, groups_above
 from ctspine_zarr.format.encoding import decode, encode
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.read.case import Case, Name
-from ctspine_zarr.read.store import Store, read_catalog
+from ctspine_zarr.read.store import Store, parse_catalog
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.workers import Finished, run_each
 
@@ -64,6 +64,7 @@ def verify(
     cases: str | Collection[str] = (),
     workers: int = 1,
     on_case: Callable[[CaseReport], None] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Verification:
     """Compare every object with its size and sha256, and every decoded volume with the digest of
     the voxels that went in.
@@ -73,13 +74,15 @@ def verify(
         cases: ids to verify; all by default.
         workers: processes.
         on_case: told of each case as it is done, in this process.
+        storage_options: see `open_store`.
 
     Raises:
         NotAStore: there is no store that opens.
         UnknownCase: an id that the store does not have.
     """
-    storage = open_storage(location, read_only=True)
-    catalog, entries = read_catalog(storage)
+    storage = open_storage(location, read_only=True, options=storage_options)
+    catalog = storage.get(layout.CATALOG) or b""
+    entries = parse_catalog(storage, catalog or None)
     store = Store(storage, {entry.record.id: entry.record for entry in entries}, Reading())
     chosen = {cases} if isinstance(cases, str) else set(cases)
     for case in sorted(chosen):
@@ -131,7 +134,7 @@ def _unclaimed(store: Store) -> Iterator[str]:
     paths = {record.path for record in store.records.values()}
     known = {*_group_keys(store), *(layout.receipt_key(case) for case in store)}
     for prefix in (layout.RECEIPTS, *(f"{split}/" for split in SPLIT_NAMES)):
-        for key in store.storage.keys(prefix):
+        for key in store.storage.sizes(prefix):
             if key not in known and "/".join(key.split("/")[:_CASE_DEPTH]) not in paths:
                 yield f"{key} belongs to no case of the catalog; run the build again"
 
@@ -160,7 +163,7 @@ def _problems(entry: Entry, storage: Storage) -> Iterator[str]:
 
 
 def _extra_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
-    for key in storage.keys(f"{receipt.record.path}/"):
+    for key in storage.sizes(f"{receipt.record.path}/"):
         if key.removeprefix(f"{receipt.record.path}/") not in receipt.objects:
             yield f"{key} is not in its receipt"
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import require_case, require_known
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    """One `.nii.gz` of a case, wherever it lies.
+
+    Attributes:
+        path: below the source.
+        bytes: its size.
+        sha256: where the source has a record of it.
+    """
+
+    path: str
+    bytes: int
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +34,35 @@ class SourceCase:
     Attributes:
         id: file name without `.nii.gz`.
         split, source: train, validation or test; one of the four source datasets.
-        image, segmentation: the `.nii.gz` files.
-        image_bytes, segmentation_bytes: their sizes.
+        image, segmentation: the files.
         spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
     """
 
     id: str
     split: str
     source: str
-    image: Path
-    segmentation: Path
-    image_bytes: int
-    segmentation_bytes: int
+    image: CaseFile
+    segmentation: CaseFile
     spreadsheet: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def bytes(self) -> int:
         """Size of both files."""
-        return self.image_bytes + self.segmentation_bytes
+        return self.image.bytes + self.segmentation.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A case whose files are on this machine: where they lie."""
+
+    case: SourceCase
+    image: Path
+    segmentation: Path
+
+    @property
+    def id(self) -> str:
+        """Of the case."""
+        return self.case.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +92,55 @@ class Listing:
     def ids(self) -> frozenset[str]:
         """Of all of them."""
         return frozenset([case.id for case in self.cases] + [refusal.case for refusal in self.refused])
+
+
+class Source(ABC):
+    """Where the dataset's files are."""
+
+    ahead: ClassVar[int] = 0
+    """Cases that are best fetched before they are needed."""
+
+    @abstractmethod
+    def listing(self) -> Listing:
+        """All cases.
+
+        Raises:
+            SourceError: it is not laid out as the dataset.
+        """
+
+    @abstractmethod
+    def fetch(self, case: SourceCase) -> Fetched:
+        """Bring a case's files to this machine, where they are not there yet.
+
+        Raises:
+            CaseRefused: they are not what the source has a record of.
+            HubError: the source cannot be reached.
+        """
+
+    @abstractmethod
+    def release(self, fetched: Fetched) -> None:
+        """Say that the files are not needed any more."""
+
+    @abstractmethod
+    def local(self, file: CaseFile) -> Path | None:
+        """Where a file lies on this machine; None where it is not there yet."""
+
+    @property
+    def disk(self) -> Path | None:
+        """The folder that files are brought to; None where they are on this machine."""
+        return None
+
+    def disk_bytes(self, cases: Iterable[SourceCase], workers: int) -> int:  # noqa: ARG002 - of other sources
+        """Most bytes that are brought here at once, with this many cases in flight."""
+        return 0
+
+    def missing(self, chosen: Listing) -> Sequence[str]:  # noqa: ARG002 - of other sources
+        """Names of files without which a build should not begin, for they may yet turn up."""
+        return ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave nothing behind that nobody asked to keep."""
 
 
 @dataclass(frozen=True, slots=True)

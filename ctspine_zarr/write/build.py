@@ -21,6 +21,7 @@ from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.source.cases import Refusal, SourceCase
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.workers import Started, run_each
+from ctspine_zarr.write.arrivals import Arrival, arrivals
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.ingest import WRITER, ingest
 from ctspine_zarr.write.plan import Plan
@@ -101,10 +102,14 @@ def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> 
     Raises:
         NoSpace: the estimate exceeds the free disk; nothing was written.
         StorageError: the store cannot be written; cases committed before are kept.
+        HubError: the source cannot be reached any more; they are kept too.
     """
     begun = time.monotonic()
     plan.require_space()
-    built, refused = _ingest_all(plan, on_event or _ignore)
+    try:
+        built, refused = _ingest_all(plan, on_event or _ignore)
+    finally:
+        plan.source.close()
     refused = (*plan.refused, *refused)
     _write_top(plan, refused, changed=bool(built))
     return BuildResult(built, plan.whole, refused, time.monotonic() - begun)
@@ -120,11 +125,14 @@ def _ingest_all(
     built: list[Receipt] = []
     refused: list[Refusal] = []
     task = functools.partial(_attempt, profile_name=plan.profile.name, storage=plan.storage)
-    for progress in run_each(task, (planned.case for planned in plan.pending), plan.workers):
+    arriving = arrivals(plan.source, (planned.case for planned in plan.pending))
+    for progress in run_each(task, arriving, plan.workers):
         if isinstance(progress, Started):
-            on_event(CaseStarted(progress.worker, progress.item))
+            on_event(CaseStarted(progress.worker, progress.item.case))
             continue
-        event = _event(progress.worker, progress.item, progress.result)
+        if progress.item.files is not None:
+            plan.source.release(progress.item.files)
+        event = _event(progress.worker, progress.item.case, progress.result)
         if isinstance(event, CaseBuilt):
             built.append(event.receipt)
         else:
@@ -133,11 +141,13 @@ def _ingest_all(
     return tuple(built), tuple(refused)
 
 
-def _attempt(case: SourceCase, profile_name: str, storage: Storage) -> _Outcome:
+def _attempt(arrival: Arrival, profile_name: str, storage: Storage) -> _Outcome:
     """Ingest one case; every way in which the case itself can fail becomes a reason."""
     begun = time.monotonic()
+    if arrival.files is None:
+        return _Outcome(0, reason=arrival.reason)
     try:
-        receipt = ingest(case, profile(profile_name), storage)
+        receipt = ingest(arrival.files, profile(profile_name), storage)
     except CaseRefused as error:
         return _Outcome(time.monotonic() - begun, reason=str(error))
     except StorageError as error:
@@ -145,7 +155,7 @@ def _attempt(case: SourceCase, profile_name: str, storage: Storage) -> _Outcome:
     except MemoryError:
         return _Outcome(time.monotonic() - begun, reason="out of memory; use fewer --workers")
     except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
-        _LOG.debug("case %s", case.id, exc_info=True)
+        _LOG.debug("case %s", arrival.case.id, exc_info=True)
         return _Outcome(time.monotonic() - begun, reason=f"{type(error).__name__}: {error}")
     return _Outcome(time.monotonic() - begun, receipt=receipt)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +37,7 @@ from ctspine_zarr.format.record import Code, Finding, Intensity, Record, Vertebr
 from ctspine_zarr.format.shard import encode_shard, slabs
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.nifti import Header, Volume
-from ctspine_zarr.source.cases import SourceCase
+from ctspine_zarr.source.cases import Fetched, SourceCase
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write import quality
 from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
@@ -89,7 +90,7 @@ class _Content:
     vertebrae: tuple[Vertebra, ...]
 
 
-def ingest(case: SourceCase, profile: Profile, storage: Storage) -> Receipt:
+def ingest(fetched: Fetched, profile: Profile, storage: Storage) -> Receipt:
     """Read, check, encode and commit one case.
 
     Peak memory is at most twice the larger inflated file and 300 MB.
@@ -98,15 +99,15 @@ def ingest(case: SourceCase, profile: Profile, storage: Storage) -> Receipt:
         CaseRefused: the files are not what the dataset promises; the store was not touched.
         StorageError: the store could not be written.
     """
-    grid = _check_grids(case)
+    grid = _check_grids(fetched)
     with ThreadPoolExecutor(_HELPERS) as helpers:
-        segmentation, vertebrae = _encode_mask(case, profile, helpers)
-        image, intensity = _encode_image(case, profile, helpers)
+        segmentation, vertebrae = _encode_mask(fetched.segmentation, profile, helpers)
+        image, intensity = _encode_image(fetched.image, profile, helpers)
         content = _Content(image, segmentation, intensity, vertebrae.result())
-    return _commit(storage, _record(case, profile, grid, content), content)
+    return _commit(storage, _record(fetched.case, profile, grid, content), content)
 
 
-def _check_grids(case: SourceCase) -> _Grid:
+def _check_grids(case: Fetched) -> _Grid:
     """The canonical grid, after seeing that image and mask cover the same voxels.
 
     It takes the two headers only, so that a case that cannot be is refused before it is read.
@@ -136,9 +137,9 @@ def _canonical(header: Header) -> tuple[Shape, Affine]:
 
 
 def _encode_mask(
-    case: SourceCase, profile: Profile, helpers: Executor
+    path: Path, profile: Profile, helpers: Executor
 ) -> tuple[_Array, Future[tuple[Vertebra, ...]]]:
-    volume = nifti.read(case.segmentation)
+    volume = nifti.read(path)
     require_labels(volume)
     rows: list[NDArray[Any]] = []
     recipe = _Recipe(MASK_DTYPE, profile.segmentation, keep_empty=False)
@@ -146,8 +147,8 @@ def _encode_mask(
     return array, helpers.submit(measure_vertebrae, np.concatenate(rows))
 
 
-def _encode_image(case: SourceCase, profile: Profile, helpers: Executor) -> tuple[_Array, Intensity]:
-    volume = nifti.read(case.image)
+def _encode_image(path: Path, profile: Profile, helpers: Executor) -> tuple[_Array, Intensity]:
+    volume = nifti.read(path)
     dtype = exact_dtype(survey(volume))
     meter = IntensityMeter()
     # Every chunk of an image is stored: were one lost, its absence could not pass for zeros.
@@ -235,8 +236,9 @@ def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) 
 
 
 def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
-    _forget(storage, record)
     objects = dict(_objects(record, content))
+    # Everything else is written over.
+    _forget(storage, record, [shard for shard in layout.SHARDS if shard not in objects])
     for key, data in objects.items():
         storage.put(f"{record.path}/{key}", data)
     receipt = Receipt(
@@ -254,15 +256,21 @@ def _voxels(content: _Content) -> Arrays[str]:
     return Arrays(content.image.voxels_digest, content.segmentation.voxels_digest)
 
 
-def _forget(storage: Storage, record: Record) -> None:
-    """Remove what an interrupted attempt, or a build from other files, left of a case."""
+def _forget(storage: Storage, record: Record, shards: Iterable[str]) -> None:
+    """Remove what an interrupted attempt, or a build from other files, left of a case.
+
+    Args:
+        storage: of the store.
+        record: of the case that will be written.
+        shards: that it will not have.
+    """
     earlier = read_receipt(storage, layout.receipt_key(record.id))
     if earlier is not None:
         # The catalog describes the case that is about to be replaced; finalize writes it anew.
         storage.remove(layout.CATALOG)
         storage.remove(layout.receipt_key(record.id))
-        storage.remove_below(earlier.record.path)
-    storage.remove_below(record.path)
+        storage.remove_below(earlier.record.path, earlier.objects)
+    storage.remove_below(record.path, shards)
 
 
 def _objects(record: Record, content: _Content) -> Iterator[tuple[str, bytes | bytearray]]:

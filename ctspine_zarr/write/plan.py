@@ -8,19 +8,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ctspine_zarr import nifti
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import CaseRefused, Malformed, NoSpace, OtherFormat, StoreMismatch, UnknownValue
+from ctspine_zarr.errors import (
+    CaseRefused,
+    Malformed,
+    NoSpace,
+    OtherFormat,
+    SourceError,
+    StoreMismatch,
+    UnknownValue,
+)
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.format.profiles import Profile, profile
 from ctspine_zarr.format.receipt import Receipt
-from ctspine_zarr.source.cases import Refusal, Selection, SourceCase
-from ctspine_zarr.source.tree import list_tree
-from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.source.cases import Listing, Refusal, Selection, Source, SourceCase
+from ctspine_zarr.source.location import open_source
+from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage
 from ctspine_zarr.text import cases_table, size
 from ctspine_zarr.workers import usable_cores
 from ctspine_zarr.write.receipts import is_whole, read_receipts
@@ -29,6 +37,9 @@ from ctspine_zarr.write.receipts import is_whole, read_receipts
 _MASK_RATIO: Final = 0.26
 # The seven metadata objects of a case and its receipt.
 _METADATA_BYTES: Final = 30_000
+# Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
+_INFLATES: Final = 4.5
+_MOST_NAMED: Final = 20
 _WORKER_BASE: Final = 300_000_000
 _INFLATED_COPIES: Final = 2
 
@@ -39,8 +50,8 @@ class PlannedCase:
 
     Attributes:
         case: its files.
-        inflated_bytes: of the larger of them; 0 where its header cannot be read, which the
-            build will say.
+        inflated_bytes: of the larger of them; an estimate where they are not here yet, and 0
+            where its header cannot be read, which the build will say.
     """
 
     case: SourceCase
@@ -52,6 +63,7 @@ class Plan:
     """A build before it starts.
 
     Attributes:
+        source: where the files are.
         storage: where the store is, or will be.
         profile: how arrays are encoded.
         workers: cases in flight at once.
@@ -61,6 +73,7 @@ class Plan:
         elsewhere: ids that the source has beyond the selection.
     """
 
+    source: Source
     storage: Storage
     profile: Profile
     workers: int
@@ -88,14 +101,19 @@ class Plan:
     @property
     def store_bytes(self) -> int:
         """Estimated bytes still to be written, from ratios measured on real CT."""
-        images = sum(planned.case.image_bytes for planned in self.pending) * self.profile.image_ratio
-        masks = sum(planned.case.segmentation_bytes for planned in self.pending) * _MASK_RATIO
+        images = sum(planned.case.image.bytes for planned in self.pending) * self.profile.image_ratio
+        masks = sum(planned.case.segmentation.bytes for planned in self.pending) * _MASK_RATIO
         return math.ceil(images + masks + _METADATA_BYTES * len(self.pending))
 
     @property
     def memory_bytes(self) -> int:
         """Upper bound of memory: twice the largest inflated file and 300 MB for each worker."""
         return self.workers * worker_memory(self.pending)
+
+    @property
+    def download_bytes(self) -> int:
+        """Most bytes of `.nii.gz` that are here at once only to be built from; 0 for a local source."""
+        return self.source.disk_bytes((p.case for p in self.pending), self.workers)
 
     @property
     def free_bytes(self) -> int | None:
@@ -106,8 +124,15 @@ class Plan:
         """Refuse to begin what cannot end.
 
         Raises:
-            NoSpace: fewer bytes are free than the estimate.
+            NoSpace: fewer bytes are free than the estimate, for the store or for downloads.
         """
+        folder = self.source.disk
+        if folder is not None and free_bytes(folder) < self.download_bytes:
+            message = (
+                f"{folder}: {size(self.download_bytes)} are needed for downloads, "
+                f"{size(free_bytes(folder))} are free; free some, or set HF_HOME to another disk"
+            )
+            raise NoSpace(message)
         free = self.free_bytes
         if free is not None and free < self.store_bytes:
             message = (
@@ -125,19 +150,28 @@ def plan_build(
     codec: str = "portable",
     workers: int | None = None,
     split_file: str | Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    keep_downloads: bool = False,
 ) -> Plan:
     """Find out what a build would do; reads headers and receipts, writes nothing.
 
     Args:
-        source: a local tree laid out as the dataset is on the Hub.
-        store: where the store is, or will be.
+        source: a local tree laid out as the dataset is on the Hub, hf://datasets/USER/NAME[@REVISION],
+            or "hub" for the dataset itself. What is there is built as its newest commit has it.
+        store: where the store is, or will be: a path, s3://, gs://, az://, memory:// or a zarr Store.
         selection: which cases; all by default.
         codec: `portable` or `compact`.
         workers: cases in flight at once; by default as many as cores and memory allow.
         split_file: the split list, where it is not at `metadata/data_split.txt`.
+        storage_options: see `open_store`.
+        source_options: of the Hub: `token` and `endpoint`; else those of the environment.
+        keep_downloads: leave them in the Hub's cache; else each is deleted once its case is built.
 
     Raises:
-        SourceError: the source is not laid out as the dataset, or has no split list.
+        SourceError: the source is not laid out as the dataset, has no split list, or is on the Hub
+            and lacks a file of a selected case.
+        HubError: the Hub cannot be reached, or has no such repository.
         UnknownCase, UnknownValue: the selection or codec names what does not exist, or the
             store is one that several workers cannot share.
         MissingDependency: the codec needs a library that is not installed.
@@ -145,18 +179,22 @@ def plan_build(
         StorageError: the store cannot be read, or is not one that can be written.
     """
     chosen = profile(codec)
-    everything = list_tree(Path(source).expanduser(), None if split_file is None else Path(split_file))
+    storage = open_storage(store, options=storage_options)
+    origin = open_source(source, split_file, source_options or {}, name=storage.location, keep=keep_downloads)
+    everything = origin.listing()
     listing = selection.of(everything)
     if not listing.ids:
         message = f"no case of the source is selected by {selection}"
         raise UnknownValue(message)
-    storage = open_storage(store)
+    _require_all(origin, listing)
     receipts = read_receipts(storage)
     _require_ours(storage, receipts)
     _require_codec(receipts.values(), chosen, storage)
-    whole = {case.id for case in listing.cases if is_whole(receipts.get(case.id), case, storage)}
-    pending = _largest_first(case for case in listing.cases if case.id not in whole)
+    sizes = storage.sizes() if receipts else {}
+    whole = {case.id for case in listing.cases if is_whole(receipts.get(case.id), case, origin, sizes)}
+    pending = _largest_first((case for case in listing.cases if case.id not in whole), origin)
     return Plan(
+        source=origin,
         storage=storage,
         profile=chosen,
         workers=_workers(workers, pending, storage),
@@ -184,22 +222,43 @@ def describe(plan: Plan) -> list[str]:
         f"whole        {len(plan.whole)} of {sum(counts.values())} are built already",
         f"refused      {len(plan.refused)}",
         f"to read      {size(plan.read_bytes)} of .nii.gz in {len(plan.pending)} cases",
+        *_downloads(plan),
         f"to write     about {size(plan.store_bytes)} with codec {plan.profile.name}",
         f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}{short}",
         f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
     ]
 
 
-def _largest_first(cases: Iterable[SourceCase]) -> tuple[PlannedCase, ...]:
-    planned = (PlannedCase(case, _inflated_bytes(case)) for case in cases)
+def _downloads(plan: Plan) -> list[str]:
+    if plan.source.disk is None:
+        return []
+    return [f"downloads    at most {size(plan.download_bytes)} at a time at {plan.source.disk}"]
+
+
+def _largest_first(cases: Iterable[SourceCase], source: Source) -> tuple[PlannedCase, ...]:
+    planned = (PlannedCase(case, _inflated_bytes(case, source)) for case in cases)
     return tuple(sorted(planned, key=lambda p: (-p.inflated_bytes, p.case.id)))
 
 
-def _inflated_bytes(case: SourceCase) -> int:
+def _inflated_bytes(case: SourceCase, source: Source) -> int:
+    paths = source.local(case.image), source.local(case.segmentation)
     try:
-        return max(nifti.read_header(path).nbytes for path in (case.image, case.segmentation))
+        return max(nifti.read_header(path).nbytes for path in paths if path is not None)
     except CaseRefused:
         return 0
+    except ValueError:
+        return math.ceil(case.image.bytes * _INFLATES)
+
+
+def _require_all(source: Source, listing: Listing) -> None:
+    missing = source.missing(listing)
+    if missing:
+        shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
+        message = (
+            f"{source} lists {2 * len(listing.ids) - len(missing)} of {2 * len(listing.ids)} files; missing: "
+            f"{shown}; run it again, or choose others by --split or --case"
+        )
+        raise SourceError(message)
 
 
 def _require_ours(storage: Storage, receipts: Mapping[str, Receipt]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+import itertools
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 from ctspine_zarr import nifti
 from ctspine_zarr.errors import CaseRefused, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.encoding import decode
 from ctspine_zarr.format.receipt import Receipt, SourceFile
-from ctspine_zarr.source.cases import SourceCase
+from ctspine_zarr.source.cases import CaseFile, Source, SourceCase
 from ctspine_zarr.storage import Storage
 
 
@@ -19,8 +21,12 @@ def read_receipt(storage: Storage, key: str) -> Receipt | None:
     Raises:
         StoreMismatch: a receipt of another format: the store is not ours to write.
     """
+    return _parsed(storage, key, storage.get(key))
+
+
+def _parsed(storage: Storage, key: str, data: bytes | None) -> Receipt | None:
     try:
-        receipt = decode(storage.get(key), Receipt.from_json)
+        receipt = decode(data, Receipt.from_json)
     except Malformed:
         return None
     except OtherFormat as error:
@@ -35,29 +41,40 @@ def read_receipts(storage: Storage) -> dict[str, Receipt]:
     Raises:
         StoreMismatch: as `read_receipt`.
     """
-    found = (read_receipt(storage, key) for key in storage.keys(layout.RECEIPTS))
+    keys = list(storage.sizes(layout.RECEIPTS))
+    found = map(_parsed, itertools.repeat(storage), keys, storage.get_each(keys))
     return {receipt.record.id: receipt for receipt in found if receipt is not None}
 
 
-def is_whole(receipt: Receipt | None, case: SourceCase, storage: Storage) -> bool:
+def is_whole(receipt: Receipt | None, case: SourceCase, source: Source, sizes: Mapping[str, int]) -> bool:
     """Whether a case needs no building: same files, same place, every object of its size.
 
-    A file is the same by its size and gzip's own checksum at its end, for a resumed build must
-    start at once; `verify` compares every byte that is stored.
+    A file is the same by its size and the sha256 that the source has a record of, else by gzip's
+    own checksum at its end, for a resumed build must start at once; `verify` compares every byte
+    that is stored.
+
+    Args:
+        receipt: of an earlier build.
+        case: as the source has it now.
+        source: of the case.
+        sizes: of the store's objects.
     """
     if receipt is None:
         return False
     record, files = receipt.record, receipt.files
     return (
         (record.split, record.source, record.spreadsheet) == (case.split, case.source, case.spreadsheet)
-        and _is_same(files.image, case.image, case.image_bytes)
-        and _is_same(files.segmentation, case.segmentation, case.segmentation_bytes)
-        and all(storage.size(f"{record.path}/{key}") == o.bytes for key, o in receipt.objects.items())
+        and _is_same(files.image, case.image, source)
+        and _is_same(files.segmentation, case.segmentation, source)
+        and all(sizes.get(f"{record.path}/{key}") == o.bytes for key, o in receipt.objects.items())
     )
 
 
-def _is_same(read: SourceFile, path: Path, size: int) -> bool:
+def _is_same(read: SourceFile, file: CaseFile, source: Source) -> bool:
+    if file.sha256 is not None:
+        return (read.bytes, read.sha256) == (file.bytes, file.sha256)
+    path = source.local(file)
     try:
-        return read.bytes == size and read.ending == nifti.ending(path)
+        return path is not None and read.bytes == file.bytes and read.ending == nifti.ending(path)
     except CaseRefused:
         return False

@@ -28,8 +28,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ShardingCodec
 from ctspine_zarr import nifti
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.profiles import PROFILES, profile
-from ctspine_zarr.source.cases import SourceCase
-from ctspine_zarr.source.tree import list_tree
+from ctspine_zarr.source.cases import Fetched
+from ctspine_zarr.source.tree import LocalTree
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write.ingest import ingest
 
@@ -48,10 +48,10 @@ class Row:
 
 def run(source: Path, repeats: int) -> dict[str, Any]:
     """Measure every way on every case, print a table, return the figures."""
-    cases = list_tree(source).cases
+    cases = LocalTree(source).files()
     voxel_bytes = sum(2 * math.prod(nifti.read_header(case.image).shape) for case in cases)
     rows = [measured(name, work, cases, repeats) for name, work in WAYS.items()]
-    source_bytes = sum(case.bytes for case in cases)
+    source_bytes = sum(case.case.bytes for case in cases)
     report(rows, voxel_bytes, source_bytes)
     help_seconds = statistics.median(help_time() for _ in range(repeats))
     print(f"ctspine-zarr --help: {help_seconds:.2f} s")
@@ -59,12 +59,12 @@ def run(source: Path, repeats: int) -> dict[str, Any]:
     return found | {"rows": [asdict(row) for row in rows]}
 
 
-def build(case: SourceCase, store: Path, codec: str) -> int:
+def build(case: Fetched, store: Path, codec: str) -> int:
     """What a worker of ours does with a case; returns the bytes stored."""
     return ingest(case, profile(codec), open_storage(store)).record.stored_bytes
 
 
-def build_by_hand(case: SourceCase, store: Path) -> int:
+def build_by_hand(case: Fetched, store: Path) -> int:
     """The same two arrays by nibabel and zarr-python: no checks, digests, index or receipt."""
     stored = 0
     for name, path, typesize, shuffle, level in (
@@ -96,7 +96,7 @@ def build_by_hand(case: SourceCase, store: Path) -> int:
     return stored
 
 
-def inflate(case: SourceCase, store: Path) -> int:  # noqa: ARG001 - called like the others
+def inflate(case: Fetched, store: Path) -> int:  # noqa: ARG001 - called like the others
     """Inflating alone, with the library that the build uses."""
     for path in (case.image, case.segmentation):
         with igzip.open(path) as file:
@@ -105,16 +105,14 @@ def inflate(case: SourceCase, store: Path) -> int:  # noqa: ARG001 - called like
     return 0
 
 
-WAYS: dict[str, Callable[[SourceCase, Path], int]] = {
+WAYS: dict[str, Callable[[Fetched, Path], int]] = {
     **{f"ctspine-zarr, {name}": functools.partial(build, codec=name) for name in PROFILES},
     "nibabel + zarr-python": build_by_hand,
     "inflating alone": inflate,
 }
 
 
-def measured(
-    name: str, work: Callable[[SourceCase, Path], int], cases: tuple[SourceCase, ...], repeats: int
-) -> Row:
+def measured(name: str, work: Callable[[Fetched, Path], int], cases: list[Fetched], repeats: int) -> Row:
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -134,7 +132,7 @@ def measured(
 
 
 def one_round(
-    work: Callable[[SourceCase, Path], int], cases: tuple[SourceCase, ...], store: Path
+    work: Callable[[Fetched, Path], int], cases: list[Fetched], store: Path
 ) -> tuple[float, float, int, int]:
     wall, cpu = time.perf_counter(), time.process_time()
     stored = sum(work(case, store) for case in cases)

@@ -77,7 +77,7 @@ class TimedStorage(Storage):
 
     clock: Clock = dataclasses.field(default_factory=Clock)
 
-    def ranges(self, key: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    def ranges(self, key: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | memoryview]:
         found = super().ranges(key, ranges)
         take = self.clock.timed(READING, lambda: next(found, None))
         while (data := take()) is not None:
@@ -92,7 +92,7 @@ def shares(material: Material, boxes: list[Box]) -> dict[str, float]:
     timed = dataclasses.replace(
         voxels,
         codec=TimedCodec(voxels.codec, clock) if voxels.codec else None,
-        storage=TimedStorage(storage.zarr, storage.location, storage.path, clock),
+        storage=TimedStorage(storage.backend, storage.location, clock),
     )
     _ = timed[boxes[0]]
     found: dict[str, list[float]] = {}

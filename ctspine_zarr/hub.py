@@ -1,0 +1,303 @@
+"""Dataset repositories on the Hugging Face Hub: list, read, download, publish.
+
+The only module that knows huggingface_hub, which heeds HF_TOKEN, HF_HOME, HF_ENDPOINT and
+HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and dropped connections.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import huggingface_hub
+from huggingface_hub import constants, errors, utils
+
+from ctspine_zarr.errors import HubError, HubUnreachable
+
+SCHEME: Final = "hf"
+_LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
+_KIND: Final = "dataset"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NO_SUCH_RANGE: Final = 416
+_MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
+_OPTIONS: Final = ("token", "endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file as the Hub records it.
+
+    Attributes:
+        bytes: of the file.
+        sha256: of large files, and of those that are binary; None of others.
+        blob: git's id of the others.
+    """
+
+    bytes: int
+    sha256: str | None
+    blob: str | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A folder of a dataset repository, at one commit: what it holds never changes.
+
+    Attributes:
+        id: USER/NAME.
+        revision: what was asked for: a branch, tag or commit; None for the main branch.
+        folder: below the repository's root; empty for the root itself.
+        options: `token` and `endpoint`, where they are not those of the environment.
+    """
+
+    id: str
+    revision: str | None
+    folder: str
+    options: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def at(cls, location: str, options: Mapping[str, Any]) -> Repository:
+        """The repository that a location names; nothing is asked yet.
+
+        Raises:
+            HubError: it is no dataset's location, or an option is not legal.
+        """
+        for name in options:
+            if name not in _OPTIONS:
+                message = f"option {name!r} for {location}; legal: {', '.join(_OPTIONS)}"
+                raise HubError(message)
+        try:
+            uri = huggingface_hub.parse_hf_uri(location)
+        except errors.HfUriError as error:
+            message = f"location {location}; {_LEGAL}"
+            raise HubError(message) from error
+        if uri.type != _KIND:
+            message = f"location {location} is a {uri.type}; {_LEGAL}"
+            raise HubError(message)
+        return cls(uri.id, uri.revision, uri.path_in_repo.strip("/"), options)
+
+    def __str__(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"hf://datasets/{self.id}{at}{'/' * bool(self.folder)}{self.folder}"
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether HF_HUB_OFFLINE allows nothing but what is in the cache."""
+        return bool(constants.is_offline_mode())
+
+    @cached_property
+    def commit(self) -> str:
+        """The commit that the revision names when it is first needed.
+
+        Raises:
+            HubError: there is no such repository or revision, or the Hub cannot be reached.
+        """
+        with self._naming("find"):
+            if self.is_offline:
+                return self._snapshot.name
+            return str(self._api.repo_info(self.id, repo_type=_KIND, revision=self.revision).sha)
+
+    def files(self) -> dict[str, RemoteFile]:
+        """Path below the folder -> file, for every file of the folder, in one listing.
+
+        Offline, the files that are in the cache.
+
+        Raises:
+            HubError: as `commit`.
+        """
+        with self._naming("list"):
+            found = dict(self._cached_files() if self.is_offline else self._listed_files())
+        inside = f"{self.folder}/" if self.folder else ""
+        return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
+
+    def read(self, path: str, span: tuple[int, int] | None = None) -> bytes | None:
+        """A file of the folder, or its bytes from start to stop; None where there is no such file.
+
+        Raises:
+            HubError: the Hub cannot be reached, or refuses.
+        """
+        headers = dict(utils.build_hf_headers(token=self.options.get("token")))
+        if span is not None:
+            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        with self._naming(f"read {path} of"):
+            answer = utils.http_backoff(
+                "GET", self._url(path), headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+            )
+            if answer.status_code == _NO_SUCH_RANGE:
+                return b""
+            try:
+                utils.hf_raise_for_status(answer)
+            except errors.EntryNotFoundError:
+                return None
+            content: bytes = answer.content
+        return content if span is None else content[: span[1] - span[0]]
+
+    def download(self, path: str, to: Path | None, *, again: bool = False) -> Path:
+        """Where a file of the folder now lies on this machine.
+
+        Args:
+            path: below the folder.
+            to: a folder for it; None for the Hub's cache.
+            again: also where it is there already.
+
+        Raises:
+            HubError: as `read`, or there is no such file.
+        """
+        where: dict[str, Any] = {} if to is None else {"local_dir": to}
+        with self._naming(f"download {path} of"):
+            found = self._api.hf_hub_download(
+                self.id,
+                self._inside(path),
+                repo_type=_KIND,
+                revision=self.commit,
+                force_download=again,
+                **where,
+            )
+        return Path(found)
+
+    def cached(self, path: str) -> Path | None:
+        """Where a file of the folder lies in the Hub's cache; None where it does not."""
+        found = huggingface_hub.try_to_load_from_cache(
+            self.id, self._inside(path), repo_type=_KIND, revision=self.commit
+        )
+        return Path(found) if isinstance(found, str) else None
+
+    def create(self, *, private: bool) -> None:
+        """Make the repository where it is not there yet.
+
+        Raises:
+            HubError: the Hub cannot be reached, or refuses.
+        """
+        with self._naming("create"):
+            self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True)
+
+    def upload(self, source: Path, *, ignored: Collection[str]) -> None:
+        """Bring every file of a local folder here, in as many commits as it takes.
+
+        What is here already is not sent again: it goes on where an interrupted one ended.
+
+        Args:
+            source: the folder.
+            ignored: patterns of paths below it.
+
+        Raises:
+            HubError: the Hub cannot be reached, or refuses.
+        """
+        with self._naming("upload to"):
+            self._api.upload_folder(
+                repo_id=self.id,
+                repo_type=_KIND,
+                folder_path=source,
+                path_in_repo=self.folder or None,
+                revision=self.revision,
+                ignore_patterns=list(ignored),
+                commit_message="Cases",
+            )
+
+    def commit_together(self, contents: Mapping[str, bytes], message: str) -> None:
+        """Put small files here in one commit.
+
+        Raises:
+            HubError: the Hub cannot be reached, or refuses.
+        """
+        operations = [
+            huggingface_hub.CommitOperationAdd(self._inside(path), data) for path, data in contents.items()
+        ]
+        with self._naming("commit to"):
+            self._api.create_commit(
+                self.id, operations, commit_message=message, repo_type=_KIND, revision=self.revision
+            )
+
+    @cached_property
+    def _api(self) -> huggingface_hub.HfApi:
+        return huggingface_hub.HfApi(
+            endpoint=self.options.get("endpoint"),
+            token=self.options.get("token"),
+            library_name="ctspine-zarr",
+        )
+
+    @cached_property
+    def _snapshot(self) -> Path:
+        """The folder of the cache that has the revision's files."""
+        return Path(
+            huggingface_hub.snapshot_download(
+                self.id,
+                repo_type=_KIND,
+                revision=self.revision,
+                local_files_only=True,
+                allow_patterns=["metadata/*"],
+            )
+        )
+
+    def _cached_files(self) -> Iterator[tuple[str, RemoteFile]]:
+        for path in sorted(self._snapshot.rglob("*")):
+            if path.is_file():
+                # The cache names its files after the Hub's record of them.
+                blob = path.resolve().name
+                sha256 = blob if _SHA256.fullmatch(blob) else None
+                yield path.relative_to(self._snapshot).as_posix(), RemoteFile(path.stat().st_size, sha256)
+
+    def _listed_files(self) -> Iterator[tuple[str, RemoteFile]]:
+        entries = self._api.list_repo_tree(self.id, recursive=True, revision=self.commit, repo_type=_KIND)
+        for entry in entries:
+            if isinstance(entry, huggingface_hub.hf_api.RepoFile):
+                sha256 = entry.lfs.sha256 if entry.lfs else None
+                yield entry.path, RemoteFile(entry.size, sha256, entry.blob_id)
+
+    def _inside(self, path: str) -> str:
+        return f"{self.folder}/{path}" if self.folder else path
+
+    def _url(self, path: str) -> str:
+        url = huggingface_hub.hf_hub_url(
+            self.id,
+            self._inside(path),
+            repo_type=_KIND,
+            revision=self.commit,
+            endpoint=self.options.get("endpoint"),
+        )
+        return str(url)
+
+    @contextmanager
+    def _naming(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except HubError:
+            raise
+        except Exception as error:
+            message = f"cannot {action} {self}: {_reason(error)}"
+            raise (HubUnreachable if _may_pass(error) else HubError)(message) from error
+
+
+def download_folder() -> Path:
+    """Where what is downloaded for a while lies: beside the Hub's cache, on the disk chosen for it."""
+    return Path(constants.HF_HOME).expanduser() / "ctspine_zarr"
+
+
+def cache_folder() -> Path:
+    """The Hub's cache on this machine."""
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return False
+    if isinstance(error, errors.HfHubHTTPError):
+        return error.response.status_code in _MAY_PASS
+    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError)
+
+
+def _reason(error: Exception) -> str:
+    """What is the matter, in a line, and what to do about it."""
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "there is no such revision"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such dataset, or it is private or gated: run `hf auth login` or set HF_TOKEN"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return (
+            f"it is not in the cache at {constants.HF_HUB_CACHE}, and the Hub is not asked (HF_HUB_OFFLINE)"
+        )
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,161 @@
+"""The dataset on the Hub: listed at one commit, brought here case by case, checked, and let go."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Final, override
+
+from ctspine_zarr.digest import file_sha256, sha256
+from ctspine_zarr.errors import CaseRefused, HubUnreachable, SourceError
+from ctspine_zarr.hub import RemoteFile, Repository, cache_folder, download_folder
+from ctspine_zarr.source.cases import CaseFile, Fetched, Listing, Source, SourceCase
+from ctspine_zarr.source.listing import MASK_SUFFIX, SPLIT_FILE, SPREADSHEET, Tables, list_cases
+from ctspine_zarr.source.splits import SUFFIX, parse_splits
+from ctspine_zarr.source.spreadsheet import read_spreadsheet
+from ctspine_zarr.source.tree import read_splits
+
+DATASET: Final = "hf://datasets/alexanderdann/CTSpine1K"
+"""CTSpine1K on the Hub."""
+
+# A file that arrives altered is asked for again.
+_TRIES: Final = 3
+# Seconds after each failure, beside the client's own: a night's build outlives ten minutes without a net.
+_WAITS: Final = (5, 15, 40, 120, 420)
+
+
+@dataclass(frozen=True)
+class HubSource(Source):
+    """A dataset repository laid out as CTSpine1K.
+
+    Attributes:
+        repository: at one commit.
+        name: of what is built from it, which tells its downloads from those of other builds.
+        split_file: a split list on this machine, in place of the repository's own.
+        keep: leave what is downloaded in the Hub's cache; else it is deleted once built.
+    """
+
+    ahead: ClassVar[int] = 2
+
+    repository: Repository
+    name: str
+    split_file: Path | None = None
+    keep: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.repository} at commit {self.repository.commit[:7]}"
+
+    @classmethod
+    def at(
+        cls,
+        location: str,
+        options: Mapping[str, Any],
+        name: str,
+        *,
+        split_file: Path | None,
+        keep: bool,
+    ) -> HubSource:
+        """The repository that a location names, at the commit that its revision names now.
+
+        Raises:
+            HubError: there is none, or the Hub cannot be reached.
+        """
+        repository = Repository.at(location, options)
+        _ = repository.commit
+        return cls(repository, name, split_file, keep)
+
+    @override
+    def listing(self) -> Listing:
+        splits = read_splits(self.split_file) if self.split_file else parse_splits(self._split_list())
+        rows = read_spreadsheet(self._fetched(SPREADSHEET)) if SPREADSHEET in self._files else {}
+        return list_cases(str(self.repository), self._files, Tables(splits, rows), self._described)
+
+    @property
+    @override
+    def disk(self) -> Path | None:
+        return cache_folder() if self.keep else self._downloads
+
+    @override
+    def disk_bytes(self, cases: Iterable[SourceCase], workers: int) -> int:
+        sizes = sorted((case.bytes for case in cases), reverse=True)
+        return sum(sizes if self.keep else sizes[: workers + self.ahead + 1])
+
+    @override
+    def missing(self, chosen: Listing) -> Sequence[str]:
+        """Every case chosen must have both its files: a listing may come back in part."""
+        names = {path.rpartition("/")[2] for path in self._files}
+        endings = (SUFFIX, MASK_SUFFIX + SUFFIX)
+        expected = [case + ending for case in sorted(chosen.ids) for ending in endings]
+        return [name for name in expected if name not in names]
+
+    @override
+    def fetch(self, case: SourceCase) -> Fetched:
+        return Fetched(case, self._proven(case.image), self._proven(case.segmentation))
+
+    @override
+    def release(self, fetched: Fetched) -> None:
+        for path in (fetched.image, fetched.segmentation):
+            if path.is_relative_to(self._downloads):
+                path.unlink(missing_ok=True)
+
+    @override
+    def local(self, file: CaseFile) -> Path | None:
+        return self.repository.cached(file.path)
+
+    @override
+    def close(self) -> None:
+        shutil.rmtree(self._downloads, ignore_errors=True)
+
+    @cached_property
+    def _files(self) -> Mapping[str, RemoteFile]:
+        return self.repository.files()
+
+    @cached_property
+    def _downloads(self) -> Path:
+        return download_folder() / sha256(f"{self.repository} {self.name}".encode())[:16]
+
+    def _split_list(self) -> str:
+        if SPLIT_FILE not in self._files:
+            message = f"no {SPLIT_FILE} in {self.repository}; give a split list with --split-file FILE"
+            raise SourceError(message)
+        return self._fetched(SPLIT_FILE).read_text(encoding="utf-8")
+
+    def _described(self, path: str) -> CaseFile:
+        file = self._files[path]
+        return CaseFile(path, file.bytes, file.sha256)
+
+    def _proven(self, file: CaseFile) -> Path:
+        """A file of the size and sha256 that the Hub has a record of."""
+        path = self._fetched(file.path)
+        for _ in range(_TRIES):
+            if _is(file, path):
+                return path
+            path = self._downloaded(file.path, again=True)
+        message = (
+            f"{path.name}: came {_TRIES} times with another size or sha256 than the Hub's record, "
+            f"{file.bytes} bytes and {file.sha256}"
+        )
+        raise CaseRefused(message)
+
+    def _fetched(self, path: str) -> Path:
+        return self.repository.cached(path) or self._downloaded(path)
+
+    def _downloaded(self, path: str, *, again: bool = False) -> Path:
+        to = None if self.keep or self.repository.is_offline else self._downloads
+        waits = iter(_WAITS)
+        while True:
+            try:
+                return self.repository.download(path, to, again=again)
+            except HubUnreachable:
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                time.sleep(wait)
+
+
+def _is(file: CaseFile, path: Path) -> bool:
+    return path.stat().st_size == file.bytes and file.sha256 in {None, file_sha256(path)}

@@ -1,0 +1,42 @@
+"""A source as a user types it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ctspine_zarr.source.cases import Source
+from ctspine_zarr.source.tree import LocalTree
+
+_SHORT: Final = "hub"
+
+
+def open_source(
+    location: str | Path,
+    split_file: str | Path | None,
+    options: Mapping[str, Any],
+    *,
+    name: str,
+    keep: bool,
+) -> Source:
+    """Where the files are; a repository on the Hub is pinned to the commit it is at.
+
+    Args:
+        location: a folder, hf://datasets/USER/NAME[@REVISION], or "hub" for CTSpine1K itself.
+        split_file: the split list, where it is not the source's own.
+        options: of the Hub: `token`, `endpoint`.
+        name: of the store, which tells its downloads from those of others.
+        keep: what is downloaded.
+
+    Raises:
+        HubError: there is no such repository, or the Hub cannot be reached.
+    """
+    splits = None if split_file is None else Path(split_file)
+    if isinstance(location, str) and (location == _SHORT or location.startswith("hf://")):
+        # Half a second to import, which a local source need not wait for.
+        from ctspine_zarr.source.hub import DATASET, HubSource
+
+        where = DATASET if location == _SHORT else location
+        return HubSource.at(where, options, name, split_file=splits, keep=keep)
+    return LocalTree(Path(location).expanduser(), splits)

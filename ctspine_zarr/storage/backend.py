@@ -1,0 +1,112 @@
+"""What every kind of storage does, in its own way and with errors of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from ctspine_zarr.storage.requests import all_at_once
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+type Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Which byte ranges of an object are better read as one.
+
+    Attributes:
+        gap: ranges at most this many unwanted bytes apart.
+        longest: bytes of the result, unless one range alone is longer.
+        waste: most bytes that are read for each one that is wanted.
+        whole: objects of at most this many bytes are best read whole, and kept.
+        at_once: whether all ranges of a read are best asked for together.
+    """
+
+    gap: int
+    longest: int
+    waste: float
+    whole: int
+    at_once: bool
+
+
+# From the page cache, short reads find their bytes in the processor's cache again.
+LOCAL: Final = Merging(gap=1 << 12, longest=1 << 18, waste=2.0, whole=0, at_once=False)
+# Each request is a round trip, in which a connection of 1 Gbit/s moves megabytes: a 96-cube's rows of
+# chunks, 200 kB apart in a slab, are one request, its slabs are not. Nearly every mask is small enough
+# to come with its index.
+DISTANT: Final = Merging(gap=1 << 19, longest=1 << 24, waste=2.5, whole=1 << 19, at_once=True)
+
+
+class Backend(ABC):
+    """Objects by key.
+
+    What is not an object raises anything; `Storage` names it. Pickles where another process can
+    use it.
+
+    Attributes:
+        path: the local folder, where it is one.
+        merging: what `ranges` reads fastest.
+        is_shared: whether another process sees the same objects.
+        forks: whether a process that was forked from one that has read can read too.
+    """
+
+    merging: ClassVar[Merging] = DISTANT
+    is_shared: ClassVar[bool] = True
+    forks: ClassVar[bool] = True
+    path: Path | None = None
+
+    @property
+    @abstractmethod
+    def zarr(self) -> Store:
+        """The same objects for zarr-python."""
+
+    @abstractmethod
+    def get(self, key: str) -> bytes | None:
+        """An object; None where there is none."""
+
+    @abstractmethod
+    def span(self, key: str, span: Span) -> bytes | memoryview:
+        """The bytes from start to stop, fewer where the object ends before; none where there is none."""
+
+    def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes | memoryview]:
+        """Many spans of one object, in order; all are asked for at once."""
+        yield from all_at_once(lambda span: self.span(key, span), list(spans))
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None where there is none."""
+
+    def sizes(self, prefix: str) -> Mapping[str, int]:
+        """Key -> bytes of every object whose key starts with a prefix."""
+        raise NotImplementedError
+
+    def put(self, key: str, data: bytes | bytearray) -> None:
+        """Write an object whole; a reader sees all of it or none."""
+        raise NotImplementedError
+
+    def remove(self, key: str) -> None:
+        """Remove an object; no error where there is none."""
+        raise NotImplementedError
+
+    def remove_below(self, path: str, keys: Iterable[str]) -> None:
+        """Remove a group's objects, by their keys below it; a folder goes with all that is in it."""
+        for key in keys:
+            self.remove(f"{path}/{key}")
+
+    def torn(self) -> Iterable[str]:
+        """Keys of what killed processes left half-written: none where objects are whole or absent."""
+        return ()
+
+    def advice(self, error: Exception) -> str:  # noqa: ARG002 - of other kinds
+        """What a user may do about an error; empty where nobody can say."""
+        return ""
+
+    def free_bytes(self) -> int | None:
+        """Bytes free; None where nobody can say."""
+        return None

@@ -1,0 +1,156 @@
+"""The objects of one store, wherever they lie, with errors that say what could not be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ctspine_zarr.errors import StorageError
+from ctspine_zarr.storage.backend import Backend, Merging, Span
+from ctspine_zarr.storage.requests import all_at_once
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+# obstore appends the Rust error it stems from, over many lines.
+_DETAILS: Final = "\n\nDebug source"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The objects of one store. Pickles where another process can use it.
+
+    Attributes:
+        backend: what gets and puts them.
+        location: what a user would type to come here.
+    """
+
+    backend: Backend
+    location: str
+
+    def get(self, key: str) -> bytes | None:
+        """An object; None where there is none.
+
+        Raises:
+            StorageError: it is there, or may be, and cannot be read.
+        """
+        with self._naming("read", key):
+            return self.backend.get(key)
+
+    def get_each(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Objects in the order of their keys, all asked for at once; None where there is none.
+
+        Raises:
+            StorageError: as `get`.
+        """
+        return all_at_once(self.get, keys)
+
+    def ranges(self, key: str, ranges: Iterable[Span]) -> Iterator[bytes | memoryview]:
+        """The bytes from start to stop for each range, in order; fewer, or none, where the object ends.
+
+        From a disk, a range is taken when its bytes are asked for; elsewhere all are, at once.
+
+        No handle outlives the iteration and no lock is held: any thread may read, and so may a
+        process forked at any time where the backend allows it.
+
+        Raises:
+            StorageError: the object is there, or may be, and cannot be read.
+        """
+        with self._naming("read", key):
+            yield from self.backend.ranges(key, ranges)
+
+    def put(self, key: str, data: bytes | bytearray) -> None:
+        """Write an object whole; a reader sees all of it or none.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        with self._naming("write", key):
+            self.backend.put(key, data)
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None where there is none."""
+        with self._naming("measure", key):
+            return self.backend.size(key)
+
+    def sizes(self, prefix: str = "") -> Mapping[str, int]:
+        """Key -> bytes of the objects whose keys start with `prefix`, sorted, in few requests.
+
+        Objects torn by a killed process are left out.
+        """
+        with self._naming("list", prefix):
+            return dict(sorted(self.backend.sizes(prefix).items()))
+
+    def remove(self, key: str) -> None:
+        """Remove one object; no error where there is none."""
+        with self._naming("remove", key):
+            self.backend.remove(key)
+
+    def remove_below(self, path: str, keys: Iterable[str]) -> None:
+        """Remove a group's objects; no error where there is none.
+
+        Args:
+            path: of the group.
+            keys: below it, of all that may be there, so that nothing has to be listed. A local
+                folder goes with all that is in it.
+        """
+        with self._naming("remove", path):
+            self.backend.remove_below(path, keys)
+
+    def remove_torn(self) -> None:
+        """Remove what killed processes left half-written anywhere."""
+        with self._naming("clean", ""):
+            for key in self.backend.torn():
+                self.backend.remove(key)
+
+    def free_bytes(self) -> int | None:
+        """Bytes free where the store lies; None where nobody can say."""
+        return self.backend.free_bytes()
+
+    @property
+    def merging(self) -> Merging:
+        """What `ranges` reads fastest."""
+        return self.backend.merging
+
+    @property
+    def zarr(self) -> Store:
+        """The same objects for zarr-python."""
+        return self.backend.zarr
+
+    @property
+    def path(self) -> Path | None:
+        """The local folder; None where it is not one."""
+        return self.backend.path
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process that gets this handle sees the same objects."""
+        return self.backend.is_shared
+
+    @property
+    def forks(self) -> bool:
+        """Whether a process forked from one that has read can read too; else it gets an error."""
+        return self.backend.forks
+
+    @contextmanager
+    def _naming(self, action: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except NotImplementedError as error:
+            message = f"cannot {action} {key!r} in {self.location}: it has no such operation"
+            raise StorageError(message) from error
+        # What a store object raises is its own affair: BadZipFile is no OSError.
+        except Exception as error:
+            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            advice = self.backend.advice(error)
+            message = f"cannot {action} {key!r} in {self.location}: {_line(said)}{advice}"
+            raise StorageError(message) from error
+
+
+def _line(said: object) -> str:
+    return " ".join(str(said).partition(_DETAILS)[0].split())

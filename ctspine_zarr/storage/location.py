@@ -1,0 +1,138 @@
+"""A location as a user types it to the storage there."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import zarr.storage
+from zarr.abc.store import Store
+
+from ctspine_zarr.errors import HubError, NotAStore, StorageError
+from ctspine_zarr.storage.backend import Backend
+from ctspine_zarr.storage.folder import DerivedFolder, Folder, ZarrStore, memory
+from ctspine_zarr.storage.handle import Storage
+
+type Location = str | Path | Store
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_BUCKETS: Final = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
+_READ_ONLY: Final = ("http", "https", "hf")
+_LEGAL: Final = (
+    "a local path, file://PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, memory://NAME, "
+    "to read http(s)://HOST/PATH and hf://datasets/USER/NAME[@REVISION]/PATH, or a zarr Store object"
+)
+
+
+def open_storage(
+    location: Location, *, read_only: bool = False, options: Mapping[str, Any] | None = None
+) -> Storage:
+    """The storage at a location; nothing is asked of it, and nothing is created before the first put.
+
+    Args:
+        location: a local path, a URL of s3, gs, az, http, https, hf, file or memory, or a zarr
+            Store object.
+        read_only: nothing will be put.
+        options: for buckets and web servers `anonymous`, `endpoint`, `region` and all else that
+            obstore's stores know, `client_options` and `retry_config` among it; for hf `token`
+            and `endpoint`. What is not here comes from the environment.
+
+    Raises:
+        NotAStore: read-only and there is no such folder.
+        StorageError: a kind of location that is not supported, a file, an option that does not
+            exist, or a store that cannot be written where it must be.
+    """
+    if isinstance(location, Store):
+        _require_none(options, location)
+        return _given(location, read_only=read_only)
+    scheme = _scheme(location)
+    if scheme != "file":
+        url = str(location).rstrip("/")
+        return Storage(_remote(url, scheme, options or {}, read_only=read_only), url)
+    _require_none(options, location)
+    return _local(_local_path(location).absolute(), read_only=read_only)
+
+
+def _scheme(location: object) -> str:
+    """Of a URL, in lower case; `file` for a path."""
+    if not isinstance(location, str | Path):
+        message = f"location {location!r}; legal: {_LEGAL}"
+        raise StorageError(message)
+    if not str(location):
+        message = f"the store's location is empty; legal: {_LEGAL}"
+        raise StorageError(message)
+    found = _SCHEME.match(location) if isinstance(location, str) else None
+    return "file" if found is None else found[1].lower()
+
+
+def _remote(url: str, scheme: str, options: Mapping[str, Any], *, read_only: bool) -> Backend:
+    if scheme in _READ_ONLY and not read_only:
+        message = f"cannot write to {url}: {scheme}:// can only be read; legal: {_LEGAL}"
+        raise StorageError(message)
+    if scheme == "hf":
+        return _repository(url, options)
+    if scheme in (*_BUCKETS, *_READ_ONLY):
+        # It takes a fifth of a second to import, which a local store need not wait for.
+        from ctspine_zarr.storage.objects import objects_at
+
+        return objects_at(url, options)
+    if scheme == "memory":
+        _require_none(options, url)
+        return ZarrStore(memory(url))
+    message = f"cannot open {url}: {scheme}:// is not supported; legal: {_LEGAL}"
+    raise StorageError(message)
+
+
+def _repository(url: str, options: Mapping[str, Any]) -> Backend:
+    # The same: half a second.
+    from ctspine_zarr.hub import Repository
+    from ctspine_zarr.storage.repository import RepositoryFiles
+
+    try:
+        return RepositoryFiles(Repository.at(url, options))
+    except HubError as error:
+        raise StorageError(str(error)) from error
+
+
+def _require_none(options: Mapping[str, Any] | None, location: Location) -> None:
+    if options:
+        message = f"options {', '.join(options)} for {location}; legal: none for a store of this kind"
+        raise StorageError(message)
+
+
+def _local(path: Path, *, read_only: bool) -> Storage:
+    if read_only and not path.exists():
+        message = f"no store at {path}: there is no such folder"
+        raise NotAStore(message)
+    if path.exists() and not path.is_dir():
+        message = f"{path} is a file; legal: a folder, there or to be made"
+        raise StorageError(message)
+    return Storage(Folder.at(path, read_only=read_only), str(path))
+
+
+def _given(store: Store, *, read_only: bool) -> Storage:
+    if store.read_only and not read_only:
+        message = f"{store} was opened read-only; legal: a store that can be written"
+        raise StorageError(message)
+    if not isinstance(store, zarr.storage.LocalStore):
+        return Storage(ZarrStore(store), str(store))
+    path = Path(store.root).absolute()
+    if type(store) is zarr.storage.LocalStore:
+        # As good from any other working directory.
+        folder = Folder.at(path, read_only=store.read_only)
+        return Storage(folder, str(folder.zarr))
+    return Storage(DerivedFolder(store, path), str(store))
+
+
+def _local_path(location: str | Path) -> Path:
+    if isinstance(location, Path) or _SCHEME.match(location) is None:
+        return Path(location).expanduser()
+    parts = urllib.parse.urlsplit(location)
+    if parts.netloc not in {"", "localhost"}:
+        message = f"cannot open {location}: a file:// URL of another machine; legal: {_LEGAL}"
+        raise StorageError(message)
+    return Path(urllib.request.url2pathname(parts.path))

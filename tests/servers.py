@@ -1,0 +1,144 @@
+"""Servers on loopback, started and stopped by the tests, that count, delay and fail requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import uvicorn
+from a2wsgi import WSGIMiddleware
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+type App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+@dataclass
+class Request:
+    """What was asked and what was given.
+
+    Attributes:
+        method, path: of the request.
+        range: its Range header; empty where it has none.
+        status: of the answer; 0 where there is none.
+        sent: bytes of its body.
+    """
+
+    method: str
+    path: str
+    range: str
+    status: int = 0
+    sent: int = 0
+
+
+@dataclass
+class Watched:
+    """An application behind a round trip and faults, and the requests it was asked.
+
+    Attributes:
+        app: what answers.
+        latency: seconds before each answer.
+        fault: told the number of each request, from 1 on, its method and path: a status to answer
+            with, "cut" for half of the body, "drop" for no answer at all, None for no fault.
+        requests: in the order of their coming.
+        busiest: most requests that were under way at once.
+    """
+
+    app: App
+    latency: float = 0
+    fault: Callable[[int, str, str], int | str | None] = lambda number, method, path: None  # noqa: ARG005
+    requests: list[Request] = field(default_factory=list)
+    busiest: int = 0
+    _under_way: int = 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = {key.decode().lower(): value.decode() for key, value in scope["headers"]}
+        request = Request(scope["method"], scope["path"], headers.get("range", ""))
+        self.requests.append(request)
+        fault = self.fault(len(self.requests), request.method, request.path)
+        self._under_way += 1
+        self.busiest = max(self.busiest, self._under_way)
+        try:
+            await asyncio.sleep(self.latency)
+            if isinstance(fault, int):
+                await _refuse(fault, request, receive, send)
+            elif fault == "drop":
+                await _drop(receive)
+            else:
+                await self.app(scope, receive, _noting(request, send, cut=fault == "cut"))
+        finally:
+            self._under_way -= 1
+
+
+class _Dropped(Exception):
+    """The connection ends here: uvicorn closes that of an application that does not answer."""
+
+
+async def _read(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
+
+
+async def _drop(receive: Receive) -> None:
+    await _read(receive)
+    raise _Dropped
+
+
+async def _refuse(status: int, request: Request, receive: Receive, send: Send) -> None:
+    await _read(receive)
+    request.status = status
+    headers = [(b"content-length", b"0"), (b"retry-after", b"0")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _noting(request: Request, send: Send, *, cut: bool) -> Send:
+    async def note(message: Message) -> None:
+        body = message.get("body", b"")
+        if cut and body:
+            body = body[: len(body) // 2]
+            message = {**message, "body": body, "more_body": True}
+        request.status = message.get("status", request.status)
+        request.sent += len(body)
+        await send(message)
+        if cut and body:
+            raise _Dropped
+
+    return note
+
+
+@contextlib.contextmanager
+def served(app: App) -> Iterator[str]:
+    """Where an application answers: `http://127.0.0.1:PORT`."""
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def folder(root: Path) -> App:
+    """The files below a folder, with ranges."""
+    return Starlette(routes=[Mount("/", StaticFiles(directory=root))])
+
+
+def s3() -> App:
+    """An S3 that keeps its objects in memory."""
+    backend: Any = DomainDispatcherApplication(create_backend_app)
+    return cast("App", WSGIMiddleware(backend, workers=16))
