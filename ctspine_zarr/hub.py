@@ -155,9 +155,24 @@ class Repository:
                 repo_type=_KIND,
                 revision=self.commit,
                 force_download=again,
+                tqdm_class=_Silent,
                 **where,
             )
         return Path(found)
+
+    def remember(self, path: str) -> None:
+        """Have the cache know which commit the revision names, so that it can be found offline.
+
+        Args:
+            path: of a small file, which is brought there.
+
+        Raises:
+            HubError: as `download`.
+        """
+        with self._naming(f"download {path} of"):
+            self._api.hf_hub_download(
+                self.id, self._inside(path), repo_type=_KIND, revision=self.revision, tqdm_class=_Silent
+            )
 
     def cached(self, path: str) -> Path | None:
         """Where a file of the folder lies in the Hub's cache; None where it does not."""
@@ -282,11 +297,21 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, errors.OfflineModeIsEnabled):
+class _Silent(utils.tqdm):
+    """No bar for each file: a build shows its own progress."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options | {"disable": True})  # type: ignore[no-untyped-call]
+
+
+def _may_pass(error: BaseException) -> bool:
+    if constants.is_offline_mode():
         return False
     if isinstance(error, errors.HfHubHTTPError):
         return error.response.status_code in _MAY_PASS
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        # What the client makes of whatever kept it from asking for a file.
+        return error.__cause__ is None or _may_pass(error.__cause__)
     return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError)
 
 
@@ -296,7 +321,7 @@ def _reason(error: Exception) -> str:
         return "there is no such revision"
     if isinstance(error, errors.RepositoryNotFoundError):
         return "there is no such dataset, or it is private or gated: run `hf auth login` or set HF_TOKEN"
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+    if constants.is_offline_mode():
         return (
             f"it is not in the cache at {constants.HF_HUB_CACHE}, and the Hub is not asked (HF_HUB_OFFLINE)"
         )

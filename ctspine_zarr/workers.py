@@ -147,7 +147,9 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException:
         for process in context.processes:
-            process.terminate()
+            # One that could not start has nothing to end.
+            if process.pid is not None:
+                process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -49,7 +49,7 @@ class Watched:
         app: what answers.
         latency: seconds before each answer.
         fault: told the number of each request, from 1 on, its method and path: a status to answer
-            with, "cut" for half of the body, "drop" for no answer at all, None for no fault.
+            with, "cut" for half of the body, None for no fault.
         requests: in the order of their coming.
         busiest: most requests that were under way at once.
     """
@@ -72,8 +72,6 @@ class Watched:
             await asyncio.sleep(self.latency)
             if isinstance(fault, int):
                 await _refuse(fault, request, receive, send)
-            elif fault == "drop":
-                await _drop(receive)
             else:
                 await self.app(scope, receive, _noting(request, send, cut=fault == "cut"))
         finally:
@@ -81,17 +79,12 @@ class Watched:
 
 
 class _Dropped(Exception):
-    """The connection ends here: uvicorn closes that of an application that does not answer."""
+    """The connection ends here: uvicorn closes that of an application that fails in an answer."""
 
 
 async def _read(receive: Receive) -> None:
     while (await receive()).get("more_body"):
         pass
-
-
-async def _drop(receive: Receive) -> None:
-    await _read(receive)
-    raise _Dropped
 
 
 async def _refuse(status: int, request: Request, receive: Receive, send: Send) -> None:

@@ -65,6 +65,8 @@ class HubSource(Source):
             HubError: there is none, or the Hub cannot be reached.
         """
         repository = Repository.at(location, options)
+        if keep and not repository.is_offline:
+            repository.remember(SPLIT_FILE)
         _ = repository.commit
         return cls(repository, name, split_file, keep)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ctspine_zarr.storage.backend import LOCAL, Backend, Merging, Span
+from ctspine_zarr.storage.backend import DISTANT, LOCAL, Backend, Merging, Span
 from ctspine_zarr.storage.forks import require_own_threads
 
 # What zarr's LocalStore leaves behind when a process dies between write and rename.
@@ -81,7 +82,7 @@ class ZarrStore(Backend):
 class DerivedFolder(ZarrStore):
     """A store of a class derived from zarr's own for folders, which may well have a `get` of its own."""
 
-    merging: ClassVar[Merging] = LOCAL
+    merging: ClassVar[Merging] = dataclasses.replace(DISTANT, whole=0)
 
     path: Path
 
@@ -112,6 +113,8 @@ class DerivedFolder(ZarrStore):
 
 class Folder(DerivedFolder):
     """A local folder, whose files are read directly."""
+
+    merging: ClassVar[Merging] = LOCAL
 
     @classmethod
     def at(cls, path: Path, *, read_only: bool) -> Folder:
