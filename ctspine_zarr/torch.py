@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 from ctspine_zarr.errors import MissingDependency, UnknownValue, integer, require_known
 from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator
+from ctspine_zarr.storage import Storage
 from ctspine_zarr.training import datasets, streams
 from ctspine_zarr.training.samples import Samples, place_of, require_same
 from ctspine_zarr.workers import usable_cores
@@ -310,8 +311,9 @@ def make_loader(
         even: every rank gets equally many samples, and up to `ranks - 1` of an epoch are left
             out; the default where torch.distributed is initialised, for ranks that have more
             would wait for ever for those that have fewer.
-        start_method: of the workers. By default `fork` on Linux, which local stores are safe
-            with and which needs nothing to be pickled, and the platform's own elsewhere.
+        start_method: of the workers. By default the platform's own, but on Linux `fork`, which
+            needs nothing to be pickled, for local stores and those on the Hub, and `forkserver` for
+            buckets and web servers, of which a forked worker could not read.
         pin_memory: by default where there is a CUDA device.
         prefetch_factor: batches that each worker is ahead; 2 by default.
         collate_fn: torch's own by default, which stacks samples of one shape.
@@ -342,7 +344,7 @@ def make_loader(
         worker_init_fn=worker_init_fn,
         generator=torch.Generator().manual_seed(seed % 2**63),
         persistent_workers=workers > 0,
-        multiprocessing_context=_start_method(start_method) if workers else None,
+        multiprocessing_context=_start_method(start_method, samples.store.storage) if workers else None,
     )
 
 
@@ -382,6 +384,9 @@ def _prefetch(asked: int | None, workers: int) -> int | None:
     return None if asked is None else integer("prefetch_factor", asked, 1)
 
 
-def _start_method(asked: str | None) -> str | None:
-    require_known("start_method", [asked] if asked else [], multiprocessing.get_all_start_methods())
-    return asked or ("fork" if sys.platform == "linux" else None)
+def _start_method(asked: str | None, storage: Storage) -> str | None:
+    legal = [name for name in multiprocessing.get_all_start_methods() if storage.forks or name != "fork"]
+    require_known(f"start_method for {storage.location}", [asked] if asked else [], legal)
+    if asked is not None or sys.platform != "linux":
+        return asked
+    return "fork" if storage.forks else "forkserver"

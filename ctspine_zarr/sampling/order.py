@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -114,6 +115,39 @@ def _take(opened: list[tuple[int, list[int]]], random: np.random.Generator) -> t
     if not items:
         del opened[at]
     return unit, item
+
+
+def announced(order: Iterable[tuple[int, int]], ahead: int) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """The order, and with each sample the units whose reading should begin before it is taken.
+
+    Args:
+        order: unit and sample, as `shuffled` gives them.
+        ahead: units to begin before they come up; with 0 each begins with its first sample.
+
+    Yields:
+        Unit and sample, and the units to begin: each once, in the order in which they come up.
+    """
+    rest = iter(order)
+    waiting: deque[tuple[tuple[int, int], bool]] = deque()
+    seen: set[int] = set()
+    coming = 0
+    while True:
+        begin = []
+        while not waiting or coming - waiting[0][1] < ahead:
+            found = next(rest, None)
+            if found is None:
+                break
+            is_first = found[0] not in seen
+            waiting.append((found, is_first))
+            if is_first:
+                seen.add(found[0])
+                begin.append(found[0])
+                coming += 1
+        if not waiting:
+            return
+        found, is_first = waiting.popleft()
+        coming -= is_first
+        yield found, begin
 
 
 def dealt(batches: Sequence[int], count: int) -> tuple[int, list[int]]:
