@@ -114,6 +114,14 @@ class Repository:
         inside = f"{self.folder}/" if self.folder else ""
         return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
 
+    def newest_files(self) -> dict[str, RemoteFile]:
+        """As `files`, at the commit that the revision names now.
+
+        Raises:
+            HubError: as `commit`.
+        """
+        return Repository(self.id, self.revision, self.folder, self.options).files()
+
     def read(self, path: str, span: tuple[int, int] | None = None) -> bytes | None:
         """A file of the folder, or its bytes from start to stop; None where there is no such file.
 

@@ -6,6 +6,7 @@ Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the oth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -21,7 +22,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli import report
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import StorageError, UnknownCase, UnknownValue
+from ctspine_zarr.errors import HubError, StorageError, UnknownCase, UnknownValue
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -85,8 +86,35 @@ def cli() -> None:
     """CTSpine1K as one Zarr v3 store."""
 
 
+def _parse_options(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str | bool]:
+    """KEY=VALUE as a dictionary; true and false are what they say."""
+    options: dict[str, str | bool] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            message = f"{text!r} is not of the form KEY=VALUE"
+            raise click.BadParameter(message, ctx, parameter)
+        options[key] = {"true": True, "false": False}.get(value.lower(), value)
+    return options
+
+
+def _options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        name,
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_parse_options,
+        help=f"Option of {of}, such as anonymous=true, endpoint=URL, region=NAME; repeatable.",
+    )
+
+
+_storage_options = _options("--storage-option", "the bucket or server where STORE is")
+
+
 @cli.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.argument("store")
 @click.option("--split", multiple=True, type=click.Choice(SPLIT_NAMES), help="Only this split; repeatable.")
 @click.option(
@@ -113,9 +141,15 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="The authors' split list. [default: SOURCE/metadata/data_split.txt]",
 )
+@click.option(
+    "--keep-downloads",
+    is_flag=True,
+    help="Leave what comes from the Hub in its cache; else each file is deleted once it is built.",
+)
+@_storage_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 def build(  # noqa: PLR0917 - the options of one command
-    source: Path,
+    source: str,
     store: str,
     split: tuple[str, ...],
     source_dataset: tuple[str, ...],
@@ -124,15 +158,28 @@ def build(  # noqa: PLR0917 - the options of one command
     workers: int | None,
     split_file: Path | None,
     *,
+    keep_downloads: bool,
+    storage_option: dict[str, Any],
     dry_run: bool,
 ) -> None:
-    """Build STORE from SOURCE, a copy of the dataset laid out as on the Hub.
+    """Build STORE from SOURCE.
+
+    SOURCE is a copy of the dataset laid out as on the Hub, hf://datasets/USER/NAME[@REVISION], or hub
+    for the dataset itself; of the Hub, a case is downloaded, checked, built and deleted at a time.
+    STORE is a folder, or s3://, gs:// or az://BUCKET/PATH.
 
     Interrupt it at any time and run it again: cases that are whole are skipped.
     """
     selection = cz.Selection(splits=split, sources=source_dataset, cases=case)
     plan = cz.plan_build(
-        source, store, selection=selection, codec=codec, workers=workers, split_file=split_file
+        source,
+        store,
+        selection=selection,
+        codec=codec,
+        workers=workers,
+        split_file=split_file,
+        storage_options=storage_option,
+        keep_downloads=keep_downloads,
     )
     click.echo("\n".join(cz.describe(plan)))
     if dry_run:
@@ -142,7 +189,7 @@ def build(  # noqa: PLR0917 - the options of one command
             result = cz.build_store(plan, _heeding(on_event))
     except KeyboardInterrupt:
         _fail(f"interrupted; {_GO_ON}", INTERRUPTED)
-    except StorageError as error:
+    except (StorageError, HubError) as error:
         _fail(f"{error}; {_GO_ON}", FAILED)
     click.echo(report.built(result))
     _end_build(result.refused)
@@ -158,9 +205,10 @@ def _end_build(refused: tuple[cz.Refusal, ...]) -> NoReturn:
 @click.argument("store")
 @click.argument("case", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def info(store: str, case: str | None, *, as_json: bool) -> None:
+@_storage_options
+def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[str, Any]) -> None:
     """Say what STORE, or one CASE of it, holds."""
-    opened = cz.open_store(store)
+    opened = cz.open_store(store, storage_options=storage_option)
     facts = report.store_facts(opened) if case is None else opened[case].record.to_json()
     text = report.store_text if case is None else report.case_text
     click.echo(json.dumps(facts, indent=1) if as_json else text(facts))
@@ -170,14 +218,17 @@ def info(store: str, case: str | None, *, as_json: bool) -> None:
 @click.argument("store")
 @click.argument("case", nargs=-1)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-def verify(store: str, case: tuple[str, ...], workers: int) -> None:
+@_storage_options
+def verify(store: str, case: tuple[str, ...], workers: int, storage_option: dict[str, Any]) -> None:
     """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
 
     def show(found: cz.CaseReport) -> None:
         for problem in found.problems:
             click.echo(f"damaged {found.case}: {problem}", err=True)
 
-    result = cz.verify(store, cases=case, workers=workers, on_case=_heeding(show))
+    result = cz.verify(
+        store, cases=case, workers=workers, on_case=_heeding(show), storage_options=storage_option
+    )
     for problem in result.problems:
         click.echo(f"damaged: {problem}", err=True)
     for entry in result.refused:
@@ -192,9 +243,12 @@ def verify(store: str, case: tuple[str, ...], workers: int) -> None:
 @click.argument("case", nargs=-1, required=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def export(store: str, case: tuple[str, ...], output: Path, *, overwrite: bool) -> None:
+@_storage_options
+def export(
+    store: str, case: tuple[str, ...], output: Path, *, overwrite: bool, storage_option: dict[str, Any]
+) -> None:
     """Write CASEs of STORE as .nii.gz, equal to their source once inflated."""
-    opened = cz.open_store(store)
+    opened = cz.open_store(store, storage_options=storage_option)
     failed = False
     for chosen in [opened[name] for name in case]:
         try:
@@ -203,3 +257,47 @@ def export(store: str, case: tuple[str, ...], output: Path, *, overwrite: bool) 
             click.echo(f"ctspine-zarr: {error}", err=True)
             failed = True
     sys.exit(FAILED if failed else 0)
+
+
+@cli.command()
+@click.argument("store")
+@click.argument("target")
+@_storage_options
+@_options("--target-option", "TARGET")
+@click.option("--private", is_flag=True, help="A repository on the Hub that is made is private.")
+def publish(
+    store: str, target: str, storage_option: dict[str, Any], target_option: dict[str, Any], *, private: bool
+) -> None:
+    """Bring STORE to TARGET: s3://, gs:// or az://BUCKET/PATH, a folder, or hf://datasets/USER/NAME.
+
+    Every object is compared with its receipt there. Interrupt it at any time and run it again: what is
+    whole there is kept.
+    """
+
+    def show(found: cz.CasePublished) -> None:
+        click.echo(report.case_published(found), err=True)
+
+    result = cz.publish(
+        store,
+        target,
+        storage_options=storage_option,
+        target_options=target_option,
+        private=private,
+        on_case=_heeding(show),
+    )
+    click.echo(report.published(result))
+
+
+@cli.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any that is free."
+)
+def serve(store: Path, host: str, port: int) -> None:
+    """Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."""
+    # starlette and uvicorn are optional.
+    from ctspine_zarr.publish.serve import serve as run  # noqa: PLC0415
+
+    with contextlib.suppress(KeyboardInterrupt):
+        run(store, host=host, port=port)

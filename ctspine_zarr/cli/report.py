@@ -25,6 +25,20 @@ def built(result: cz.BuildResult) -> str:
     )
 
 
+def case_published(found: cz.CasePublished) -> str:
+    """One line on a case."""
+    return f"{'copied' if found.copied else 'there'} {found.case}, {size(found.bytes)}"
+
+
+def published(result: cz.Published) -> str:
+    """One line on what was done."""
+    copied = [case for case in result.cases if case.copied]
+    sent = (
+        f", {len(copied)} of them copied ({size(sum(case.bytes for case in copied))})" if result.cases else ""
+    )
+    return f"{result.location} has all {result.total} cases{sent}, compared with their receipts"
+
+
 def store_facts(store: cz.Store) -> dict[str, Any]:
     """What `info STORE --json` prints."""
     records = store.records.values()

@@ -1,0 +1,53 @@
+"""A local store over HTTP, with ranges, for browsers and notebooks. The only module that knows starlette."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ctspine_zarr.errors import MissingDependency, StorageError
+from ctspine_zarr.read.store import open_store
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.cors import CORSMiddleware
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+except ImportError as error:
+    message = "serving needs starlette and uvicorn: pip install 'ctspine-zarr[serve]'"
+    raise MissingDependency(message) from error
+
+_SEEN_BY_SCRIPTS: Final = ["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]
+
+
+def application(folder: Path) -> Starlette:
+    """An ASGI application that gives the files of a folder, or ranges of them, to pages of any origin."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD"],
+        allow_headers=["Range"],
+        expose_headers=_SEEN_BY_SCRIPTS,
+    )
+    return Starlette(routes=[Mount("/", StaticFiles(directory=folder))], middleware=[cors])
+
+
+def serve(location: str | Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve a store until Ctrl-C; nothing can be written, and nothing outside it is seen.
+
+    Args:
+        location: a local store.
+        host: the address to listen at; by default this machine alone can ask.
+        port: 0 for any that is free.
+
+    Raises:
+        NotAStore, DamagedStore: there is no store.
+        StorageError: it is not in a local folder.
+    """
+    folder = open_store(location).storage.path
+    if folder is None:
+        message = f"cannot serve {location}; legal: a store in a local folder"
+        raise StorageError(message)
+    uvicorn.run(application(folder), host=host, port=port, log_level="info", access_log=False)
