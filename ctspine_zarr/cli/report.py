@@ -33,10 +33,8 @@ def case_published(found: cz.CasePublished) -> str:
 def published(result: cz.Published) -> str:
     """One line on what was done."""
     copied = [case for case in result.cases if case.copied]
-    sent = (
-        f", {len(copied)} of them copied ({size(sum(case.bytes for case in copied))})" if result.cases else ""
-    )
-    return f"{result.location} has all {result.total} cases{sent}, compared with their receipts"
+    told = f", {size(sum(case.bytes for case in copied))} copied" if result.cases else ""
+    return f"{result.location} has all {result.total} cases, compared with their receipts{told}"
 
 
 def store_facts(store: cz.Store) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def dataset_card(location: str, records: Mapping[str, Record], about: About) -> 
         about: its root.
     """
     stored = sum(record.stored_bytes for record in records.values())
-    source = sum(record.source_bytes for record in records.values())
+    ratio = stored / max(1, sum(record.source_bytes for record in records.values()))
     example = next(iter(records.values()))
     text = f"""---
 license: {LICENCE.lower()}
@@ -42,8 +42,8 @@ size_categories:
 
 # {NAME} as one Zarr v3 store
 
-{len(records):,} spine CTs with vertebra masks in {size(stored)}, {stored / max(source, 1):.2f} of the `.nii.gz` files
-they were made from, exact to the voxel. Image and mask of a case are OME-Zarr 0.5 arrays with axes
+{len(records):,} spine CTs with vertebra masks in {size(stored)}, {ratio:.2f} of the `.nii.gz` files they were
+made from, exact to the voxel. Image and mask of a case are OME-Zarr 0.5 arrays with axes
 (z, y, x); values are HU; labels are 0 background, 1-7 C1-C7, 8-19 T1-T12, 20-24 L1-L5, 25 L6.
 
     {"\n    ".join(cases_table(about.cases))}

@@ -31,7 +31,9 @@ _LEGAL: Final = (
 def open_storage(
     location: Location, *, read_only: bool = False, options: Mapping[str, Any] | None = None
 ) -> Storage:
-    """The storage at a location; nothing is asked of it, and nothing is created before the first put.
+    """The storage at a location; nothing is created before the first put.
+
+    Nothing is asked of it either, but of the Hub which commit a revision names.
 
     Args:
         location: a local path, a URL of s3, gs, az, http, https, hf, file or memory, or a zarr
@@ -93,9 +95,12 @@ def _repository(url: str, options: Mapping[str, Any]) -> Backend:
     from ctspine_zarr.storage.repository import RepositoryFiles
 
     try:
-        return RepositoryFiles(Repository.at(url, options))
+        repository = Repository.at(url, options)
+        # All that is read is of one commit, also by other processes.
+        _ = repository.commit
     except HubError as error:
         raise StorageError(str(error)) from error
+    return RepositoryFiles(repository)
 
 
 def _require_none(options: Mapping[str, Any] | None, location: Location) -> None:
