@@ -1,14 +1,28 @@
 from __future__ import annotations
 
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pytest
-from trees import Tree
+# The Hub's client reads these when it is imported. Xet has servers of its own.
+_home = tempfile.TemporaryDirectory()
+os.environ |= {"HF_HOME": _home.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
-import ctspine_zarr as cz
-from ctspine_zarr.phantom import write_phantom
+import boto3  # noqa: E402
+import pytest  # noqa: E402
+from fakehub import FakeHub  # noqa: E402
+from servers import Watched, s3, served  # noqa: E402
+from trees import Tree  # noqa: E402
+
+import ctspine_zarr as cz  # noqa: E402
+from ctspine_zarr.phantom import write_phantom  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
+BUCKET = "bucket"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,3 +78,68 @@ def case(phantom_store: cz.Store) -> cz.Case:
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path / "source")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket on loopback.
+
+    Attributes:
+        server: what it was asked.
+        options: to reach it.
+        environment: the same for a process.
+    """
+
+    server: Watched
+    options: dict[str, Any]
+    environment: dict[str, str]
+
+    def new(self) -> str:
+        """The location of a folder that nobody has used."""
+        return f"s3://{BUCKET}/{uuid.uuid4().hex}/spine.zarr"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Bucket]:
+    server = Watched(s3())
+    with served(server) as url:
+        keys = {"access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"}
+        session = boto3.Session("key", "secret", region_name="us-east-1")
+        session.client("s3", endpoint_url=url).create_bucket(Bucket=BUCKET)
+        environment = {f"AWS_{name.upper()}": value for name, value in keys.items()}
+        yield Bucket(server, keys | {"endpoint": url}, environment | {"AWS_ENDPOINT_URL": url})
+
+
+@pytest.fixture
+def bucket(s3_server: Bucket) -> Iterator[Bucket]:
+    """Asked nothing yet, and without faults."""
+    s3_server.server.requests.clear()
+    yield s3_server
+    s3_server.server.heal()
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A Hub on loopback.
+
+    Attributes:
+        hub: its repositories.
+        server: what it was asked.
+        options: to reach it.
+        waits: seconds that its client would have waited.
+    """
+
+    hub: FakeHub
+    server: Watched
+    options: dict[str, Any]
+    waits: list[float]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    waits: list[float] = []
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", waits.append)
+    fake = FakeHub()
+    server = Watched(fake.app)
+    with served(server) as url:
+        yield Hub(fake, server, {"endpoint": url}, waits)

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
+type Fault = Callable[[int, str, str], int | str | None]
 type App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
@@ -30,6 +31,7 @@ class Request:
     Attributes:
         method, path: of the request.
         range: its Range header; empty where it has none.
+        signed: whether it said who asks.
         status: of the answer; 0 where there is none.
         sent: bytes of its body.
     """
@@ -37,6 +39,7 @@ class Request:
     method: str
     path: str
     range: str
+    signed: bool
     status: int = 0
     sent: int = 0
 
@@ -56,14 +59,15 @@ class Watched:
 
     app: App
     latency: float = 0
-    fault: Callable[[int, str, str], int | str | None] = lambda number, method, path: None  # noqa: ARG005
+    fault: Fault = field(default_factory=lambda: _no_fault)
     requests: list[Request] = field(default_factory=list)
     busiest: int = 0
     _under_way: int = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {key.decode().lower(): value.decode() for key, value in scope["headers"]}
-        request = Request(scope["method"], scope["path"], headers.get("range", ""))
+        signed = "authorization" in headers
+        request = Request(scope["method"], scope["path"], headers.get("range", ""), signed)
         self.requests.append(request)
         fault = self.fault(len(self.requests), request.method, request.path)
         self._under_way += 1
@@ -77,9 +81,18 @@ class Watched:
         finally:
             self._under_way -= 1
 
+    def heal(self) -> None:
+        """No more faults, and no delay."""
+        self.fault = _no_fault
+        self.latency = 0
+
 
 class _Dropped(Exception):
     """The connection ends here: uvicorn closes that of an application that fails in an answer."""
+
+
+def _no_fault(number: int, method: str, path: str) -> None:  # noqa: ARG001 - as a fault is called
+    return None
 
 
 async def _read(receive: Receive) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Buffer, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, tee
@@ -31,11 +31,12 @@ from ctspine_zarr.storage import Merging, Storage
 type Parts = dict[int, list[tuple[Box, NDArray[Any]]]]
 type Extent = tuple[int, int, int]  # a chunk's number, and where its bytes start and stop
 
-# Of small shards that are read whole: nearly a thousand masks.
+# Of indices, and of small shards that are read whole: nearly a thousand masks.
 _KEPT_BYTES: Final = 1 << 26
 # With fewer chunks a thread, telling a helper costs more than it saves.
 _LEAST_CHUNKS: Final = 8
-_WHOLE_SHARD: Final = -1
+# What is kept of a shard beside its chunks, which have numbers from 0 on.
+_WHOLE_SHARD, _INDEX = -1, -2
 _WHOLE: Final[Box] = (slice(None), slice(None), slice(None))
 # Zeros of any dtype, at no cost in memory.
 _ABSENT: Final = np.broadcast_to(np.uint8(0), CHUNK)
@@ -50,7 +51,7 @@ class Reading:
             multiprocessing started.
         cache: of decoded chunks, where any are kept.
         catalog: sha256 of the catalog; it tells apart two stores that were at one location.
-        kept: small shards as stored, where each request is a round trip.
+        kept: indices and small shards as stored, where each request is a round trip.
     """
 
     threads: int | None = None
@@ -160,8 +161,7 @@ class Shard:
         if body < 0:
             message = f"{self._name}: the catalog says {self.stored_bytes} bytes, fewer than its index has"
             raise DamagedStore(message)
-        data = b"".join(self._stored([(body, self.stored_bytes)]))
-        self._require_all(data, body, self.stored_bytes)
+        data = self._index(body)
         try:
             return decode_index(data, self.shape, body)
         except Malformed as error:
@@ -170,22 +170,34 @@ class Shard:
 
     def _stored(self, spans: Iterable[tuple[int, int]]) -> Iterable[bytes | memoryview]:
         """The bytes of the shard from start to stop, for each span."""
-        if self.stored_bytes > self.storage.merging.whole:
+        if not self._is_small:
             return self.storage.ranges(self._key, spans)
-        whole = memoryview(self._whole)
+        whole = memoryview(self._kept(_WHOLE_SHARD, 0))
         return (whole[start:stop] for start, stop in spans)
 
+    def _index(self, body: int) -> Buffer:
+        """The bytes of the shard's index."""
+        if not self.storage.merging.at_once:
+            return self._fetched(body)
+        if self._is_small:
+            return memoryview(self._kept(_WHOLE_SHARD, 0))[body:]
+        return self._kept(_INDEX, body)
+
     @property
-    def _whole(self) -> NDArray[np.uint8]:
-        """Every byte of a small shard, its index included: one request, and then none."""
-        key = (self.path, _WHOLE_SHARD)
-        kept = self.reading.kept.get(key)
-        if kept is None:
-            [data] = self.storage.ranges(self._key, [(0, self.stored_bytes)])
-            self._require_all(data, 0, self.stored_bytes)
-            kept = np.frombuffer(data, np.uint8)
-            self.reading.kept.put(key, kept)
-        return kept
+    def _is_small(self) -> bool:
+        """Whether it is read whole, its index included: one request, and then none."""
+        return self.stored_bytes <= self.storage.merging.whole
+
+    def _kept(self, part: int, start: int) -> NDArray[np.uint8]:
+        """The shard's bytes from `start`, asked for once, however many threads want them."""
+        return self.reading.kept.get_or_make(
+            (self.path, part), lambda: np.frombuffer(self._fetched(start), np.uint8)
+        )
+
+    def _fetched(self, start: int) -> bytes | memoryview:
+        [data] = self.storage.ranges(self._key, [(start, self.stored_bytes)])
+        self._require_all(data, start, self.stored_bytes)
+        return data
 
     def _require_all(self, data: bytes | memoryview, start: int, stop: int) -> None:
         if len(data) == stop - start:
