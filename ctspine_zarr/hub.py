@@ -7,7 +7,8 @@ HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and drop
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ _KIND: Final = "dataset"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NO_SUCH_RANGE: Final = 416
 _MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
+_WAITS: Final = (1, 4, 15)
 _OPTIONS: Final = ("token", "endpoint")
 
 
@@ -96,10 +98,13 @@ class Repository:
         Raises:
             HubError: there is no such repository or revision, or the Hub cannot be reached.
         """
-        with self._naming("find"):
+
+        def find() -> str:
             if self.is_offline:
                 return self._snapshot.name
             return str(self._api.repo_info(self.id, repo_type=_KIND, revision=self.revision).sha)
+
+        return self._ask("find", find)
 
     def files(self) -> dict[str, RemoteFile]:
         """Path below the folder -> file, for every file of the folder, in one listing.
@@ -195,8 +200,10 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, or refuses.
         """
-        with self._naming("create"):
-            self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True)
+        self._ask(
+            "create",
+            lambda: self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True),
+        )
 
     def upload(self, source: Path, *, ignored: Collection[str]) -> None:
         """Bring every file of a local folder here, in as many commits as it takes.
@@ -210,8 +217,9 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, or refuses.
         """
-        with self._naming("upload to"):
-            self._api.upload_folder(
+        self._ask(
+            "upload to",
+            lambda: self._api.upload_folder(
                 repo_id=self.id,
                 repo_type=_KIND,
                 folder_path=source,
@@ -219,7 +227,8 @@ class Repository:
                 revision=self.revision,
                 ignore_patterns=list(ignored),
                 commit_message="Cases",
-            )
+            ),
+        )
 
     def commit_together(self, contents: Mapping[str, bytes], message: str) -> None:
         """Put small files here in one commit.
@@ -227,13 +236,17 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, or refuses.
         """
-        operations = [
-            huggingface_hub.CommitOperationAdd(self._inside(path), data) for path, data in contents.items()
-        ]
-        with self._naming("commit to"):
+
+        def commit() -> None:
+            operations = [
+                huggingface_hub.CommitOperationAdd(self._inside(path), data)
+                for path, data in contents.items()
+            ]
             self._api.create_commit(
                 self.id, operations, commit_message=message, repo_type=_KIND, revision=self.revision
             )
+
+        self._ask("commit to", commit)
 
     @cached_property
     def _api(self) -> huggingface_hub.HfApi:
@@ -284,6 +297,15 @@ class Repository:
         )
         return str(url)
 
+    def _ask[T](self, action: str, work: Callable[[], T]) -> T:
+        """What the client does not ask again by itself."""
+
+        def ask() -> T:
+            with self._naming(action):
+                return work()
+
+        return patiently(ask, _WAITS)
+
     @contextmanager
     def _naming(self, action: str) -> Iterator[None]:
         try:
@@ -293,6 +315,20 @@ class Repository:
         except Exception as error:
             message = f"cannot {action} {self}: {_reason(error)}"
             raise (HubUnreachable if _may_pass(error) else HubError)(message) from error
+
+
+def patiently[T](work: Callable[[], T], waits: Iterable[float]) -> T:
+    """What `work` gives, tried again after each of these many seconds where the cause may pass.
+
+    Raises:
+        HubError: as `work` does; HubUnreachable only after the last wait.
+    """
+    for wait in waits:
+        try:
+            return work()
+        except HubUnreachable:
+            time.sleep(wait)
+    return work()
 
 
 def download_folder() -> Path:

@@ -1,9 +1,11 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train] [--source DIR] [--repeats N] [--json FILE] [--picture FILE]
+    python scripts/benchmark.py [build|read|train|remote] [--source DIR] [--repeats N] [--json FILE]
+                                [--picture FILE] [--latency MS]
 
-All three by default, on a synthetic dataset unless --source names a copy of the real one. Every
-figure is a median and comes with its spread. Machines are noisy: ratios between the rows of one
+The first three by default, on a synthetic dataset unless --source names a copy of the real one;
+`remote` reads over HTTP from a server that is a round trip away. Every figure is a median and
+comes with its spread. Machines are noisy: ratios between the rows of one
 run are worth more than any figure.
 """
 
@@ -15,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, picture, read, train
+from benchmarks import build, picture, read, remote, train
 
 from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.phantom import write_phantom
+
+USUAL = ("build", "read", "train")
 
 
 def main() -> None:
@@ -26,14 +30,17 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         source = arguments.source or write_phantom(Path(scratch) / "phantom")
-        if arguments.part in (None, "build"):
+        if "build" in arguments.parts:
             found["build"] = build.run(source, arguments.repeats)
-        if arguments.part in (None, "read"):
+        if "read" in arguments.parts:
             found["read"] = read.run(source, Path(scratch), arguments.case, arguments.repeats)
             if arguments.picture:
                 picture.draw(found["read"], arguments.picture)
-        if arguments.part in (None, "train"):
+        if "train" in arguments.parts:
             found["train"] = train.run(source, Path(scratch), arguments.repeats)
+        if "remote" in arguments.parts:
+            latency = arguments.latency / 1000
+            found["remote"] = remote.run(source, Path(scratch), arguments.case, arguments.repeats, latency)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -42,13 +49,28 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=("build", "read", "train"), help="default: all")
+    parser.add_argument("part", nargs="?", choices=(*USUAL, "remote"), help="default: all but remote")
+    parser.add_argument("--remote", action="store_true", help="the same as the part remote")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
-    parser.add_argument("--case", help="the volume to read from; default: the one with most slices")
+    parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")
     parser.add_argument("--repeats", type=positive, default=5, help="default: 5")
+    parser.add_argument("--latency", type=milliseconds, default=30.0, help="of remote, in ms; default: 30")
     parser.add_argument("--json", type=new_file, help="also write the figures here")
     parser.add_argument("--picture", type=new_file, help="also draw the reads here; needs matplotlib")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.remote and arguments.part not in {None, "remote"}:
+        parser.error(f"--remote with the part {arguments.part}; legal: one of them")
+    part = "remote" if arguments.remote else arguments.part
+    arguments.parts = USUAL if part is None else (part,)
+    return arguments
+
+
+def milliseconds(text: str) -> float:
+    """A number from 0, for argparse."""
+    if not text.replace(".", "", 1).isdecimal():
+        message = f"{text}; legal: a number from 0"
+        raise argparse.ArgumentTypeError(message)
+    return float(text)
 
 
 def new_file(text: str) -> Path:

@@ -53,6 +53,7 @@ class Watched:
         latency: seconds before each answer.
         fault: told the number of each request, from 1 on, its method and path: a status to answer
             with, "cut" for half of the body, None for no fault.
+        retry_after: seconds that a refusal asks to wait.
         requests: in the order of their coming.
         busiest: most requests that were under way at once.
     """
@@ -60,6 +61,7 @@ class Watched:
     app: App
     latency: float = 0
     fault: Fault = field(default_factory=lambda: _no_fault)
+    retry_after: int = 0
     requests: list[Request] = field(default_factory=list)
     busiest: int = 0
     _under_way: int = 0
@@ -75,7 +77,7 @@ class Watched:
         try:
             await asyncio.sleep(self.latency)
             if isinstance(fault, int):
-                await _refuse(fault, request, receive, send)
+                await _refuse(fault, self.retry_after, request, receive, send)
             else:
                 await self.app(scope, receive, _noting(request, send, cut=fault == "cut"))
         finally:
@@ -100,10 +102,10 @@ async def _read(receive: Receive) -> None:
         pass
 
 
-async def _refuse(status: int, request: Request, receive: Receive, send: Send) -> None:
+async def _refuse(status: int, wait: int, request: Request, receive: Receive, send: Send) -> None:
     await _read(receive)
     request.status = status
-    headers = [(b"content-length", b"0"), (b"retry-after", b"0")]
+    headers = [(b"content-length", b"0"), (b"retry-after", b"%d" % wait)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 

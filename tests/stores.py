@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ from zarr.storage import LocalStore, MemoryStore
 def objects(folder: Path) -> dict[str, bytes]:
     """Every object of a local store."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def builds(found: dict[str, bytes]) -> dict[str, bytes]:
+    """The objects of a store but for what differs between two builds: when the root was written."""
+    root = json.loads(found["zarr.json"])
+    root["attributes"]["ctspine_zarr"].pop("provenance")
+    return found | {"zarr.json": json.dumps(root, sort_keys=True).encode()}
 
 
 class FailingStore(MemoryStore):

@@ -146,7 +146,8 @@ def test_requests_of_a_read_are_under_way_together(web: Web) -> None:
 @given(data=st.data())
 def test_voxels_are_those_of_the_file_whatever_fails(large: Web, data: st.DataObject) -> None:
     every = data.draw(st.integers(2, 5))
-    fault: int | str = data.draw(st.sampled_from([503, 429, "cut"]))
+    faults: list[int | str] = [503, 429, "cut"]
+    fault = data.draw(st.sampled_from(faults))
     # What is asked again may fail again, but not for ever.
     large.server.fault = lambda number, *_: fault if number % every == 0 else None
     case = cz.open_store(large.url)[CASE]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, override
 
 from ctspine_zarr.digest import file_sha256, sha256
-from ctspine_zarr.errors import CaseRefused, HubUnreachable, SourceError
-from ctspine_zarr.hub import RemoteFile, Repository, cache_folder, download_folder
+from ctspine_zarr.errors import CaseRefused, SourceError
+from ctspine_zarr.hub import RemoteFile, Repository, cache_folder, download_folder, patiently
 from ctspine_zarr.source.cases import CaseFile, Fetched, Listing, Source, SourceCase
 from ctspine_zarr.source.listing import MASK_SUFFIX, SPLIT_FILE, SPREADSHEET, Tables, list_cases
 from ctspine_zarr.source.splits import SUFFIX, parse_splits
@@ -132,11 +131,10 @@ class HubSource(Source):
 
     def _proven(self, file: CaseFile) -> Path:
         """A file of the size and sha256 that the Hub has a record of."""
-        path = self._fetched(file.path)
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
+            path = self._downloaded(file.path, again=True) if number else self._fetched(file.path)
             if _is(file, path):
                 return path
-            path = self._downloaded(file.path, again=True)
         message = (
             f"{path.name}: came {_TRIES} times with another size or sha256 than the Hub's record, "
             f"{file.bytes} bytes and {file.sha256}"
@@ -148,15 +146,7 @@ class HubSource(Source):
 
     def _downloaded(self, path: str, *, again: bool = False) -> Path:
         to = None if self.keep or self.repository.is_offline else self._downloads
-        waits = iter(_WAITS)
-        while True:
-            try:
-                return self.repository.download(path, to, again=again)
-            except HubUnreachable:
-                wait = next(waits, None)
-                if wait is None:
-                    raise
-                time.sleep(wait)
+        return patiently(lambda: self.repository.download(path, to, again=again), _WAITS)
 
 
 def _is(file: CaseFile, path: Path) -> bool:

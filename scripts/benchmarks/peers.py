@@ -26,6 +26,10 @@ TENSORSTORE = "TensorStore, 1 thread"
 ZARRS = "zarrs, 1 thread"
 BLOSC2 = "blosc2 .b2nd, int16 zstd"
 
+BATCHED = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
+ZARRS_PIPELINE = "zarrs.ZarrsCodecPipeline"
+
 
 @dataclass(frozen=True)
 class Material:
@@ -83,7 +87,7 @@ def zarrs(material: Material) -> Peer:
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     import zarrs as _  # noqa: F401, PLC0415 - registers itself
 
-    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}):
+    with zarr.config.set({"codec_pipeline.path": ZARRS_PIPELINE, "threading.max_workers": 1}):
         array = zarr.open_array(material.array, mode="r")
     return Peer(lambda box: np.asarray(array[box]), material.record.image_bytes)
 
@@ -212,8 +216,8 @@ def memory_map(material: Material) -> Peer:
 PEERS: dict[str, Callable[[Material], Peer]] = {
     OURS_ONE: lambda material: ours(material, 1),
     OURS_ALL: lambda material: ours(material, None),
-    "zarr-python, default": lambda m: zarr_python(m, "zarr.core.codec_pipeline.BatchedCodecPipeline"),
-    "zarr-python, fused": lambda m: zarr_python(m, "zarr.core.codec_pipeline.FusedCodecPipeline"),
+    "zarr-python, default": lambda material: zarr_python(material, BATCHED),
+    "zarr-python, fused": lambda material: zarr_python(material, FUSED),
     ZARRS: zarrs,
     TENSORSTORE: tensorstore,
     BLOSC2: blosc2_int16,

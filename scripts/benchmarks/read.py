@@ -44,7 +44,7 @@ type Times = dict[str, dict[str, dict[int, tuple[float, float]]]]
 def run(source: Path, scratch: Path, case: str | None, repeats: int) -> dict[str, Any]:
     """Measure every peer that is installed on one volume, print tables, return the figures."""
     material = prepare(source, scratch, case)
-    peers, missing = opened(material)
+    peers, missing = opened(PEERS, material)
     boxes = dict(accesses(material.voxels.shape, repeats))
     times = {access: measured(boxes[access], peers, material) for access in boxes}
     sizes = {name: peer.stored_bytes / material.source.stat().st_size for name, peer in peers.items()}
@@ -78,10 +78,10 @@ def prepare(source: Path, scratch: Path, chosen: str | None) -> Material:
     return Material(store, stored.record, case.image, stored.voxels("image")[...], folder)
 
 
-def opened(material: Material) -> tuple[dict[str, Peer], list[str]]:
+def opened[M, P](openers: dict[str, Callable[[M], P]], material: M) -> tuple[dict[str, P], list[str]]:
     """Every peer that is installed, and the names of those that are not."""
     peers, missing = {}, []
-    for name, open_peer in PEERS.items():
+    for name, open_peer in openers.items():
         try:
             peers[name] = open_peer(material)
         except ImportError as error:
