@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ctspine_zarr.errors import CtspineError
-    from ctspine_zarr.publish.publish import CasePublished, Published, publish
+    from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case, Sample
     from ctspine_zarr.read.export import export
     from ctspine_zarr.read.store import Store, open_store
@@ -70,7 +70,7 @@ _HOMES = {
     "write.plan": ("Plan", "describe", "plan_build"),
     "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
     "errors": ("CtspineError",),
-    "publish.publish": ("CasePublished", "Published", "publish"),
+    "publishing.publish": ("CasePublished", "Published", "publish"),
     "read.case": ("Case", "Sample"),
     "read.export": ("export",),
     "read.store": ("Store", "open_store"),

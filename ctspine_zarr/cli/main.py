@@ -289,15 +289,15 @@ def publish(
 
 
 @cli.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any that is free."
 )
-def serve(store: Path, host: str, port: int) -> None:
+def serve(store: str, host: str, port: int) -> None:
     """Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."""
     # starlette and uvicorn are optional.
-    from ctspine_zarr.publish.serve import serve as run  # noqa: PLC0415
+    from ctspine_zarr.publishing.serve import serve as run  # noqa: PLC0415
 
     with contextlib.suppress(KeyboardInterrupt):
         run(store, host=host, port=port)

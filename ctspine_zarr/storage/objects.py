@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ _CREDENTIALS: Final = (
     "; credentials come from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public "
     "bucket needs the storage option anonymous=true"
 )
+_LIST_TRIES: Final = 4
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -91,6 +93,13 @@ class Objects(Backend):
 
     @override
     def sizes(self, prefix: str) -> Mapping[str, int]:
+        # Unlike an object's, a listing's answer that was cut is not asked for again by obstore.
+        for _ in range(_LIST_TRIES - 1):
+            with contextlib.suppress(exceptions.GenericError):
+                return self._listed(prefix)
+        return self._listed(prefix)
+
+    def _listed(self, prefix: str) -> Mapping[str, int]:
         pages = obstore.list(self._store, prefix or None)
         return {found["path"]: found["size"] for page in pages for found in page}
 

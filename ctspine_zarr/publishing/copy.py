@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ctspine_zarr.errors import DamagedStore, StoreMismatch
 from ctspine_zarr.format import layout
-from ctspine_zarr.publish.whole import WholeCase, WholeStore, require_written
+from ctspine_zarr.publishing.whole import WholeCase, WholeStore, require_written
 from ctspine_zarr.storage import Storage
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ctspine_zarr.publish.copy import copy_cases, copy_top
-from ctspine_zarr.publish.whole import WholeStore
+from ctspine_zarr.publishing.copy import copy_cases, copy_top
+from ctspine_zarr.publishing.whole import WholeStore
 from ctspine_zarr.read.store import open_store
 from ctspine_zarr.storage import Location, open_storage
 
@@ -76,7 +76,7 @@ def publish(
     if isinstance(target, str) and target.startswith(_HUB):
         # Half a second to import, which a copy need not wait for.
         from ctspine_zarr.hub import Repository
-        from ctspine_zarr.publish.hub import upload
+        from ctspine_zarr.publishing.hub import upload
 
         repository = Repository.at(target, target_options or {})
         upload(whole, repository, private=private)

@@ -11,8 +11,8 @@ from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import StoredObject
 from ctspine_zarr.hub import RemoteFile, Repository
-from ctspine_zarr.publish.card import CARD, dataset_card
-from ctspine_zarr.publish.whole import WholeStore
+from ctspine_zarr.publishing.card import CARD, dataset_card
+from ctspine_zarr.publishing.whole import WholeStore
 
 # Written last, in one commit: with them it is a store.
 _TOP: Final = (layout.ROOT, layout.CATALOG)

@@ -1,0 +1,347 @@
+"""A store brought elsewhere is the same there, whatever interrupts it; and served, it is read by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+from click.testing import CliRunner
+from conftest import Bucket, Hub
+from servers import served
+from stores import objects
+from trees import Tree, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli.main import cli
+from ctspine_zarr.dataset import CITATION
+from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch
+from ctspine_zarr.publishing.serve import application
+from ctspine_zarr.storage import Storage, open_storage
+
+TARGET = "hf://datasets/someone/spine"
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
+# The client's own upload without Xet.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+
+
+@pytest.fixture
+def store(phantom_store: cz.Store, tmp_path: Path) -> Path:
+    """A copy of the phantom's store that a test may alter."""
+    path = tmp_path / "s.zarr"
+    shutil.copytree(phantom_store.location, path)
+    return path
+
+
+def contents(storage: Storage) -> dict[str, bytes]:
+    return {key: storage.get(key) or b"" for key in storage.sizes()}
+
+
+# -- to a bucket
+
+
+def test_a_published_store_is_the_store_byte_for_byte(store: Path, bucket: Bucket) -> None:
+    target = bucket.new()
+    told: list[cz.CasePublished] = []
+    result = cz.publish(store, target, target_options=bucket.options, on_case=told.append)
+    assert result.cases == tuple(told)
+    assert (result.total, all(case.copied for case in told)) == (9, True)
+    assert contents(open_storage(target, options=bucket.options)) == objects(store)
+    assert cz.verify(target, storage_options=bucket.options).is_whole
+    again = cz.publish(store, target, target_options=bucket.options)
+    assert not any(case.copied for case in again.cases)
+
+
+def test_publishing_goes_on_where_it_was_interrupted(
+    store: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, put = bucket.new(), Storage.put
+    puts = iter(range(10_000))
+
+    def interrupted(storage: Storage, key: str, data: bytes) -> None:
+        if next(puts) == 17:
+            raise KeyboardInterrupt
+        put(storage, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cz.publish(store, target, target_options=bucket.options)
+    with pytest.raises(NotAStore):
+        cz.open_store(target, storage_options=bucket.options)
+    result = cz.publish(store, target, target_options=bucket.options)
+    assert [case.copied for case in result.cases].count(False) == 2
+    assert contents(open_storage(target, options=bucket.options)) == objects(store)
+
+
+def test_a_bucket_that_fails_is_asked_again(store: Path, bucket: Bucket) -> None:
+    bucket.server.fault = lambda number, method, _: [None, 503, "cut" if method == "GET" else 500][number % 3]
+    target = bucket.new()
+    cz.publish(store, target, target_options=bucket.options)
+    bucket.server.heal()
+    assert contents(open_storage(target, options=bucket.options)) == objects(store)
+
+
+def test_a_damaged_object_is_not_published(store: Path, bucket: Bucket) -> None:
+    shard = next(store.rglob("image/c/0/0/0"))
+    data = bytearray(shard.read_bytes())
+    data[50] ^= 1
+    shard.write_bytes(data)
+    target = bucket.new()
+    with pytest.raises(DamagedStore, match=r"image/c/0/0/0 has \d+ bytes of another sha256; \d+ bytes were"):
+        cz.publish(store, target, target_options=bucket.options)
+    with pytest.raises(NotAStore):
+        cz.open_store(target, storage_options=bucket.options)
+
+
+def test_what_arrives_altered_is_an_error(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Storage.put
+
+    def altered(storage: Storage, key: str, data: bytes) -> None:
+        put(storage, key, data[:-1] if key.endswith("image/c/0/0/0") else data)
+
+    monkeypatch.setattr(Storage, "put", altered)
+    with pytest.raises(DamagedStore, match=rf"{tmp_path}/copy: .*image/c/0/0/0 has \d+ bytes of"):
+        cz.publish(store, tmp_path / "copy")
+
+
+def test_a_newer_build_replaces_an_older_one(tree: Tree, tmp_path: Path) -> None:
+    for number in range(3):
+        tree.add(f"liver_{number}", voxels(number))
+    store, target = tmp_path / "s.zarr", tmp_path / "copy"
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    cz.publish(store, target)
+    tree.sections["trainset"].remove("liver_1")
+    tree.add("liver_1", voxels(7), np.zeros((20, 24, 18), np.uint8))
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    result = cz.publish(store, target)
+    assert [case.case for case in result.cases if case.copied] == ["liver_1"]
+    assert objects(target) == objects(store)
+
+
+@pytest.mark.parametrize("other", ["another store", "another thing"])
+def test_what_is_there_already_is_not_overwritten(
+    store: Path, tree: Tree, tmp_path: Path, other: str
+) -> None:
+    target = tmp_path / "other"
+    if other == "another store":
+        tree.add("liver_77")
+        cz.build_store(cz.plan_build(tree.root, target, workers=1))
+    else:
+        zarr.create_group(target)
+    before = objects(target)
+    with pytest.raises(StoreMismatch, match="such as liver_77; publish to|zarr.json that is not ours"):
+        cz.publish(store, target)
+    assert objects(target) == before
+
+
+# -- to the Hub
+
+
+def publish(store: Path, hub: Hub, **options: Any) -> cz.Published:
+    return cz.publish(store, TARGET, target_options=hub.options, **options)
+
+
+def on_the_hub(hub: Hub) -> dict[str, bytes]:
+    return {
+        path: content if isinstance(content, bytes) else content.read_bytes()
+        for path, content in hub.hub.repos["someone/spine"].files.items()
+        if path not in {"README.md", ".gitattributes"}
+    }
+
+
+def test_a_store_on_the_hub_is_the_store_byte_for_byte(store: Path, hub: Hub) -> None:
+    assert publish(store, hub).total == 9
+    assert on_the_hub(hub) == objects(store)
+    assert cz.verify(TARGET, storage_options=hub.options).is_whole
+    commits = len(hub.hub.repos["someone/spine"].commits)
+    publish(store, hub)
+    assert len(hub.hub.repos["someone/spine"].commits) == commits
+
+
+def test_the_card_says_licence_citation_sizes_and_how_to_load(store: Path, hub: Hub) -> None:
+    publish(store, hub)
+    card = bytes(hub.hub.repos["someone/spine"].files["README.md"]).decode()
+    assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n")
+    for part in (CITATION, "share-alike", "9 spine CTs", "COLONOG", f'open_store("{TARGET}")'):
+        assert part in card
+    first, second = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(first.replace(f'"{TARGET}"', f'"{TARGET}", storage_options={hub.options}'), scope)  # noqa: S102 - our own
+    assert scope["case"].id in second
+
+
+def test_a_branch_and_a_folder_of_a_repository(store: Path, hub: Hub) -> None:
+    hub.hub.add("someone/spine", {"other.txt": b"kept"}, refs=("main", "dev"))
+    target = f"{TARGET}@dev/stores/spine.zarr"
+    cz.publish(store, target, target_options=hub.options)
+    assert len(cz.open_store(target, storage_options=hub.options)) == 9
+    assert set(hub.hub.repos["someone/spine"].files) == {"other.txt"}
+
+
+def test_a_slice_from_the_hub_is_that_of_the_store(store: Path, hub: Hub) -> None:
+    publish(store, hub)
+    case = cz.open_store(TARGET, storage_options=hub.options)[CASE]
+    assert np.array_equal(case.slice(7)["image"], cz.open_store(store)[CASE].slice(7)["image"])
+
+
+def test_the_hub_is_believed_only_where_its_record_is_the_receipts(store: Path, hub: Hub) -> None:
+    shard = next(store.rglob("image/c/0/0/0"))
+    data = bytearray(shard.read_bytes())
+    data[50] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DamagedStore, match=r"1 objects are not there as they were written, such as .*im"):
+        publish(store, hub)
+    with pytest.raises(NotAStore):
+        cz.open_store(TARGET, storage_options=hub.options)
+
+
+def test_a_hub_that_fails_is_gone_on_with(store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0, 0))
+    hub.server.fault = lambda number, *_: 503 if number % 4 == 0 else None
+    publish(store, hub)
+    hub.server.heal()
+    assert on_the_hub(hub) == objects(store)
+
+
+def test_only_a_local_store_goes_to_the_hub(store: Path, hub: Hub, bucket: Bucket) -> None:
+    target = bucket.new()
+    cz.publish(store, target, target_options=bucket.options)
+    with pytest.raises(StorageError, match="to the Hub; legal: a store in a local folder"):
+        cz.publish(target, TARGET, storage_options=bucket.options, target_options=hub.options)
+    with pytest.raises(HubError, match="legal: hf://datasets/USER/NAME"):
+        cz.publish(store, "hf://spaces/someone/spine", target_options=hub.options)
+
+
+# -- over HTTP
+
+
+@pytest.fixture
+def url(phantom_store: cz.Store) -> Iterator[str]:
+    with served(application(Path(phantom_store.location))) as found:
+        yield found
+
+
+def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - loopback
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
+        return answer.status, answer.read(), dict(answer.headers)
+
+
+def test_pages_of_any_origin_get_ranges(url: str, phantom_store: cz.Store) -> None:
+    path = phantom_store[CASE].record.path + "/image/c/0/0/0"
+    data = (Path(phantom_store.location) / path).read_bytes()
+    status, part, headers = ask(f"{url}/{path}", Range="bytes=100-199", Origin="https://page.example")
+    assert (status, part) == (206, data[100:200])
+    assert headers["content-range"] == f"bytes 100-199/{len(data)}"
+    assert headers["access-control-allow-origin"] == "*"
+    assert "Content-Range" in headers["access-control-expose-headers"]
+    asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "GET"}
+    status, _, headers = ask(
+        f"{url}/{path}", "OPTIONS", **asked, **{"Access-Control-Request-Headers": "range"}
+    )
+    assert status == 200
+    assert "Range" in headers["access-control-allow-headers"]
+
+
+def test_nothing_outside_the_store_is_served(url: str) -> None:
+    for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/nothing"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            ask(url + path)
+    with pytest.raises(urllib.error.HTTPError, match="405"):
+        ask(f"{url}/zarr.json", "DELETE")
+
+
+def test_other_readers_open_what_is_served(url: str, phantom_store: cz.Store) -> None:
+    record, expected = phantom_store[CASE].record, phantom_store[CASE].voxels("image")[...]
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "http", "base_url": url, "path": f"/{record.path}/image/"},
+    }
+    assert np.array_equal(tensorstore.open(spec).result().read().result(), expected)
+    opened = zarr.open_array(cz.open_store(url).storage.zarr, path=f"{record.path}/image", mode="r")
+    assert np.array_equal(opened[...], expected)
+
+
+def test_serve_ends_at_ctrl_c(phantom_store: cz.Store) -> None:
+    command = [sys.executable, "-m", "ctspine_zarr", "serve", phantom_store.location, "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    if process.stderr is None:
+        pytest.fail("its messages cannot be read")
+    lines = iter(process.stderr.readline, "")
+    found = next(match for line in lines if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    assert len(cz.open_store(found[0])) == 9
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    process.stderr.close()
+
+
+# -- on the command line
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_the_commands_reach_a_bucket(phantom: Path, bucket: Bucket, tmp_path: Path) -> None:
+    options = [f"{key}={value}" for key, value in bucket.options.items()]
+    here = [part for text in options for part in ("--storage-option", text)]
+    there = [part for text in options for part in ("--target-option", text)]
+    target, copy = bucket.new(), bucket.new()
+    assert run("build", phantom, target, "--workers", 1, "--case", CASE, *here).exit_code == 0
+    assert json.loads(run("info", target, "--json", *here).stdout)["location"] == target
+    assert run("verify", target, *here).stdout == "1 of 1 cases are whole\n"
+    assert run("export", target, CASE, "--output", tmp_path, *here).exit_code == 0
+    published = run("publish", target, copy, *here, *there)
+    assert published.exit_code == 0, published.output
+    assert re.fullmatch(rf"copied {CASE}, \S+ kB\n", published.stderr)
+    assert re.fullmatch(rf"{copy} has all 1 cases, compared .*, \S+ kB copied\n", published.stdout)
+    assert run("publish", target, copy, *here, *there).stderr.startswith(f"there {CASE}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["info", "s3://b/s", "--storage-option", "endpoint"], 2, "'endpoint' is not of the form KEY=VALUE"),
+        (["info", "s3://b/s", "--storage-option", "=x"], 2, "'=x' is not of the form KEY=VALUE"),
+        (["info", "s3://b/s", "--storage-option", "colour=red"], 1, "cannot open s3://b/s"),
+        (["serve", "nowhere"], 1, "there is no such folder"),
+        (["serve", "nowhere", "--port", "70000"], 2, "70000 is not in the range 0<=x<=65535"),
+        (["publish", "nowhere", "elsewhere"], 1, "there is no such folder"),
+        (["build", "hf://models/a/b", "s.zarr"], 1, "is a model; legal: hf://datasets/USER/NAME"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_a_status(arguments: list[str], status: int, message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == status
+    assert message in done.stderr
+    if status == 1:
+        assert done.stderr.count("\n") == 1
+
+
+def test_serving_a_bucket_is_refused(bucket: Bucket, store: Path) -> None:
+    target = bucket.new()
+    cz.publish(store, target, target_options=bucket.options)
+    done = subprocess.run(
+        [sys.executable, "-m", "ctspine_zarr", "serve", target],
+        env=os.environ | bucket.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "legal: a store in a local folder" in done.stderr
