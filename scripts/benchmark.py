@@ -5,8 +5,8 @@
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one;
 `remote` reads over HTTP from a server that is a round trip away. Every figure is a median and
-comes with its spread. Machines are noisy: ratios between the rows of one
-run are worth more than any figure.
+comes with its spread. Machines are noisy: ratios between the rows of one run are worth more than
+any figure.
 """
 
 import argparse

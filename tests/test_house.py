@@ -34,6 +34,10 @@ HOMES = {
     "torch": "ctspine_zarr.torch",
     "datasets": "ctspine_zarr.hf",
     "tensorflow": "ctspine_zarr.tf",
+    "obstore": "ctspine_zarr.storage.objects",
+    "huggingface_hub": "ctspine_zarr.hub",
+    "starlette": "ctspine_zarr.publishing.serve",
+    "uvicorn": "ctspine_zarr.publishing.serve",
 }
 # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
 ALSO = {("ctspine_zarr.phantom", "scipy")}
@@ -80,6 +84,12 @@ def test_only_the_command_line_uses_the_public_face() -> None:
         ("sampling", "training"),
         ("training", "write"),
         ("training", "torch"),
+        ("read", "publishing"),
+        ("write", "publishing"),
+        ("publishing", "write"),
+        ("publishing", "source"),
+        ("storage", "format"),
+        ("source", "storage"),
     ],
 )
 def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from arrays import decoded
+from servers import folder, served
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import UnknownValue
@@ -321,7 +322,7 @@ def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
     with pytest.raises(UnknownValue, match="SliceDataset to load from; legal: the datasets and streams of"):
         ct.make_loader(cz.SliceDataset(store))
     for options, message in (
-        ({"start_method": "thread"}, "unknown start_method 'thread'; legal: "),
+        ({"start_method": "thread"}, r"unknown start_method for .* 'thread'; legal: "),
         ({"batch_size": 0}, "batch_size 0; legal: an integer from 1"),
         ({"workers": -1}, "workers -1; legal: an integer from 0"),
         ({"seed": -1}, "seed -1; legal"),
@@ -450,3 +451,15 @@ def test_monai_transforms_compose(store: cz.Store) -> None:
 
 def key_of(sample: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
     return sample["patient_id"], tuple(sample["start"].tolist())
+
+
+def test_a_store_behind_a_web_server_is_loaded_by_workers_that_can_read(store: cz.Store) -> None:
+    with served(folder(Path(store.location))) as url:
+        remote = cz.open_store(url).select(split="train")
+        stream = ct.SliceStream(remote, buffer=3)
+        loader = ct.make_loader(stream, 8, workers=2)
+        assert type(loader.multiprocessing_context).__name__ == "ForkServerContext"
+        local = ct.make_loader(ct.SliceStream(store, buffer=3), 8, workers=2)
+        assert keys(loader) == keys(local)
+        with pytest.raises(UnknownValue, match=r"unknown start_method for http://.* 'fork'; legal: spawn"):
+            ct.make_loader(stream, 8, workers=2, start_method="fork")

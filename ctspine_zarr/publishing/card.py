@@ -12,21 +12,9 @@ from ctspine_zarr.text import cases_table, size
 
 CARD: Final = "README.md"
 
-
-def dataset_card(location: str, records: Mapping[str, Record], about: About) -> bytes:
-    """A README.md in the Hub's form: licence, citation, sizes, and how to load it.
-
-    Args:
-        location: where it will be, hf://datasets/...
-        records: of the store, by case id; at least one.
-        about: its root.
-    """
-    stored = sum(record.stored_bytes for record in records.values())
-    ratio = stored / max(1, sum(record.source_bytes for record in records.values()))
-    example = next(iter(records.values()))
-    text = f"""---
-license: {LICENCE.lower()}
-pretty_name: {NAME} as Zarr
+_TEMPLATE: Final = """---
+license: {identifier}
+pretty_name: {name} as Zarr
 task_categories:
 - image-segmentation
 tags:
@@ -37,16 +25,16 @@ tags:
 - zarr
 - OME-Zarr
 size_categories:
-- {_category(len(records))}
+- {category}
 ---
 
-# {NAME} as one Zarr v3 store
+# {name} as one Zarr v3 store
 
-{len(records):,} spine CTs with vertebra masks in {size(stored)}, {ratio:.2f} of the `.nii.gz` files they were
+{cases:,} spine CTs with vertebra masks in {stored}, {ratio:.2f} of the `.nii.gz` files they were
 made from, exact to the voxel. Image and mask of a case are OME-Zarr 0.5 arrays with axes
 (z, y, x); values are HU; labels are 0 background, 1-7 C1-C7, 8-19 T1-T12, 20-24 L1-L5, 25 L6.
 
-    {"\n    ".join(cases_table(about.cases))}
+{table}
 
 ## Load it
 
@@ -56,7 +44,7 @@ import ctspine_zarr as cz
 store = cz.open_store("{location}")
 store.cases  # one row a case
 case = store["{example.id}"]
-case.slice({example.shape[0] // 2})["image"]  # one slice, HU, without loading a volume
+case.slice({slice})["image"]  # one slice, HU, without loading a volume
 ```
 
 Every other Zarr v3 reader opens it as well:
@@ -64,7 +52,7 @@ Every other Zarr v3 reader opens it as well:
 ```python
 import zarr
 
-zarr.open_array("{location}/{example.path}/image", mode="r")[{example.shape[0] // 2}]
+zarr.open_array("{location}/{example.path}/image", mode="r")[{slice}]
 ```
 
 `catalog.jsonl` has one line a case. The root holds the sha256 of the catalog, the catalog that of every
@@ -72,12 +60,40 @@ receipt, a receipt those of a case's objects: `ctspine-zarr verify` proves a cop
 
 ## Licence
 
-{LICENCE}. {LICENCE_NOTE}
+{licence}. {note}
 
 ## Citation
 
-{CITATION}
+{citation}
 """
+
+
+def dataset_card(location: str, records: Mapping[str, Record], about: About) -> bytes:
+    """A README.md in the Hub's form: licence, citation, sizes, and how to load it.
+
+    Args:
+        location: where it will be, hf://datasets/...
+        records: of the store, by case id; at least one.
+        about: its root.
+    """
+    stored = sum(record.stored_bytes for record in records.values())
+    source = sum(record.source_bytes for record in records.values())
+    example = next(iter(records.values()))
+    text = _TEMPLATE.format(
+        identifier=LICENCE.lower(),
+        name=NAME,
+        category=_category(len(records)),
+        cases=len(records),
+        stored=size(stored),
+        ratio=stored / max(1, source),
+        table="\n".join(f"    {line}" for line in cases_table(about.cases)),
+        location=location,
+        example=example,
+        slice=example.shape[0] // 2,
+        licence=LICENCE,
+        note=LICENCE_NOTE,
+        citation=CITATION,
+    )
     return text.encode()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -33,7 +32,9 @@ _CREDENTIALS: Final = (
     "; credentials come from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public "
     "bucket needs the storage option anonymous=true"
 )
-_LIST_TRIES: Final = 4
+# Of answers that obstore does not ask for again when they are cut: listings, and those of failures.
+_CUT: Final = "response body"
+_TRIES: Final = 4
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -66,7 +67,7 @@ class Objects(Backend):
     @override
     def get(self, key: str) -> bytes | None:
         try:
-            return bytes(obstore.get(self._store, key).bytes())
+            return _insist(lambda: bytes(obstore.get(self._store, key).bytes()))
         except FileNotFoundError:
             return None
 
@@ -74,7 +75,7 @@ class Objects(Backend):
     def span(self, key: str, span: Span) -> bytes | memoryview:
         start, stop = span
         try:
-            return memoryview(obstore.get_range(self._store, key, start=start, end=stop))
+            return _insist(lambda: memoryview(obstore.get_range(self._store, key, start=start, end=stop)))
         except FileNotFoundError:
             return b""
         except Exception:
@@ -87,17 +88,13 @@ class Objects(Backend):
     @override
     def size(self, key: str) -> int | None:
         try:
-            return obstore.head(self._store, key)["size"]
+            return _insist(lambda: obstore.head(self._store, key)["size"])
         except FileNotFoundError:
             return None
 
     @override
     def sizes(self, prefix: str) -> Mapping[str, int]:
-        # Unlike an object's, a listing's answer that was cut is not asked for again by obstore.
-        for _ in range(_LIST_TRIES - 1):
-            with contextlib.suppress(exceptions.GenericError):
-                return self._listed(prefix)
-        return self._listed(prefix)
+        return _insist(lambda: self._listed(prefix))
 
     def _listed(self, prefix: str) -> Mapping[str, int]:
         pages = obstore.list(self._store, prefix or None)
@@ -106,11 +103,11 @@ class Objects(Backend):
     @override
     def put(self, key: str, data: bytes | bytearray) -> None:
         # Several parts of a large object are sent at a time, and it appears when the last has come.
-        obstore.put(self._store, key, memoryview(data))
+        _insist(lambda: obstore.put(self._store, key, memoryview(data)))
 
     @override
     def remove(self, key: str) -> None:
-        obstore.delete(self._store, key)
+        _insist(lambda: obstore.delete(self._store, key))
 
     @override
     def advice(self, error: Exception) -> str:
@@ -167,6 +164,16 @@ def objects_at(location: str, options: Mapping[str, Any]) -> Objects:
         message = f"cannot open {location}: {str(error).partition(chr(10))[0]}"
         raise StorageError(message) from error
     return backend
+
+
+def _insist[T](ask: Callable[[], T]) -> T:
+    for _ in range(_TRIES - 1):
+        try:
+            return ask()
+        except exceptions.GenericError as error:
+            if _CUT not in str(error):
+                raise
+    return ask()
 
 
 def _is_plain(url: str, options: Mapping[str, Any]) -> bool:
