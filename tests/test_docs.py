@@ -35,7 +35,7 @@ def workplace(
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_the_readmes_python_runs(workplace: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         if "ctspine_zarr.torch" not in block or importlib.util.find_spec("torch"):
@@ -43,9 +43,8 @@ def test_the_readmes_python_runs(workplace: Path) -> None:
 
 
 def test_the_readmes_commands_run(workplace: Path) -> None:
-    lines = [
-        line.split("#")[0].split() for line in README.splitlines() if line.startswith("    ctspine-zarr ")
-    ]
+    text = README.split("## From the Hub")[0]
+    lines = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    ctspine-zarr ")]
     assert [line[1] for line in lines] == ["build", "build", "verify", "info", "export"]
     shutil.rmtree(workplace / "spine.zarr")
     for line in lines:
@@ -92,3 +91,12 @@ def test_the_makefile_has_the_targets_that_are_named() -> None:
 
 def test_the_setup_script_is_plain_shell() -> None:
     subprocess.run(["sh", "-n", REPOSITORY / "scripts" / "setup_venv.sh"], check=True)
+
+
+def test_the_readmes_commands_for_elsewhere_are_legal() -> None:
+    text = README.split("## From the Hub")[1].split("## Read it")[0]
+    lines = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    ctspine-zarr ")]
+    assert [line[1] for line in lines] == ["build", "publish", "publish", "serve"]
+    for _, name, *arguments in lines:
+        command = main.cli.commands[name]
+        assert command.make_context(name, arguments).params["store"]
