@@ -225,14 +225,30 @@ def _copy(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
 
 def _merged(extents: Sequence[Extent], merging: Merging) -> Iterator[list[Extent]]:
     """Chunks in order of start, in runs that are each read as one range."""
-    run = [extents[0]]
-    wanted = extents[0][2] - extents[0][1]
-    for before, after in pairwise(extents):
-        size, total = after[2] - after[1], after[2] - run[0][1]
-        wasteful = total > merging.waste * (wanted + size)
-        if after[1] - before[2] > merging.gap or total > merging.longest or wasteful:
+    run: list[Extent] = []
+    wanted = 0
+    for piece in _touching(extents, merging.longest):
+        size = piece[-1][2] - piece[0][1]
+        if run and not _are_one(run, piece, wanted + size, merging):
             yield run
             run, wanted = [], 0
-        run.append(after)
+        run += piece
         wanted += size
     yield run
+
+
+def _are_one(run: Sequence[Extent], piece: Sequence[Extent], wanted: int, merging: Merging) -> bool:
+    """Whether a run and the next piece are better read as one range, of which so many bytes are wanted."""
+    gap, total = piece[0][1] - run[-1][2], piece[-1][2] - run[0][1]
+    return gap <= merging.gap and total <= merging.longest and total <= merging.waste * wanted
+
+
+def _touching(extents: Sequence[Extent], longest: int) -> Iterator[list[Extent]]:
+    """Chunks in order of start, in pieces without a gap, of at most `longest` bytes."""
+    piece = [extents[0]]
+    for before, after in pairwise(extents):
+        if after[1] != before[2] or after[2] - piece[0][1] > longest:
+            yield piece
+            piece = []
+        piece.append(after)
+    yield piece
