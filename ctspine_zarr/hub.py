@@ -6,10 +6,13 @@ HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and drop
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +20,16 @@ from typing import Any, Final
 
 import huggingface_hub
 from huggingface_hub import constants, errors, utils
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import HubError, HubUnreachable
 
-SCHEME: Final = "hf"
 _LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
 _KIND: Final = "dataset"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_PART: Final = 206
+_UNKNOWN: Final = 401
 _NO_SUCH_RANGE: Final = 416
 _MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
 _WAITS: Final = (1, 4, 15)
@@ -35,14 +41,27 @@ class RemoteFile:
     """A file as the Hub records it.
 
     Attributes:
-        bytes: of the file.
+        size: in bytes.
         sha256: of large files, and of those that are binary; None of others.
         blob: git's id of the others.
     """
 
-    bytes: int
+    size: int
     sha256: str | None
     blob: str | None = None
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether the record is that of these bytes."""
+        if self.sha256 is not None:
+            return self.sha256 == sha256(data)
+        return (self.size, self.blob) == (len(data), git_blob(data))
+
+    def holds(self, size: int, digest: str, path: Path) -> bool:
+        """Whether the record is that of a file of this size and sha256, which a local one should have."""
+        if self.size != size or self.sha256 is not None:
+            return (self.size, self.sha256) == (size, digest)
+        data = path.read_bytes() if path.exists() else b""
+        return sha256(data) == digest and self.is_of(data)
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,7 @@ class Repository:
                 message = f"option {name!r} for {location}; legal: {', '.join(_OPTIONS)}"
                 raise HubError(message)
         try:
-            uri = huggingface_hub.parse_hf_uri(location)
+            uri = huggingface_hub.parse_hf_uri("hf://" + location.partition("://")[2])
         except errors.HfUriError as error:
             message = f"location {location}; {_LEGAL}"
             raise HubError(message) from error
@@ -83,7 +102,7 @@ class Repository:
         return cls(uri.id, uri.revision, uri.path_in_repo.strip("/"), options)
 
     def __str__(self) -> str:
-        at = f"@{self.revision}" if self.revision else ""
+        at = f"@{urllib.parse.quote(self.revision, safe='')}" if self.revision else ""
         return f"hf://datasets/{self.id}{at}{'/' * bool(self.folder)}{self.folder}"
 
     @property
@@ -106,7 +125,8 @@ class Repository:
 
         return self._ask("find", find)
 
-    def files(self) -> dict[str, RemoteFile]:
+    @cached_property
+    def files(self) -> Mapping[str, RemoteFile]:
         """Path below the folder -> file, for every file of the folder, in one listing.
 
         Offline, the files that are in the cache.
@@ -114,18 +134,15 @@ class Repository:
         Raises:
             HubError: as `commit`.
         """
-        with self._naming("list"):
-            found = dict(self._cached_files() if self.is_offline else self._listed_files())
         inside = f"{self.folder}/" if self.folder else ""
+        found = self._ask(
+            "list", lambda: dict(self._cached_files() if self.is_offline else self._listed_files())
+        )
         return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
 
-    def newest_files(self) -> dict[str, RemoteFile]:
-        """As `files`, at the commit that the revision names now.
-
-        Raises:
-            HubError: as `commit`.
-        """
-        return Repository(self.id, self.revision, self.folder, self.options).files()
+    def newest(self) -> Repository:
+        """The same, at the commit that the revision names now."""
+        return dataclasses.replace(self)
 
     def read(self, path: str, span: tuple[int, int] | None = None) -> bytes | None:
         """A file of the folder, or its bytes from start to stop; None where there is no such file.
@@ -133,21 +150,25 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, or refuses.
         """
-        headers = dict(utils.build_hf_headers(token=self.options.get("token")))
+        # Compressed, a part would not be that of the file.
+        headers = {**build_hf_headers(token=self.options.get("token")), "Accept-Encoding": "identity"}
         if span is not None:
             headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
         with self._naming(f"read {path} of"):
-            answer = utils.http_backoff(
+            answer = http_backoff(
                 "GET", self._url(path), headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
             )
             if answer.status_code == _NO_SUCH_RANGE:
                 return b""
             try:
-                utils.hf_raise_for_status(answer)
+                hf_raise_for_status(answer)
             except errors.EntryNotFoundError:
                 return None
             content: bytes = answer.content
-        return content if span is None else content[: span[1] - span[0]]
+        if span is None or answer.status_code == _PART:
+            return content
+        # A mirror that does not know ranges gave all of it.
+        return content[slice(*span)]
 
     def download(self, path: str, to: Path | None, *, again: bool = False) -> Path:
         """Where a file of the folder now lies on this machine.
@@ -205,48 +226,31 @@ class Repository:
             lambda: self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True),
         )
 
-    def upload(self, source: Path, *, ignored: Collection[str]) -> None:
-        """Bring every file of a local folder here, in as many commits as it takes.
+    def change(self, put: Mapping[str, bytes | Path], removed: Collection[str], message: str) -> None:
+        """Put and remove files of the folder, in one commit; none where there is nothing to do.
 
-        What is here already is not sent again: it goes on where an interrupted one ended.
+        What of a large file is there already is not sent again.
 
         Args:
-            source: the folder.
-            ignored: patterns of paths below it.
-
-        Raises:
-            HubError: the Hub cannot be reached, or refuses.
-        """
-        self._ask(
-            "upload to",
-            lambda: self._api.upload_folder(
-                repo_id=self.id,
-                repo_type=_KIND,
-                folder_path=source,
-                path_in_repo=self.folder or None,
-                revision=self.revision,
-                ignore_patterns=list(ignored),
-                commit_message="Cases",
-            ),
-        )
-
-    def commit_together(self, contents: Mapping[str, bytes], message: str) -> None:
-        """Put small files here in one commit.
+            put: path -> contents, or where they lie.
+            removed: paths.
+            message: of the commit.
 
         Raises:
             HubError: the Hub cannot be reached, or refuses.
         """
 
         def commit() -> None:
-            operations = [
-                huggingface_hub.CommitOperationAdd(self._inside(path), data)
-                for path, data in contents.items()
+            adds = [
+                huggingface_hub.CommitOperationAdd(self._inside(path), data) for path, data in put.items()
             ]
+            deletes = [huggingface_hub.CommitOperationDelete(self._inside(path)) for path in removed]
             self._api.create_commit(
-                self.id, operations, commit_message=message, repo_type=_KIND, revision=self.revision
+                self.id, [*adds, *deletes], commit_message=message, repo_type=_KIND, revision=self.revision
             )
 
-        self._ask("commit to", commit)
+        if put or removed:
+            self._ask("commit to", commit)
 
     @cached_property
     def _api(self) -> huggingface_hub.HfApi:
@@ -278,11 +282,14 @@ class Repository:
                 yield path.relative_to(self._snapshot).as_posix(), RemoteFile(path.stat().st_size, sha256)
 
     def _listed_files(self) -> Iterator[tuple[str, RemoteFile]]:
-        entries = self._api.list_repo_tree(self.id, recursive=True, revision=self.commit, repo_type=_KIND)
-        for entry in entries:
-            if isinstance(entry, huggingface_hub.hf_api.RepoFile):
-                sha256 = entry.lfs.sha256 if entry.lfs else None
-                yield entry.path, RemoteFile(entry.size, sha256, entry.blob_id)
+        entries = self._api.list_repo_tree(
+            self.id, self.folder or None, recursive=True, revision=self.commit, repo_type=_KIND
+        )
+        with suppress(errors.EntryNotFoundError):
+            for entry in entries:
+                if isinstance(entry, huggingface_hub.hf_api.RepoFile):
+                    digest = entry.lfs.sha256 if entry.lfs else None
+                    yield entry.path, RemoteFile(entry.size, digest, entry.blob_id)
 
     def _inside(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
@@ -315,6 +322,11 @@ class Repository:
         except Exception as error:
             message = f"cannot {action} {self}: {_reason(error)}"
             raise (HubUnreachable if _may_pass(error) else HubError)(message) from error
+
+
+def git_blob(data: bytes) -> str:
+    """Git's own id of a file, the Hub's only record of small ones."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def patiently[T](work: Callable[[], T], waits: Iterable[float]) -> T:
@@ -362,7 +374,7 @@ def _may_pass(error: BaseException) -> bool:
 def _reason(error: Exception) -> str:
     """What is the matter, in a line, and what to do about it."""
     if isinstance(error, errors.RevisionNotFoundError):
-        return "there is no such revision"
+        return "there is no such revision; a slash in its name is written %2F"
     if isinstance(error, errors.RepositoryNotFoundError):
         return "there is no such dataset, or it is private or gated: run `hf auth login` or set HF_TOKEN"
     if constants.is_offline_mode():

@@ -16,6 +16,7 @@ from trees import Tree, labels, nibabel_canonical, packed, unpacked, voxels
 from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
+from ctspine_zarr.commit import read_receipts
 from ctspine_zarr.errors import (
     DamagedStore,
     IncompleteBuild,
@@ -29,7 +30,6 @@ from ctspine_zarr.format.catalog import About, Refused
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
 from ctspine_zarr.storage import Storage, open_storage
 from ctspine_zarr.write.finalize import finalize
-from ctspine_zarr.write.receipts import read_receipts
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ COMMIT = "9b454add169b94f2c322ad6f08b66823975e8dbd"
 @pytest.fixture
 def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Four cases, on the Hub too."""
-    monkeypatch.setattr("ctspine_zarr.source.hub._WAITS", (0, 0, 0))
-    monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0, 0, 0))
+    monkeypatch.setattr("ctspine_zarr.source.hub._WAITS", (0,) * 8)
+    monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0,) * 8)
     for number in range(3):
         tree.add(f"liver_{number}", voxels(number))
     tree.add("HN_P001", voxels(3), source="HNSCC-3DCT-RT", section="test_public")

@@ -275,7 +275,11 @@ def test_what_is_no_place_to_write_is_an_error(location: Any, message: str) -> N
     ("location", "options", "message"),
     [
         ("s3://bucket/s.zarr", {"colour": "red"}, "cannot open s3://bucket/s.zarr: .*colour"),
-        ("http://host/s.zarr", {"region": "here"}, "cannot open http://host/s.zarr: .*region"),
+        (
+            "http://host/s.zarr",
+            {"region": "here"},
+            "option 'region' for http://host/s.zarr; legal: client_opt",
+        ),
         (
             "hf://datasets/a/b",
             {"region": "here"},

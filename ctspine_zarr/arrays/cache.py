@@ -6,7 +6,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from numpy.typing import NDArray
@@ -39,13 +38,19 @@ class ArrayCache:
     def get_or_make(self, key: Key, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """An array that is there, or is made now: once, however many threads want it at a time."""
         with self._own_lock():
-            if key in self._arrays:
-                self._arrays.move_to_end(key)
-                return self._arrays[key]
-            coming = self._coming.get(key)
-            if coming is None:
-                made = self._coming[key] = Future[NDArray[Any]]()
-        return self._make(key, make, made) if coming is None else coming.result()
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            array = self.get(key)
+            if array is None:
+                array = make()
+                self.put(key, array)
+            return array
+
+    def drop(self, key: Key) -> None:
+        """Keep an array no longer."""
+        with self._own_lock():
+            dropped = self._arrays.pop(key, None)
+            self.bytes -= 0 if dropped is None else dropped.nbytes
 
     def put(self, key: Key, array: NDArray[Any]) -> None:
         """Keep an array, and drop those whose last use is longest ago until all fit."""
@@ -57,19 +62,6 @@ class ArrayCache:
             while self.bytes > self.limit and self._arrays:
                 self.bytes -= self._arrays.popitem(last=False)[1].nbytes
 
-    def _make(self, key: Key, make: Callable[[], NDArray[Any]], made: Future[NDArray[Any]]) -> NDArray[Any]:
-        try:
-            array = make()
-            self.put(key, array)
-            made.set_result(array)
-        except BaseException as error:
-            made.set_exception(error)
-            raise
-        finally:
-            with self._own_lock():
-                self._coming.pop(key, None)
-        return array
-
     def _own_lock(self) -> threading.Lock:
         # A fork may have copied a lock that some thread of the parent held.
         if self._process != os.getpid():
@@ -79,6 +71,6 @@ class ArrayCache:
     def _clear(self) -> None:
         self._lock = threading.Lock()
         self._arrays: OrderedDict[Key, NDArray[Any]] = OrderedDict()
-        self._coming: dict[Key, Future[NDArray[Any]]] = {}
+        self._making: dict[Key, threading.Lock] = {}
         self.bytes = 0
         self._process = os.getpid()

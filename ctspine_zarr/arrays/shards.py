@@ -87,11 +87,23 @@ class Shard:
     def read(self, requests: Sequence[Request]) -> None:
         """Fill the requests' targets; a chunk that several touch is decoded once for all.
 
+        What fails a check is asked for once more where it came over a net: a cache or a proxy may
+        be to blame.
+
         Raises:
             DamagedStore: the shard is missing, cut, or fails a checksum; targets are part filled.
             StorageError: the storage itself fails.
             MissingDependency: the codec needs a library that is not installed.
         """
+        try:
+            self._read(requests)
+        except DamagedStore:
+            if not self.storage.merging.at_once:
+                raise
+            self._distrust()
+            self._read(requests)
+
+    def _read(self, requests: Sequence[Request]) -> None:
         parts = touched_chunks(requests, self.shape)
         wanted = [
             found for found in self._extents(sorted(parts)) if not self._fill_from_memory(*found, parts)
@@ -157,47 +169,58 @@ class Shard:
         """Kept for as long as this object: 8 bytes a chunk, 16 kB for 500 slices of 512 x 512."""
         if not self.stored_bytes:
             return np.zeros(math.prod(grid(self.shape)) + 1, np.int64)
-        body = self.stored_bytes - index_size(self.shape)
-        if body < 0:
+        if self._body < 0:
             message = f"{self._name}: the catalog says {self.stored_bytes} bytes, fewer than its index has"
             raise DamagedStore(message)
-        data = self._index(body)
-        try:
-            return decode_index(data, self.shape, body)
-        except Malformed as error:
-            message = f"{self._name}, index of its shard: {error}; run verify"
-            raise DamagedStore(message) from error
+        if not self.storage.merging.at_once:
+            return self._decoded_index(self._fetched(self._body))
+        if self._is_small:
+            return self._decoded_index(memoryview(self._whole)[self._body :])
+        index = (self.path, _INDEX)
+        return self.reading.kept.get_or_make(index, lambda: self._decoded_index(self._fetched(self._body)))
+
+    @property
+    def _whole(self) -> NDArray[np.uint8]:
+        """Every byte of a small shard, its index included: one request, and then none."""
+        return self.reading.kept.get_or_make(
+            (self.path, _WHOLE_SHARD), lambda: np.frombuffer(self._fetched(0), np.uint8)
+        )
+
+    @property
+    def _is_small(self) -> bool:
+        return self.stored_bytes <= self.storage.merging.whole
+
+    @property
+    def _body(self) -> int:
+        """Bytes before the index."""
+        return self.stored_bytes - index_size(self.shape)
 
     def _stored(self, spans: Iterable[tuple[int, int]]) -> Iterable[bytes | memoryview]:
         """The bytes of the shard from start to stop, for each span."""
         if not self._is_small:
             return self.storage.ranges(self._key, spans)
-        whole = memoryview(self._kept(_WHOLE_SHARD, 0))
+        whole = memoryview(self._whole)
         return (whole[start:stop] for start, stop in spans)
 
-    def _index(self, body: int) -> Buffer:
-        """The bytes of the shard's index."""
-        if not self.storage.merging.at_once:
-            return self._fetched(body)
-        if self._is_small:
-            return memoryview(self._kept(_WHOLE_SHARD, 0))[body:]
-        return self._kept(_INDEX, body)
-
-    @property
-    def _is_small(self) -> bool:
-        """Whether it is read whole, its index included: one request, and then none."""
-        return self.stored_bytes <= self.storage.merging.whole
-
-    def _kept(self, part: int, start: int) -> NDArray[np.uint8]:
-        """The shard's bytes from `start`, asked for once, however many threads want them."""
-        return self.reading.kept.get_or_make(
-            (self.path, part), lambda: np.frombuffer(self._fetched(start), np.uint8)
-        )
-
     def _fetched(self, start: int) -> bytes | memoryview:
+        """The bytes from `start` to the end, all of them."""
         [data] = self.storage.ranges(self._key, [(start, self.stored_bytes)])
         self._require_all(data, start, self.stored_bytes)
         return data
+
+    def _decoded_index(self, data: Buffer) -> NDArray[np.int64]:
+        try:
+            return decode_index(data, self.shape, self._body)
+        except Malformed as error:
+            message = f"{self._name}, index of its shard: {error}; run verify"
+            raise DamagedStore(message) from error
+
+    def _distrust(self) -> None:
+        """Ask anew for all that was read of the shard."""
+        self.storage.distrust(self._key)
+        for part in (_INDEX, _WHOLE_SHARD):
+            self.reading.kept.drop((self.path, part))
+        self.__dict__.pop("_bounds", None)
 
     def _require_all(self, data: bytes | memoryview, start: int, stop: int) -> None:
         if len(data) == stop - start:

@@ -300,4 +300,4 @@ def serve(store: str, host: str, port: int) -> None:
     from ctspine_zarr.publishing.serve import serve as run  # noqa: PLC0415
 
     with contextlib.suppress(KeyboardInterrupt):
-        run(store, host=host, port=port)
+        run(store, host=host, port=port, on_ready=lambda url: click.echo(f"{store} is at {url}; Ctrl-C ends"))

@@ -32,9 +32,10 @@ def case_published(found: cz.CasePublished) -> str:
 
 def published(result: cz.Published) -> str:
     """One line on what was done."""
-    copied = [case for case in result.cases if case.copied]
-    told = f", {size(sum(case.bytes for case in copied))} copied" if result.cases else ""
-    return f"{result.location} has all {result.total} cases, compared with their receipts{told}"
+    sizes = [case.bytes for case in result.cases if case.copied]
+    kept = len(result.cases) - len(sizes)
+    copied = f"{len(sizes)} cases ({size(sum(sizes))}) copied and compared with their receipts"
+    return f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
 
 
 def store_facts(store: cz.Store) -> dict[str, Any]:

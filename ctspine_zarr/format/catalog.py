@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ctspine_zarr import dataset
 from ctspine_zarr.digest import sha256
@@ -98,6 +98,14 @@ class Entry:
     def from_json(cls, document: Document) -> Self:
         """The line that `encode_catalog` wrote."""
         return cls(Record.from_json(document), document["cases"], document["receipt"])
+
+
+POSSIBLE_GROUPS: Final = tuple(
+    path
+    for split in dataset.SPLIT_NAMES
+    for path in (split, *(f"{split}/{source}" for source in dataset.SOURCE_NAMES))
+)
+"""Paths of the groups that may lie above cases."""
 
 
 def groups_above(records: Iterable[Record]) -> set[str]:

@@ -12,9 +12,12 @@ from ctspine_zarr.text import cases_table, size
 
 CARD: Final = "README.md"
 
+MARK: Final = f"pretty_name: {NAME} as Zarr"
+"""What a card of ours has, and no other."""
+
 _TEMPLATE: Final = """---
 license: {identifier}
-pretty_name: {name} as Zarr
+{mark}
 task_categories:
 - image-segmentation
 tags:
@@ -81,6 +84,7 @@ def dataset_card(location: str, records: Mapping[str, Record], about: About) -> 
     example = next(iter(records.values()))
     text = _TEMPLATE.format(
         identifier=LICENCE.lower(),
+        mark=MARK,
         name=NAME,
         category=_category(len(records)),
         cases=len(records),

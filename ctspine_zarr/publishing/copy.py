@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
-from ctspine_zarr.errors import DamagedStore, StoreMismatch
+from ctspine_zarr.commit import forget
+from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.publishing.whole import WholeCase, WholeStore, require_written
-from ctspine_zarr.storage import Storage
+from ctspine_zarr.format.catalog import POSSIBLE_GROUPS
+from ctspine_zarr.format.receipt import StoredObject
+from ctspine_zarr.publishing.whole import WholeCase, WholeStore, proven
+from ctspine_zarr.storage import Storage, all_at_once
 
 
 def copy_cases(whole: WholeStore, target: Storage) -> Iterator[tuple[WholeCase, bool]]:
     """Copy what is not there yet, case by case, in the build's own order: the receipt last.
 
+    A case is proven here before anything is touched there.
+
     Yields:
-        Each case as it is whole there, and whether it had to be copied.
+        Each case as it is there, and whether it had to be copied; else its receipt was there, and
+        objects of the right sizes.
 
     Raises:
         StoreMismatch: the place holds something else, or cases that the store has not.
         DamagedStore: an object is not what its receipt says, here or, read back, there.
-        StorageError: either side fails.
+        StorageError: either side fails, or is the other.
     """
+    _require_apart(whole.storage, target)
     sizes = target.sizes()
-    _require_ours(whole, target, frozenset(sizes))
+    whole.require_place(target.location, sizes.keys())
     receipts = target.get_each([case.receipt_key for case in whole.cases])
-    pending = {
-        case.id
-        for case, there in zip(whole.cases, receipts, strict=True)
-        if there != case.receipt or any(sizes.get(key) != one.bytes for key, one in case.objects.items())
-    }
-    if pending:
-        # A catalog there would speak of cases that are about to be replaced.
-        target.remove(layout.CATALOG)
-    for case in whole.cases:
-        if case.id in pending:
-            _copy(case, whole, target)
-        yield case, case.id in pending
+    for case, receipt in zip(whole.cases, receipts, strict=True):
+        is_there = receipt == case.receipt and _has(sizes, case)
+        if not is_there:
+            _copy(case, whole.storage, target)
+        yield case, not is_there
 
 
 def copy_top(whole: WholeStore, target: Storage) -> None:
@@ -43,33 +44,40 @@ def copy_top(whole: WholeStore, target: Storage) -> None:
 
     Raises: as `copy_cases`.
     """
-    for key, data in whole.top():
+    for path in POSSIBLE_GROUPS:
+        if f"{path}/{layout.METADATA}" not in whole.top:
+            target.remove(f"{path}/{layout.METADATA}")
+    for key, data in whole.top.items():
         target.put(key, data)
         if target.get(key) != data:
             message = f"{target.location}: {key}, read back, is not what was written; run it again"
             raise DamagedStore(message)
 
 
-def _copy(case: WholeCase, whole: WholeStore, target: Storage) -> None:
-    target.remove(case.receipt_key)
-    for shard in layout.SHARDS:
-        if f"{case.path}/{shard}" not in case.objects:
-            target.remove(f"{case.path}/{shard}")
-    for key, written in case.objects.items():
-        target.put(key, whole.object(key, written))
-        require_written(target.location, key, target.get(key), written)
+def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:
+    return all(sizes.get(key) == one.bytes for key, one in case.written.items())
+
+
+def _copy(case: WholeCase, source: Storage, target: Storage) -> None:
+    objects = {f"{case.path}/{key}": one for key, one in case.objects.items()}
+    data = all_at_once(lambda key: proven(source, key, objects[key]), list(objects))
+    forget(target, case.id, case.path, case.objects)
+    send = partial(_send, target)
+    all_at_once(lambda item: send(*item), list(zip(objects, data, objects.values(), strict=True)))
     target.put(case.receipt_key, case.receipt)
 
 
-def _require_ours(whole: WholeStore, target: Storage, keys: frozenset[str]) -> None:
-    receipts = {key for key in keys if key.startswith(layout.RECEIPTS)}
-    others = sorted(receipts - {case.receipt_key for case in whole.cases})
-    if others:
-        message = (
-            f"{target.location} has {len(others)} cases that {whole.store.location} has not, such as "
-            f"{others[0].removeprefix(layout.RECEIPTS).removesuffix('.json')}; publish to another place"
-        )
-        raise StoreMismatch(message)
-    if layout.ROOT in keys and not receipts:
-        message = f"{target.location} holds a {layout.ROOT} that is not ours; publish to another place"
-        raise StoreMismatch(message)
+def _send(target: Storage, key: str, data: bytes, written: StoredObject) -> None:
+    target.put(key, data)
+    proven(target, key, written)
+
+
+def _require_apart(source: Storage, target: Storage) -> None:
+    here, there = source.path, target.path
+    is_same = source.location == target.location
+    if here is not None and there is not None:
+        here, there = here.resolve(), there.resolve()
+        is_same |= here.is_relative_to(there) or there.is_relative_to(here)
+    if is_same:
+        message = f"cannot publish {source.location} to {target.location}; legal: a place apart from it"
+        raise StorageError(message)

@@ -2,73 +2,92 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from ctspine_zarr.dataset import NAME
 from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.receipt import StoredObject
 from ctspine_zarr.hub import RemoteFile, Repository
-from ctspine_zarr.publishing.card import CARD, dataset_card
-from ctspine_zarr.publishing.whole import WholeStore
+from ctspine_zarr.publishing.card import CARD, MARK, dataset_card
+from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 
-# Written last, in one commit: with them it is a store.
-_TOP: Final = (layout.ROOT, layout.CATALOG)
-_TORN: Final = "*.partial"
+# Of a commit, which is there whole or not at all; a dataset of 1,005 cases takes 41.
+_CASES_AT_A_TIME: Final = 25
+
+type _Files = Mapping[str, RemoteFile]
 
 
-def upload(whole: WholeStore, repository: Repository, *, private: bool) -> None:
-    """Upload what is not there yet: the cases, then in one commit what makes them a store, and a card.
+def upload_cases(whole: WholeStore, repository: Repository) -> Iterator[tuple[WholeCase, bool]]:
+    """Upload what is not there yet, some cases a commit.
 
     Args:
         whole: in a local folder.
         repository: made where it does not exist.
-        private: whether one that is made is.
+
+    Yields:
+        Each case as it is there, and whether it had to be uploaded.
 
     Raises:
         StorageError: the store is not in a local folder.
-        DamagedStore: what the Hub says it has is not what was written.
+        StoreMismatch: the repository holds something else, or cases that the store has not.
         HubError: the Hub cannot be reached, or refuses.
     """
     folder = whole.storage.path
     if folder is None:
         message = f"{whole.store.location} to the Hub; legal: a store in a local folder"
         raise StorageError(message)
-    repository.create(private=private)
-    repository.upload(folder, ignored=[*_TOP, _TORN])
-    _require_uploaded(whole, repository, folder)
-    card = dataset_card(str(repository), whole.store.records, whole.store.about)
-    top = {key: data for key, data in whole.top() if key in _TOP}
-    repository.commit_together({**top, CARD: card}, "Catalog, root and card")
+    there = repository.newest().files
+    whole.require_place(str(repository), there.keys())
+    pending = [case for case in whole.cases if not _has(there, case, folder)]
+    _clear(whole, repository, there, pending)
+    for case in whole.cases:
+        if case not in pending:
+            yield case, False
+    for cases in itertools.batched(pending, _CASES_AT_A_TIME):
+        files = {key: folder / key for case in cases for key in case.written}
+        repository.change(files, (), f"{len(cases)} cases of {NAME}")
+        yield from ((case, True) for case in cases)
 
 
-def _require_uploaded(whole: WholeStore, repository: Repository, folder: Path) -> None:
-    """Do nothing where every object of every case is there as it was written."""
-    there = repository.newest_files()
-    wrong = [key for key, written in _objects(whole) if not _is(there.get(key), written, folder / key)]
+def upload_top(whole: WholeStore, repository: Repository) -> None:
+    """What makes it a store, and a card, in one commit, once every object of every case is there.
+
+    Raises:
+        DamagedStore: what the Hub says it has is not what was written.
+        HubError: the Hub cannot be reached, or refuses.
+    """
+    newest = repository.newest()
+    wrong = [case for case in whole.cases if not _has(newest.files, case, whole.storage.path or Path())]
     if wrong:
         message = (
-            f"{repository}: {len(wrong)} objects are not there as they were written, such as {wrong[0]}; "
-            f"run verify on {whole.store.location}, then publish again"
+            f"{repository} has not what was written of {len(wrong)} cases, such as {wrong[0].id}; run verify "
+            f"on {whole.store.location}, then publish again"
         )
         raise DamagedStore(message)
+    documents = dict(whole.top)
+    if MARK in (newest.read(CARD) or MARK.encode()).decode(errors="replace"):
+        documents[CARD] = dataset_card(str(repository), whole.store.records, whole.store.about)
+    changed = {key: data for key, data in documents.items() if not _is(newest.files.get(key), data)}
+    repository.change(changed, whole.strangers(newest.files.keys()), "Catalog, root and card")
 
 
-def _objects(whole: WholeStore) -> Iterator[tuple[str, StoredObject]]:
-    for case in whole.cases:
-        yield from case.objects.items()
-        digest = hashlib.sha256(case.receipt).hexdigest()
-        yield case.receipt_key, StoredObject(len(case.receipt), digest)
+def _clear(whole: WholeStore, repository: Repository, there: _Files, pending: list[WholeCase]) -> None:
+    """Take the catalog away before a case that it speaks of is replaced, and what is of none."""
+    gone = whole.strangers(there.keys())
+    if layout.CATALOG in there and (gone or any(case.receipt_key in there for case in pending)):
+        gone.append(layout.CATALOG)
+    repository.change({}, gone, f"Make room for other cases of {NAME}")
 
 
-def _is(file: RemoteFile | None, written: StoredObject, path: Path) -> bool:
-    if file is None or file.bytes != written.bytes:
-        return False
-    if file.sha256 is not None:
-        return file.sha256 == written.sha256
-    data = path.read_bytes()
-    # Git's own id of a file: the only record of small ones.
-    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return file.blob == blob and hashlib.sha256(data).hexdigest() == written.sha256
+def _has(there: _Files, case: WholeCase, folder: Path) -> bool:
+    return all(
+        key in there and there[key].holds(one.bytes, one.sha256, folder / key)
+        for key, one in case.written.items()
+    )
+
+
+def _is(file: RemoteFile | None, data: bytes) -> bool:
+    return file is not None and file.is_of(data)

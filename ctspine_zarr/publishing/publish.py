@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ctspine_zarr.publishing.copy import copy_cases, copy_top
-from ctspine_zarr.publishing.whole import WholeStore
+from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.store import open_store
 from ctspine_zarr.storage import Location, open_storage
+
+type _Listener = Callable[[CasePublished], None]
 
 _HUB = "hf://"
 
@@ -35,13 +37,11 @@ class Published:
 
     Attributes:
         location: where the store now is, too.
-        cases: of the store; none where the Hub's client keeps count.
-        total: cases of the store.
+        cases: of the store.
     """
 
     location: str
     cases: tuple[CasePublished, ...]
-    total: int
 
 
 def publish(
@@ -51,12 +51,13 @@ def publish(
     storage_options: Mapping[str, Any] | None = None,
     target_options: Mapping[str, Any] | None = None,
     private: bool = False,
-    on_case: Callable[[CasePublished], None] | None = None,
+    on_case: _Listener | None = None,
 ) -> Published:
     """Bring a store to another place; what is there already, of an interrupted run too, is kept.
 
-    In a bucket or folder every object is read back and compared with its receipt. On the Hub the
-    record of every file is. The catalog and the root come last: until then there is no store. A
+    In a bucket or folder every object that is sent is read back and compared with its receipt; of
+    what was there, the receipt and the sizes are. On the Hub the record of every file is. The
+    catalog and the root come last, and a catalog goes before a case it speaks of is replaced. A
     card on the Hub, as the root itself, says the licence and whom to cite.
 
     Args:
@@ -64,8 +65,7 @@ def publish(
         target: s3://, gs://, az://, a path, a zarr Store, or hf://datasets/USER/NAME[@BRANCH][/PATH].
         storage_options, target_options: of either; see `open_store`.
         private: a repository on the Hub that is made.
-        on_case: told of each case that is whole there, in this thread; not for the Hub, whose
-            client shows its own progress.
+        on_case: told of each case that is there, in this thread.
 
     Raises:
         NotAStore, DamagedStore: there is no store, or an object is not what its receipt says.
@@ -73,19 +73,33 @@ def publish(
         StorageError, HubError: either side cannot be read or written.
     """
     whole = WholeStore(open_store(store, storage_options=storage_options))
-    if isinstance(target, str) and target.startswith(_HUB):
-        # Half a second to import, which a copy need not wait for.
-        from ctspine_zarr.hub import Repository
-        from ctspine_zarr.publishing.hub import upload
+    options = target_options or {}
+    if isinstance(target, str) and target.lower().startswith(_HUB):
+        return _to_hub(whole, target, options, on_case, private=private)
+    storage = open_storage(target, options=options)
+    cases = _told(copy_cases(whole, storage), on_case)
+    copy_top(whole, storage)
+    return Published(storage.location, cases)
 
-        repository = Repository.at(target, target_options or {})
-        upload(whole, repository, private=private)
-        return Published(str(repository), (), len(whole.store))
-    storage = open_storage(target, options=target_options)
+
+def _to_hub(
+    whole: WholeStore, target: str, options: Mapping[str, Any], on_case: _Listener | None, *, private: bool
+) -> Published:
+    # Half a second to import, which a copy need not wait for.
+    from ctspine_zarr.hub import Repository
+    from ctspine_zarr.publishing.hub import upload_cases, upload_top
+
+    repository = Repository.at(target, options)
+    repository.create(private=private)
+    cases = _told(upload_cases(whole, repository), on_case)
+    upload_top(whole, repository)
+    return Published(str(repository), cases)
+
+
+def _told(cases: Iterable[tuple[WholeCase, bool]], on_case: _Listener | None) -> tuple[CasePublished, ...]:
     done = []
-    for case, copied in copy_cases(whole, storage):
+    for case, copied in cases:
         done.append(CasePublished(case.id, case.bytes, copied))
         if on_case is not None:
             on_case(done[-1])
-    copy_top(whole, storage)
-    return Published(storage.location, tuple(done), len(done))
+    return tuple(done)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -34,20 +36,48 @@ def application(folder: Path) -> Starlette:
     return Starlette(routes=[Mount("/", StaticFiles(directory=folder))], middleware=[cors])
 
 
-def serve(location: str | Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    location: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
     """Serve a store until Ctrl-C; nothing can be written, and nothing outside it is seen.
 
     Args:
         location: a local store.
         host: the address to listen at; by default this machine alone can ask.
         port: 0 for any that is free.
+        on_ready: told the URL.
 
     Raises:
         NotAStore, DamagedStore: there is no store.
-        StorageError: it is not in a local folder.
+        StorageError: it is not in a local folder, or the address cannot be had.
     """
     folder = open_store(location).storage.path
     if folder is None:
         message = f"cannot serve {location}; legal: a store in a local folder"
         raise StorageError(message)
-    uvicorn.run(application(folder), host=host, port=port, log_level="info", access_log=False)
+    with _listening(host, port) as listening:
+        if on_ready is not None:
+            on_ready(f"http://{host}:{listening.getsockname()[1]}")
+        config = uvicorn.Config(application(folder), log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+        # Without the protocol's name asyncio leaves Nagle's algorithm on, and small answers wait 40 ms.
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        message = (
+            f"cannot listen at {host}:{port}: {error.strerror or error}; legal: another --host or --port"
+        )
+        raise StorageError(message) from error
+    return listening

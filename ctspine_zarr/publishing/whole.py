@@ -1,13 +1,14 @@
-"""What a store consists of, as its receipts have it."""
+"""What a store consists of, as its receipts have it, and what of a place is not of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ctspine_zarr.dataset import SPLIT_NAMES
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat
+from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import groups_above
 from ctspine_zarr.format.encoding import decode
@@ -22,7 +23,7 @@ class WholeCase:
 
     Attributes:
         id, path: of the case.
-        objects: key below the store -> size and sha256, the receipt not included.
+        objects: key below its path -> size and sha256, the receipt not included.
         receipt: its bytes.
     """
 
@@ -37,9 +38,15 @@ class WholeCase:
         return layout.receipt_key(self.id)
 
     @property
+    def written(self) -> dict[str, StoredObject]:
+        """Key below the store -> size and sha256 of every object, the receipt included, as the last."""
+        objects = {f"{self.path}/{key}": one for key, one in self.objects.items()}
+        return objects | {self.receipt_key: StoredObject(len(self.receipt), sha256(self.receipt))}
+
+    @property
     def bytes(self) -> int:
-        """Of all objects."""
-        return sum(one.bytes for one in self.objects.values()) + len(self.receipt)
+        """Of all of them."""
+        return sum(one.bytes for one in self.written.values())
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ class WholeStore:
         found = zip(self.store, self.storage.get_each(keys), strict=True)
         return tuple(self._case(case, data) for case, data in found)
 
-    def top(self) -> Iterator[tuple[str, bytes]]:
+    @cached_property
+    def top(self) -> Mapping[str, bytes]:
         """The documents above the cases, in the order of writing: the root is the last.
 
         Raises:
@@ -72,40 +80,59 @@ class WholeStore:
         """
         groups = sorted(f"{path}/{layout.METADATA}" for path in groups_above(self.store.records.values()))
         keys = [*groups, layout.CATALOG, layout.ROOT]
-        for key, data in zip(keys, self.storage.get_each(keys), strict=True):
-            if data is None:
-                message = f"{self.store.location}: {key} is missing; run verify"
-                raise DamagedStore(message)
-            yield key, data
+        return {
+            key: self._there(key, data) for key, data in zip(keys, self.storage.get_each(keys), strict=True)
+        }
 
-    def object(self, key: str, written: StoredObject) -> bytes:
-        """An object of a case, proven to be what was written.
+    def strangers(self, keys: Collection[str]) -> list[str]:
+        """Keys, among those where cases, receipts and their groups lie, of what is not of the store."""
+        own = {key for case in self.cases for key in case.written} | set(self.top)
+        ours = (layout.RECEIPTS, *(f"{split}/" for split in SPLIT_NAMES))
+        return sorted(key for key in keys if key.startswith(ours) and key not in own)
+
+    def require_place(self, location: str, keys: Collection[str]) -> None:
+        """Do nothing where a place holds nothing but what may be an earlier copy of this store.
 
         Raises:
-            DamagedStore: it is not.
+            StoreMismatch: it holds cases that this store has not, or something else.
         """
-        data = self.storage.get(key)
-        require_written(self.store.location, key, data, written)
-        return data or b""
+        receipts = {key for key in keys if key.startswith(layout.RECEIPTS)}
+        others = sorted(receipts - {case.receipt_key for case in self.cases})
+        if others:
+            message = (
+                f"{location} has {len(others)} cases that {self.store.location} has not, such as "
+                f"{others[0].removeprefix(layout.RECEIPTS).removesuffix('.json')}; publish to another place"
+            )
+            raise StoreMismatch(message)
+        if layout.ROOT in keys and not receipts:
+            message = f"{location} holds a {layout.ROOT} that is not ours; publish to another place"
+            raise StoreMismatch(message)
 
     def _case(self, case: str, data: bytes | None) -> WholeCase:
+        data = self._there(layout.receipt_key(case), data)
         try:
             receipt = decode(data, Receipt.from_json)
         except (Malformed, OtherFormat) as error:
             message = f"{self.store.location}, case {case}: its receipt is damaged ({error}); run verify"
             raise DamagedStore(message) from error
-        path = receipt.record.path
-        objects = {f"{path}/{key}": written for key, written in receipt.objects.items()}
-        return WholeCase(case, path, objects, data or b"")
+        return WholeCase(case, receipt.record.path, receipt.objects, data)
+
+    def _there(self, key: str, data: bytes | None) -> bytes:
+        if data is None:
+            message = f"{self.store.location}: {key} is missing; run verify"
+            raise DamagedStore(message)
+        return data
 
 
-def require_written(location: str, key: str, data: bytes | None, written: StoredObject) -> None:
-    """Do nothing where an object is what its receipt says.
+def proven(storage: Storage, key: str, written: StoredObject) -> bytes:
+    """An object that is what was written.
 
     Raises:
         DamagedStore: it is not.
     """
+    data = storage.get(key)
     if data is None or sha256(data) != written.sha256:
         seen = "is missing" if data is None else f"has {len(data)} bytes of another sha256"
-        message = f"{location}: {key} {seen}; {written.bytes} bytes were written; run verify"
+        message = f"{storage.location}: {key} {seen}; {written.bytes} bytes were written; run verify"
         raise DamagedStore(message)
+    return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.shards import Reading
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, StorageError, require_case
+from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, OtherFormat, require_case
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About, Entry, decode_catalog
 from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
@@ -129,18 +128,20 @@ def open_store(
         cache_bytes: memory for decoded chunks, so that walking a volume slice by slice decodes
             each once; none by default. 8 MB hold a slab of 512 x 512, its mask 4 MB more. Each
             process, and each copy by pickle, has a cache of its own.
-        storage_options: for buckets and web servers `anonymous`, `endpoint`, `region` and all else
-            that obstore's stores know; for hf:// `token` and `endpoint`. What is not here comes from
-            the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN.
+        storage_options: for buckets `anonymous`, `endpoint`, `region` and all else that obstore's
+            stores know; for them and web servers obstore's `client_options` and `retry_config`; for
+            hf:// `token` and `endpoint`. What is not here comes from the environment, such as
+            AWS_ACCESS_KEY_ID or HF_TOKEN. They go along where a store is pickled for a worker.
         disk_cache: a local folder that keeps what is read from elsewhere, for this process and all
             others, now and later; none by default.
-        disk_cache_bytes: that the folder may take; what was used least recently goes first.
+        disk_cache_bytes: that the folder may take, and a twentieth more for each process that is
+            writing; what was used least recently goes first.
 
     Elsewhere than on a local disk each read is one request for every array's index, once, and one
     for every slab of 16 slices that it touches, all of them at once; small masks come whole.
 
     Arrays whose codec this version does not know are read through zarr-python, whatever
-    `threads` and `cache_bytes` say.
+    `threads`, `cache_bytes` and `disk_cache` say.
 
     Raises:
         NotAStore: there is no store, its build has not ended, or its format is another.
@@ -197,8 +198,6 @@ def parse_catalog(storage: Storage, data: bytes | None) -> list[Entry]:
 
 
 def _absence(storage: Storage) -> str:
-    # A web server cannot be listed.
-    with contextlib.suppress(StorageError):
-        if storage.sizes(layout.RECEIPTS):
-            return f"{storage.location} has receipts but no {layout.CATALOG}: run its build again to the end"
+    if storage.is_listable and storage.sizes(layout.RECEIPTS):
+        return f"{storage.location} has receipts but no {layout.CATALOG}: run its build again to the end"
     return f"{storage.location} is no ctspine_zarr store: it has no {layout.CATALOG}"

@@ -69,6 +69,8 @@ def verify(
     """Compare every object with its size and sha256, and every decoded volume with the digest of
     the voxels that went in.
 
+    Objects that belong to nothing are looked for too, where they can be listed: a web server's cannot.
+
     Args:
         location: of the store.
         cases: ids to verify; all by default.
@@ -79,10 +81,11 @@ def verify(
     Raises:
         NotAStore: there is no store that opens.
         UnknownCase: an id that the store does not have.
+        StorageError: a store elsewhere than in a folder cannot be read; it may be whole.
     """
     storage = open_storage(location, read_only=True, options=storage_options)
-    catalog = storage.get(layout.CATALOG) or b""
-    entries = parse_catalog(storage, catalog or None)
+    catalog = storage.get(layout.CATALOG)
+    entries = parse_catalog(storage, catalog)
     store = Store(storage, {entry.record.id: entry.record for entry in entries}, Reading())
     chosen = {cases} if isinstance(cases, str) else set(cases)
     for case in sorted(chosen):
@@ -95,7 +98,7 @@ def verify(
             reports.append(progress.result or died)
             if on_case is not None:
                 on_case(reports[-1])
-    problems = (*_damaged_root(store, catalog), *_damaged_groups(store), *_unclaimed(store))
+    problems = (*_damaged_root(store, catalog or b""), *_damaged_groups(store), *_unclaimed(store))
     return Verification(tuple(reports), problems, _refused(store))
 
 
@@ -131,6 +134,8 @@ def _group_keys(store: Store) -> list[str]:
 
 def _unclaimed(store: Store) -> Iterator[str]:
     """Objects among the cases and receipts that belong to no case of the catalog."""
+    if not store.storage.is_listable:
+        return
     paths = {record.path for record in store.records.values()}
     known = {*_group_keys(store), *(layout.receipt_key(case) for case in store)}
     for prefix in (layout.RECEIPTS, *(f"{split}/" for split in SPLIT_NAMES)):
@@ -142,7 +147,12 @@ def _unclaimed(store: Store) -> Iterator[str]:
 def _verify_case(entry: Entry, storage: Storage) -> CaseReport:
     try:
         return CaseReport(entry.record.id, tuple(_problems(entry, storage)))
-    except (StorageError, DamagedStore) as error:
+    except DamagedStore as error:
+        return CaseReport(entry.record.id, (str(error),))
+    except StorageError as error:
+        if storage.path is None:
+            # Far away, what cannot be read may well be whole.
+            raise
         return CaseReport(entry.record.id, (str(error),))
 
 
@@ -163,6 +173,8 @@ def _problems(entry: Entry, storage: Storage) -> Iterator[str]:
 
 
 def _extra_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
+    if not storage.is_listable:
+        return
     for key in storage.sizes(f"{receipt.record.path}/"):
         if key.removeprefix(f"{receipt.record.path}/") not in receipt.objects:
             yield f"{key} is not in its receipt"

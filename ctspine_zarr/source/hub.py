@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Final, override
 
 from ctspine_zarr.digest import file_sha256, sha256
 from ctspine_zarr.errors import CaseRefused, SourceError
-from ctspine_zarr.hub import RemoteFile, Repository, cache_folder, download_folder, patiently
+from ctspine_zarr.hub import Repository, cache_folder, download_folder, patiently
 from ctspine_zarr.source.cases import CaseFile, Fetched, Listing, Source, SourceCase
 from ctspine_zarr.source.listing import MASK_SUFFIX, SPLIT_FILE, SPREADSHEET, Tables, list_cases
 from ctspine_zarr.source.splits import SUFFIX, parse_splits
@@ -64,7 +65,7 @@ class HubSource(Source):
             HubError: there is none, or the Hub cannot be reached.
         """
         repository = Repository.at(location, options)
-        if keep and not repository.is_offline:
+        if keep and split_file is None and not repository.is_offline:
             repository.remember(SPLIT_FILE)
         _ = repository.commit
         return cls(repository, name, split_file, keep)
@@ -72,8 +73,9 @@ class HubSource(Source):
     @override
     def listing(self) -> Listing:
         splits = read_splits(self.split_file) if self.split_file else parse_splits(self._split_list())
-        rows = read_spreadsheet(self._fetched(SPREADSHEET)) if SPREADSHEET in self._files else {}
-        return list_cases(str(self.repository), self._files, Tables(splits, rows), self._described)
+        sheet = self._read(SPREADSHEET)
+        rows = read_spreadsheet(io.BytesIO(sheet), SPREADSHEET) if sheet is not None else {}
+        return list_cases(str(self.repository), self.repository.files, Tables(splits, rows), self._described)
 
     @property
     @override
@@ -82,13 +84,16 @@ class HubSource(Source):
 
     @override
     def disk_bytes(self, cases: Iterable[SourceCase], workers: int) -> int:
-        sizes = sorted((case.bytes for case in cases), reverse=True)
+        sizes = sorted((self._missing_bytes(case) for case in cases), reverse=True)
         return sum(sizes if self.keep else sizes[: workers + self.ahead + 1])
+
+    def _missing_bytes(self, case: SourceCase) -> int:
+        return sum(file.bytes for file in (case.image, case.segmentation) if self.local(file) is None)
 
     @override
     def missing(self, chosen: Listing) -> Sequence[str]:
         """Every case chosen must have both its files: a listing may come back in part."""
-        names = {path.rpartition("/")[2] for path in self._files}
+        names = {path.rpartition("/")[2] for path in self.repository.files}
         endings = (SUFFIX, MASK_SUFFIX + SUFFIX)
         expected = [case + ending for case in sorted(chosen.ids) for ending in endings]
         return [name for name in expected if name not in names]
@@ -112,22 +117,26 @@ class HubSource(Source):
         shutil.rmtree(self._downloads, ignore_errors=True)
 
     @cached_property
-    def _files(self) -> Mapping[str, RemoteFile]:
-        return self.repository.files()
-
-    @cached_property
     def _downloads(self) -> Path:
         return download_folder() / sha256(f"{self.repository} {self.name}".encode())[:16]
 
     def _split_list(self) -> str:
-        if SPLIT_FILE not in self._files:
+        data = self._read(SPLIT_FILE)
+        if data is None:
             message = f"no {SPLIT_FILE} in {self.repository}; give a split list with --split-file FILE"
             raise SourceError(message)
-        return self._fetched(SPLIT_FILE).read_text(encoding="utf-8")
+        return data.decode("utf-8", "backslashreplace")
+
+    def _read(self, path: str) -> bytes | None:
+        """A small file, of which nothing is left on this machine."""
+        if path not in self.repository.files:
+            return None
+        cached = self.repository.cached(path)
+        return self.repository.read(path) if cached is None else cached.read_bytes()
 
     def _described(self, path: str) -> CaseFile:
-        file = self._files[path]
-        return CaseFile(path, file.bytes, file.sha256)
+        file = self.repository.files[path]
+        return CaseFile(path, file.size, file.sha256)
 
     def _proven(self, file: CaseFile) -> Path:
         """A file of the size and sha256 that the Hub has a record of."""

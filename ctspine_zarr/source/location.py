@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ctspine_zarr.errors import SourceError
 from ctspine_zarr.source.cases import Source
 from ctspine_zarr.source.tree import LocalTree
 
 _SHORT: Final = "hub"
+_ELSEWHERE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def open_source(
@@ -31,12 +34,16 @@ def open_source(
 
     Raises:
         HubError: there is no such repository, or the Hub cannot be reached.
+        SourceError: another kind of location.
     """
     splits = None if split_file is None else Path(split_file)
-    if isinstance(location, str) and (location == _SHORT or location.startswith("hf://")):
+    if isinstance(location, str) and (location == _SHORT or location.lower().startswith("hf://")):
         # Half a second to import, which a local source need not wait for.
         from ctspine_zarr.source.hub import DATASET, HubSource
 
         where = DATASET if location == _SHORT else location
         return HubSource.at(where, options, name, split_file=splits, keep=keep)
+    if _ELSEWHERE.match(str(location)):
+        message = f"source {location}; legal: a folder, hf://datasets/USER/NAME[@REVISION], or {_SHORT}"
+        raise SourceError(message)
     return LocalTree(Path(location).expanduser(), splits)

@@ -36,7 +36,7 @@ class LocalTree(Source):
         paths = list(self._paths())
         splits = read_splits(self.split_file or self.root / SPLIT_FILE) if paths else {}
         sheet = self.root / SPREADSHEET
-        rows = read_spreadsheet(sheet) if sheet.exists() else {}
+        rows = read_spreadsheet(sheet, str(sheet)) if sheet.exists() else {}
         return list_cases(str(self.root), paths, Tables(splits, rows), self._described)
 
     @override

@@ -6,8 +6,19 @@ a folder, a bucket, a dataset repository on the Hub, behind a web server or in m
 
 from ctspine_zarr.storage.backend import Merging
 from ctspine_zarr.storage.blocks import DEFAULT_BYTES, cached
-from ctspine_zarr.storage.folder import free_bytes
+from ctspine_zarr.storage.folder import free_bytes, share_disk
 from ctspine_zarr.storage.handle import Storage
 from ctspine_zarr.storage.location import Location, open_storage
+from ctspine_zarr.storage.requests import all_at_once
 
-__all__ = ["DEFAULT_BYTES", "Location", "Merging", "Storage", "cached", "free_bytes", "open_storage"]
+__all__ = [
+    "DEFAULT_BYTES",
+    "Location",
+    "Merging",
+    "Storage",
+    "all_at_once",
+    "cached",
+    "free_bytes",
+    "open_storage",
+    "share_disk",
+]

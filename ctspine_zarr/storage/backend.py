@@ -52,14 +52,25 @@ class Backend(ABC):
     Attributes:
         path: the local folder, where it is one.
         merging: what `ranges` reads fastest.
-        is_shared: whether another process sees the same objects.
-        forks: whether a process that was forked from one that has read can read too.
     """
 
     merging: ClassVar[Merging] = DISTANT
-    is_shared: ClassVar[bool] = True
-    forks: ClassVar[bool] = True
     path: Path | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process sees the same objects."""
+        return True
+
+    @property
+    def forks(self) -> bool:
+        """Whether a process that was forked from one that has read can read too."""
+        return True
+
+    @property
+    def is_listable(self) -> bool:
+        """Whether `sizes` can tell what is there."""
+        return True
 
     @property
     @abstractmethod

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, override
 
 from ctspine_zarr.digest import checksum, sha256
-from ctspine_zarr.errors import integer
+from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.storage.backend import Span
 from ctspine_zarr.storage.handle import Storage
 
@@ -24,22 +26,28 @@ DEFAULT_BYTES: Final = 20_000_000_000
 
 # A slab of 512 x 512 is a dozen of these; a patch's rows lie in one or two.
 _BLOCK: Final = 1 << 18
-# After this part of the limit was written, the folder is measured and trimmed.
+# A process measures and trims the folder before its first block, and after each such part of the limit.
 _SLACK: Final = 0.05
+_ENDING: Final = ".ctspine_zarr"
+_OURS: Final = re.compile(r"[0-9a-f]{64}\.ctspine_zarr(\.\d+-\d+\.partial)?")
+_CHECKSUM_BYTES: Final = len(checksum(b""))
 
 
-@dataclass(frozen=True)
 class Blocks:
-    """The folder.
+    """The folder. A copy by pickle is the same folder.
 
-    Attributes:
+    Args:
         folder: it is made where it does not exist.
-        limit: bytes; each process may pass it by a twentieth before it trims the folder.
+        limit: bytes; each process that writes may pass it by a twentieth before it trims the folder.
     """
 
-    folder: Path
-    limit: int
-    _written: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder
+        self.limit = limit
+        self._written = 0.0
+
+    def __reduce__(self) -> tuple[type[Blocks], tuple[Path, int]]:
+        return Blocks, (self.folder, self.limit)
 
     def get(self, name: str) -> bytes | None:
         """A block, now the one used last; None where it is not there whole."""
@@ -49,24 +57,25 @@ class Blocks:
             os.utime(path)
         except OSError:
             return None
-        size = len(checksum(b""))
-        return data[size:] if data[:size] == checksum(data[size:]) else None
+        kept = data[_CHECKSUM_BYTES:]
+        return kept if data[:_CHECKSUM_BYTES] == checksum(kept) else None
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a block; a disk that is full or read-only keeps none, and is no error."""
+        if not self._written:
+            self._trim()
         path = self._path(name)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(checksum(data) + bytes(data))
             partial.replace(path)
-        self._written[0] += len(data)
-        if self._written[0] > self.limit * _SLACK:
-            self._written[0] = 0
-            self._trim()
+        self._written += len(data)
+        if self._written > self.limit * _SLACK:
+            self._written = 0
 
     def _path(self, name: str) -> Path:
-        return self.folder / name[:2] / name
+        return self.folder / name[:2] / f"{name}{_ENDING}"
 
     def _trim(self) -> None:
         """Remove what was used least recently until the limit holds."""
@@ -80,7 +89,8 @@ class Blocks:
             total -= size
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        for path in self.folder.glob("*/*"):
+        # What else a user has there is neither counted nor touched.
+        for path in (path for path in self.folder.glob("*/*") if _OURS.fullmatch(path.name)):
             # Another process may have removed it meanwhile.
             with contextlib.suppress(OSError):
                 seen = path.stat()
@@ -98,14 +108,21 @@ class CachedStorage(Storage):
 
     blocks: Blocks
     tag: str
+    _anew: dict[str, set[int]] = field(default_factory=dict, repr=False, compare=False)
+
+    @override
+    def distrust(self, key: str) -> None:
+        self._anew[key] = set()
 
     @override
     def ranges(self, key: str, ranges: Iterable[Span]) -> Iterator[bytes | memoryview]:
         spans = list(ranges)
-        wanted = sorted({number for start, stop in spans for number in _numbers(start, stop)})
+        wanted = _wanted(spans)
         held: dict[int, bytes | memoryview] = {}
-        for number in wanted:
-            if (data := self.blocks.get(self._name(key, number))) is not None:
+        for number, least in wanted.items():
+            data = self._kept(key, number)
+            # One that ends before what is wanted is of an object that was cut then.
+            if data is not None and len(data) >= least:
                 held[number] = data
         held |= self._fetched(key, [number for number in wanted if number not in held])
         for start, stop in spans:
@@ -114,15 +131,23 @@ class CachedStorage(Storage):
             yield joined[start - first : stop - first]
 
     def _fetched(self, key: str, numbers: list[int]) -> dict[int, bytes | memoryview]:
-        runs = list(_runs(numbers))
+        runs = list(_runs(numbers, self.merging.longest // _BLOCK))
         spans = [(run[0] * _BLOCK, (run[-1] + 1) * _BLOCK) for run in runs]
         found: dict[int, bytes | memoryview] = {}
         for run, data in zip(runs, super().ranges(key, spans), strict=True):
             view = memoryview(data)
             for place, number in enumerate(run):
                 found[number] = view[place * _BLOCK : (place + 1) * _BLOCK]
-                self.blocks.put(self._name(key, number), found[number])
+                if found[number]:
+                    self.blocks.put(self._name(key, number), found[number])
+                if key in self._anew:
+                    self._anew[key].add(number)
         return found
+
+    def _kept(self, key: str, number: int) -> bytes | None:
+        """A block from the folder, but of a distrusted object only one fetched since."""
+        is_trusted = key not in self._anew or number in self._anew[key]
+        return self.blocks.get(self._name(key, number)) if is_trusted else None
 
     def _name(self, key: str, number: int) -> str:
         return sha256(f"{self.location} {self.tag} {key} {number}".encode())
@@ -132,17 +157,30 @@ def cached(storage: Storage, folder: Path, limit: int, tag: str) -> Storage:
     """The same storage with a folder that keeps what is read of it; see `CachedStorage`.
 
     Raises:
-        UnknownValue: a limit that is no number of bytes.
+        UnknownValue: a limit that is no number of bytes, or no folder.
     """
+    if not str(folder) or str(folder) == ".":
+        message = f"disk_cache {str(folder)!r}; legal: a folder that is named"
+        raise UnknownValue(message)
     blocks = Blocks(folder.expanduser().absolute(), integer("disk_cache_bytes", limit, 1))
     return CachedStorage(storage.backend, storage.location, blocks, tag)
+
+
+def _wanted(spans: Iterable[Span]) -> dict[int, int]:
+    """The blocks that spans touch, in order, and how many bytes of each at least."""
+    wanted: dict[int, int] = {}
+    for start, stop in spans:
+        for number in _numbers(start, stop):
+            wanted[number] = max(wanted.get(number, 0), min(stop - number * _BLOCK, _BLOCK))
+    return dict(sorted(wanted.items()))
 
 
 def _numbers(start: int, stop: int) -> range:
     return range(start // _BLOCK, -(-stop // _BLOCK))
 
 
-def _runs(numbers: list[int]) -> Iterator[list[int]]:
-    """Neighbours together."""
+def _runs(numbers: list[int], longest: int) -> Iterator[list[int]]:
+    """Neighbours together, as far as `longest` of them."""
     for _, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-        yield [number for _, number in run]
+        for part in itertools.batched((number for _, number in run), longest):
+            yield list(part)

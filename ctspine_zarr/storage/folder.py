@@ -36,12 +36,12 @@ class ZarrStore(Backend):
 
     @property
     @override
-    def is_shared(self) -> bool:  # type: ignore[override]
+    def is_shared(self) -> bool:
         return self.path is not None
 
     @property
     @override
-    def forks(self) -> bool:  # type: ignore[override]
+    def forks(self) -> bool:
         return not isinstance(self.store, zarr.storage.ObjectStore)
 
     @override
@@ -82,6 +82,7 @@ class ZarrStore(Backend):
 class DerivedFolder(ZarrStore):
     """A store of a class derived from zarr's own for folders, which may well have a `get` of its own."""
 
+    # What its reads cost nobody knows, but the file is near: nothing is read that is not wanted soon.
     merging: ClassVar[Merging] = dataclasses.replace(DISTANT, whole=0)
 
     path: Path
@@ -138,6 +139,12 @@ def free_bytes(folder: Path) -> int:
     """Bytes free on the disk where a folder lies, or will be made."""
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     return shutil.disk_usage(existing).free
+
+
+def share_disk(one: Path, other: Path) -> bool:
+    """Whether two folders lie, or will be made, on one disk."""
+    devices = [next(p for p in (f, *f.absolute().parents) if p.exists()).stat().st_dev for f in (one, other)]
+    return devices[0] == devices[1]
 
 
 @functools.cache

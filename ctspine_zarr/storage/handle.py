@@ -62,6 +62,9 @@ class Storage:
         with self._naming("read", key):
             yield from self.backend.ranges(key, ranges)
 
+    def distrust(self, key: str) -> None:
+        """Say that what was read of an object fails its checks: no copy of it is used any more."""
+
     def put(self, key: str, data: bytes | bytearray) -> None:
         """Write an object whole; a reader sees all of it or none.
 
@@ -129,6 +132,11 @@ class Storage:
     def is_shared(self) -> bool:
         """Whether another process that gets this handle sees the same objects."""
         return self.backend.is_shared
+
+    @property
+    def is_listable(self) -> bool:
+        """Whether `sizes` can tell what is there; a web server cannot."""
+        return self.backend.is_listable
 
     @property
     def forks(self) -> bool:

@@ -21,7 +21,10 @@ type Location = str | Path | Store
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _BUCKETS: Final = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
-_READ_ONLY: Final = ("http", "https", "hf")
+_WEB: Final = ("http", "https")
+_READ_ONLY: Final = (*_WEB, "hf")
+_ELSEWHERE: Final = (*_BUCKETS, *_READ_ONLY, "memory")
+_ONE_SLASH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 _LEGAL: Final = (
     "a local path, file://PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, memory://NAME, "
     "to read http(s)://HOST/PATH and hf://datasets/USER/NAME[@REVISION]/PATH, or a zarr Store object"
@@ -39,9 +42,9 @@ def open_storage(
         location: a local path, a URL of s3, gs, az, http, https, hf, file or memory, or a zarr
             Store object.
         read_only: nothing will be put.
-        options: for buckets and web servers `anonymous`, `endpoint`, `region` and all else that
-            obstore's stores know, `client_options` and `retry_config` among it; for hf `token`
-            and `endpoint`. What is not here comes from the environment.
+        options: for buckets `anonymous`, `endpoint`, `region` and all else that obstore's stores
+            know; for them and for web servers obstore's `client_options` and `retry_config`; for hf
+            `token` and `endpoint`. What is not here comes from the environment.
 
     Raises:
         NotAStore: read-only and there is no such folder.
@@ -53,10 +56,17 @@ def open_storage(
         return _given(location, read_only=read_only)
     scheme = _scheme(location)
     if scheme != "file":
-        url = str(location).rstrip("/")
-        return Storage(_remote(url, scheme, options or {}, read_only=read_only), url)
+        url = f"{scheme}://{str(location).partition('://')[2].rstrip('/')}"
+        return Storage(_remote(url, scheme, options or {}, read_only=read_only), _shown(url))
     _require_none(options, location)
     return _local(_local_path(location).absolute(), read_only=read_only)
+
+
+def _shown(url: str) -> str:
+    """A URL without the name and password that it may hold."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if scheme in _WEB else url
 
 
 def _scheme(location: object) -> str:
@@ -66,6 +76,9 @@ def _scheme(location: object) -> str:
         raise StorageError(message)
     if not str(location):
         message = f"the store's location is empty; legal: {_LEGAL}"
+        raise StorageError(message)
+    if (typo := _ONE_SLASH.match(str(location))) is not None and typo[1].lower() in _ELSEWHERE:
+        message = f"location {location}; legal: {typo[1]}://..., with two slashes and as a str, not a Path"
         raise StorageError(message)
     found = _SCHEME.match(location) if isinstance(location, str) else None
     return "file" if found is None else found[1].lower()
@@ -77,6 +90,9 @@ def _remote(url: str, scheme: str, options: Mapping[str, Any], *, read_only: boo
         raise StorageError(message)
     if scheme == "hf":
         return _repository(url, options)
+    if "?" in url or "#" in url:
+        message = f"cannot open {_shown(url)}: a store has objects below it; legal: a URL without ? and #"
+        raise StorageError(message)
     if scheme in (*_BUCKETS, *_READ_ONLY):
         # It takes a fifth of a second to import, which a local store need not wait for.
         from ctspine_zarr.storage.objects import objects_at

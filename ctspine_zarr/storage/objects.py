@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import urllib.parse
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Final, override
+from typing import Any, Final, override
 
 import obstore
 import obstore.store
@@ -19,28 +20,32 @@ from zarr.abc.store import Store
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.forks import require_own_threads
+from ctspine_zarr.storage.requests import interruptibly
 
 _WEB: Final = ("http", "https")
+_WEB_OPTIONS: Final = ("client_options", "retry_config")
 
 # 429, 5xx, timeouts, refused and dropped connections are asked again, a cut answer from where it was
-# cut, after 0.1 s, 0.2 s, ... with jitter.
-_RETRIES: Final = {"max_retries": 8, "retry_timeout": timedelta(minutes=3)}
+# cut, after 0.1 s, 0.2 s, ... with jitter: for about half a minute.
+_RETRIES: Final = {"max_retries": 13, "retry_timeout": timedelta(minutes=3)}
 _TIMEOUTS: Final = {"timeout": timedelta(seconds=120), "connect_timeout": timedelta(seconds=10)}
+# Of answers that obstore does not ask for again when they are cut: listings, and those of failures.
+_CUT: Final = "response body"
+_TRIES: Final = 4
+# What obstore's stores say of a range that begins beyond the end.
+_BEYOND: Final = ("416", "Wanted range")
 # Asked for credentials where the environment has none.
 _INSTANCE: Final = "169.254.169.254"
 _CREDENTIALS: Final = (
     "; credentials come from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public "
     "bucket needs the storage option anonymous=true"
 )
-# Of answers that obstore does not ask for again when they are cut: listings, and those of failures.
-_CUT: Final = "response body"
-_TRIES: Final = 4
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 @dataclass(frozen=True)
-class Objects(Backend):
-    """A bucket, or a folder of one.
+class Web(Backend):
+    """A folder of a web server that knows ranges; it can neither be written nor listed.
 
     Each process makes a handle of its own, when it first asks.
 
@@ -49,15 +54,21 @@ class Objects(Backend):
         options: see `open_storage`.
     """
 
-    forks: ClassVar[bool] = False
-
-    _make: ClassVar[Callable[..., Any]] = staticmethod(obstore.store.from_url)
-
     url: str
     options: Mapping[str, Any] = field(repr=False)
 
-    def __reduce__(self) -> tuple[type[Objects], tuple[str, Mapping[str, Any]]]:
+    def __reduce__(self) -> tuple[type[Web], tuple[str, Mapping[str, Any]]]:
         return type(self), (self.url, self.options)
+
+    @property
+    @override
+    def forks(self) -> bool:
+        return False
+
+    @property
+    @override
+    def is_listable(self) -> bool:
+        return False
 
     @property
     @override
@@ -78,8 +89,9 @@ class Objects(Backend):
             return _insist(lambda: memoryview(obstore.get_range(self._store, key, start=start, end=stop)))
         except FileNotFoundError:
             return b""
-        except Exception:
-            # A range beyond the end is another error with every kind of store.
+        except exceptions.BaseError as error:
+            if not any(text in str(error) for text in _BEYOND):
+                raise
             size = self.size(key)
             if size is None or size <= start:
                 return b""
@@ -92,13 +104,47 @@ class Objects(Backend):
         except FileNotFoundError:
             return None
 
+    @cached_property
+    def handle(self) -> Any:
+        """The folder for obstore.
+
+        Raises:
+            Exception: obstore's own, where the URL or an option is not legal.
+        """
+        return self._open()
+
+    def _open(self) -> Any:
+        # from_url of all stores takes some web servers for buckets.
+        return obstore.store.HTTPStore.from_url(
+            self.url, client_options=self._client, retry_config=self._retries
+        )
+
+    @property
+    def _client(self) -> Any:
+        plain = {"allow_http": _is_plain(self.url, self.options)}
+        return _TIMEOUTS | plain | self.options.get("client_options", {})
+
+    @property
+    def _retries(self) -> Any:
+        return _RETRIES | self.options.get("retry_config", {})
+
+    @property
+    def _store(self) -> Any:
+        require_own_threads()
+        return self.handle
+
+
+class Bucket(Web):
+    """A bucket, or a folder of one."""
+
+    @property
+    @override
+    def is_listable(self) -> bool:
+        return True
+
     @override
     def sizes(self, prefix: str) -> Mapping[str, int]:
         return _insist(lambda: self._listed(prefix))
-
-    def _listed(self, prefix: str) -> Mapping[str, int]:
-        pages = obstore.list(self._store, prefix or None)
-        return {found["path"]: found["size"] for page in pages for found in page}
 
     @override
     def put(self, key: str, data: bytes | bytearray) -> None:
@@ -107,77 +153,67 @@ class Objects(Backend):
 
     @override
     def remove(self, key: str) -> None:
-        _insist(lambda: obstore.delete(self._store, key))
+        # Google and Azure mind where there is nothing.
+        with suppress(FileNotFoundError):
+            _insist(lambda: obstore.delete(self._store, key))
 
     @override
     def advice(self, error: Exception) -> str:
         is_refused = isinstance(error, PermissionError | exceptions.UnauthenticatedError)
-        is_refused |= isinstance(error, exceptions.PermissionDeniedError)
+        is_refused |= isinstance(error, exceptions.PermissionDeniedError) or "403 Forbidden" in str(error)
         return _CREDENTIALS if is_refused or _INSTANCE in str(error) else ""
 
-    @property
-    def _store(self) -> Any:
-        require_own_threads()
-        return self._opened
-
-    @cached_property
-    def _opened(self) -> Any:
-        options = dict(self.options)
+    @override
+    def _open(self) -> Any:
+        options = {key: value for key, value in self.options.items() if key not in _WEB_OPTIONS}
         if "anonymous" in options:
             options["skip_signature"] = options.pop("anonymous")
-        plain = {"allow_http": _is_plain(self.url, options)}
-        client = _TIMEOUTS | plain | options.pop("client_options", {})
-        retry = _RETRIES | options.pop("retry_config", {})
-        return self._make(self.url, client_options=client, retry_config=retry, **options)
+        return obstore.store.from_url(
+            self.url, client_options=self._client, retry_config=self._retries, **options
+        )
+
+    def _listed(self, prefix: str) -> Mapping[str, int]:
+        pages = obstore.list(self._store, prefix or None)
+        return {found["path"]: found["size"] for page in pages for found in page}
 
 
-class Web(Objects):
-    """A folder of a web server that knows ranges; it can neither be written nor listed."""
-
-    # from_url takes some web servers for buckets.
-    _make: ClassVar[Callable[..., Any]] = staticmethod(obstore.store.HTTPStore.from_url)
-
-    @override
-    def put(self, key: str, data: bytes | bytearray) -> None:
-        raise NotImplementedError
-
-    @override
-    def remove(self, key: str) -> None:
-        raise NotImplementedError
-
-    @override
-    def sizes(self, prefix: str) -> Mapping[str, int]:
-        raise NotImplementedError
-
-
-def objects_at(location: str, options: Mapping[str, Any]) -> Objects:
+def objects_at(location: str, options: Mapping[str, Any]) -> Web:
     """A bucket or web server by its URL.
 
     Raises:
         StorageError: the URL has no such host or bucket, or an option is not legal.
     """
     is_web = urllib.parse.urlsplit(location).scheme in _WEB
-    backend = Web(location, options) if is_web else Objects(location, options)
+    unknown = [name for name in options if name not in _WEB_OPTIONS]
+    if is_web and unknown:
+        message = f"option {unknown[0]!r} for {location}; legal: {', '.join(_WEB_OPTIONS)}"
+        raise StorageError(message)
+    backend = Web(location, options) if is_web else Bucket(location, options)
     try:
-        _ = backend._opened  # noqa: SLF001 - a handle is made here, that a wrong option is told at once
-    except Exception as error:
+        # A wrong option is told at once.
+        _ = backend.handle
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # What obstore does not know it may panic of, which is no Exception.
+    except BaseException as error:
         message = f"cannot open {location}: {str(error).partition(chr(10))[0]}"
         raise StorageError(message) from error
     return backend
 
 
 def _insist[T](ask: Callable[[], T]) -> T:
+    """What is asked of obstore, again where it does not do so itself."""
     for _ in range(_TRIES - 1):
         try:
-            return ask()
+            return interruptibly(ask)
         except exceptions.GenericError as error:
             if _CUT not in str(error):
                 raise
-    return ask()
+    return interruptibly(ask)
 
 
 def _is_plain(url: str, options: Mapping[str, Any]) -> bool:
     """Whether a user asked for a connection without TLS: by the URL, an option or the environment."""
     given = (str(options.get(key, "")) for key in ("endpoint", "endpoint_url", "aws_endpoint"))
     ambient = (os.environ.get(key, "") for key in _ENDPOINTS)
-    return any(text.startswith("http://") for text in (url, *given, *ambient))
+    return any(text.lower().startswith("http://") for text in (url, *given, *ambient))

@@ -41,5 +41,5 @@ class RepositoryFiles(Backend):
 
     @override
     def sizes(self, prefix: str) -> Mapping[str, int]:
-        files = self.repository.files()
-        return {path: file.bytes for path, file in files.items() if path.startswith(prefix)}
+        files = self.repository.files
+        return {path: file.size for path, file in files.items() if path.startswith(prefix)}

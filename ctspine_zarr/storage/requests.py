@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import Final
+
+from ctspine_zarr.background import Background
 
 _MOST_AT_ONCE: Final = 64
 
@@ -22,14 +25,28 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
     """
     asked: list[Future[Answer]] = []
     try:
-        asked.extend(_threads(os.getpid()).submit(ask, item) for item in items)
+        asked.extend(_threads().submit(partial(ask, item)) for item in items)
         return [future.result() for future in asked]
     finally:
         for future in asked:
             future.cancel()
 
 
-@functools.cache
-def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - the key
-    """A process's own: a forked child has none of its parent's threads, only their names."""
-    return ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="ctspine_zarr-requests")
+def interruptibly[Answer](ask: Callable[[], Answer]) -> Answer:
+    """What `ask` says; in the main thread Ctrl-C is heeded meanwhile, which it is not within obstore."""
+    if threading.current_thread() is not threading.main_thread():
+        return ask()
+    return all_at_once(lambda _: ask(), [None])[0]
+
+
+class _Own:
+    """The threads of this process: a forked child has none of its parent's."""
+
+    process = 0
+    threads = Background(_MOST_AT_ONCE)
+
+
+def _threads() -> Background:
+    if _Own.process != os.getpid():
+        _Own.threads, _Own.process = Background(_MOST_AT_ONCE), os.getpid()
+    return _Own.threads

@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
+from ctspine_zarr.background import Background
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.source.cases import Fetched, Source, SourceCase
 
@@ -27,29 +29,31 @@ def arrivals(source: Source, cases: Iterable[SourceCase]) -> Iterator[Arrival]:
     Raises:
         HubError: the source cannot be reached.
     """
+    if not source.ahead:
+        yield from (_fetched(source, case, threading.Event()) for case in cases)
+        return
+    fetchers, left = Background(source.ahead), threading.Event()
     coming: deque[Future[Arrival]] = deque()
-    for case in cases:
-        coming.append(_begun(source, case))
-        if len(coming) > source.ahead:
-            yield coming.popleft().result()
-    while coming:
-        yield coming.popleft().result()
-
-
-def _begun(source: Source, case: SourceCase) -> Future[Arrival]:
-    future: Future[Arrival] = Future()
-    if source.ahead:
-        # Not of a pool's, which the interpreter's end would wait for: Ctrl-C ends a download too.
-        threading.Thread(target=_fetch, args=(source, case, future), daemon=True).start()
-    else:
-        _fetch(source, case, future)
-    return future
-
-
-def _fetch(source: Source, case: SourceCase, future: Future[Arrival]) -> None:
     try:
-        future.set_result(Arrival(case, source.fetch(case)))
+        for case in cases:
+            coming.append(fetchers.submit(partial(_fetched, source, case, left)))
+            if len(coming) > source.ahead:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        left.set()
+        for future in coming:
+            future.cancel()
+        fetchers.close()
+
+
+def _fetched(source: Source, case: SourceCase, left: threading.Event) -> Arrival:
+    """A case's arrival; where nobody waits for it any more, its files go again."""
+    try:
+        files = source.fetch(case)
     except CaseRefused as error:
-        future.set_result(Arrival(case, reason=str(error)))
-    except BaseException as error:  # noqa: BLE001 - it is raised where the case is taken
-        future.set_exception(error)
+        return Arrival(case, reason=str(error))
+    if left.is_set():
+        source.release(files)
+    return Arrival(case, files)

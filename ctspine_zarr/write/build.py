@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
+from ctspine_zarr.commit import read_receipts
 from ctspine_zarr.errors import CaseRefused, Malformed, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import About, Refused
@@ -25,7 +26,6 @@ from ctspine_zarr.write.arrivals import Arrival, arrivals
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.ingest import WRITER, ingest
 from ctspine_zarr.write.plan import Plan
-from ctspine_zarr.write.receipts import read_receipts
 
 _LOG: Final = logging.getLogger(__name__)
 _LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
@@ -105,8 +105,8 @@ def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> 
         HubError: the source cannot be reached any more; they are kept too.
     """
     begun = time.monotonic()
-    plan.require_space()
     try:
+        plan.require_space()
         built, refused = _ingest_all(plan, on_event or _ignore)
     finally:
         plan.source.close()

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import IncompleteBuild
 from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.catalog import About, Refused, encode_catalog, groups_above
+from ctspine_zarr.format.catalog import POSSIBLE_GROUPS, About, Refused, encode_catalog, groups_above
 from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.format.record import Record
@@ -57,8 +56,5 @@ def finalize(
 def _groups(records: Iterable[Record]) -> dict[str, bytes | None]:
     """A group for every split and source that has cases, and none for one that has none left."""
     filled = groups_above(records)
-    possible = [
-        path for split in SPLIT_NAMES for path in (split, *(f"{split}/{source}" for source in SOURCE_NAMES))
-    ]
     group = encode(documents.group())
-    return {f"{path}/{layout.METADATA}": group if path in filled else None for path in possible}
+    return {f"{path}/{layout.METADATA}": group if path in filled else None for path in POSSIBLE_GROUPS}

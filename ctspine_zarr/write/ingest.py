@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
+from ctspine_zarr.commit import forget
 from ctspine_zarr.dataset import TRANSITIONAL
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import CaseRefused
@@ -41,7 +42,6 @@ from ctspine_zarr.source.cases import Fetched, SourceCase
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write import quality
 from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
-from ctspine_zarr.write.receipts import read_receipt
 from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
 
 WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
@@ -237,8 +237,7 @@ def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) 
 
 def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
     objects = dict(_objects(record, content))
-    # Everything else is written over.
-    _forget(storage, record, [shard for shard in layout.SHARDS if shard not in objects])
+    forget(storage, record.id, record.path, objects)
     for key, data in objects.items():
         storage.put(f"{record.path}/{key}", data)
     receipt = Receipt(
@@ -254,23 +253,6 @@ def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
 
 def _voxels(content: _Content) -> Arrays[str]:
     return Arrays(content.image.voxels_digest, content.segmentation.voxels_digest)
-
-
-def _forget(storage: Storage, record: Record, shards: Iterable[str]) -> None:
-    """Remove what an interrupted attempt, or a build from other files, left of a case.
-
-    Args:
-        storage: of the store.
-        record: of the case that will be written.
-        shards: that it will not have.
-    """
-    earlier = read_receipt(storage, layout.receipt_key(record.id))
-    if earlier is not None:
-        # The catalog describes the case that is about to be replaced; finalize writes it anew.
-        storage.remove(layout.CATALOG)
-        storage.remove(layout.receipt_key(record.id))
-        storage.remove_below(earlier.record.path, earlier.objects)
-    storage.remove_below(record.path, shards)
 
 
 def _objects(record: Record, content: _Content) -> Iterator[tuple[str, bytes | bytearray]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ctspine_zarr import nifti
+from ctspine_zarr.commit import read_receipts
 from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import (
     CaseRefused,
@@ -28,10 +29,10 @@ from ctspine_zarr.format.profiles import Profile, profile
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.source.cases import Listing, Refusal, Selection, Source, SourceCase
 from ctspine_zarr.source.location import open_source
-from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage
+from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage, share_disk
 from ctspine_zarr.text import cases_table, size
 from ctspine_zarr.workers import usable_cores
-from ctspine_zarr.write.receipts import is_whole, read_receipts
+from ctspine_zarr.write.resume import is_whole
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
 _MASK_RATIO: Final = 0.26
@@ -133,10 +134,12 @@ class Plan:
                 f"{size(free_bytes(folder))} are free; free some, or set HF_HOME to another disk"
             )
             raise NoSpace(message)
-        free = self.free_bytes
-        if free is not None and free < self.store_bytes:
+        needed, free = self.store_bytes, self.free_bytes
+        if folder is not None and self.storage.path is not None and share_disk(folder, self.storage.path):
+            needed += self.download_bytes
+        if free is not None and free < needed:
             message = (
-                f"{self.storage.location}: about {size(self.store_bytes)} are needed, {size(free)} are free; "
+                f"{self.storage.location}: about {size(needed)} are needed, {size(free)} are free; "
                 "free some, choose another place, or build fewer cases with --split or --case"
             )
             raise NoSpace(message)
@@ -241,13 +244,13 @@ def _largest_first(cases: Iterable[SourceCase], source: Source) -> tuple[Planned
 
 
 def _inflated_bytes(case: SourceCase, source: Source) -> int:
-    paths = source.local(case.image), source.local(case.segmentation)
+    image, mask = source.local(case.image), source.local(case.segmentation)
+    if image is None or mask is None:
+        return math.ceil(case.image.bytes * _INFLATES)
     try:
-        return max(nifti.read_header(path).nbytes for path in paths if path is not None)
+        return max(nifti.read_header(path).nbytes for path in (image, mask))
     except CaseRefused:
         return 0
-    except ValueError:
-        return math.ceil(case.image.bytes * _INFLATES)
 
 
 def _require_all(source: Source, listing: Listing) -> None:

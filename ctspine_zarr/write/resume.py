@@ -1,49 +1,13 @@
-"""Receipts of a store: which cases are whole, so that a second run takes up where one ended."""
+"""Which cases are whole already, so that a second run takes up where one ended."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from ctspine_zarr import nifti
-from ctspine_zarr.errors import CaseRefused, Malformed, OtherFormat, StoreMismatch
-from ctspine_zarr.format import layout
-from ctspine_zarr.format.encoding import decode
+from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.receipt import Receipt, SourceFile
 from ctspine_zarr.source.cases import CaseFile, Source, SourceCase
-from ctspine_zarr.storage import Storage
-
-
-def read_receipt(storage: Storage, key: str) -> Receipt | None:
-    """The receipt at a key; None where there is none, or a torn one, which claims nothing.
-
-    Raises:
-        StoreMismatch: a receipt of another format: the store is not ours to write.
-    """
-    return _parsed(storage, key, storage.get(key))
-
-
-def _parsed(storage: Storage, key: str, data: bytes | None) -> Receipt | None:
-    try:
-        receipt = decode(data, Receipt.from_json)
-    except Malformed:
-        return None
-    except OtherFormat as error:
-        message = f"{storage.location}, {key}: {error}; build into another store"
-        raise StoreMismatch(message) from error
-    return receipt if PurePosixPath(key).name == f"{receipt.record.id}.json" else None
-
-
-def read_receipts(storage: Storage) -> dict[str, Receipt]:
-    """Case id -> receipt, for every receipt of the store that claims its case.
-
-    Raises:
-        StoreMismatch: as `read_receipt`.
-    """
-    keys = list(storage.sizes(layout.RECEIPTS))
-    found = map(_parsed, itertools.repeat(storage), keys, storage.get_each(keys))
-    return {receipt.record.id: receipt for receipt in found if receipt is not None}
 
 
 def is_whole(receipt: Receipt | None, case: SourceCase, source: Source, sizes: Mapping[str, int]) -> bool:

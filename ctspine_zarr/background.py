@@ -1,0 +1,54 @@
+"""Threads that the interpreter's end does not wait for: what hangs in one is ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+type _Work = tuple[Future[Any], Callable[[], Any]]
+
+
+class Background:
+    """Up to so many daemon threads, begun as work comes.
+
+    concurrent.futures' own pool is waited for at exit, a request that hangs for minutes included.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._begun = 0
+        self._idle = threading.Semaphore(0)
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+
+    def submit[T](self, work: Callable[[], T]) -> Future[T]:
+        """Do it soon; what it raises is the future's."""
+        future: Future[T] = Future()
+        self._work.put((future, work))
+        if not self._idle.acquire(blocking=False) and self._begun < self._most:
+            self._begun += 1
+            threading.Thread(target=self._run, daemon=True, name="ctspine_zarr").start()
+        return future
+
+    def close(self) -> None:
+        """Let the threads end once nothing is left to do."""
+        for _ in range(self._begun):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            _do(*item)
+            # Neither what was done nor what it gave is held while waiting.
+            del item
+            self._idle.release()
+
+
+def _do(future: Future[Any], work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - it is raised where the result is taken
+        future.set_exception(error)
