@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 import time
 import urllib.parse
@@ -365,10 +366,11 @@ def _may_pass(error: BaseException) -> bool:
         return False
     if isinstance(error, errors.HfHubHTTPError):
         return error.response.status_code in _MAY_PASS
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        # What the client makes of whatever kept it from asking for a file.
+    if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError):
+        # What the client makes of whatever kept it from asking for a file, or from sending one.
         return error.__cause__ is None or _may_pass(error.__cause__)
-    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError)
+    # The client reads some answers without a look at their status.
+    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError | json.JSONDecodeError)
 
 
 def _reason(error: Exception) -> str:

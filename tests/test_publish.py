@@ -350,3 +350,105 @@ def test_serving_a_bucket_is_refused(bucket: Bucket, store: Path) -> None:
     )
     assert done.returncode == 1
     assert "legal: a store in a local folder" in done.stderr
+
+
+# -- faults that were met
+
+
+def rebuilt(tree: Tree, store: Path) -> None:
+    """The store again, of a case whose mask has become empty and of one that has moved."""
+    tree.sections = {"trainset": ["liver_0", "liver_1"], "test_public": ["liver_2"], "test_private": []}
+    tree.add("liver_1", voxels(7), np.zeros((20, 24, 18), np.uint8), section=None)
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+
+
+@pytest.mark.parametrize("where", ["bucket", "hub"])
+def test_a_newer_build_replaces_an_older_one_elsewhere(
+    tree: Tree, tmp_path: Path, bucket: Bucket, hub: Hub, where: str
+) -> None:
+    for number in range(3):
+        tree.add(f"liver_{number}", voxels(number))
+    store = tmp_path / "s.zarr"
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    target, options = (bucket.new(), bucket.options) if where == "bucket" else (TARGET, hub.options)
+    cz.publish(store, target, target_options=options)
+    rebuilt(tree, store)
+    result = cz.publish(store, target, target_options=options)
+    assert [case.case for case in result.cases if case.copied] == ["liver_1", "liver_2"]
+    found = contents(open_storage(target, options=options)) if where == "bucket" else on_the_hub(hub)
+    assert found == objects(store)
+    assert cz.verify(target, storage_options=options).is_whole
+
+
+def test_an_old_catalog_never_speaks_of_new_cases_on_the_hub(
+    tree: Tree, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        tree.add(f"liver_{number}", voxels(number))
+    store = tmp_path / "s.zarr"
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    publish(store, hub)
+    rebuilt(tree, store)
+    with monkeypatch.context() as patch:
+        patch.setattr("ctspine_zarr.publishing.hub.upload_top", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            publish(store, hub)
+    with pytest.raises(NotAStore, match="has receipts but no catalog.jsonl"):
+        cz.open_store(TARGET, storage_options=hub.options)
+    publish(store, hub)
+    assert on_the_hub(hub) == objects(store)
+
+
+def interrupt(*arguments: Any) -> None:  # noqa: ARG001 - as what it stands for is called
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("files", [{"zarr.json": b"{}"}, {"receipts/liver_77.json": b"{}"}])
+def test_a_repository_of_something_else_is_left_alone(
+    store: Path, hub: Hub, files: dict[str, bytes | Path]
+) -> None:
+    hub.hub.add("someone/spine", files)
+    with pytest.raises(StoreMismatch, match="publish to another place"):
+        publish(store, hub)
+    assert hub.hub.repos["someone/spine"].files == files
+
+
+def test_a_card_of_the_users_own_is_kept(store: Path, hub: Hub) -> None:
+    hub.hub.add("someone/spine", {"README.md": b"# Mine\n"})
+    publish(store, hub)
+    assert hub.hub.repos["someone/spine"].files["README.md"] == b"# Mine\n"
+    assert on_the_hub(hub) == objects(store)
+
+
+@pytest.mark.parametrize("target", ["s.zarr", "s.zarr/below", ".", "link", "s.zarr/../s.zarr"])
+def test_a_store_is_not_published_onto_itself(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    (tmp_path / "link").symlink_to(store)
+    monkeypatch.chdir(tmp_path)
+    before = objects(store)
+    with pytest.raises(StorageError, match="cannot publish .*; legal: a place apart from it"):
+        cz.publish("s.zarr", target)
+    assert objects(store) == before
+
+
+def test_a_case_is_proven_before_its_earlier_copy_is_touched(tree: Tree, tmp_path: Path) -> None:
+    tree.add("liver_1", voxels(1))
+    store, target = tmp_path / "s.zarr", tmp_path / "copy"
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    cz.publish(store, target)
+    before = objects(target)
+    tree.add("liver_1", voxels(2), section=None)
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    next(store.rglob("image/c/0/0/0")).write_bytes(b"damaged")
+    with pytest.raises(DamagedStore, match="has 7 bytes of another sha256"):
+        cz.publish(store, target)
+    assert objects(target) == before
+
+
+def test_a_port_in_use_is_one_line(url: str, phantom_store: cz.Store) -> None:
+    done = run("serve", phantom_store.location, "--port", url.rpartition(":")[2])
+    assert done.exit_code == 1
+    assert re.fullmatch(
+        r"ctspine-zarr: cannot listen at 127.0.0.1:\d+: Address already in use; legal: .*\n", done.stderr
+    )

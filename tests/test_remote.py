@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -194,10 +201,13 @@ def test_a_stream_reads_as_far_ahead_as_it_is_told(web: Web, prefetch: int) -> N
 
 def test_a_stream_that_is_left_ends_its_reading(web: Web) -> None:
     web.server.latency = 0.01
-    for _ in range(3):
+    before = threading.active_count()
+    for _ in range(20):
         stream = iter(cz.SliceStream(cz.open_store(web.url), prefetch=2))
         next(stream)
         del stream
+    while threading.active_count() > before + 4:
+        time.sleep(0.01)
 
 
 def test_an_error_ahead_comes_where_its_samples_would(web: Web) -> None:
@@ -329,3 +339,105 @@ def test_processes_share_a_cache(reopened: Callable[..., cz.Store]) -> None:
 def test_a_cache_of_no_bytes_is_an_error(web: Web, tmp_path: Path) -> None:
     with pytest.raises(UnknownValue, match="disk_cache_bytes 0; legal: an integer from 1"):
         cz.open_store(web.url, disk_cache=tmp_path, disk_cache_bytes=0)
+
+
+@pytest.mark.parametrize("damage", ["lost", "one byte short", "half", "one bit"])
+def test_what_was_damaged_for_a_while_is_read_once_it_is_repaired(
+    bucket: Bucket, tree: Tree, tmp_path: Path, damage: str
+) -> None:
+    tree.add(CASE, voxels(shape=(200, 200, 40)), labels((200, 200, 40)))
+    location = bucket.new()
+    cz.build_store(cz.plan_build(tree.root, location, storage_options=bucket.options, workers=1))
+    caches = (None, tmp_path / "cache")
+    plain, cached = (
+        cz.open_store(location, storage_options=bucket.options, disk_cache=cache) for cache in caches
+    )
+    key = f"{plain[CASE].record.path}/image/{layout.SHARD}"
+    storage = open_storage(location, options=bucket.options)
+    whole = storage.get(key) or b""
+    altered = {
+        "lost": b"",
+        "one byte short": whole[:-1],
+        "half": whole[: len(whole) // 2],
+        "one bit": bytes([whole[0] ^ 1, *whole[1:]]),
+    }
+    storage.put(key, altered[damage])
+    for store in (plain, cached):
+        with pytest.raises(DamagedStore):
+            store[CASE].slice(3)
+    storage.put(key, whole)
+    for store in (plain, cached, fresh(cached)):
+        assert np.array_equal(store[CASE].slice(3)["image"], nibabel_canonical(volume(tree))[3])
+
+
+def volume(tree: Tree) -> Path:
+    return next((tree.root / "raw_data" / "volumes").rglob(f"{CASE}.nii.gz"))
+
+
+def fresh(store: cz.Store) -> cz.Store:
+    """The same store, of which nothing is in memory."""
+    return pickle.loads(pickle.dumps(store))  # type: ignore[no-any-return]  # noqa: S301 - our own
+
+
+def test_a_cache_touches_nothing_but_its_own(web: Web, tmp_path: Path) -> None:
+    mine = tmp_path / "home" / "thesis" / "chapter1.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    os.utime(mine, (0, 0))
+    case = cz.open_store(web.url, disk_cache=tmp_path / "home", disk_cache_bytes=1_000_000)[CASE]
+    for index in range(0, 90, 16):
+        _ = case.slice(index)
+    assert mine.read_text() == "years of work"
+    for nowhere in ("", "."):
+        with pytest.raises(UnknownValue, match="disk_cache '.?'; legal: a folder that is named"):
+            cz.open_store(web.url, disk_cache=nowhere)
+
+
+def test_processes_one_after_another_keep_to_the_limit(web: Web, tmp_path: Path) -> None:
+    for _ in range(4):
+        store = cz.open_store(web.url, disk_cache=tmp_path, disk_cache_bytes=20_000_000)
+        _ = store[CASE].slice(40)
+    store = cz.open_store(web.url, disk_cache=tmp_path, disk_cache_bytes=300_000)
+    _ = store[CASE].slice(0)
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert kept < 300_000 + (1 << 18) + 20_000
+
+
+def test_verify_of_a_web_server_looks_at_all_it_can(web: Web) -> None:
+    assert cz.verify(web.url).is_whole
+
+
+def test_what_cannot_be_read_is_not_called_damaged(web: Web) -> None:
+    store = cz.open_store(web.url)
+    assert len(store) == 1
+    web.server.fault = lambda _, __, path: None if path in {"/catalog.jsonl", "/zarr.json"} else 503
+    with pytest.raises(StorageError, match="503 Service Unavailable"):
+        cz.verify(web.url, storage_options={"retry_config": {"max_retries": 1}})
+
+
+HANGS = """
+import socket, sys, threading, ctspine_zarr as cz
+listening = socket.create_server(("127.0.0.1", 0))
+URL = f"http://127.0.0.1:{listening.getsockname()[1]}"
+OPTIONS = {"region": "r", "access_key_id": "k", "secret_access_key": "s", "endpoint": URL}
+threading.Timer(1, lambda: print("asked", flush=True)).start()
+cz.{call}
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "open_store(URL)",
+        'publish(sys.argv[1], "s3://bucket/x", target_options=OPTIONS)',
+    ],
+)
+def test_ctrl_c_ends_what_hangs(web: Web, call: str) -> None:
+    command = [sys.executable, "-c", HANGS.replace("{call}", call), str(web.path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with process:
+        if process.stdout is None:
+            pytest.fail("its output cannot be read")
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT

@@ -251,6 +251,9 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("location", "message"),
     [
+        ("s3://b/s?x=1", "cannot open s3://b/s.x=1: a store has objects below it; legal: a URL without"),
+        ("s3:/bucket/s", "location s3:/bucket/s; legal: s3://..., with two slashes and as a str"),
+        (Path("s3://bucket/s"), "location s3:/bucket/s; legal: s3://..., with two slashes"),
         (
             "http://host/s.zarr",
             "cannot write to http://host/s.zarr: http:// can only be read; legal:",

@@ -74,7 +74,11 @@ def _listening(host: str, port: int) -> socket.socket:
         # Without the protocol's name asyncio leaves Nagle's algorithm on, and small answers wait 40 ms.
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        try:
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
         message = (
             f"cannot listen at {host}:{port}: {error.strerror or error}; legal: another --host or --port"
