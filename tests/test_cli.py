@@ -118,7 +118,7 @@ def test_damage_is_status_4(tree: Tree, tmp_path: Path) -> None:
         (["info", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
         (["verify", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
         (["export", "STORE", "liver_0"], 2, "Missing option '--output'"),
-        (["serve"], 2, "No such command 'serve'"),
+        (["view"], 2, "No such command 'view'"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_a_status(
@@ -146,7 +146,7 @@ def test_help_names_every_command_and_status() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ctspine_zarr", "--help"], capture_output=True, text=True, check=True
     )
-    assert list(cli.commands) == ["build", "info", "verify", "export"]
+    assert list(cli.commands) == ["build", "info", "verify", "export", "publish", "serve"]
     for name in cli.commands:
         assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
     assert "130 interrupted" in done.stdout
@@ -175,8 +175,15 @@ def many_cases(tree: Tree, count: int = 30) -> None:
         tree.add(f"liver_{number}", voxels(number, (96, 96, 60)), voxels(number, (96, 96, 60)) % 2)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "sent"),
+    [
+        (1, signal.SIGINT),
+        (2, signal.SIGTERM),
+        pytest.param(1, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_build_says_how_to_go_on_and_does(
     tree: Tree, tmp_path: Path, sent: signal.Signals, workers: int
 ) -> None:

@@ -309,15 +309,18 @@ class Killer:
         return 503 if number % 5 == 0 else None
 
 
-def test_a_build_that_is_killed_at_many_puts_ends_as_a_clean_one(
-    source: Tree, hub: Hub, bucket: Bucket, tmp_path: Path
+@pytest.mark.parametrize(
+    "kills", [(3, 20), pytest.param((1, 2, 9, 12, 17, 23, 26), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_a_build_that_is_killed_at_puts_ends_as_a_clean_one(
+    source: Tree, hub: Hub, bucket: Bucket, tmp_path: Path, kills: tuple[int, ...]
 ) -> None:
     cz.build_store(cz.plan_build(source.root, tmp_path / "local.zarr", workers=1))
     location = bucket.new()
     command = [sys.executable, "-m", "ctspine_zarr", "build", "hub", location, "--workers", "1"]
     environment = os.environ | bucket.environment | {"HF_ENDPOINT": hub.options["endpoint"]}
     hub.server.fault = lambda number, *_: [None, 429, None, "cut", None, None, 503][number % 7]
-    for fatal in (3, 9, 20, 12, 1, None):
+    for fatal in (*kills, None):
         bucket.server.fault = killer = Killer(fatal)
         killer.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
         _, errors = killer.process.communicate(timeout=120)

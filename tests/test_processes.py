@@ -74,6 +74,7 @@ def test_workers_read_after_their_parent_has_read(store: cz.Store, voxels: Voxel
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("threads", [None, pytest.param(3, marks=pytest.mark.slow)], indirect=True)
 def test_a_hundred_pools_are_forked_without_a_hang(store: cz.Store, voxels: Voxels) -> None:
     for _ in range(100):
         read_in_pool(store, voxels, "fork")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def test_a_bucket_that_fails_is_asked_again(store: Path, bucket: Bucket) -> None
         1: 503,
         4: "cut" if method == "GET" else 500,
     }.get(number % 7)
+    impatient = {"retry_config": {"backoff": {"init_backoff": timedelta(milliseconds=5)}}}
     target = bucket.new()
-    cz.publish(store, target, target_options=bucket.options)
+    cz.publish(store, target, target_options=bucket.options | impatient)
     bucket.server.heal()
     assert contents(open_storage(target, options=bucket.options)) == objects(store)
 
