@@ -122,10 +122,14 @@ class HubSource(Source):
 
     def _split_list(self) -> str:
         data = self._read(SPLIT_FILE)
-        if data is None:
-            message = f"no {SPLIT_FILE} in {self.repository}; give a split list with --split-file FILE"
-            raise SourceError(message)
-        return data.decode("utf-8", "backslashreplace")
+        try:
+            if data is not None:
+                return data.decode()
+            reason = "not found"
+        except UnicodeDecodeError as error:
+            reason = str(error)
+        message = f"no {SPLIT_FILE} in {self.repository} ({reason}); give a split list with --split-file FILE"
+        raise SourceError(message)
 
     def _read(self, path: str) -> bytes | None:
         """A small file, of which nothing is left on this machine."""
