@@ -94,7 +94,7 @@ class Backend(ABC):
         """Bytes of an object; None where there is none."""
 
     def sizes(self, prefix: str) -> Mapping[str, int]:
-        """Key -> bytes of every object whose key starts with a prefix."""
+        """Key -> bytes of every object below a prefix, which is empty or ends with a slash."""
         raise NotImplementedError
 
     def put(self, key: str, data: bytes | bytearray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,18 @@ class Folder(DerivedFolder):
     def at(cls, path: Path, *, read_only: bool) -> Folder:
         """The folder at an absolute path; it is made when something is put."""
         return cls(zarr.storage.LocalStore(path, read_only=read_only), path)
+
+    @override
+    def get(self, key: str) -> bytes | None:
+        try:
+            return (self.path / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    @override
+    def _all_sizes(self, prefix: str) -> Mapping[str, int]:
+        paths = (Path(top, name) for top, _, names in os.walk(self.path / prefix) for name in names)
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in paths}
 
     @override
     def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:

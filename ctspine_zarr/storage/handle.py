@@ -80,7 +80,7 @@ class Storage:
             return self.backend.size(key)
 
     def sizes(self, prefix: str = "") -> Mapping[str, int]:
-        """Key -> bytes of the objects whose keys start with `prefix`, sorted, in few requests.
+        """Key -> bytes of the objects below `prefix`, empty or ending with a slash; sorted, in few requests.
 
         Objects torn by a killed process are left out.
         """
