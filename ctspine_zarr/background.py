@@ -52,3 +52,5 @@ def _do(future: Future[Any], work: Callable[[], Any]) -> None:
         future.set_result(work())
     except BaseException as error:  # noqa: BLE001 - it is raised where the result is taken
         future.set_exception(error)
+        # The error keeps this frame, which must not keep the error.
+        del future

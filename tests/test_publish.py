@@ -454,3 +454,22 @@ def test_a_port_in_use_is_one_line(url: str, phantom_store: cz.Store) -> None:
     assert re.fullmatch(
         r"ctspine-zarr: cannot listen at 127.0.0.1:\d+: Address already in use; legal: .*\n", done.stderr
     )
+
+
+@pytest.mark.parametrize("step", ["remove_below", "put"])
+def test_a_moved_case_whose_move_was_interrupted_leaves_nothing(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    for number in range(3):
+        tree.add(f"liver_{number}", voxels(number))
+    store, target = tmp_path / "s.zarr", tmp_path / "copy"
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    cz.publish(store, target)
+    rebuilt(tree, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cz.publish(store, target)
+    cz.publish(store, target)
+    assert objects(target) == objects(store)
+    assert cz.verify(target).is_whole

@@ -442,3 +442,24 @@ def test_ctrl_c_ends_what_hangs(web: Web, call: str) -> None:
         assert process.stdout.readline() == "asked\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == -signal.SIGINT
+
+
+STREAMS = """
+import sys, ctspine_zarr as cz
+for sample in cz.SliceStream(cz.open_store(sys.argv[1])):
+    print(sample["slice_index"], flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_stream_that_hangs(web: Web) -> None:
+    command = [sys.executable, "-c", STREAMS, web.url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with process:
+        if process.stdout is None:
+            pytest.fail("its output cannot be read")
+        assert process.stdout.readline()
+        web.server.latency = 60
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(10) == -signal.SIGINT

@@ -7,11 +7,13 @@ import functools
 import itertools
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Final
 
+from ctspine_zarr.background import Background
 from ctspine_zarr.errors import integer
 from ctspine_zarr.workers import usable_cores
 
@@ -56,14 +58,17 @@ def share_out[T](work: Callable[[Iterator[T]], None], items: Sequence[T], thread
         with contextlib.suppress(RuntimeError):
             for number in range(1, threads):
                 taken = _taken(shares[number:] + shares[:number])
-                helpers.append(_helpers(os.getpid()).submit(work, taken))
+                helpers.append(_helpers(os.getpid()).submit(functools.partial(work, taken)))
         work(_taken(shares))
     finally:
         for share in shares:
             share.clear()
         at_work = [helper for helper in helpers if not helper.cancel()]
-        wait(at_work)
-        errors = [error for error in (helper.exception() for helper in at_work) if error is not None]
+        # Ctrl-C does not wait for a helper: what it reads may hang.
+        if not isinstance(sys.exception(), KeyboardInterrupt):
+            wait(at_work)
+        ended = (helper.exception() for helper in at_work if helper.done())
+        errors = [error for error in ended if error is not None]
         # An exception that is kept must not keep itself alive, by this frame and the helpers.
         helpers.clear()
         at_work.clear()
@@ -80,6 +85,6 @@ def _taken[T](shares: Sequence[deque[T]]) -> Iterator[T]:
 
 
 @functools.cache
-def _helpers(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - the key
-    """A process's own pool: a forked child has none of its parent's threads, only their names."""
-    return ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix="ctspine_zarr")
+def _helpers(process: int) -> Background:  # noqa: ARG001 - the key
+    """A process's own: a forked child has none of its parent's threads, only their names."""
+    return Background(_MOST_HELPERS)

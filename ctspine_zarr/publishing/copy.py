@@ -7,8 +7,6 @@ from functools import partial
 
 from ctspine_zarr.commit import forget
 from ctspine_zarr.errors import DamagedStore, StorageError
-from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import POSSIBLE_GROUPS
 from ctspine_zarr.format.receipt import StoredObject
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore, proven
 from ctspine_zarr.storage import Storage, all_at_once
@@ -42,11 +40,12 @@ def copy_cases(whole: WholeStore, target: Storage) -> Iterator[tuple[WholeCase, 
 def copy_top(whole: WholeStore, target: Storage) -> None:
     """Copy what makes it a store: the groups, the catalog, and the root that proves it.
 
+    What interrupted runs left of cases that lie elsewhere now goes first.
+
     Raises: as `copy_cases`.
     """
-    for path in POSSIBLE_GROUPS:
-        if f"{path}/{layout.METADATA}" not in whole.top:
-            target.remove(f"{path}/{layout.METADATA}")
+    for key in whole.strangers(target.sizes().keys()):
+        target.remove(key)
     for key, data in whole.top.items():
         target.put(key, data)
         if target.get(key) != data:

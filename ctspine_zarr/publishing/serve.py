@@ -21,6 +21,7 @@ except ImportError as error:
     message = "serving needs starlette and uvicorn: pip install 'ctspine-zarr[serve]'"
     raise MissingDependency(message) from error
 
+_BACKLOG: Final = 512
 _SEEN_BY_SCRIPTS: Final = ["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]
 
 
@@ -61,7 +62,8 @@ def serve(
         raise StorageError(message)
     with _listening(host, port) as listening:
         if on_ready is not None:
-            on_ready(f"http://{host}:{listening.getsockname()[1]}")
+            shown = f"[{host}]" if ":" in host else host
+            on_ready(f"http://{shown}:{listening.getsockname()[1]}")
         config = uvicorn.Config(application(folder), log_level="warning", access_log=False)
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -76,6 +78,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(address)
+            listening.listen(_BACKLOG)
         except OSError:
             listening.close()
             raise

@@ -65,8 +65,6 @@ class HubSource(Source):
             HubError: there is none, or the Hub cannot be reached.
         """
         repository = Repository.at(location, options)
-        if keep and split_file is None and not repository.is_offline:
-            repository.remember(SPLIT_FILE)
         _ = repository.commit
         return cls(repository, name, split_file, keep)
 
@@ -100,6 +98,7 @@ class HubSource(Source):
 
     @override
     def fetch(self, case: SourceCase) -> Fetched:
+        _ = self._remembered
         return Fetched(case, self._proven(case.image), self._proven(case.segmentation))
 
     @override
@@ -115,6 +114,14 @@ class HubSource(Source):
     @override
     def close(self) -> None:
         shutil.rmtree(self._downloads, ignore_errors=True)
+
+    @cached_property
+    def _remembered(self) -> bool:
+        """Whether the cache knows what the revision names, so that another build can do without the Hub."""
+        wanted = self.keep and SPLIT_FILE in self.repository.files and not self.repository.is_offline
+        if wanted:
+            self.repository.remember(SPLIT_FILE)
+        return wanted
 
     @cached_property
     def _downloads(self) -> Path:

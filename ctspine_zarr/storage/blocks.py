@@ -159,7 +159,7 @@ def cached(storage: Storage, folder: Path, limit: int, tag: str) -> Storage:
     Raises:
         UnknownValue: a limit that is no number of bytes, or no folder.
     """
-    if not str(folder) or str(folder) == ".":
+    if str(folder) in {"", "."} or "\0" in str(folder):
         message = f"disk_cache {str(folder)!r}; legal: a folder that is named"
         raise UnknownValue(message)
     blocks = Blocks(folder.expanduser().absolute(), integer("disk_cache_bytes", limit, 1))

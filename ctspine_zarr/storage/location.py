@@ -23,7 +23,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _BUCKETS: Final = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
 _WEB: Final = ("http", "https")
 _READ_ONLY: Final = (*_WEB, "hf")
-_ELSEWHERE: Final = (*_BUCKETS, *_READ_ONLY, "memory")
+_ELSEWHERE: Final = (*_BUCKETS, *_READ_ONLY, "memory", "file")
 _ONE_SLASH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 _LEGAL: Final = (
     "a local path, file://PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, memory://NAME, "

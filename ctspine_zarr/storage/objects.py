@@ -196,7 +196,8 @@ def objects_at(location: str, options: Mapping[str, Any]) -> Web:
         raise
     # What obstore does not know it may panic of, which is no Exception.
     except BaseException as error:
-        message = f"cannot open {location}: {str(error).partition(chr(10))[0]}"
+        given = f" (options {', '.join(options)})" if options else ""
+        message = f"cannot open {location}{given}: {str(error).partition(chr(10))[0]}"
         raise StorageError(message) from error
     return backend
 

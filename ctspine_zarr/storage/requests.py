@@ -26,10 +26,10 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
     asked: list[Future[Answer]] = []
     try:
         asked.extend(_threads().submit(partial(ask, item)) for item in items)
-        return [future.result() for future in asked]
+        return [one.result() for one in asked]
     finally:
-        for future in asked:
-            future.cancel()
+        while asked:
+            asked.pop().cancel()
 
 
 def interruptibly[Answer](ask: Callable[[], Answer]) -> Answer:
