@@ -1,4 +1,4 @@
-"""CTSpine1K as one Zarr v3 store: build it once, then read any slice or patch in milliseconds.
+"""CTSpine1K, VerSe or any nnU-Net dataset as one Zarr v3 store: build it once, then read any slice or patch in milliseconds.
 
     import ctspine_zarr as cz
 
@@ -16,15 +16,16 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctspine_zarr.errors import CtspineError
+    from ctspine_zarr.datasets.cases import Refusal
+    from ctspine_zarr.datasets.selection import Selection
+    from ctspine_zarr.errors import CtspineError, NoMask, StoreUpdated
+    from ctspine_zarr.maintain.export import export
+    from ctspine_zarr.maintain.verify import CaseReport, Verification, verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case, Sample
-    from ctspine_zarr.read.export import export
     from ctspine_zarr.read.store import Store, open_store
-    from ctspine_zarr.read.verify import CaseReport, Verification, verify
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
-    from ctspine_zarr.source.cases import Refusal, Selection
     from ctspine_zarr.training.datasets import GridDataset, PatchDataset, SliceDataset, VolumeDataset
     from ctspine_zarr.training.streams import PatchStream, SliceStream
     from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
@@ -42,6 +43,7 @@ __all__ = [
     "CtspineError",
     "Foreground",
     "GridDataset",
+    "NoMask",
     "PatchDataset",
     "PatchStream",
     "Plan",
@@ -52,6 +54,7 @@ __all__ = [
     "SliceDataset",
     "SliceStream",
     "Store",
+    "StoreUpdated",
     "Uniform",
     "Verification",
     "VolumeDataset",
@@ -69,15 +72,16 @@ __all__ = [
 _HOMES = {
     "write.plan": ("Plan", "describe", "plan_build"),
     "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
-    "errors": ("CtspineError",),
+    "datasets.cases": ("Refusal",),
+    "datasets.selection": ("Selection",),
+    "errors": ("CtspineError", "NoMask", "StoreUpdated"),
+    "maintain.export": ("export",),
+    "maintain.verify": ("CaseReport", "Verification", "verify"),
     "publishing.publish": ("CasePublished", "Published", "publish"),
     "read.case": ("Case", "Sample"),
-    "read.export": ("export",),
     "read.store": ("Store", "open_store"),
-    "read.verify": ("CaseReport", "Verification", "verify"),
     "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
     "sampling.windows": ("assemble", "window_starts"),
-    "source.cases": ("Refusal", "Selection"),
     "training.datasets": ("GridDataset", "PatchDataset", "SliceDataset", "VolumeDataset"),
     "training.streams": ("PatchStream", "SliceStream"),
 }

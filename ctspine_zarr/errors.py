@@ -75,6 +75,14 @@ class DamagedStore(CtspineError, ValueError):
     """What is stored is not what was written: a lost, cut or altered object."""
 
 
+class StoreUpdated(DamagedStore):
+    """The store was updated after it was opened: what was opened is gone; open it again."""
+
+
+class NoMask(CtspineError, LookupError):
+    """A case has no mask, as those of a test set: what is unknown is never given as zeros."""
+
+
 class UnknownCase(CtspineError, KeyError):
     """No case of that id in the store or selection."""
 

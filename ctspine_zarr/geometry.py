@@ -168,12 +168,57 @@ def origin_of(affine: Affine) -> tuple[float, float, float]:
     return z, y, x
 
 
+def obliqueness(affine: Affine) -> float:
+    """The largest angle between a voxel axis and the world axis closest to it, in degrees."""
+    axes = np.sort(np.abs(_unit_axes(affine)), axis=0)
+    # By the tangent, for a cosine near 1 holds no small angle.
+    return float(np.degrees(np.arctan2(np.hypot(axes[0], axes[1]), axes[2])).max())
+
+
+def shear(affine: Affine) -> float:
+    """The largest deviation from 90 degrees of the angle between two voxel axes, in degrees."""
+    axes = _unit_axes(affine)
+    cosines = (axes.T @ axes)[np.triu_indices(3, 1)]
+    return float(np.degrees(np.arcsin(np.clip(np.abs(cosines), 0, 1))).max())
+
+
+def spacing_excess(affine: Affine) -> float:
+    """How far the product of the spacing exceeds a voxel's volume, as a share of it; 0 without shear."""
+    return float(np.prod(spacing_of(affine)) / abs(np.linalg.det(affine[:3, :3]))) - 1
+
+
+def axis_aligned_error(affine: Affine, shape: Shape) -> float:
+    """How far voxels lie, at most, from where origin and spacing alone would put them, in mm.
+
+    These put a voxel at `origin + index * spacing` along the world's axes. The distance is convex in
+    the index, so that it is greatest at a corner.
+
+    Args:
+        affine: (4, 4), canonical (x, y, z) -> RAS+ mm.
+        shape: (x, y, z) voxels.
+    """
+    straight = np.diag(spacing_of(affine)[::-1])
+    moved = (affine[:3, :3] - straight) @ _corners(shape).T
+    return float(np.linalg.norm(moved, axis=0).max())
+
+
+def _unit_axes(affine: Affine) -> NDArray[np.float64]:
+    """(3, 3), each column the direction of a voxel axis."""
+    directions: NDArray[np.float64] = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return directions
+
+
+def _corners(shape: Shape) -> NDArray[np.float64]:
+    """(8, 3), indices of the corner voxels."""
+    return np.array(list(itertools.product(*((0, size - 1) for size in shape))), dtype=float)
+
+
 def grid_offset(affine: Affine, other: Affine, shape: Shape) -> float:
     """How far two voxel grids of one (x, y, z) shape lie apart, at most, in voxels of the first.
 
     It is the largest displacement along any axis over the eight corner voxels. Below 0.5,
     resampling one grid onto the other by nearest neighbour is the identity.
     """
-    corners = np.array(list(itertools.product(*((0, size - 1) for size in shape))), dtype=float)
+    corners = _corners(shape)
     moved = np.linalg.solve(affine, other @ np.c_[corners, np.ones(len(corners))].T).T[:, :3]
     return float(np.abs(moved - corners).max())

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Unpack
 
-from ctspine_zarr.dataset import CITATION, LICENCE
 from ctspine_zarr.errors import MissingDependency, choose
 from ctspine_zarr.read.store import Store
-from ctspine_zarr.sampling.pieces import HUB
+from ctspine_zarr.sampling.units import HUB
 from ctspine_zarr.training.datasets import SliceDataset, VolumeDataset
 from ctspine_zarr.training.form import Options
 from ctspine_zarr.training.samples import Samples
@@ -25,14 +24,15 @@ type Mode = Literal["2d", "3d"]
 
 
 def iterable_dataset(store: Store, mode: Mode = "2d", **options: Unpack[Options]) -> datasets.IterableDataset:
-    """Examples as the Hub's loader makes them, read as they are asked for; nothing is materialised.
+    """An `IterableDataset` of examples as the Hub's loader makes them, read as they are asked for; nothing
+    is materialised.
 
     `2d` gives slices along the source array's third axis, nearly always axial ones, `3d` volumes:
-    `image` float32, `segmentation` int32, `patient_id`, `index` (the volume's number), and in `2d`
-    `slice_index`. Cases come in the store's order, by split, source and id, each slab being
-    decoded once; `shuffle`, `map`, `take`, `batch`, splitting by node and a DataLoader's workers
-    work as with any other, a case being a shard. Where in-plane sizes differ, so do the examples',
-    and Arrow formats, which want one size, are not to be had.
+    `image` float32, `segmentation` int32 but for `segmentation=False`, `patient_id`, `index` (the
+    volume's number), and in `2d` `slice_index`. Cases come in the store's order, by split, source
+    and id, each slab being decoded once; `shuffle`, `map`, `take`, `batch`, splitting by node and a
+    DataLoader's workers work as with any other, a case being a shard. Where in-plane sizes differ,
+    so do the examples', and Arrow formats, which want one size, are not to be had.
 
     Args:
         store: the selection, such as `store.select(split="train")`.
@@ -50,7 +50,7 @@ def iterable_dataset(store: Store, mode: Mode = "2d", **options: Unpack[Options]
         features=_features(samples),
         gen_kwargs={"cases": list(range(len(store))), "samples": samples},
     )
-    found.info.license, found.info.citation = LICENCE, CITATION
+    found.info.license, found.info.citation = store.spec.licence, store.spec.citation
     return found
 
 
@@ -63,8 +63,7 @@ def _examples(cases: Sequence[int], samples: SliceDataset | VolumeDataset) -> It
 
 def _features(samples: Samples[Any]) -> datasets.Features:
     spec = samples.spec()
-    image, shape = spec["image"]
-    mask, _ = spec["segmentation"]
+    _, shape = spec["image"]
     if "slice_index" not in spec:
         shape = (*shape[:-3], None, *shape[-2:])
     array = {2: datasets.Array2D, 3: datasets.Array3D, 4: datasets.Array4D}[len(shape)]
@@ -72,8 +71,7 @@ def _features(samples: Samples[Any]) -> datasets.Features:
     slices = {"slice_index": number} if "slice_index" in spec else {}
     return datasets.Features(
         {
-            "image": array(shape, image.name),
-            "segmentation": array(shape, mask.name),
+            **{name: array(shape, spec[name][0].name) for name in samples.form.names},
             "patient_id": datasets.Value("string"),
             "index": number,
             **slices,

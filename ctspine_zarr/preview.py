@@ -1,16 +1,16 @@
-"""A picture of a case: three planes through its spine, vertebrae in colour. Needs Pillow."""
+"""A picture of a case: three planes through it, its labels in colour. Needs Pillow."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.dataset import MAX_LABEL
 from ctspine_zarr.errors import MissingDependency
-from ctspine_zarr.format.documents import WINDOW, colour
-from ctspine_zarr.read.case import Case
+from ctspine_zarr.format.documents import WINDOW
+from ctspine_zarr.format.spec import colour
+from ctspine_zarr.read.case import Case, Sample
 from ctspine_zarr.read.regions import PLANES, Plane
 
 try:
@@ -22,7 +22,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_COLOURS: Final = np.array([(0, 0, 0)] + [colour(label) for label in range(1, MAX_LABEL + 1)], np.float64)
+# One row for every value that a mask can have.
+_COLOURS: Final = np.array([(0, 0, 0)] + [colour(label) for label in range(1, 256)], np.float64)
 _OPACITY: Final = 0.45
 _MARGIN: Final = 4
 # What lies at the left and right edge of each plane as it is drawn.
@@ -34,13 +35,13 @@ _SIDES: Final[dict[Plane, tuple[str, str]]] = {
 
 
 def overview(case: Case, height: int = 420) -> Picture:
-    """Axial, coronal and sagittal slices through the spine's middle, side by side.
+    """A picture of axial, coronal and sagittal slices side by side, through the label in the middle.
 
     Drawn as radiologists look: anterior or superior above, the patient's right on the left,
     and in the sagittal plane the face to the left; in the proportions of the body.
 
     Args:
-        case: three slices of it are read.
+        case: three slices of it are read; one without a mask is drawn without colours.
         height: of the picture in pixels.
     """
     middle = _middle(case)
@@ -68,19 +69,20 @@ def _tall(case: Case, plane: Plane) -> float:
 
 
 def _middle(case: Case) -> tuple[int, int, int]:
-    """The centroid of the middle vertebra; the volume's middle where there is none."""
-    vertebrae = case.record.vertebrae
-    if not vertebrae:
+    """The centroid of the label that lies in the middle, from the head down; the volume's middle where
+    there is none.
+    """
+    centroids = sorted((label.centroid for label in case.record.labels), reverse=True)
+    if not centroids:
         z, y, x = (size // 2 for size in case.shape)
         return z, y, x
-    z, y, x = (round(index) for index in vertebrae[len(vertebrae) // 2].centroid)
+    z, y, x = map(round, centroids[len(centroids) // 2])
     return z, y, x
 
 
 def _panel(case: Case, plane: Plane, index: int, pixel: float) -> Picture:
-    sample = case.slice(index, plane)
     # Rows grow upwards and columns to the patient's right; a screen's the other way round.
-    colours = _blend(sample["image"], sample["segmentation"])[::-1, ::-1]
+    colours = _blend(case.slice(index, plane))[::-1, ::-1]
     height, width = (max(1, round(mm / pixel)) for mm in _extent(case, plane))
     panel = Image.fromarray(np.ascontiguousarray(colours)).resize((width, height), Image.Resampling.BILINEAR)
     left, right = _SIDES[plane]
@@ -91,9 +93,14 @@ def _panel(case: Case, plane: Plane, index: int, pixel: float) -> Picture:
     return panel
 
 
-def _blend(image: NDArray[Any], segmentation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _blend(sample: Sample) -> NDArray[np.uint8]:
+    """Red, green and blue along a last axis: labels over a bone window."""
     low, high = WINDOW
-    grey = ((image.astype(np.float64) - low) / (high - low)).clip(0, 1)[..., None] * np.full(3, 255.0)
-    opacity = np.where(segmentation > 0, _OPACITY, 0.0)[..., None]
-    blended: NDArray[np.uint8] = (grey * (1 - opacity) + _COLOURS[segmentation] * opacity).astype(np.uint8)
+    colours = ((sample["image"].astype(np.float64) - low) / (high - low)).clip(0, 1)[..., None] * np.full(
+        3, 255.0
+    )
+    if "segmentation" in sample:
+        opacity = np.where(sample["segmentation"] > 0, _OPACITY, 0.0)[..., None]
+        colours = colours * (1 - opacity) + _COLOURS[sample["segmentation"]] * opacity
+    blended: NDArray[np.uint8] = colours.astype(np.uint8)
     return blended

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ctspine_zarr.dataset import SOURCE_NAMES
-
+_COLUMN: Final = 14
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -21,8 +20,10 @@ def size(count: float) -> str:
 
 def cases_table(cases: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Split -> source -> how many, as lines: sources across, splits down."""
-    lines = [f"{'cases':<12}" + "".join(f"{name:>14}" for name in (*SOURCE_NAMES, "all"))]
+    names = list(dict.fromkeys(source for counts in cases.values() for source in counts))
+    widths = [max(_COLUMN, len(name) + 2) for name in (*names, "all")]
+    lines = [f"{'cases':<12}" + "".join(map(str.rjust, (*names, "all"), widths))]
     for split, counts in cases.items():
-        row = [counts[source] for source in SOURCE_NAMES]
-        lines.append(f"{split:<12}" + "".join(f"{count:>14}" for count in (*row, sum(row))))
+        row = [counts.get(name, 0) for name in names]
+        lines.append(f"{split:<12}" + "".join(map(str.rjust, map(str, (*row, sum(row))), widths)))
     return lines

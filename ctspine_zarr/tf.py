@@ -9,7 +9,7 @@ import numpy as np
 
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.training.datasets import Dataset
-from ctspine_zarr.training.samples import Spec
+from ctspine_zarr.training.samples import SampleSpec
 from ctspine_zarr.training.streams import Stream
 
 try:
@@ -41,7 +41,7 @@ def from_samples(samples: Dataset[Any] | Stream[Any]) -> tf.data.Dataset:
     return tf.data.Dataset.from_generator(one_pass, output_signature=_signature(samples.spec()))
 
 
-def _signature(spec: Spec) -> dict[str, tf.TensorSpec]:
+def _signature(spec: SampleSpec) -> dict[str, tf.TensorSpec]:
     return {
         key: tf.TensorSpec(shape, tf.string if dtype == np.dtype(object) else tf.as_dtype(dtype))
         for key, (dtype, shape) in spec.items()

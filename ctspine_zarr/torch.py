@@ -47,13 +47,14 @@ __all__ = [
 
 type StartMethod = Literal["fork", "forkserver", "spawn"]
 
-# What the training process tells the workers: the epoch, and after which batch a pass goes on.
+# Places in the memory that the training process shares with its workers: the epoch, and after how
+# many batches, of what size, whether full ones only, a pass goes on.
 _EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
 
 
-class _Told(Samples[Any]):
-    """Samples whose copy for a loader has numbers that its workers see change, also those that
-    outlive an epoch.
+class _Shareable(Samples[Any]):
+    """Samples whose copy for a loader keeps epoch and place in shared memory: its workers see them
+    change, also those that outlive an epoch.
     """
 
     _shared: torch.Tensor | None = None
@@ -70,30 +71,30 @@ class _Told(Samples[Any]):
         else:
             self._shared[_EPOCH] = epoch
 
-    def told(self) -> Self:
-        """A copy for a loader."""
+    def for_loader(self) -> Self:
+        """A copy whose epoch and place a loader shares with its workers."""
         one = copy.copy(self)
         one._shared = torch.tensor([self.epoch, 0, 0, 0]).share_memory_()  # noqa: SLF001 - its own kind
         return one
 
 
-class VolumeDataset(_Told, datasets.VolumeDataset, TorchDataset[Any]):
+class VolumeDataset(_Shareable, datasets.VolumeDataset, TorchDataset[Any]):
     __doc__ = datasets.VolumeDataset.__doc__
 
 
-class SliceDataset(_Told, datasets.SliceDataset, TorchDataset[Any]):
+class SliceDataset(_Shareable, datasets.SliceDataset, TorchDataset[Any]):
     __doc__ = datasets.SliceDataset.__doc__
 
 
-class PatchDataset(_Told, datasets.PatchDataset, TorchDataset[Any]):
+class PatchDataset(_Shareable, datasets.PatchDataset, TorchDataset[Any]):
     __doc__ = datasets.PatchDataset.__doc__
 
 
-class GridDataset(_Told, datasets.GridDataset, TorchDataset[Any]):
+class GridDataset(_Shareable, datasets.GridDataset, TorchDataset[Any]):
     __doc__ = datasets.GridDataset.__doc__
 
 
-class _Stream(_Told, streams.Stream[Any], IterableDataset[Any]):
+class _Stream(_Shareable, streams.Stream[Any], IterableDataset[Any]):
     """A stream whose samples a DataLoader's workers share out."""
 
     _loaded_in: int | None = None
@@ -119,13 +120,13 @@ class _Stream(_Told, streams.Stream[Any], IterableDataset[Any]):
             self._shared[_BATCHES], self._shared[_SIZE], self._shared[_DROPS] = batches, size, drop_last
 
     def batches(self, workers: int, size: int, *, drop_last: bool) -> list[int]:
-        """How many batches each worker's share has."""
+        """The number of batches of each worker's share."""
         shares = (dataclasses.replace(self._rank, worker=one, workers=workers) for one in range(workers))
         counts = [len(self._samples(share)) for share in shares]
         return [count // size if drop_last else -(-count // size) for count in counts]
 
     def _dealt(self, workers: int) -> tuple[int, list[int], int]:
-        """Whose turn it is, how many batches each worker has given, and of what size."""
+        """The state of the dealing: whose turn it is, the batches each worker has given, and their size."""
         if self._shared is None:
             return 0, [0] * workers, 1
         batches, size, drops = self._shared[_BATCHES:].tolist()
@@ -174,7 +175,7 @@ class _Order(Sampler[int]):
 
 @dataclasses.dataclass
 class _Place:
-    """How far a pass is: batches given of an epoch."""
+    """The place of a pass: batches given of an epoch."""
 
     epoch: int
     batches: int = 0
@@ -225,7 +226,7 @@ class Loader(DataLoader[Any]):
         self._next = _Place(integer("epoch", epoch, 0))
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches of which epoch the pass begun last has given; plain values."""
+        """The place of the pass begun last: its epoch, and the batches it has given; plain values."""
         return self._identity() | dataclasses.asdict(self._next or self._begun)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -349,19 +350,19 @@ def make_loader(
 
 
 def default_workers() -> int:
-    """One for every usable core but one, which trains; 1 to 8."""
+    """The usual number of workers: one for every usable core but one, which trains; 1 to 8."""
     return max(1, min(8, usable_cores() - 1))
 
 
 def _own(asked: Any) -> Any:
     """A copy of what is to be loaded from."""
-    if not isinstance(asked, datasets.Dataset | streams.Stream) or not isinstance(asked, _Told):
+    if not isinstance(asked, datasets.Dataset | streams.Stream) or not isinstance(asked, _Shareable):
         message = f"{type(asked).__name__} to load from; legal: the datasets and streams of {__name__}"
         raise UnknownValue(message)
     if isinstance(asked, streams.Stream) and asked.goes_on:
         message = "a stream that goes on from a state of its own; legal: the loader's load_state_dict"
         raise UnknownValue(message)
-    return asked.told()
+    return asked.for_loader()
 
 
 def _rank(rank: int | None, ranks: int | None, *, even: bool | None) -> tuple[Share | None, bool | None]:

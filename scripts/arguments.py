@@ -1,6 +1,12 @@
-"""What several scripts take on their command lines."""
+"""What several scripts take on their command lines, and the cases that they find there."""
 
 import argparse
+from pathlib import Path
+
+from ctspine_zarr.datasets import dataset_of
+from ctspine_zarr.datasets.dataset import Described, Wishes
+from ctspine_zarr.sources.folder import FolderSource
+from ctspine_zarr.sources.source import Fetched
 
 
 def positive(text: str) -> int:
@@ -9,3 +15,14 @@ def positive(text: str) -> int:
         message = f"{text}; legal: an integer from 1"
         raise argparse.ArgumentTypeError(message)
     return int(text)
+
+
+def described(source: Path) -> Described:
+    """The dataset in a local folder."""
+    folder = FolderSource(source)
+    return dataset_of(folder).describe(folder, Wishes())
+
+
+def local_cases(source: Path) -> list[Fetched]:
+    """Its cases, and where their files lie."""
+    return [FolderSource(source).fetch(case) for case in described(source).listing.cases]

@@ -20,7 +20,7 @@ from arguments import positive
 from benchmarks import build, picture, read, remote, train
 
 from ctspine_zarr.errors import CtspineError
-from ctspine_zarr.phantom import write_phantom
+from ctspine_zarr.datasets.phantom import write_phantom
 
 USUAL = ("build", "read", "train")
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from arguments import local_cases
 from numpy.typing import NDArray
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.progress import follow
-from ctspine_zarr.phantom import write_phantom
+from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.preview import overview
-from ctspine_zarr.source.tree import LocalTree
 from ctspine_zarr.text import size
 
 REPEATS = 5
@@ -66,7 +66,7 @@ def build(source: Path, location: Path) -> cz.Store:
 
 def compare(source: Path, store: cz.Store) -> None:
     """Sizes, and times of a slice and a patch, beside nibabel on the same `.nii.gz`."""
-    files = {case.id: case.image for case in LocalTree(source).files()}
+    files = {case.id: case.image for case in local_cases(source)}
     print(f"{'':<57}{'axial slice, ms':>20}{'96-cube, ms':>20}")
     columns = f"{'nibabel':>10}{'store':>10}"
     print(f"{'case':<30}{'.nii.gz':>10}{'store':>10}{'ratio':>7}{columns}{columns}")

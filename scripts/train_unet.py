@@ -1,10 +1,11 @@
-"""Train a small U-Net to find vertebrae, 2-D and 3-D, from a store: the whole path in two minutes each.
+"""Train a small U-Net to find what masks mark, 2-D and 3-D: the whole path, in two minutes each.
 
     python scripts/train_unet.py [--store STORE] [--mode 2d|3d] [--steps N] [--output DIR]
 
-Without --store it makes the synthetic dataset and its store first. It trains on the split `train`,
-validates on `validation` (in 3-D by overlapping windows put together again), and writes a curve
-and an overlay as PNG. It fails where the loss does not fall or the Dice does not rise.
+Without --store it makes the synthetic dataset and its store first. It trains on the cases of
+the split `train` that have masks, validates on those of `validation` (in 3-D by overlapping
+windows put together again), and writes a curve and an overlay as PNG. It fails where the loss does
+not fall or the Dice does not rise.
 Needs PyTorch and matplotlib: pip install 'ctspine-zarr[torch]' matplotlib
 """
 
@@ -25,8 +26,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import ctspine_zarr as cz
+from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
-from ctspine_zarr.phantom import write_phantom
 from ctspine_zarr.torch import GridDataset, PatchStream, SliceDataset, SliceStream, make_loader
 
 mpl.use("Agg")
@@ -51,12 +52,12 @@ def main() -> None:
     torch.manual_seed(SEED)
     arguments.output.mkdir(parents=True, exist_ok=True)
     store = opened(arguments.store, arguments.output)
-    counts = {split: len(store.select(split=split)) for split in ("train", "validation")}
-    print(f"{store.location}: cases {counts}")
-    if not all(counts.values()):
-        sys.exit("error: the store needs cases of both splits")
+    stores = {split: store.select(split=split, has_mask=True) for split in ("train", "validation")}
+    print(f"{store.location}: cases", {split: len(chosen) for split, chosen in stores.items()})
+    if not all(stores.values()):
+        sys.exit("error: the store needs cases of both splits, with masks")
     for mode in ("2d", "3d") if arguments.mode is None else (arguments.mode,):
-        train(store, mode, arguments.steps, arguments.workers, arguments.output)
+        train(stores, mode, arguments.steps, arguments.workers, arguments.output)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,11 +81,11 @@ def opened(location: Path | None, output: Path) -> cz.Store:
     return cz.open_store(location)
 
 
-def train(store: cz.Store, mode: str, steps: int, workers: int, output: Path) -> None:
+def train(stores: dict[str, cz.Store], mode: str, steps: int, workers: int, output: Path) -> None:
     begun = time.perf_counter()
-    learning, held_out = store.select(split="train"), store.select(split="validation")
+    held_out = stores["validation"]
     dimensions = 2 if mode == "2d" else 3
-    stream, batch = streams(learning, mode)
+    stream, batch = streams(stores["train"], mode)
     validate = {"2d": dice_2d, "3d": dice_3d}[mode]
     model = unet(dimensions)
     curve = Curve(dice={0: validate(model, held_out)})
@@ -107,7 +108,7 @@ def train(store: cz.Store, mode: str, steps: int, workers: int, output: Path) ->
 
 
 def streams(store: cz.Store, mode: str) -> tuple[SliceStream | PatchStream, int]:
-    """What to train on, and how many samples a batch has."""
+    """The stream to train on, and the samples of a batch."""
     if mode == "2d":
         return SliceStream(store, foreground_only=True, seed=SEED, **LOOK), 12
     strategy = cz.Foreground(probability=2 / 3)
@@ -216,7 +217,7 @@ def draw_curve(curve: Curve, mode: str, path: Path) -> None:
     left.plot(range(1, len(curve.losses) + 1), curve.losses, color="#94a3b8", label="loss, training")
     right = left.twinx()
     right.plot(list(curve.dice), list(curve.dice.values()), "o-", color="#c2410c", label="Dice, validation")
-    left.set(xlabel="step", ylabel="loss", ylim=(0, None), title=f"Vertebrae, {mode}")
+    left.set(xlabel="step", ylabel="loss", ylim=(0, None), title=f"U-Net, {mode}")
     right.set(ylabel="Dice", ylim=(0, 1))
     drawing.legend(loc="outside lower center", ncols=2)
     drawing.savefig(path, dpi=110)
@@ -241,7 +242,7 @@ type Overlay = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32], float]
 
 
 def axial(model: nn.Module, store: cz.Store, case: cz.Case) -> Overlay:
-    """Image, truth, logits and pixel aspect of the axial slice with most vertebra in it."""
+    """Image, truth, logits and pixel aspect of the axial slice with most labelled voxels."""
     index = int((case.voxels("segmentation")[...] > 0).sum((1, 2)).argmax())
     sample = SliceDataset(store, **LOOK)[index]
     logits = logits_of(model, torch.from_numpy(sample["image"])[None])[0, 0]
@@ -249,8 +250,8 @@ def axial(model: nn.Module, store: cz.Store, case: cz.Case) -> Overlay:
 
 
 def sagittal(model: nn.Module, store: cz.Store, case: cz.Case) -> Overlay:
-    """The same of the sagittal slice through the vertebrae's middle."""
-    middle = round(float(np.mean([vertebra.centroid[2] for vertebra in case.record.vertebrae])))
+    """The same of the sagittal slice through the labels' middle."""
+    middle = round(float(np.mean([label.centroid[2] for label in case.record.labels])))
     found = case.slice(middle, "sagittal")
     logits = predicted(model, GridDataset(store, PATCH, overlap=0.25, **LOOK), 0)[:, :, middle]
     return found["image"], found["segmentation"] > 0, logits, case.spacing[0] / case.spacing[1]

@@ -19,7 +19,7 @@ from servers import Watched, s3, served  # noqa: E402
 from trees import Tree  # noqa: E402
 
 import ctspine_zarr as cz  # noqa: E402
-from ctspine_zarr.phantom import write_phantom  # noqa: E402
+from ctspine_zarr.datasets.phantom import write_phantom  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
 BUCKET = "bucket"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,3 +152,85 @@ def s3() -> App:
     """An S3 that keeps its objects in memory."""
     backend: Any = DomainDispatcherApplication(create_backend_app)
     return cast("App", WSGIMiddleware(backend, workers=16))
+
+
+HEAD = (
+    b"HTTP/1.1 %s\r\nContent-Length: %d\r\n"
+    b'Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nETag: "e"\r\n%s\r\n'
+)
+"""The beginning of an answer: its status, how long it says it is, further headers."""
+
+
+def silent(connection: socket.socket) -> None:
+    """Never answers."""
+    while connection.recv(1 << 16):
+        pass
+
+
+def dripping(connection: socket.socket) -> None:
+    """Sends a byte of a small answer now and then."""
+    connection.sendall(HEAD % (b"200 OK", 1 << 16, b""))
+    _drip(connection, b"<" * (1 << 16))
+
+
+def dripping_part(connection: socket.socket) -> None:
+    """The same of its first half."""
+    part = b"Content-Range: bytes 0-32767/65536\r\n"
+    connection.sendall(HEAD % (b"206 Partial Content", 1 << 15, part))
+    _drip(connection, b"<" * (1 << 15))
+
+
+def dripping_head(connection: socket.socket) -> None:
+    """Sends a byte of an answer's head now and then."""
+    _drip(connection, HEAD % (b"200 OK", 1, b"x-filler: " + b"x" * 1000 + b"\r\n"))
+
+
+def failing(connection: socket.socket) -> None:
+    """Has an error of its own."""
+    connection.sendall(HEAD % (b"500 Internal Server Error", 0, b"Connection: close\r\n"))
+
+
+def endless(connection: socket.socket) -> None:
+    """Says that its answer has a petabyte, and sends as much as is taken of it."""
+    connection.sendall(HEAD % (b"200 OK", 10**15, b""))
+    _pour(connection)
+
+
+def endless_part(connection: socket.socket) -> None:
+    """The same of the part from byte 100 to 199."""
+    part = HEAD % (b"206 Partial Content", 10**15, b"Content-Range: bytes 100-199/1280\r\n")
+    connection.sendall(part)
+    _pour(connection)
+
+
+def _drip(connection: socket.socket, data: bytes) -> None:
+    for byte in data:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def _pour(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"x" * (1 << 16))
+
+
+@contextlib.contextmanager
+def raw(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Where a server answers every connection as it is told, once a request has come."""
+
+    def converse(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            answer(connection)
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                threading.Thread(target=converse, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=listen, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        # It wakes who waits in `accept`.
+        listening.shutdown(socket.SHUT_RDWR)

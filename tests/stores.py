@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from zarr.storage import LocalStore, MemoryStore
+
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.format.catalog import CatalogFile, Entry, Provenance, Root, counted, encode_catalog
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.inventory import documents_above
 
 
 def objects(folder: Path) -> dict[str, bytes]:
@@ -15,10 +22,36 @@ def objects(folder: Path) -> dict[str, bytes]:
 
 
 def builds(found: dict[str, bytes]) -> dict[str, bytes]:
-    """The objects of a store but for what differs between two builds: when the root was written."""
+    """The objects of a store but for what differs between two builds: when the root was written, and its
+    seal, which covers that.
+    """
     root = json.loads(found["zarr.json"])
     root["attributes"]["ctspine_zarr"].pop("provenance")
+    root["attributes"]["ctspine_zarr"].pop("seal")
     return found | {"zarr.json": json.dumps(root, sort_keys=True).encode()}
+
+
+def catalog_of(folder: Path) -> Path:
+    """The one catalog of a local store that nobody is updating."""
+    [found] = folder.glob("catalog-*.jsonl")
+    return found
+
+
+def write_state(folder: Path, spec: Spec, records: Iterable[Record]) -> None:
+    """Root and catalog of a store of these cases, whose voxels nobody reads."""
+    entries = [Entry(record, "0" * 64, "0" * 64) for record in records]
+    catalog = encode_catalog(spec, entries)
+    root = Root(
+        dataset=spec,
+        catalog=CatalogFile(sha256(catalog), len(catalog), len(entries)),
+        cases=counted(spec, (entry.record for entry in entries)),
+        refused=(),
+        provenance=Provenance(writer="", written="", python="", libraries={}),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, data in documents_above(root, entries).items():
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(data)
 
 
 class FailingStore(MemoryStore):

@@ -58,11 +58,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(phantom: Path, tmp_path: P
 
 def test_info_prints_text_or_json(phantom_store: cz.Store) -> None:
     facts = json.loads(run("info", phantom_store.location, "--json").stdout)
-    assert (facts["dataset"], facts["codecs"], facts["licence"]) == (
+    assert (facts["dataset"]["name"], facts["codecs"], facts["dataset"]["licence"]) == (
         "CTSpine1K",
-        ["portable"],
+        ["blosc-zstd"],
         "CC-BY-NC-SA-4.0",
     )
+    assert (facts["digest"], facts["is_partial"]) == (phantom_store.digest, False)
     assert facts["cases"]["train"] == {"COLONOG": 2, "COVID-19": 1, "HNSCC-3DCT-RT": 1, "MSD-T10": 1}
     case = json.loads(run("info", phantom_store.location, CASE, "--json").stdout)
     assert case["shape"] == [45, 96, 96]
@@ -108,7 +109,7 @@ def test_damage_is_status_4(tree: Tree, tmp_path: Path) -> None:
         (
             ["build", "SOURCE", "s.zarr", "--split", "val"],
             2,
-            "'val' is not one of 'train', 'validation'",
+            "unknown split 'val'; legal: train, validation, test",
         ),
         (["build", "SOURCE", "s.zarr", "--workers", "0"], 2, "0 is not in the range x>=1"),
         (["build", "SOURCE", "ftp://host/s.zarr"], 1, "ftp:// is not supported; legal: a local path"),

@@ -18,12 +18,11 @@ import zarr
 from ome_zarr_models.v05 import Image
 from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
-from stores import objects
+from stores import catalog_of, objects
 from trees import Tree, labels
 
 import ctspine_zarr as cz
-from ctspine_zarr.dataset import LABELS
-from ctspine_zarr.format.documents import colour
+from ctspine_zarr.format.spec import colour
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 
@@ -91,7 +90,7 @@ def test_the_metadata_is_valid_ome_zarr(store: cz.Store) -> None:
         assert scale.scale == pytest.approx(case.spacing)
         assert translation.translation == pytest.approx(case.affine[:3, 3][::-1])
         names = {p["label-value"]: p["name"] for p in label_document(path)["properties"]}
-        assert names == {LABELS[name]: name for name in case.labels}
+        assert names == {store.spec.values[name]: name for name in case.labels}
         assert len(label.ome_attributes.image_label.colors or ()) == len(case.labels)
 
 
@@ -113,8 +112,9 @@ def test_axes_say_their_anatomical_orientation(store: cz.Store) -> None:
 
 
 def test_pandas_reads_the_catalog(store: cz.Store) -> None:
-    table = pd.read_json(f"{store.location}/catalog.jsonl", lines=True, dtype={"id": str})
+    table = pd.read_json(catalog_of(Path(store.location)), lines=True, dtype={"id": str})
     assert list(table["id"]) == list(store)
+    assert list(table["path"]) == [case.record.path for case in store.values()]
     assert (table["cases"] == len(store)).all()
 
 
@@ -145,8 +145,9 @@ def test_no_attribute_makes_xarray_scale_integers(store: cz.Store) -> None:
 
 def test_the_licence_travels_with_the_store(store: cz.Store) -> None:
     root = zarr.open_group(store.location, mode="r").attrs["ctspine_zarr"]
-    assert root["licence"] == "CC-BY-NC-SA-4.0"  # type: ignore[index, call-overload]
-    assert "arXiv:2105.14711" in root["citation"]  # type: ignore[index, call-overload, operator]
+    dataset: Any = root["dataset"]  # type: ignore[index, call-overload]
+    assert dataset["licence"] == "CC-BY-NC-SA-4.0"
+    assert "arXiv:2105.14711" in dataset["citation"]
 
 
 def test_every_vertebra_has_a_colour_of_its_own() -> None:
@@ -158,7 +159,8 @@ def test_a_mask_without_labels_stores_no_chunk(tmp_path: Path) -> None:
     tree.add(mask=np.zeros_like(labels()))
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
     case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
-    assert case.record.segmentation_bytes == 0
+    assert case.record.segmentation is not None
+    assert case.record.segmentation.bytes == 0
     path = tmp_path / "s.zarr" / case.record.path / "labels/vertebrae/segmentation"
     assert [p.name for p in path.iterdir()] == ["zarr.json"]
     assert not case.segmentation.compute().any()

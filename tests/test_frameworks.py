@@ -50,10 +50,22 @@ def test_volumes_are_the_hubs_rows(hf: Any, store: cz.Store) -> None:
     lps = store.select(source="COLONOG")
     found = hf.iterable_dataset(lps, "3d")
     assert found.features["image"].shape == (None, 96, 96)
+    assert found.info.license == store.spec.licence
     assert "CC-BY-NC-SA" in found.info.license
+    assert found.info.citation == store.spec.citation
     for example, sample in zip(found, cz.VolumeDataset(lps, orientation="hub"), strict=True):
         assert list(example) == ["image", "segmentation", "patient_id", "index"]
         assert np.array_equal(example["image"], sample["image"])
+
+
+@pytest.mark.parametrize("mode", ["2d", "3d"])
+def test_images_alone_have_no_mask_in_their_features(hf: Any, store: cz.Store, mode: Any) -> None:
+    found = hf.iterable_dataset(store, mode, segmentation=False)
+    both = hf.iterable_dataset(store, mode)
+    assert set(both.features) - set(found.features) == {"segmentation"}
+    for example, expected in zip(found.take(30), both.take(30), strict=True):
+        assert list(example) == list(found.features)
+        assert all(np.array_equal(example[name], expected[name]) for name in example)
 
 
 def test_cases_are_shards(hf: Any, store: cz.Store) -> None:
@@ -108,6 +120,18 @@ def test_the_signature_is_that_of_the_samples(tf: Any, store: cz.Store) -> None:
         assert all(np.array_equal(element[name].numpy(), sample[name]) for name in sample)
     # The pass is over: the next is another epoch.
     assert stream.epoch == 1
+
+
+@pytest.mark.usefixtures("tf")
+def test_images_alone_have_no_mask_in_their_signature(store: cz.Store) -> None:
+    from ctspine_zarr.tf import from_samples  # noqa: PLC0415 - after it is known to be there
+
+    dataset = cz.SliceDataset(store, segmentation=False, every=20)
+    found = from_samples(dataset)
+    assert list(found.element_spec) == list(dataset.spec())
+    assert "segmentation" not in found.element_spec
+    for element, sample in zip(found, dataset, strict=True):
+        assert np.array_equal(element["image"].numpy(), sample["image"])
 
 
 def test_volumes_of_several_sizes_have_a_signature(tf: Any, store: cz.Store) -> None:

@@ -7,10 +7,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nibabel.eulerangles import euler2mat
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
+from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.geometry import Reorientation, disk_codes, grid_offset, origin_of, spacing_of
+from ctspine_zarr.geometry import (
+    Affine,
+    Reorientation,
+    axis_aligned_error,
+    disk_codes,
+    grid_offset,
+    obliqueness,
+    origin_of,
+    shear,
+    spacing_excess,
+    spacing_of,
+)
 
 ORIENTATIONS = [
     "".join(codes[axis] for axis in order)
@@ -68,3 +81,79 @@ def test_the_offset_of_two_grids_is_the_farthest_corner_in_voxels() -> None:
     stretched = np.diag([2.0, 2.0, 5.1, 1.0])
     assert grid_offset(affine, stretched, (10, 10, 51)) == pytest.approx(1.0)
     assert grid_offset(affine, affine, (512, 512, 1000)) == 0
+
+
+ANGLES = st.tuples(*[st.floats(-180, 180)] * 3)
+SPACING = st.tuples(*[st.floats(0.1, 10)] * 3)
+
+
+def rotation(angles: tuple[float, float, float]) -> NDArray[np.float64]:
+    matrix: NDArray[np.float64] = euler2mat(*np.radians(angles))
+    return matrix
+
+
+def affine_of(matrix: NDArray[np.float64], spacing: tuple[float, float, float]) -> Affine:
+    affine = np.eye(4)
+    affine[:3, :3] = matrix * spacing
+    affine[:3, 3] = [-100, 50, 12.5]
+    return affine
+
+
+@given(st.tuples(*[st.floats(-15, 15)] * 3), SPACING)
+def test_obliqueness_is_what_nibabel_says_of_a_canonical_grid(
+    angles: tuple[float, float, float], spacing: tuple[float, float, float]
+) -> None:
+    affine = affine_of(rotation(angles), spacing)
+    expected = np.degrees(nibabel.affines.obliquity(affine)).max()
+    # It takes the angle by its cosine.
+    assert obliqueness(affine) == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.floats(-44, 44), SPACING, st.sampled_from(ORIENTATIONS))
+def test_a_turn_about_one_axis_is_the_obliqueness_and_no_shear(
+    degrees: float, spacing: tuple[float, float, float], codes: str
+) -> None:
+    affine = affine_of(rotation((degrees, 0, 0)), spacing)
+    disk = affine @ inv_ornt_aff(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes)), (4, 5, 6))
+    assert obliqueness(disk) == pytest.approx(abs(degrees), abs=1e-9)
+    assert shear(disk) == pytest.approx(0, abs=1e-9)
+    assert spacing_excess(disk) == pytest.approx(0, abs=1e-9)
+
+
+@given(ANGLES, SPACING, st.floats(-80, 80), st.permutations([0, 1, 2]))
+def test_shear_is_the_lean_of_one_axis_towards_another(
+    angles: tuple[float, float, float], spacing: tuple[float, float, float], lean: float, order: list[int]
+) -> None:
+    leaning = np.eye(3)
+    leaning[order[0], order[0]], leaning[order[1], order[0]] = (
+        np.cos(np.radians(lean)),
+        np.sin(np.radians(lean)),
+    )
+    affine = affine_of(rotation(angles) @ leaning, spacing)
+    assert shear(affine) == pytest.approx(abs(lean), abs=1e-6)
+    assert spacing_excess(affine) == pytest.approx(1 / np.cos(np.radians(lean)) - 1, abs=1e-9)
+
+
+@given(
+    st.tuples(*[st.floats(-44, 44)] * 3),
+    SPACING,
+    st.tuples(*[st.integers(1, 5)] * 3),
+    st.floats(-0.5, 0.5),
+)
+def test_the_error_of_straight_axes_is_that_of_the_worst_voxel(
+    angles: tuple[float, float, float],
+    spacing: tuple[float, float, float],
+    shape: tuple[int, int, int],
+    lean: float,
+) -> None:
+    affine = affine_of(rotation(angles) @ np.array([[1, lean, 0], [0, 1, 0], [0, 0, 1]]), spacing)
+    indices = list(np.ndindex(*shape))
+    exact = nibabel.affines.apply_affine(affine, indices)
+    straight = affine[:3, 3] + np.array(indices) * nibabel.affines.voxel_sizes(affine)
+    worst = np.linalg.norm(exact - straight, axis=1).max()
+    assert axis_aligned_error(affine, shape) == pytest.approx(worst, abs=1e-9)
+
+
+def test_straight_axes_are_exact_where_the_grid_is() -> None:
+    affine = np.diag([0.7, 0.8, 2.5, 1.0])
+    assert (obliqueness(affine), shear(affine), axis_aligned_error(affine, (512, 512, 900))) == (0, 0, 0)

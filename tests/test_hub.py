@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,28 +17,34 @@ from conftest import Bucket, Hub
 from fakehub import FakeHub
 from servers import Watched, served
 from stores import builds, objects
-from trees import Tree, voxels
+from trees import NnunetTree, Tree, VerseTree, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.errors import HubError, NoSpace, SourceError
-from ctspine_zarr.hub import cache_folder, download_folder
-from ctspine_zarr.source.hub import DATASET
+from ctspine_zarr.hub import RemoteFile, cache_folder, download_folder
+from ctspine_zarr.sources.hub import CTSPINE1K, HubSource
 from ctspine_zarr.storage import open_storage
 
-REPOSITORY = DATASET.removeprefix("hf://datasets/")
+REPOSITORY = CTSPINE1K.removeprefix("hf://datasets/")
 COMMIT = "9b454add169b94f2c322ad6f08b66823975e8dbd"
 
 
 @pytest.fixture
-def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Tree:
-    """Four cases, on the Hub too."""
-    monkeypatch.setattr("ctspine_zarr.source.hub._WAITS", (0,) * 8)
+def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
+    """Four cases, on the Hub too; what a build that ended early still fetches ends with the test."""
+    monkeypatch.setattr("ctspine_zarr.sources.hub._WAITS", (0,) * 8)
     monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0,) * 8)
     for number in range(3):
         tree.add(f"liver_{number}", voxels(number))
     tree.add("HN_P001", voxels(3), source="HNSCC-3DCT-RT", section="test_public")
     hub.hub.add(REPOSITORY, tree.root, commit=COMMIT)
-    return tree
+    begun = set(threading.enumerate())
+    yield tree
+    hub.server.heal()
+    for thread in set(threading.enumerate()) - begun:
+        if thread.name == "ctspine_zarr":
+            thread.join(timeout=60)
 
 
 def plan(hub: Hub, store: Any, source: str = "hub", **options: Any) -> cz.Plan:
@@ -49,7 +57,7 @@ def downloads(hub: Hub) -> list[str]:
     return [name for name in names if name.endswith(".nii.gz")]
 
 
-@pytest.mark.parametrize("location", ["hub", DATASET, f"{DATASET}@{COMMIT}", f"{DATASET}@main"])
+@pytest.mark.parametrize("location", ["hub", CTSPINE1K, f"{CTSPINE1K}@{COMMIT}", f"{CTSPINE1K}@main"])
 def test_a_build_from_the_hub_is_that_of_its_files(
     source: Tree, hub: Hub, tmp_path: Path, location: str
 ) -> None:
@@ -252,12 +260,17 @@ def test_a_private_repository_needs_a_token(tree: Tree, tmp_path: Path) -> None:
     ("location", "error", "message"),
     [
         ("hf://datasets/no/body", HubError, "cannot find hf://datasets/no/body: there is no such dataset"),
-        (f"{DATASET}@v9", HubError, "CTSpine1K@v9: there is no such revision"),
+        (f"{CTSPINE1K}@v9", HubError, "CTSpine1K@v9: there is no such revision"),
         ("hf://models/a/b", HubError, "is a model; legal: hf://datasets/USER/NAME"),
         (
             "hf://datasets/someone/else",
             SourceError,
-            "no metadata/data_split.txt in hf://datasets/someone/else",
+            "no CTSpine1K at hf://datasets/someone/else: looked for raw_data/volumes",
+        ),
+        (
+            "hf://datasets/someone/listless",
+            SourceError,
+            r"no split list at hf://datasets/someone/listless/metadata/data_split.txt \(not found\)",
         ),
     ],
 )
@@ -266,8 +279,44 @@ def test_what_is_no_source_is_an_error(
     hub: Hub, tmp_path: Path, location: str, error: type[Exception], message: str
 ) -> None:
     hub.hub.add("someone/else", {"README.md": b"something else"})
+    hub.hub.add("someone/listless", {"raw_data/volumes/MSD-T10/liver_0.nii.gz": b"x"})
     with pytest.raises(error, match=message):
         plan(hub, tmp_path / "s.zarr", location)
+
+
+@pytest.mark.parametrize("dataset", ["verse", "nnunet"])
+def test_other_datasets_are_built_from_the_hub(hub: Hub, tmp_path: Path, dataset: str) -> None:
+    tree = VerseTree(tmp_path / dataset) if dataset == "verse" else NnunetTree(tmp_path / dataset)
+    cases = {"sub-verse004": "dataset-01training", "sub-gl003_dir-ax": "dataset-03test"}
+    for number, (case, folder) in enumerate(cases.items()):
+        place = folder if dataset == "verse" else "Ts" if number else "Tr"
+        tree.add(case, voxels(number), None if number == 0 else False, folder=place)
+    hub.hub.add("someone/spines", tree.root)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "local.zarr", workers=1))
+    planned = plan(hub, tmp_path / "hub.zarr", "hf://datasets/someone/spines", keep_downloads=True)
+    assert cz.build_store(planned).refused == ()
+    assert builds(objects(tmp_path / "hub.zarr")) == builds(objects(tmp_path / "local.zarr"))
+    command = [sys.executable, "-m", "ctspine_zarr", "build", "hf://datasets/someone/spines"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "c.zarr"), "--workers", "1"],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert builds(objects(tmp_path / "c.zarr")) == builds(objects(tmp_path / "hub.zarr"))
+
+
+def test_a_document_of_a_size_that_is_none_is_not_downloaded(hub: Hub) -> None:
+    hub.hub.add("someone/else", {"dataset.json": b"{}"})
+    source = HubSource.at("hf://datasets/someone/else", hub.options, "s.zarr", keep=False)
+    source.repository.__dict__["files"] = {"dataset.json": RemoteFile(MAX_DOCUMENT_BYTES + 1, None)}
+    hub.server.requests.clear()
+    with pytest.raises(SourceError, match="dataset.json of hf://datasets/someone/else has 67108865 bytes"):
+        source.read("dataset.json")
+    assert hub.server.requests == []
+    assert source.read("none.json") is None
 
 
 @pytest.mark.usefixtures("source")

@@ -12,16 +12,19 @@ import nibabel
 import numpy as np
 import pytest
 import xarray as xr
-from arrays import decoded, keys
+from arrays import decoded, keys, known_codec, stored
+from arrays import volume as noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
 from trees import Tree, load, voxels
+from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
 from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.geometry import Shape
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 ORIENTATIONS = [
@@ -102,6 +105,25 @@ def test_blocks_are_whole_slabs_in_either_direction(mini_store: cz.Store) -> Non
     up, down = (case.to_dask(orientation=codes).chunks for codes in ("SAR", "RAI"))
     assert up == ((64, 64, 64, 64, 19), (512,), (512,))
     assert down == ((512,), (512,), (19, 64, 64, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("chunk", "blocks"),
+    [
+        ((4, 64, 64), (64, 64, 22)),
+        ((24, 8, 8), (48, 48, 48, 6)),
+        ((100, 8, 8), (100, 50)),
+        ((1, 8, 8), (64, 64, 22)),
+    ],
+)
+def test_blocks_end_where_rows_of_chunks_do(chunk: Shape, blocks: tuple[int, ...]) -> None:
+    array = noise((150, 20, 30))
+    voxels = stored(array, MemoryStore(), codec=known_codec("zstd", "int16", chunk))
+    up, down = (Converted.of(voxels, None, None, codes).to_dask() for codes in ("SAR", "RAI"))
+    assert up.chunks == (blocks, (20,), (30,))
+    assert down.chunks == ((30,), (20,), blocks[::-1])
+    assert np.array_equal(up.compute(), array)
+    assert np.array_equal(down.compute(), array[::-1].transpose(2, 1, 0))
 
 
 def test_blocks_together_decode_each_chunk_once(case: cz.Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from arrays import stored, volume
 
 import ctspine_zarr as cz
 from ctspine_zarr.arrays.cache import ArrayCache
-from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.threads import default_threads
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.workers import usable_cores

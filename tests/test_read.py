@@ -14,15 +14,17 @@ import xarray as xr
 from arrays import decoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
-from stores import CountingStore
-from trees import Tree, load, nibabel_canonical
+from stores import CountingStore, catalog_of
+from trees import Tree, fetched, load, nibabel_canonical
 
 import ctspine_zarr as cz
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, NotAStore, OutOfBounds, StorageError, UnknownCase, UnknownValue
-from ctspine_zarr.format.layout import CHUNK
+from ctspine_zarr.format.catalog import CatalogFile, encode_root
+from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.read.regions import PLANES
-from ctspine_zarr.source.tree import LocalTree
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 
@@ -39,7 +41,7 @@ def mask(phantom: Path) -> NDArray[Any]:
 
 
 def test_every_phantom_case_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
-    cases = LocalTree(phantom).files()
+    cases = fetched(phantom)
     assert set(phantom_store) == {case.id for case in cases}
     for source in cases:
         case = phantom_store[source.id]
@@ -107,7 +109,7 @@ def test_a_patch_is_the_padded_volumes(
 
 
 def test_a_centre_is_the_middle_of_its_patch(case: cz.Case, volume: NDArray[Any]) -> None:
-    vertebra = case.record.vertebrae[0]
+    vertebra = case.record.labels[0]
     z, y, x = (round(position) for position in vertebra.centroid)
     patch = case.patch(center=vertebra.centroid, size=5)
     assert patch["image"].shape == (5, 5, 5)
@@ -169,7 +171,7 @@ def touched(shape: tuple[int, ...], index: tuple[Any, ...]) -> int:
         range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(shape, index, strict=True)
     ]
     return int(
-        np.prod([len({voxel // chunk for voxel in span}) for span, chunk in zip(spans, CHUNK, strict=True)])
+        np.prod([len({voxel // chunk for voxel in span}) for span, chunk in zip(spans, DEFAULT_CHUNK, strict=True)])
     )
 
 
@@ -210,7 +212,7 @@ def test_only_the_chunks_touched_are_read_and_decoded(
     largest_chunk = 16 * 64 * 64 * 2
     index_bytes = everything * 16 + 4
     assert shard <= expected * largest_chunk + index_bytes
-    assert shard < case.record.image_bytes
+    assert shard < case.record.image.bytes
 
 
 def test_opening_reads_the_catalog_and_the_root_and_nothing_else(phantom_store: cz.Store) -> None:
@@ -219,7 +221,8 @@ def test_opening_reads_the_catalog_and_the_root_and_nothing_else(phantom_store: 
     assert len(store.cases) == 9
     _ = [(case.shape, case.spacing, case.labels, case.image, case.to_xarray()) for case in store.values()]
     _ = store.select(split="train").to_datatree()
-    assert sorted(key for key, _ in counting.reads) == ["catalog.jsonl", "zarr.json"]
+    catalog = catalog_of(Path(phantom_store.location)).name
+    assert [key for key, _ in counting.reads] == ["zarr.json", catalog]
 
 
 def test_a_dataset_has_coordinates_in_mm(case: cz.Case) -> None:
@@ -307,12 +310,16 @@ def test_a_missing_case_names_the_nearest(phantom_store: cz.Store) -> None:
 def test_no_store_is_told_from_an_unfinished_one(tmp_path: Path, tree: Tree) -> None:
     with pytest.raises(NotAStore, match="no store at .*: there is no such folder"):
         cz.open_store(tmp_path / "nowhere")
-    with pytest.raises(NotAStore, match="is no ctspine_zarr store: it has no catalog.jsonl"):
+    with pytest.raises(NotAStore, match="is no ctspine_zarr store: it has no zarr.json"):
         cz.open_store(tmp_path)
     tree.add()
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
-    (tmp_path / "s.zarr/catalog.jsonl").unlink()
-    with pytest.raises(NotAStore, match="has receipts but no catalog.jsonl: run its build again"):
+    catalog = catalog_of(tmp_path / "s.zarr")
+    catalog.unlink()
+    with pytest.raises(DamagedStore, match=rf"{catalog.name} is missing, which zarr.json names; run the build"):
+        cz.open_store(tmp_path / "s.zarr")
+    (tmp_path / "s.zarr/zarr.json").unlink()
+    with pytest.raises(NotAStore, match="has receipts but no zarr.json: .* again to the end"):
         cz.open_store(tmp_path / "s.zarr")
     with pytest.raises(StorageError, match="ftp:// is not supported; legal: a local path"):
         cz.open_store("ftp://bucket/spine.zarr")
@@ -325,17 +332,18 @@ def test_no_store_is_told_from_an_unfinished_one(tmp_path: Path, tree: Tree) -> 
 def test_a_catalog_that_the_root_does_not_prove_does_not_open(tree: Tree, tmp_path: Path) -> None:
     tree.add()
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
-    catalog = tmp_path / "s.zarr" / "catalog.jsonl"
+    catalog = catalog_of(tmp_path / "s.zarr")
     line = json.loads(catalog.read_text())
-    for change in ({"image_bytes": 0}, {"dtype": "uint16"}, {"shape": [17, 24, 20]}):
+    altered = rf"s.zarr: {catalog.name} was altered: its sha256 is not"
+    for change in ({"orientation": "RAS"}, {"source_bytes": 0}, {"shape": [17, 24, 20]}):
         catalog.write_text(json.dumps(line | change) + "\n")
-        with pytest.raises(DamagedStore, match="s.zarr: catalog.jsonl was altered: its sha256 is not"):
+        with pytest.raises(DamagedStore, match=altered):
             cz.open_store(tmp_path / "s.zarr")
-    catalog.write_bytes(b"")
-    with pytest.raises(DamagedStore, match="catalog.jsonl was altered"):
+    catalog.write_bytes(b"x" * 10_000_000)
+    with pytest.raises(DamagedStore, match=altered):
         cz.open_store(tmp_path / "s.zarr")
-    (tmp_path / "s.zarr" / "zarr.json").unlink()
-    with pytest.raises(DamagedStore, match="zarr.json is damaged .it is missing.; run the build again"):
+    catalog.write_bytes(b"")
+    with pytest.raises(DamagedStore, match=rf"{catalog.name} is missing, which zarr.json names"):
         cz.open_store(tmp_path / "s.zarr")
 
 
@@ -346,14 +354,18 @@ def test_a_key_that_is_no_name_is_not_in_a_store(phantom_store: cz.Store) -> Non
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "not JSON"])
 def test_a_damaged_catalog_does_not_open(phantom_store: cz.Store, tmp_path: Path, damage: str) -> None:
-    lines = (Path(phantom_store.location) / "catalog.jsonl").read_bytes().splitlines(keepends=True)
+    """Not even where the root has its digest: who wrote it so is no better a witness."""
+    lines = catalog_of(Path(phantom_store.location)).read_bytes().splitlines(keepends=True)
     damaged = {
         "cut": lines[:-2],
         "altered": [lines[0].replace(b'"shape"', b'"shapf"')],
         "not JSON": [b"\xff"],
     }
-    (tmp_path / "catalog.jsonl").write_bytes(b"".join(damaged[damage]))
-    with pytest.raises(NotAStore, match="its catalog cannot be read .*; run its build again"):
+    data = b"".join(damaged[damage])
+    catalog = CatalogFile(sha256(data), len(data), len(lines))
+    (tmp_path / catalog.key).write_bytes(data)
+    (tmp_path / "zarr.json").write_bytes(encode_root(structs.replace(phantom_store.about, catalog=catalog)))
+    with pytest.raises(DamagedStore, match="jsonl cannot be read .*; run its build again"):
         cz.open_store(tmp_path)
 
 

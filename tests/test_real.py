@@ -10,14 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, io_orientation
-from trees import load, nibabel_canonical
+from trees import fetched, load, nibabel_canonical
 
 import ctspine_zarr as cz
-from ctspine_zarr.source.tree import LocalTree
 
 
 def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, mini_store: cz.Store) -> None:
-    cases = LocalTree(mini).files()
+    cases = fetched(mini)
     assert len(cases) == len(mini_store) == 7
     for source in cases:
         case = mini_store[source.id]
@@ -29,7 +28,7 @@ def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, m
             assert np.array_equal(stored, recorded.apply(values))
             canonical = apply_orientation(values, io_orientation(image.affine))
             assert np.array_equal(stored, canonical.transpose())
-        assert case.record.dtype == "int16"
+        assert case.record.image.dtype == "int16"
         assert np.allclose(case.affine, nibabel.as_closest_canonical(load(source.image)).affine)
 
 
@@ -48,7 +47,7 @@ def test_the_compact_store_is_smaller_still(mini: Path, mini_store: cz.Store, tm
     cz.build_store(cz.plan_build(mini, tmp_path / "c.zarr", codec="compact", selection=selection))
     compact = cz.open_store(tmp_path / "c.zarr")
     for case in compact.values():
-        assert case.record.image_bytes < 0.96 * mini_store[case.id].record.image_bytes
+        assert case.record.image.bytes < 0.96 * mini_store[case.id].record.image.bytes
         assert np.array_equal(case.voxels("image")[...], mini_store[case.id].voxels("image")[...])
 
 
@@ -79,7 +78,7 @@ def test_what_is_exported_builds_the_same_store(mini: Path, mini_store: cz.Store
 
 def test_random_slices_and_patches_are_the_volumes(mini: Path, mini_store: cz.Store) -> None:
     random = np.random.default_rng(0)
-    for source in LocalTree(mini).files():
+    for source in fetched(mini):
         case, volume = mini_store[source.id], nibabel_canonical(source.image)
         for (axis, plane), _ in itertools.product(enumerate(("axial", "coronal", "sagittal")), range(2)):
             index = int(random.integers(volume.shape[axis]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from trees import AFFINE, Tree, labels, nibabel_canonical, packed, voxels
+from trees import AFFINE, Tree, described, in_mm, labels, listed, nibabel_canonical, packed, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import SourceError, UnknownCase, UnknownValue
 from ctspine_zarr.format.catalog import Refused
-from ctspine_zarr.source.tree import LocalTree
 
 
 def moved(mask: Any, *, by: float = 0.0, stretch: float = 1.0) -> nibabel.Nifti1Image:
@@ -22,7 +22,8 @@ def moved(mask: Any, *, by: float = 0.0, stretch: float = 1.0) -> nibabel.Nifti1
     affine = AFFINE.copy()
     affine[0, 3] += by * AFFINE[0, 0]
     affine[0, 0] *= stretch
-    return nibabel.Nifti1Image(mask, affine)
+    image: nibabel.Nifti1Image = in_mm(mask, affine)
+    return image
 
 
 def with_value(value: float, dtype: str, base: Any) -> Any:
@@ -31,9 +32,19 @@ def with_value(value: float, dtype: str, base: Any) -> Any:
     return array
 
 
+METRES_AND_MICRONS = ((voxels(), 0.001), (labels(), 1000))
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "truncated image": ({"image": packed(voxels())[:-40]}, r"liver_1.nii.gz: truncated or corrupt gzip"),
     "text": ({"image": b"text" * 99}, r"liver_1.nii.gz: not gzip: starts with bytes 7465; legal: 1f8b"),
+    "more than a gzip": (
+        {"image": packed(voxels()) + b"more"},
+        r"liver_1.nii.gz: other bytes follow its gzip: 4",
+    ),
+    "LFS pointer": (
+        {"mask": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"},
+        r"liver_1_seg.nii.gz: not gzip: a Git LFS pointer, its file was not fetched; legal: 1f8b",
+    ),
     "truncated mask": ({"mask": packed(labels())[:-9]}, r"liver_1_seg.nii.gz: truncated or corrupt gzip"),
     "not NIfTI": ({"image": packed(b"text" * 200)}, r"not NIfTI: starts with bytes 74657874"),
     "2-D": ({"image": voxels()[:, :, 0]}, r"shape \(20, 24\); legal: three axes"),
@@ -92,7 +103,7 @@ def test_a_name_in_two_splits_is_refused(tree: Tree) -> None:
     tree.add("liver_1")
     tree.sections["test_public"].append("liver_1")
     tree.write_splits()
-    listing = LocalTree(tree.root).listing()
+    listing = listed(tree.root)
     assert listing.cases == ()
     assert listing.refused[0].reason == "named in two splits, train and validation; legal: one"
 
@@ -100,7 +111,7 @@ def test_a_name_in_two_splits_is_refused(tree: Tree) -> None:
 def test_a_case_in_two_sources_is_refused(tree: Tree) -> None:
     tree.add("liver_1")
     tree.add("liver_1", source="COLONOG")
-    [refusal] = LocalTree(tree.root).listing().refused
+    [refusal] = listed(tree.root).refused
     assert refusal.reason.startswith("volume liver_1.nii.gz is in COLONOG and MSD-T10")
 
 
@@ -108,7 +119,7 @@ def test_a_mask_in_another_source_is_refused(tree: Tree) -> None:
     tree.add("liver_1", mask=False)
     tree.add("liver_1", image=False, source="COLONOG")
     assert (
-        LocalTree(tree.root).listing().refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
+        listed(tree.root).refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
     )
 
 
@@ -120,7 +131,7 @@ def test_a_mask_slightly_off_is_taken_and_told(tree: Tree, tmp_path: Path) -> No
 
 
 def test_a_mask_stored_in_another_orientation_is_brought_to_its_image(tree: Tree, tmp_path: Path) -> None:
-    flipped = nibabel.Nifti1Image(labels(), AFFINE).as_reoriented(nibabel.orientations.axcodes2ornt("PIR"))
+    flipped = in_mm(labels()).as_reoriented(nibabel.orientations.axcodes2ornt("PIR"))
     tree.add(mask=flipped)
     result = cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
     assert result.refused == ()
@@ -129,7 +140,7 @@ def test_a_mask_stored_in_another_orientation_is_brought_to_its_image(tree: Tree
 
 
 def test_a_dropped_axis_and_disagreeing_affines_are_told(tree: Tree, tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(voxels()[..., None], AFFINE)
+    image = in_mm(voxels()[..., None])
     image.set_qform(np.diag([0.8, 0.8, 3.0, 1]), code=1)
     tree.add(image=image)
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
@@ -139,18 +150,46 @@ def test_a_dropped_axis_and_disagreeing_affines_are_told(tree: Tree, tmp_path: P
 
 
 def test_a_file_without_orientation_is_told(tree: Tree, tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(voxels(), None)
-    mask = nibabel.Nifti1Image(labels(), None)
+    image = in_mm(voxels(), None)
+    mask = in_mm(labels(), None)
     tree.add(image=image, mask=mask)
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
     codes = [f.code for f in cz.open_store(tmp_path / "s.zarr")["liver_1"].record.findings]
     assert codes == ["no_orientation", "no_orientation"]
 
 
+def test_a_file_without_a_unit_is_taken_as_millimetres_and_told(tree: Tree, tmp_path: Path) -> None:
+    tree.add(mask=nibabel.Nifti1Image(labels(), AFFINE))
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    record = cz.open_store(tmp_path / "s.zarr")["liver_1"].record
+    [finding] = record.findings
+    assert (finding.code, finding.message) == (
+        "unit",
+        "the mask names no unit of length; taken as millimetres",
+    )
+    assert record.spacing == pytest.approx((2.5, 0.8, 0.8))
+
+
+def test_a_case_in_metres_is_stored_in_millimetres(tree: Tree, tmp_path: Path) -> None:
+    """Its mask is in microns, and lies on the same grid all the same."""
+    image, mask = (in_mm(a, np.diag([*(AFFINE.diagonal()[:3] * s), 1])) for a, s in METRES_AND_MICRONS)
+    image.header.set_xyzt_units("meter")
+    mask.header.set_xyzt_units("micron")
+    tree.add(image=image, mask=mask)
+    assert cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr")).refused == ()
+    case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
+    assert case.spacing == pytest.approx((2.5, 0.8, 0.8))
+    assert [f.code for f in case.record.findings] == ["unit", "unit"]
+    assert np.allclose(case.to_nibabel().affine, image.affine)
+    paths = cz.export(case, tmp_path / "out")
+    for path, written in zip(paths, (image, mask), strict=True):
+        assert gzip.decompress(path.read_bytes()) == written.to_bytes()
+
+
 def test_the_cards_spelling_of_the_folder_is_accepted(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "source", data="rawdata")
     tree.add()
-    assert [case.id for case in LocalTree(tree.root).listing().cases] == ["liver_1"]
+    assert [case.id for case in listed(tree.root).cases] == ["liver_1"]
 
 
 @pytest.mark.parametrize(
@@ -178,23 +217,24 @@ def test_a_source_of_another_form_is_an_error(tree: Tree, spoil: Any, message: s
     tree.add()
     spoil(tree.root)
     with pytest.raises(SourceError, match=message):
-        LocalTree(tree.root).listing()
+        listed(tree.root)
 
 
 def test_a_selection_names_what_exists(tree: Tree) -> None:
     tree.add("liver_1")
-    listing = LocalTree(tree.root).listing()
+    found = described(tree.root)
     with pytest.raises(UnknownCase, match="no case 'liver_3' among 1 in the source; nearest: liver_1"):
-        cz.Selection(cases=["liver_3"]).of(listing)
+        cz.Selection(cases=["liver_3"]).of(found.spec, found.listing)
     with pytest.raises(UnknownValue, match="unknown split 'val'; legal: train, validation, test"):
-        cz.Selection(splits=["val"])
+        cz.Selection(splits=["val"]).of(found.spec, found.listing)
     with pytest.raises(UnknownValue, match="unknown source dataset 'liver'; legal: COLONOG"):
-        cz.Selection(sources=["liver"])
+        cz.Selection(sources=["liver"]).of(found.spec, found.listing)
 
 
 def test_a_selection_reports_only_its_own_refusals(tree: Tree) -> None:
     tree.add("liver_1")
     tree.add("liver_2", mask=False, section="test_public")
-    listing = LocalTree(tree.root).listing()
-    assert cz.Selection(splits=["train"]).of(listing).refused == ()
-    assert [r.case for r in cz.Selection(splits=["validation"]).of(listing).refused] == ["liver_2"]
+    found = described(tree.root)
+    train, validation = (cz.Selection(splits=name) for name in ("train", "validation"))
+    assert train.of(found.spec, found.listing).refused == ()
+    assert [r.case for r in validation.of(found.spec, found.listing).refused] == ["liver_2"]

@@ -21,17 +21,15 @@ import pytest
 from conftest import Bucket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
 from servers import Watched, folder, served
+from stores import catalog_of, write_state
 from trees import Tree, labels, nibabel_canonical, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, NotAStore, StorageError, UnknownValue
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import About, encode_catalog
-from ctspine_zarr.format.documents import group
-from ctspine_zarr.format.encoding import decode, encode
-from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.format.shard import decode_index, index_size
 from ctspine_zarr.storage import open_storage
 
@@ -86,22 +84,22 @@ def bounds(web: Web) -> NDArray[np.int64]:
     """Where the chunks of the image lie in its shard."""
     record = cz.open_store(web.path)[CASE].record
     shard = (web.path / record.path / layout.IMAGE / layout.SHARD).read_bytes()
-    body = len(shard) - index_size(record.shape)
-    return decode_index(shard[body:], record.shape, body)
+    body = len(shard) - index_size(record.shape, record.image.chunk)
+    return decode_index(shard[body:], record.shape, record.image.chunk, body)
 
 
 def test_a_store_of_1005_cases_opens_with_two_requests(web: Web, tmp_path: Path) -> None:
-    receipt = decode((web.path / layout.receipt_key(CASE)).read_bytes(), Receipt.from_json)
-    records = [dataclasses.replace(receipt.record, id=f"liver_{n}") for n in range(1005)]
-    catalog = encode_catalog(dataclasses.replace(receipt, record=record) for record in records)
-    about = About.of(records, (), catalog, {})
-    (tmp_path / layout.CATALOG).write_bytes(catalog)
-    (tmp_path / layout.ROOT).write_bytes(encode(group({layout.OWN_KEY: about.to_json()})))
+    one = cz.open_store(web.path)
+    records = [structs.replace(one.records[CASE], id=f"liver_{n}") for n in range(1005)]
+    write_state(tmp_path, one.spec, records)
     server = Watched(folder(tmp_path))
     with served(server) as url:
         store = cz.open_store(url)
         assert len(store.cases) == len(store.select(split="train")) == 1005
-        assert sorted(request.path for request in server.requests) == ["/catalog.jsonl", "/zarr.json"]
+        assert [request.path for request in server.requests] == [
+            "/zarr.json",
+            f"/{catalog_of(tmp_path).name}",
+        ]
 
 
 def test_a_cold_slice_is_three_requests_and_a_warm_one_one(web: Web) -> None:
@@ -120,7 +118,7 @@ def test_an_axial_slice_of_one_array_is_its_index_and_its_slab(web: Web) -> None
     _ = web.asked(), image[50]
     edges = bounds(web)
     slab = int(edges[4 * 25] - edges[3 * 25])
-    assert [size for _, size in web.asked()] == [index_size(image.shape), slab]
+    assert [size for _, size in web.asked()] == [index_size(image.shape, image.chunk), slab]
 
 
 def test_a_cube_is_a_request_a_slab_and_reads_little_else(web: Web) -> None:
@@ -137,7 +135,7 @@ def test_a_cube_is_a_request_a_slab_and_reads_little_else(web: Web) -> None:
     touched = [(z * 5 + y) * 5 + x for z in range(6) for y in range(70 // 64, 3) for x in range(130 // 64, 4)]
     wanted = sum(int(edges[number + 1] - edges[number]) for number in touched)
     assert wanted <= sum(size for _, size in slabs) < 2.5 * wanted
-    assert index[1] == index_size(image.shape)
+    assert index[1] == index_size(image.shape, image.chunk)
 
 
 def test_requests_of_a_read_are_under_way_together(web: Web) -> None:
@@ -238,12 +236,12 @@ def test_a_lost_or_altered_object_is_an_error(bucket: Bucket, tree: Tree) -> Non
 
 
 def test_what_is_no_store_is_told(web: Web, bucket: Bucket) -> None:
-    with pytest.raises(NotAStore, match="nothing is no ctspine_zarr store: it has no catalog.jsonl"):
+    with pytest.raises(NotAStore, match="nothing is no ctspine_zarr store: it has no zarr.json"):
         cz.open_store(f"{web.url}/nothing")
-    with pytest.raises(NotAStore, match="it has no catalog.jsonl"):
+    with pytest.raises(NotAStore, match="it has no zarr.json"):
         cz.open_store(bucket.new(), storage_options=bucket.options)
     nowhere = bucket.options | {"endpoint": "http://127.0.0.1:9", "retry_config": {"max_retries": 1}}
-    with pytest.raises(StorageError, match="cannot read 'catalog.jsonl' in s3://none/s.zarr|NoSuchBucket"):
+    with pytest.raises(StorageError, match="cannot read 'zarr.json' in s3://none/s.zarr|NoSuchBucket"):
         cz.open_store("s3://none/s.zarr", storage_options=nowhere)
 
 
@@ -411,7 +409,7 @@ def test_verify_of_a_web_server_looks_at_all_it_can(web: Web) -> None:
 def test_what_cannot_be_read_is_not_called_damaged(web: Web) -> None:
     store = cz.open_store(web.url)
     assert len(store) == 1
-    web.server.fault = lambda _, __, path: None if path in {"/catalog.jsonl", "/zarr.json"} else 503
+    web.server.fault = lambda _, __, path: None if path.rpartition("/")[0] == "" else 503
     with pytest.raises(StorageError, match="503 Service Unavailable"):
         cz.verify(web.url, storage_options={"retry_config": {"max_retries": 1}})
 

@@ -17,13 +17,15 @@ import scipy.ndimage
 from arrays import decoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
-from trees import Tree, labels, load, voxels
+from trees import Tree, labels, load, packed, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import DamagedStore, OutOfBounds, UnknownValue
+from ctspine_zarr.arrays.voxels import Voxels
+from ctspine_zarr.errors import DamagedStore, NoMask, OutOfBounds, UnknownValue
+from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.sampling.strategies import Aim, Strategy
-from ctspine_zarr.source.tree import LocalTree
 from ctspine_zarr.training import samples
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -35,11 +37,18 @@ def train(phantom_store: cz.Store) -> cz.Store:
     return phantom_store.select(split="train")
 
 
+def files_of(root: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Id, volume and mask of each case, in order of id."""
+    for image in sorted(root.glob("raw_data/volumes/*/*.nii.gz"), key=lambda path: path.name[:-7]):
+        case = image.name.removesuffix(".nii.gz")
+        yield case, image, root / "raw_data/labels" / image.parent.name / f"{case}_seg.nii.gz"
+
+
 def hub_recipe(root: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
     """What the Hub's loader makes of each case: the NIfTI array, (i, j, k), as (k, i, j)."""
-    for case in sorted(LocalTree(root).files(), key=lambda case: case.id):
-        image, mask = (load(path).get_fdata().transpose(2, 0, 1) for path in (case.image, case.segmentation))
-        yield case.id, image.astype("float32"), mask.astype("int32")
+    for case, *paths in files_of(root):
+        image, mask = (load(path).get_fdata().transpose(2, 0, 1) for path in paths)
+        yield case, image.astype("float32"), mask.astype("int32")
 
 
 def check_hub(root: Path, store: cz.Store) -> None:
@@ -71,10 +80,9 @@ def test_hub_samples_of_real_ct_are_the_hubs_value_for_value(mini: Path, mini_st
 
 def test_a_volume_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
     dataset = cz.VolumeDataset(phantom_store)
-    paths = {case.id: case for case in LocalTree(phantom).files()}
+    paths = {case: image for case, image, _ in files_of(phantom)}
     for index, sample in enumerate(dataset):
-        source = paths[sample["patient_id"]]
-        image = nibabel.as_closest_canonical(load(source.image))
+        image = nibabel.as_closest_canonical(load(paths[sample["patient_id"]]))
         assert sample["index"] == index
         assert sample["image"].dtype == np.float32
         assert sample["segmentation"].dtype == np.int32
@@ -236,9 +244,30 @@ def test_intensities(train: cz.Store) -> None:
         assert np.allclose(window[number]["image"], np.clip((hu + 450) / 1500, 0, 1), atol=1e-6)
         assert np.allclose(own[number]["image"], (hu - record.mean) / record.std, atol=1e-5)
         assert np.allclose(given_moments[number]["image"], (hu - 100) / 250, atol=1e-5)
-        # The catalog's moments are over a lattice of the voxels.
-        assert abs(own[number]["image"].mean()) < 0.05
+        # The catalog's moments are those of every voxel: none of these cases has padding.
+        assert abs(own[number]["image"].mean(dtype=np.float64)) < 1e-5
+        assert abs(own[number]["image"].std(dtype=np.float64) - 1) < 1e-5
         assert all(d[number]["image"].dtype == np.float32 for d in (window, own, given_moments))
+
+
+def test_padding_does_not_squeeze_bone(phantom_store: cz.Store) -> None:
+    """What a scanner writes outside its field of view is no measurement, and scales nothing."""
+    padded = {case: phantom_store[case] for case in ("1.3.6.1.4.1.9328.50.4.0064", "liver_12")}
+    scaled = {sample["index"]: sample for sample in cz.VolumeDataset(phantom_store, zscore=True)}
+    for index, name in enumerate(phantom_store):
+        if name not in padded:
+            continue
+        hu, mask = (padded[name].voxels(which)[...] for which in ("image", "segmentation"))
+        found, measured = scaled[index]["image"], hu > -3024
+        assert 0.1 < np.mean(~measured) < 0.5
+        figures = padded[name].record.intensity
+        assert figures.mean == pytest.approx(hu[measured].mean(dtype=np.float64), rel=1e-9)
+        assert figures.std == pytest.approx(hu[measured].std(dtype=np.float64), rel=1e-9)
+        assert found[measured].std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+        bone = hu[mask > 0].std(dtype=np.float64)
+        assert found[mask > 0].std(dtype=np.float64) == pytest.approx(bone / figures.std, rel=1e-4)
+        # With padding in the figures it would be spread by less than two thirds of that.
+        assert figures.std < 2 / 3 * hu.std(dtype=np.float64)
 
 
 def test_stored_dtypes_channel_and_transform(train: cz.Store) -> None:
@@ -267,7 +296,7 @@ def test_stored_dtypes_channel_and_transform(train: cz.Store) -> None:
         ({"window": (0, 1), "keep_dtype": True}, "scaled values are float32"),
         ({"orientation": "XYZ"}, "orientation 'XYZ'; legal"),
         ({"transform": 3}, "transform 3; legal: a callable"),
-        ({"colour": "red"}, "unknown option 'colour'; legal: keep_dtype, window, zscore"),
+        ({"colour": "red"}, "unknown option 'colour'; legal: segmentation, keep_dtype, window, zscore"),
     ],
 )
 def test_options_that_are_none_are_refused(train: cz.Store, options: Any, message: str) -> None:
@@ -304,7 +333,154 @@ def test_arguments_that_are_none_are_refused(train: cz.Store, make: Any, message
         make(train)
 
 
-EVERY = [
+def test_an_option_of_another_kind_is_refused(train: cz.Store) -> None:
+    for make, options, legal in (
+        (cz.SliceDataset, {"strategy": None}, ".*transform, axis, every, foreground_only$"),
+        (cz.SliceStream, {"fill": 0}, ".*transform, axis, every, foreground_only$"),
+        (cz.PatchDataset, {"axis": "axial"}, ".*samples_per_volume, strategy, spacing, fill, seed$"),
+        (cz.PatchStream, {"every": 2}, ".*samples_per_volume, strategy, spacing, fill, seed$"),
+        (cz.GridDataset, {"seed": 1}, ".*orientation, transform$"),
+    ):
+        size = () if make in (cz.SliceDataset, cz.SliceStream) else (8,)
+        with pytest.raises(UnknownValue, match=f"unknown option '{next(iter(options))}'; legal: {legal}"):
+            make(train, *size, **options)
+
+
+# Cases without a mask
+
+
+def without_masks(store: cz.Store, *cases: str) -> cz.Store:
+    """The store, as if these cases had come without a mask."""
+    entries = {
+        case: Entry(replace(entry.record, segmentation=None, labels=()), entry.receipt, entry.group)
+        if case in cases
+        else entry
+        for case, entry in store.entries.items()
+    }
+    return cz.Store(store.storage, store.about, entries, store.reading)
+
+
+@pytest.fixture(scope="session")
+def mixed(train: cz.Store) -> cz.Store:
+    """Two cases of five have no mask."""
+    return without_masks(train, CASE, "liver_0")
+
+
+def test_masks_that_are_not_there_are_never_zeros(mixed: cz.Store) -> None:
+    for make in EVERY:
+        with pytest.raises(
+            UnknownValue,
+            match=f"2 of 5 cases of the selection have no mask, such as {CASE}; "
+            r"legal: select\(has_mask=True\), or segmentation=False",
+        ):
+            make(mixed)
+        assert len(make(mixed.select(has_mask=True))) > 0
+    with pytest.raises(NoMask):
+        cz.VolumeDataset(mixed, segmentation=False)._case(0).regions([], names=("segmentation",))
+
+
+def test_a_test_set_without_masks_gives_its_images(tmp_path: Path) -> None:
+    """As built from files, of a dataset with names of its own."""
+    source, mask = tmp_path / "Dataset001_Abdomen", labels()
+    for place, name in (("Tr", "one"), ("Ts", "two")):
+        for folder in ("images", "labels"):
+            (source / f"{folder}{place}").mkdir(parents=True)
+        (source / f"images{place}" / f"{name}_0000.nii.gz").write_bytes(packed(voxels()))
+    (source / "labelsTr" / "one.nii.gz").write_bytes(packed((mask == 24).astype("uint8")))
+    description = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}}
+    (source / "dataset.json").write_text(
+        json.dumps(description | {"numTraining": 1, "file_ending": ".nii.gz"})
+    )
+    cz.build_store(cz.plan_build(source, tmp_path / "s.zarr"))
+    store = cz.open_store(tmp_path / "s.zarr")
+    assert [case.has_mask for case in store.values()] == [True, False]
+    with pytest.raises(UnknownValue, match="1 of 2 cases of the selection have no mask, such as two; legal:"):
+        cz.SliceStream(store)
+    unlabelled = [sample for sample in cz.SliceStream(store, segmentation=False) if sample["index"] == 1]
+    assert len(unlabelled) == store["two"].shape[0]
+    for sample in unlabelled:
+        assert "segmentation" not in sample
+        assert np.array_equal(sample["image"], voxels()[:, :, sample["slice_index"]].T)
+    around = cz.Balanced(weights={"liver": 1}, where="voxel")
+    assert all(
+        s["segmentation"][2, 2, 2] == 1
+        for s in cz.PatchDataset(store.select(split="train"), 4, strategy=around)
+    )
+    for name, message in (("L1", "unknown label 'L1'; legal: liver$"), ("liver", "it has|no case")):
+        with pytest.raises(UnknownValue, match=message):
+            cz.PatchDataset(
+                store.select(split="test"), 8, segmentation=False, strategy=cz.Balanced(weights={name: 1})
+            )
+
+
+@pytest.mark.parametrize("keep_dtype", [False, True])
+def test_images_alone_are_those_beside_masks(train: cz.Store, mixed: cz.Store, keep_dtype: bool) -> None:
+    for make in KINDS.values():
+        alone = make(mixed, segmentation=False, keep_dtype=keep_dtype)
+        both = make(train, keep_dtype=keep_dtype)
+        assert len(alone) == len(both)
+        assert list(alone.spec()) == [name for name in both.spec() if name != "segmentation"]
+        for number in np.linspace(0, len(both) - 1, 7).astype(int):
+            sample, expected = alone[number], both[number]
+            assert list(sample) == list(alone.spec())
+            assert all(np.array_equal(sample[name], expected[name]) for name in sample)
+
+
+@pytest.mark.parametrize("kind", ["slices", "sagittal", "patches"])
+def test_streams_of_images_alone_have_what_those_with_masks_have(
+    train: cz.Store, mixed: cz.Store, kind: str
+) -> None:
+    alone = list(STREAMS[kind](mixed, segmentation=False))
+    both = list(STREAMS[kind](train))
+    assert {"segmentation"} == set(both[0]) - set(alone[0])
+    for sample, expected in zip(alone, both, strict=True):
+        assert all(np.array_equal(sample[name], expected[name]) for name in sample)
+
+
+def test_masks_that_are_not_asked_for_are_not_read(
+    phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    fill = Voxels.fill
+
+    def noted(voxels: Voxels, *arguments: Any) -> None:
+        read.append(voxels.dtype.name)
+        fill(voxels, *arguments)
+
+    monkeypatch.setattr(Voxels, "fill", noted)
+    for options in ({}, {"strategy": cz.Balanced()}, {"spacing": 5}):
+        list(cz.PatchStream(phantom_store, 8, segmentation=False, **options))
+        assert read
+        assert "uint8" not in read
+        list(cz.PatchStream(phantom_store, 8, **options))
+        assert "uint8" in read
+        read.clear()
+
+
+def test_what_draws_from_labels_leaves_out_cases_without_a_mask(mixed: cz.Store) -> None:
+    masked = set(mixed.select(has_mask=True))
+    options: dict[str, Any] = {"segmentation": False}
+    slices = {s["patient_id"] for s in cz.SliceDataset(mixed, foreground_only=True, **options)}
+    assert slices == masked
+    for where in ("box", "voxel"):
+        balanced = cz.PatchDataset(mixed, 8, strategy=cz.Balanced(where=where), **options)
+        assert {sample["patient_id"] for sample in balanced} <= masked
+    foreground = cz.PatchDataset(mixed, 8, strategy=cz.Foreground(probability=1), **options)
+    assert {sample["patient_id"] for sample in foreground} == set(mixed)
+
+
+def test_a_state_with_masks_goes_on_without_them(train: cz.Store, mixed: cz.Store) -> None:
+    """What samples look like is no part of their order."""
+    stream = cz.SliceStream(train)
+    begun = iter(stream)
+    for _ in range(9):
+        next(begun)
+    other = cz.SliceStream(mixed, segmentation=False)
+    other.load_state_dict(stream.state_dict())
+    assert next(iter(other))["slice_index"] == next(begun)["slice_index"]
+
+
+EVERY: list[Any] = [
     cz.VolumeDataset,
     cz.SliceDataset,
     cz.SliceStream,
@@ -501,7 +677,7 @@ def test_a_place_is_that_of_its_epoch_only(train: cz.Store) -> None:
 
 def chunks_of(store: cz.Store) -> int:
     return sum(
-        int(np.prod([-(-n // c) for n, c in zip(case.shape, (16, 64, 64), strict=True)]))
+        int(np.prod([-(-n // c) for n, c in zip(case.shape, case.record.image.chunk, strict=True)]))
         for case in store.values()
     )
 
@@ -720,7 +896,7 @@ def test_volumes_thinner_than_the_spacing_have_one_voxel(train: cz.Store) -> Non
 
 
 class Broken(Strategy):
-    def aiming(self, _: Any) -> Any:
+    def aiming(self, *_: Any) -> Any:
         def aim(*_: Any) -> Any:
             message = "a strategy's own"
             raise IndexError(message)
@@ -735,13 +911,18 @@ def test_an_error_of_a_strategy_stays_its_own(train: cz.Store) -> None:
 
 
 class Fixed(Strategy):
-    def aiming(self, records: Any) -> Any:
-        return lambda case, _: Aim(case, records[case].vertebrae[0], "centroid")
+    def aiming(self, records: Any, spec: Any) -> Any:
+        def aim(case: int, _: Any) -> Aim:
+            label = records[case].labels[0]
+            assert spec.labels[label.label] == label.name
+            return Aim(case, label, "centroid")
+
+        return aim
 
 
 def test_a_users_strategy_aims(train: cz.Store) -> None:
     for sample in cz.PatchDataset(train, 1, strategy=Fixed()):
-        centroid = train[sample["patient_id"]].record.vertebrae[0].centroid
+        centroid = train[sample["patient_id"]].record.labels[0].centroid
         assert np.array_equal(sample["start"], np.rint(centroid))
 
 

@@ -129,6 +129,79 @@ def test_a_handle_of_what_others_see_can_be_sent_to_them(storage: Storage) -> No
         assert not isinstance(storage.zarr, zarr.storage.ObjectStore)
 
 
+NO_KEYS = (
+    "",
+    "/",
+    "/etc/passwd",
+    "..",
+    "../victim",
+    "a/../../victim",
+    "a/..",
+    "./a",
+    "a//b",
+    "a/",
+    "a\\..\\b",
+    "a\0b",
+    "a\nb",
+    "a\x7f",
+    "a\ud800",
+    None,
+    5,
+    b"a",
+)
+
+
+@pytest.mark.parametrize("key", NO_KEYS)
+def test_what_is_no_key_is_an_error_of_every_operation(storage: Storage, key: Any) -> None:
+    operations: list[Callable[[], object]] = [
+        lambda: storage.get(key),
+        lambda: storage.get_each(["d.json", key]),
+        lambda: list(storage.ranges(key, [(0, 4)])),
+        lambda: storage.put(key, b"new"),
+        lambda: storage.size(key),
+        lambda: storage.remove(key),
+        lambda: storage.remove_below(key, []),
+        lambda: storage.remove_below("a", [key]),
+    ]
+    for operation in operations:
+        with pytest.raises(StorageError, match=r"cannot \w+ .* in .*: it is no key of a store; legal: names"):
+            operation()
+
+
+@pytest.mark.parametrize("prefix", ["a", "/", "../", "a/../", "a//", "/etc/", None])
+def test_what_is_no_prefix_is_not_listed(storage: Storage, prefix: Any) -> None:
+    with pytest.raises(
+        StorageError, match=r"cannot list .*: it is no prefix of keys; legal: nothing, or a key"
+    ):
+        storage.sizes(prefix)
+
+
+def test_an_object_longer_than_it_may_be_is_an_error(storage: Storage) -> None:
+    assert storage.get("a/b", most=1280) == DATA
+    assert storage.get("a/c", most=0) == b""
+    assert storage.get("a/none", most=0) is None
+    assert storage.get_each(["a/b", "ab"], most=1280) == [DATA, b"beside"]
+    too_long = r"cannot read 'a/b' in .*: it has 1280 bytes; legal: at most 1279"
+    with pytest.raises(StorageError, match=too_long):
+        storage.get("a/b", most=1279)
+    with pytest.raises(StorageError, match=too_long):
+        storage.get_each(["ab", "a/b"], most=1279)
+
+
+@pytest.mark.parametrize("span", [(-1, 4), (4, 3), (0, 10**15), (10**15, 3 * 10**15)])
+def test_what_is_no_range_is_an_error(storage: Storage, span: tuple[int, int]) -> None:
+    with pytest.raises(StorageError, match=r"cannot read 'a/b' in .*: bytes .* are asked for; legal: up to"):
+        list(storage.ranges("a/b", [(0, 4), span]))
+
+
+def test_an_empty_range_has_no_bytes(storage: Storage) -> None:
+    assert list(storage.ranges("a/b", [(5, 5), (0, 0), (2000, 2000)])) == [b"", b"", b""]
+
+
+def test_objects_alone_leave_nothing_irregular(storage: Storage) -> None:
+    assert storage.irregular() == []
+
+
 @pytest.fixture(params=["folder", "memory", "memory://", "s3"])
 def place(request: pytest.FixtureRequest, bucket: Bucket, tmp_path: Path) -> Callable[[], Storage]:
     """Opens a place where nothing is yet, as often as it is called."""
@@ -230,7 +303,7 @@ def test_a_zarr_store_over_obstore_is_one_too(bucket: Bucket) -> None:
     filled(location, **bucket.options)
     handle = obstore.store.from_url(location, **bucket.options, client_options={"allow_http": True})
     given = open_storage(zarr.storage.ObjectStore(handle))
-    assert (given.get("a/b"), given.forks) == (DATA, False)
+    assert (given.get("a/b"), given.is_fork_safe) == (DATA, False)
 
 
 def test_a_web_server_without_ranges_is_an_error() -> None:

@@ -90,6 +90,17 @@ def test_tensors_are_what_numpy_samples_are(store: cz.Store) -> None:
 
 
 @pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_alone_are_batches_without_masks(store: cz.Store, kind: str, workers: int) -> None:
+    both = list(ct.make_loader(MADE[kind](store), 8, workers=workers))
+    alone = list(ct.make_loader(MADE[kind](store, segmentation=False), 8, workers=workers))
+    assert {"segmentation"} == set(both[0]) - set(alone[0])
+    for batch, expected in zip(alone, both, strict=True):
+        assert torch.equal(batch["image"], expected["image"])
+        assert batch["patient_id"] == expected["patient_id"]
+
+
+@pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("workers", [0, 2, 3])
 def test_a_loader_goes_on_with_the_exact_next_batch(store: cz.Store, kind: str, workers: int) -> None:
     make = functools.partial(ct.make_loader, batch_size=7, workers=workers, seed=3)

@@ -13,7 +13,7 @@ from trees import load, packed, scaled
 
 from ctspine_zarr import nifti
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
+from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_label_range, survey
 
 LADDER = [np.dtype(name) for name in ("int16", "int32", "float32", "float64")]
 
@@ -85,7 +85,7 @@ def test_a_mask_with_negative_zeros_keeps_its_values_and_says_so(path: Path) -> 
     stored = np.zeros((4, 4, 4))
     stored[0], stored[1] = -0.0, 3.0
     volume = volume_of(path, stored)
-    require_labels(volume)
+    require_label_range(volume, range(1, 26))
     assert np.array_equal(convert(volume.header, volume.stored, np.dtype("u1")), stored)
     assert not is_restorable(volume, np.dtype("u1"))
 
@@ -117,7 +117,7 @@ def test_a_mask_of_other_values_is_refused(path: Path, value: float, dtype: str,
     stored = np.zeros((4, 4, 20), dtype)
     stored[1, 1, 17] = value
     with pytest.raises(CaseRefused, match=message):
-        require_labels(volume_of(path, stored))
+        require_label_range(volume_of(path, stored), range(1, 26))
 
 
 def test_integers_wrap_around_to_the_right_sum() -> None:

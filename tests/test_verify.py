@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stores import objects
+from stores import catalog_of, objects
 from trees import Tree, voxels
 
 import ctspine_zarr as cz
@@ -100,15 +100,19 @@ def edited(location: Path, key: str, edit: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("key", "old", "new", "message"),
     [
-        ("catalog.jsonl", '"patient_id":"liver_1"', '"patient_id":"liver_9"', "catalog.jsonl was altered"),
-        ("catalog.jsonl", '"spacing":[2.5', '"spacing":[9.5', "catalog.jsonl was altered"),
-        ("catalog.jsonl", '"voxels":196', '"voxels":197', "differs from its receipt"),
-        ("zarr.json", "CC-BY-NC-SA-4.0", "public domain", "zarr.json was altered"),
-        ("zarr.json", '"MSD-T10": 1', '"MSD-T10": 7', "zarr.json was altered"),
-        ("receipts/liver_1.json", '"writer": "', '"writer": "other ', "its receipt was altered"),
+        ("catalog", '"patient_id":"liver_1"', '"patient_id":"liver_9"', "jsonl was altered"),
+        ("catalog", '"spacing":[2.5', '"spacing":[9.5', "jsonl was altered"),
+        ("catalog", '"voxels":196', '"voxels":197', "jsonl was altered"),
+        ("zarr.json", "CC-BY-NC-SA-4.0", "public domain", "zarr.json is damaged (it was altered: its seal"),
+        ("zarr.json", '"MSD-T10": 1', '"MSD-T10": 7', "zarr.json is damaged (it was altered: its seal"),
+        ("zarr.json", '"writer": "', '"writer": "other ', "zarr.json is damaged (it was altered: its seal"),
+        ("receipts/liver_1.json", '"writer": "', '"writer": "other ', "it was altered: its seal is not"),
+        ("receipts/liver_1.json", '"pieces": 1', '"pieces": 2', "it was altered: its seal is not"),
+        ("train/MSD-T10/liver_1/zarr.json", '"start"', '"begin"', "zarr.json was altered: its sha256"),
     ],
 )
 def test_an_edited_document_is_seen(location: Path, key: str, old: str, new: str, message: str) -> None:
+    key = catalog_of(location).name if key == "catalog" else key
     assert old in (location / key).read_text()
     edited(location, key, lambda text: text.replace(old, new))
     assert any(message in problem for problem in found(location))

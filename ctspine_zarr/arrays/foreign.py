@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-import numpy as np
 import zarr
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ChunkNotFoundError, UnknownCodecError
 
 from ctspine_zarr.arrays.indexing import Request
+from ctspine_zarr.arrays.reading import ArraySpec
 from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError
-from ctspine_zarr.geometry import Shape
-from ctspine_zarr.storage import Storage
 
 # Merging reads across the chunks between those asked for would fetch most of a volume for a
 # sagittal slice.
@@ -28,17 +26,10 @@ class ForeignArray:
     """An array of any codecs and chunks that zarr-python reads.
 
     Attributes:
-        storage: of the store.
-        path: of the array below the store.
-        shape, dtype: as the catalog has them.
-        stored_bytes: of the array; where there are any, a chunk that is missing is an error.
+        array: as the catalog has it; where bytes are stored, a chunk that is missing is an error.
     """
 
-    storage: Storage
-    path: str
-    shape: Shape
-    dtype: np.dtype[Any]
-    stored_bytes: int
+    array: ArraySpec
 
     def read(self, requests: Sequence[Request]) -> None:
         """Fill the requests' targets.
@@ -51,28 +42,30 @@ class ForeignArray:
         for request in requests:
             spans = tuple(slice(r.start, r.stop, r.step) for r in request.ranges)
             with self._naming(", ".join(f"{span.start}:{span.stop}" for span in spans)):
-                request.target[...] = self._array[spans]
+                request.target[...] = self._opened[spans]
 
     @cached_property
-    def _array(self) -> zarr.Array[Any]:
+    def _opened(self) -> zarr.Array[Any]:
         config: ArrayConfigParams = {
-            "read_missing_chunks": self.stored_bytes == 0,
+            "read_missing_chunks": self.array.stored_bytes == 0,
             "sharding_coalesce_max_gap_bytes": _NO_MERGING,
         }
-        array = zarr.open_array(self.storage.zarr, path=self.path, mode="r", zarr_format=3, config=config)
-        if (array.shape, array.dtype) != (self.shape, self.dtype):
-            message = f"shape {array.shape} of {array.dtype}; the catalog says {self.shape} of {self.dtype}"
+        told = self.array
+        found = zarr.open_array(told.storage.zarr, path=told.path, mode="r", zarr_format=3, config=config)
+        if (found.shape, found.dtype) != (told.shape, told.dtype):
+            message = f"shape {found.shape} of {found.dtype}; the catalog says {told.shape} of {told.dtype}"
             raise ValueError(message)
-        return array
+        return found
 
     @contextmanager
     def _naming(self, spans: str) -> Iterator[None]:
         """Say which voxels of which array could not be had, and whether the store is to blame."""
-        name = f"{self.storage.location}, array {self.path}, voxels [{spans}]"
+        name = f"{self.array.name}, voxels [{spans}]"
         try:
             yield
         except ChunkNotFoundError as error:
-            message = f"{name}: a chunk is missing; the catalog says {self.stored_bytes} bytes are stored"
+            stored = f"the catalog says {self.array.stored_bytes} bytes are stored"
+            message = f"{name}: a chunk is missing; {stored}"
             raise DamagedStore(message) from error
         except FileNotFoundError as error:
             message = f"{name}: the array's metadata is missing; run verify"

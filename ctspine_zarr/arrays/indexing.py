@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.errors import OutOfBounds
 from ctspine_zarr.format.codecs import Box
-from ctspine_zarr.format.layout import CHUNK, grid
+from ctspine_zarr.format.layout import grid
 from ctspine_zarr.geometry import Shape
 
 type Ranges = tuple[range, range, range]
 type Index = int | slice
+type Parts = dict[int, list[tuple[Box, NDArray[Any]]]]
+"""Chunks by number in C order: for each, boxes inside it and the target of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,13 @@ def parse_index(key: Any, shape: Shape) -> tuple[Ranges, tuple[int, ...]]:
     return (z, y, x), tuple(axis for axis, part in enumerate(parts) if isinstance(part, slice))
 
 
-def touched_chunks(requests: Iterable[Request], shape: Shape) -> dict[int, list[tuple[Box, NDArray[Any]]]]:
-    """The chunks that requests touch, by number in C order: boxes inside, and where each belongs."""
-    _, rows, columns = grid(shape)
-    chunks: dict[int, list[tuple[Box, NDArray[Any]]]] = {}
+def touched_chunks(requests: Iterable[Request], shape: Shape, chunk: Shape) -> Parts:
+    """The chunks of an array that requests touch: boxes inside them, and where each belongs."""
+    _, rows, columns = grid(shape, chunk)
+    chunks: Parts = {}
     for request in requests:
         along_z, along_y, along_x = (
-            list(_pieces(positions, size)) for positions, size in zip(request.ranges, CHUNK, strict=True)
+            list(_by_chunk(positions, size)) for positions, size in zip(request.ranges, chunk, strict=True)
         )
         for z, inside_z, target_z in along_z:
             for y, inside_y, target_y in along_y:
@@ -66,7 +68,7 @@ def touched_chunks(requests: Iterable[Request], shape: Shape) -> dict[int, list[
     return chunks
 
 
-def _pieces(positions: range, size: int) -> Iterator[tuple[int, slice, slice]]:
+def _by_chunk(positions: range, size: int) -> Iterator[tuple[int, slice, slice]]:
     """For each chunk along an axis: its number, the positions inside it, and those in the target."""
     if not positions:
         return
@@ -96,8 +98,8 @@ def _expand(key: Any) -> Sequence[Index]:
         message = f"index {key!r}; legal: at most three integers or slices and one Ellipsis"
         raise OutOfBounds(message)
     at = gaps[0] if gaps else len(parts)
-    whole = [slice(None)] * (3 - len(parts) + len(gaps))
-    return [_part(part) for part in (*parts[:at], *whole, *parts[at + 1 :])]
+    all_along = [slice(None)] * (3 - len(parts) + len(gaps))
+    return [_part(part) for part in (*parts[:at], *all_along, *parts[at + 1 :])]
 
 
 def _part(part: Any) -> Index:

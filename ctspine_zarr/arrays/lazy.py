@@ -1,7 +1,7 @@
 """A stored array in another orientation, dtype or window: converted as it is read, part by part.
 
 dask passes a slice on to the array it was made from, but not through `astype` or arithmetic:
-those read whole blocks. What is converted in here stays as lazy as what is stored.
+those read all of a block. What is converted in here stays as lazy as what is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numpy.typing import DTypeLike, NDArray
 from ctspine_zarr.arrays.indexing import Ranges, parse_index
 from ctspine_zarr.arrays.voxels import ArrayLike, Voxels
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.geometry import Reorientation, Shape, oriented
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ type Window = tuple[float, float]
 CANONICAL: Final = "SAR"
 """The stored orientation: axes (z, y, x) towards superior, anterior and right."""
 
-# Four rows of chunks: 32 MB of 512 x 512 int16, a common size for a dask block.
-_BLOCK_SLICES: Final = 4 * CHUNK[0]
+# 32 MB of 512 x 512 int16, a common size for a dask block.
+_BLOCK_SLICES: Final = 64
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,13 @@ class Converted(ArrayLike):
     Attributes:
         voxels: what is stored.
         reorientation: from (z, y, x) to the axes here.
-        shape: voxels along each of the axes here.
-        dtype: of the result.
+        result: dtype of what is given.
         window: values (low, high) that become 0 and 1; those beyond are clipped.
     """
 
     voxels: Voxels
     reorientation: Reorientation
-    shape: Shape
-    dtype: np.dtype[Any]
+    result: np.dtype[Any]
     window: Window | None
 
     @classmethod
@@ -55,12 +52,21 @@ class Converted(ArrayLike):
     ) -> Converted:
         """See `Case.to_dask`."""
         reorientation = oriented(orientation)
-        shape = reorientation.shape(voxels.shape)
         if window is None:
             chosen = _dtype(voxels.dtype if dtype is None else dtype, voxels.dtype)
-            return cls(voxels, reorientation, shape, chosen, None)
+            return cls(voxels, reorientation, chosen, None)
         chosen = _dtype(np.float32 if dtype is None else dtype, None)
-        return cls(voxels, reorientation, shape, chosen, require_window(window, chosen))
+        return cls(voxels, reorientation, chosen, require_window(window, chosen))
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels along each of the axes here."""
+        return self.reorientation.shape(self.voxels.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what indexing gives."""
+        return self.result
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """As `Voxels` has it, converted; no more is read than is asked for."""
@@ -69,13 +75,13 @@ class Converted(ArrayLike):
         return self._scaled(block.reshape([block.shape[axis] for axis in kept]))
 
     def to_dask(self) -> dask.array.Array:
-        """A dask array with blocks of whole slabs."""
+        """A dask array whose blocks end where rows of chunks do."""
         import dask.array
         from dask.base import tokenize
 
         voxels = self.voxels
         # dask takes arrays of one name for one array: the catalog tells a store from its next build.
-        source = (voxels.storage.location, voxels.reading.catalog, voxels.path)
+        source = (voxels.array.storage.location, voxels.reading.catalog, voxels.array.path)
         facts = (source, self.reorientation, self.dtype, self.window)
         array: dask.array.Array = dask.array.from_array(
             self, self._blocks(), name=f"voxels-{tokenize(*facts)}", meta=np.empty((0, 0, 0), self.dtype)
@@ -102,11 +108,11 @@ class Converted(ArrayLike):
         return scaled
 
     def _blocks(self) -> tuple[tuple[int, ...], ...]:
-        """Blocks that end where slabs do, also where z is reversed."""
+        """Blocks that end where rows of chunks do, also where z is reversed."""
         blocks = [(size,) for size in self.shape]
         along_z = self.reorientation.axes.index(0)
-        size = self.shape[along_z]
-        ends = [*range(0, size, _BLOCK_SLICES), size]
+        size, thickness = self.shape[along_z], self.voxels.chunk[0]
+        ends = [*range(0, size, max(1, _BLOCK_SLICES // thickness) * thickness), size]
         slabs = np.diff(ends).tolist()
         blocks[along_z] = tuple(reversed(slabs) if self.reorientation.flips[along_z] else slabs)
         return tuple(blocks)

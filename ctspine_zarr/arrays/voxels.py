@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +13,26 @@ from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr.arrays.foreign import ForeignArray
 from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
-from ctspine_zarr.arrays.shards import Reading, Shard
+from ctspine_zarr.arrays.reading import ArraySpec, Reading
+from ctspine_zarr.arrays.shards import Shard
+from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.codecs import Codec
+from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.storage import Storage
 
 
 class ArrayLike(ABC):
     """What numpy, dask and xarray want of an array, over `shape`, `dtype` and basic indexing."""
 
-    shape: Shape
-    dtype: np.dtype[Any]
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Voxels along each axis."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Of what indexing gives."""
 
     @property
     def ndim(self) -> int:
@@ -56,26 +64,33 @@ class Voxels(ArrayLike):
     where its storage does.
 
     Attributes:
-        storage: of the store.
-        path: of the array below the store.
-        shape: as the catalog has it.
-        dtype: as the catalog has it.
-        stored_bytes: size of its shard; 0 where it has none, every voxel being 0.
+        array: as the catalog has it.
         codec: of its chunks; None where the catalog names one that this version does not know.
-        reading: threads and cache.
+        reading: threads and caches.
     """
 
-    storage: Storage
-    path: str
-    shape: Shape
-    dtype: np.dtype[Any]
-    stored_bytes: int
+    array: ArraySpec
     codec: Codec | None
     reading: Reading
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         # The index read so far stays behind: it is quicker read than sent.
-        return type(self), tuple(getattr(self, item.name) for item in dataclasses.fields(self))
+        return type(self), (self.array, self.codec, self.reading)
+
+    @property
+    def shape(self) -> Shape:
+        """(z, y, x) voxels."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored."""
+        return self.array.dtype
+
+    @property
+    def chunk(self) -> Shape:
+        """(z, y, x) voxels that are best read together: of a chunk, where the codec is known."""
+        return self.codec.chunk if self.codec else DEFAULT_CHUNK
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """The selection, a C-contiguous numpy array of its own.
@@ -85,7 +100,8 @@ class Voxels(ArrayLike):
 
         Raises:
             OutOfBounds: an integer beyond its axis.
-            DamagedStore: an object is missing, cut, or fails its checksum.
+            DamagedStore: an object is missing, cut, or fails its checksum; StoreUpdated where
+                the store was updated since it was opened.
             StorageError: the storage itself fails.
             MissingDependency: the codec needs a library that is not installed.
         """
@@ -108,9 +124,12 @@ class Voxels(ArrayLike):
 
         Raises: as indexing does; targets are then filled in part.
         """
-        self._source.read([request for request in requests if request.target.size])
+        try:
+            self._source.read([request for request in requests if request.target.size])
+        except DamagedStore:
+            self.reading.require_current(self.array.storage.location)
+            raise
 
     @cached_property
     def _source(self) -> Shard | ForeignArray:
-        array = (self.storage, self.path, self.shape, self.dtype, self.stored_bytes)
-        return ForeignArray(*array) if self.codec is None else Shard(*array, self.codec, self.reading)
+        return Shard(self.array, self.codec, self.reading) if self.codec else ForeignArray(self.array)

@@ -21,7 +21,6 @@ import click
 import ctspine_zarr as cz
 from ctspine_zarr.cli import report
 from ctspine_zarr.cli.progress import follow
-from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
 from ctspine_zarr.errors import HubError, StorageError, UnknownCase, UnknownValue
 
 FAILED: Final = 1
@@ -29,6 +28,8 @@ USAGE: Final = 2
 REFUSED: Final = 3
 DAMAGED: Final = 4
 INTERRUPTED: Final = 130
+
+DATASETS: Final = ("ctspine1k", "verse", "nnunet")
 
 _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 
@@ -83,7 +84,7 @@ def _fail(message: str, status: int) -> NoReturn:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=report.EXITS)
 @click.version_option(package_name="ctspine-zarr")
 def cli() -> None:
-    """CTSpine1K as one Zarr v3 store."""
+    """CTSpine1K, VerSe or a dataset of nnU-Net as one Zarr v3 store."""
 
 
 def _parse_options(
@@ -116,12 +117,14 @@ _storage_options = _options("--storage-option", "the bucket or server where STOR
 @cli.command()
 @click.argument("source")
 @click.argument("store")
-@click.option("--split", multiple=True, type=click.Choice(SPLIT_NAMES), help="Only this split; repeatable.")
 @click.option(
-    "--source-dataset",
-    multiple=True,
-    type=click.Choice(SOURCE_NAMES),
-    help="Only cases of this source; repeatable.",
+    "--dataset",
+    type=click.Choice(DATASETS),
+    help="What SOURCE is. [default: what the layout of its files says]",
+)
+@click.option("--split", multiple=True, metavar="NAME", help="Only this split, such as train; repeatable.")
+@click.option(
+    "--source-dataset", multiple=True, metavar="NAME", help="Only cases of this source; repeatable."
 )
 @click.option("--case", multiple=True, metavar="ID", help="Only this case; repeatable.")
 @click.option(
@@ -142,6 +145,13 @@ _storage_options = _options("--storage-option", "the bucket or server where STOR
     help="The authors' split list. [default: SOURCE/metadata/data_split.txt]",
 )
 @click.option(
+    "--fold",
+    type=click.IntRange(0),
+    help="Of an nnU-Net dataset's splits_final.json: its validation cases become the split validation.",
+)
+@click.option("--licence", help="Of a dataset that states none.")
+@click.option("--citation", help="Of a dataset that states none.")
+@click.option(
     "--keep-downloads",
     is_flag=True,
     help="Leave what comes from the Hub in its cache; else each file is deleted once it is built.",
@@ -151,6 +161,7 @@ _storage_options = _options("--storage-option", "the bucket or server where STOR
 def build(  # noqa: PLR0917 - the options of one command
     source: str,
     store: str,
+    dataset: str | None,
     split: tuple[str, ...],
     source_dataset: tuple[str, ...],
     case: tuple[str, ...],
@@ -158,14 +169,18 @@ def build(  # noqa: PLR0917 - the options of one command
     workers: int | None,
     split_file: Path | None,
     *,
+    fold: int | None,
+    licence: str | None,
+    citation: str | None,
     keep_downloads: bool,
     storage_option: dict[str, Any],
     dry_run: bool,
 ) -> None:
     """Build STORE from SOURCE.
 
-    SOURCE is a copy of the dataset laid out as on the Hub, hf://datasets/USER/NAME[@REVISION], or hub
-    for the dataset itself; of the Hub, a case is downloaded, checked, built and deleted at a time.
+    SOURCE is a folder that holds CTSpine1K, VerSe or a raw dataset of nnU-Net, the same at
+    hf://datasets/USER/NAME[@REVISION], or hub for CTSpine1K itself; of the Hub, a case is downloaded,
+    checked, built and deleted at a time.
     STORE is a folder, or s3://, gs:// or az://BUCKET/PATH.
 
     Interrupt it at any time and run it again: cases that are whole are skipped.
@@ -175,6 +190,10 @@ def build(  # noqa: PLR0917 - the options of one command
         source,
         store,
         selection=selection,
+        dataset=dataset,
+        fold=fold,
+        licence=licence,
+        citation=citation,
         codec=codec,
         workers=workers,
         split_file=split_file,
@@ -209,7 +228,7 @@ def _end_build(refused: tuple[cz.Refusal, ...]) -> NoReturn:
 def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[str, Any]) -> None:
     """Say what STORE, or one CASE of it, holds."""
     opened = cz.open_store(store, storage_options=storage_option)
-    facts = report.store_facts(opened) if case is None else opened[case].record.to_json()
+    facts = report.store_facts(opened) if case is None else report.case_facts(opened[case])
     text = report.store_text if case is None else report.case_text
     click.echo(json.dumps(facts, indent=1) if as_json else text(facts))
 
@@ -218,8 +237,13 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
 @click.argument("store")
 @click.argument("case", nargs=-1)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--digest", metavar="HEX", help="The store's digest, as info gave it once: proves the root as well."
+)
 @_storage_options
-def verify(store: str, case: tuple[str, ...], workers: int, storage_option: dict[str, Any]) -> None:
+def verify(
+    store: str, case: tuple[str, ...], workers: int, digest: str | None, storage_option: dict[str, Any]
+) -> None:
     """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
 
     def show(found: cz.CaseReport) -> None:
@@ -227,14 +251,21 @@ def verify(store: str, case: tuple[str, ...], workers: int, storage_option: dict
             click.echo(f"damaged {found.case}: {problem}", err=True)
 
     result = cz.verify(
-        store, cases=case, workers=workers, on_case=_heeding(show), storage_options=storage_option
+        store,
+        cases=case,
+        digest=digest,
+        workers=workers,
+        on_case=_heeding(show),
+        storage_options=storage_option,
     )
     for problem in result.problems:
         click.echo(f"damaged: {problem}", err=True)
     for entry in result.refused:
         click.echo(f"refused when built: {entry.case}: {entry.reason}", err=True)
     damaged = sum(bool(found.problems) for found in result.cases)
-    click.echo(f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole")
+    masks = sum(not found.has_mask for found in result.cases)
+    without = f"; {masks} have no mask" if masks else ""
+    click.echo(f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole{without}")
     sys.exit(0 if result.is_whole else DAMAGED)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import to_builtins
+
+from ctspine_zarr.format.receipt import record_json
 from ctspine_zarr.text import cases_table, size
 
 if TYPE_CHECKING:
@@ -43,10 +46,14 @@ def store_facts(store: cz.Store) -> dict[str, Any]:
     records = store.records.values()
     stored = sum(record.stored_bytes for record in records)
     source = sum(record.source_bytes for record in records)
+    about = to_builtins(store.about, str_keys=True)
+    about["digest"] = about.pop("seal")
     return {
         "location": store.location,
-        **store.about.to_json(),
-        "codecs": sorted({record.codec for record in records}),
+        "is_partial": store.is_partial,
+        **about,
+        "codecs": sorted({record.image.codec for record in records}),
+        "without_mask": sum(not record.has_mask for record in records),
         "stored_bytes": stored,
         "source_bytes": source,
         "ratio": round(stored / source, 4) if source else None,
@@ -56,36 +63,50 @@ def store_facts(store: cz.Store) -> dict[str, Any]:
 def store_text(facts: Mapping[str, Any]) -> str:
     """`store_facts` for a person."""
     ratio = "" if facts["ratio"] is None else f", {facts['ratio']:.3f} of the .nii.gz"
+    dataset = facts["dataset"]
+    partial = ["partial: its first build has not ended; these cases are whole"] * facts["is_partial"]
     lines = [
-        f"{facts['location']}: {facts['dataset']}, codec {', '.join(facts['codecs'])}",
+        f"{facts['location']}: {dataset['name']}, codec {', '.join(facts['codecs'])}",
+        *partial,
         f"{size(facts['stored_bytes'])}{ratio}",
         *cases_table(facts["cases"]),
     ]
+    if facts["without_mask"]:
+        lines.append(f"{facts['without_mask']} cases have no mask")
     lines += [f"refused {entry['case']}: {entry['reason']}" for entry in facts["refused"]]
     provenance = facts["provenance"]
-    lines += [f"written {provenance['written']} by {provenance['writer']}", facts["licence"]]
-    return "\n".join([*lines, facts["citation"]])
+    lines += [f"written {provenance['written']} by {provenance['writer']}", f"digest {facts['digest']}"]
+    return "\n".join([*lines, dataset["licence"], dataset["citation"]])
+
+
+def case_facts(case: cz.Case) -> dict[str, Any]:
+    """What `info STORE CASE --json` prints: the case's line of the catalog."""
+    return record_json(case.record)
 
 
 def case_text(record: Mapping[str, Any]) -> str:
     """A record's JSON for a person."""
-    hu = record["intensity"]
+    hu, image, mask = record["intensity"], record["image"], record["segmentation"]
+    padding = "" if hu["padding"] is None else f", padding {hu['padding']['value']:g} apart"
+    stored = image["bytes"] + (mask["bytes"] if mask else 0)
     lines = [
         f"{record['id']}: {record['split']}, {record['source']}",
-        f"shape    {tuple(record['shape'])} voxels (z, y, x), {record['dtype']}",
+        f"shape    {tuple(record['shape'])} voxels (z, y, x), {image['dtype']}",
         f"spacing  {tuple(round(mm, 4) for mm in record['spacing'])} mm",
-        f"HU       {hu['min']} to {hu['max']}, median {hu['p50']}, mean {hu['mean']}",
-        f"stored   {size(record['image_bytes'] + record['segmentation_bytes'])}, {record['codec']}",
+        f"HU       {hu['min']:g} to {hu['max']:g}, median {hu['p50']:g}, mean {hu['mean']:g}{padding}",
+        f"stored   {size(stored)}, {image['codec']}",
         f"source   {size(record['source_bytes'])}",
     ]
     if record["transitional"]:
         lines.append(f"transitional vertebra: {record['transitional']}")
-    if record["vertebrae"]:
-        lines.append(f"{'label':<8}{'voxels':>10}  {'start':<16}{'stop':<16}{'centroid (z, y, x)'}")
-    for vertebra in record["vertebrae"]:
-        box = (str(tuple(vertebra[key])) for key in ("start", "stop"))
+    if record["labels"]:
+        columns = f"{'start':<16}{'stop':<16}{'centroid (z, y, x)':<26}mean HU"
+        lines.append(f"{'label':<8}{'voxels':>10}  {columns}")
+    for label in record["labels"]:
+        box = (str(tuple(label[key])) for key in ("start", "stop"))
         start, stop = (f"{corner:<16}" for corner in box)
-        centroid = tuple(round(value, 1) for value in vertebra["centroid"])
-        lines.append(f"{vertebra['name']:<8}{vertebra['voxels']:>10,}  {start}{stop}{centroid}")
+        centroid = str(tuple(round(value, 1) for value in label["centroid"]))
+        mean = f"{label['hu']['mean']:.0f}"
+        lines.append(f"{label['name']:<8}{label['voxels']:>10,}  {start}{stop}{centroid:<26}{mean}")
     lines += [f"finding  {finding['code']}: {finding['message']}" for finding in record["findings"]]
     return "\n".join(lines)

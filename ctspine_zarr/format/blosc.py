@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import math
 import struct
-import threading
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numcodecs
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Box, Chunk, PlainChunk
 from ctspine_zarr.format.encoding import Document
-from ctspine_zarr.format.layout import CHUNK
+from ctspine_zarr.format.zstd import inflate
+from ctspine_zarr.geometry import Shape
 
 type Shuffle = Literal["shuffle", "bitshuffle"]
 
@@ -33,9 +32,11 @@ _SHUFFLE: Final[dict[Shuffle, int]] = {
     "shuffle": numcodecs.Blosc.SHUFFLE,
     "bitshuffle": numcodecs.Blosc.BITSHUFFLE,
 }
-# Up to and with the first block's offset and size.
-_HEADER: Final = struct.Struct("<BBBBIIIIi")
+_HEADER: Final = struct.Struct("<BBBBIII")
+# The offset of the first block, and its size, which stands there.
+_FIRST_BLOCK: Final = struct.Struct("<Ii")
 _ONE_BLOCK_AT: Final = 20
+_FRAME_AT: Final = 24
 # zstd, bytes shuffled, streams not split.
 _SHUFFLED_ZSTD: Final = 0x91
 _UNSIGNED: Final = {2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -43,11 +44,14 @@ _UNSIGNED: Final = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 @dataclass(frozen=True)
 class Blosc:
-    """Blosc with zstd, a whole chunk one block: 8 KiB blocks would decode three times slower."""
+    """Blosc with zstd, a chunk one block: blocks of 8 KiB would decode three times slower."""
+
+    name: ClassVar[str] = "blosc-zstd"
 
     level: int
     shuffle: Shuffle
     dtype: np.dtype[Any]
+    chunk: Shape
 
     @property
     def metadata(self) -> list[Document]:
@@ -71,19 +75,20 @@ class Blosc:
         if len(data) < _HEADER.size:
             message = f"it has {len(data)} bytes, fewer than a blosc header"
             raise Malformed(message)
-        *_, size, _, stored, _, _ = header = _HEADER.unpack_from(data)
+        _, _, *kind, size, block, stored = _HEADER.unpack_from(data)
         if (size, stored) != (self._size, len(data)):
             message = f"blosc of {size} bytes in {stored}; legal: {self._size} in {len(data)}"
             raise Malformed(message)
-        frame, typesize = data[_HEADER.size :], self.dtype.itemsize
-        as_written = (_SHUFFLED_ZSTD, typesize, size, size, stored, _ONE_BLOCK_AT, len(frame))
-        if header[2:] == as_written and len(frame) < size and typesize in _UNSIGNED:
-            return _Shuffled(_inflate(frame, size).reshape(typesize, *CHUNK))
+        frame, typesize = data[_FRAME_AT:], self.dtype.itemsize
+        is_alone = data[_HEADER.size : _FRAME_AT] == _FIRST_BLOCK.pack(_ONE_BLOCK_AT, len(frame))
+        is_as_written = is_alone and (*kind, block) == (_SHUFFLED_ZSTD, typesize, size)
+        if is_as_written and len(frame) < size and typesize in _UNSIGNED:
+            return _Shuffled(inflate(frame, size).reshape(typesize, *self.chunk))
         return self._by_numcodecs(data)
 
     def _by_numcodecs(self, data: memoryview) -> PlainChunk:
-        """Masks, and chunks that did not compress."""
-        chunk = np.empty(CHUNK, self.dtype.newbyteorder("<"))
+        """Chunks of bytes, and those that did not compress."""
+        chunk = np.empty(self.chunk, self.dtype.newbyteorder("<"))
         try:
             self._numcodecs.decode(data, chunk)
         except (RuntimeError, ValueError) as error:
@@ -96,7 +101,7 @@ class Blosc:
 
     @cached_property
     def _size(self) -> int:
-        return math.prod(CHUNK) * self.dtype.itemsize
+        return math.prod(self.chunk) * self.dtype.itemsize
 
 
 @dataclass(slots=True)
@@ -115,23 +120,3 @@ class _Shuffled:
             voxels |= plane[box]
             voxels <<= 8
         np.bitwise_or(voxels, lowest[box], out=target.view(unsigned))
-
-
-class _Context(threading.local):
-    """A zstd context a thread: making one for each chunk would cost a fifth of its decoding."""
-
-    def __init__(self) -> None:
-        self.zstd = zstandard.ZstdDecompressor()
-
-
-_context: Final = _Context()
-
-
-def _inflate(frame: memoryview, size: int) -> NDArray[np.uint8]:
-    try:
-        if zstandard.frame_content_size(frame) != size:
-            message = f"zstd frame of another size; legal: {size} bytes"
-            raise Malformed(message)
-        return np.frombuffer(_context.zstd.decompress(frame), np.uint8)
-    except zstandard.ZstdError as error:
-        raise Malformed(str(error)) from error

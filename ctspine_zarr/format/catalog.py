@@ -1,111 +1,129 @@
 """What is known of a store: one record a line in its catalog, and what its root says.
 
-The root holds the sha256 of the catalog, and each of its lines that of a receipt.
+The root holds the sha256 of the catalog, and each of its lines those of a case's receipt and of its
+group. The key of a catalog holds its digest: the catalogs of two states of a store stand side by
+side, and the root says which one holds.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated
 
-from ctspine_zarr import dataset
+from msgspec import Meta, Struct, structs, to_builtins
+
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import Malformed
-from ctspine_zarr.format.encoding import Document, decode, known
-from ctspine_zarr.format.layout import CATALOG, FORMAT_VERSION
-from ctspine_zarr.format.receipt import Receipt, encode_receipt
-from ctspine_zarr.format.record import Record
+from ctspine_zarr.errors import Malformed, OtherFormat
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.documents import group
+from ctspine_zarr.format.encoding import UNSEALED, Document, Sha256, decode, encode, parse, sealed
+from ctspine_zarr.format.layout import FORMAT_VERSION
+from ctspine_zarr.format.receipt import Receipt, encode_receipt, record_json
+from ctspine_zarr.format.record import Count, Record
+from ctspine_zarr.format.spec import Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A case that is not in the store as its source has it, and why."""
 
-    case: str
-    reason: str
+    case: Annotated[str, Meta(max_length=4096)]
+    reason: Annotated[str, Meta(max_length=100_000)]
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class Provenance(Struct, frozen=True, kw_only=True):
+    """What wrote a store and when; all that differs between equal builds.
+
+    Attributes:
+        writer: name and version of the software.
+        written: time in ISO 8601, UTC; empty while the first build goes on.
+        python: version.
+        libraries: name -> version.
+    """
+
+    writer: str
+    written: str
+    python: str
+    libraries: Mapping[str, str]
+
+
+class CatalogFile(Struct, frozen=True):
+    """The catalog that holds.
+
+    Attributes:
+        sha256, bytes: of the file, whose key is `layout.catalog_key`.
+        cases: lines that it has.
+    """
+
+    sha256: Sha256
+    bytes: Count
+    cases: Count
+
+    @property
+    def key(self) -> str:
+        """Of the file below the store."""
+        return layout.catalog_key(self.sha256)
+
+
+class Root(Struct, frozen=True, kw_only=True):
     """Our part of the root's attributes; licence and citation go wherever the store goes.
 
     Attributes:
+        format: of the store.
+        dataset: what the store was made from.
+        catalog: None until the first build has ended.
         cases: split -> source -> how many.
         refused: what the last build could not take in.
-        catalog_sha256: of the catalog, which proves the receipts, which prove the objects.
-        provenance: what wrote the store and when; all that differs between equal builds.
+        provenance: what wrote the store and when.
+        seal: see `encoding`. Who keeps it can prove every byte of the store.
     """
 
-    cases: Mapping[str, Mapping[str, int]]
+    format: int = FORMAT_VERSION
+    dataset: Spec
+    catalog: CatalogFile | None
+    cases: Mapping[str, Mapping[str, Count]]
     refused: tuple[Refused, ...]
-    catalog_sha256: str
-    provenance: Mapping[str, Any]
+    provenance: Provenance
+    seal: Sha256 = UNSEALED
 
-    @classmethod
-    def of(
-        cls,
-        records: Collection[Record],
-        refused: Iterable[Refused],
-        catalog: bytes,
-        provenance: Mapping[str, Any],
-    ) -> Self:
-        """What follows from a store's cases and its encoded catalog."""
-        counts = Counter((record.split, record.source) for record in records)
-        cases = {
-            split: {source: counts[split, source] for source in dataset.SOURCE_NAMES}
-            for split in dataset.SPLIT_NAMES
-        }
-        return cls(cases, tuple(refused), sha256(catalog), provenance)
-
-    def to_json(self) -> Document:
-        """As stored."""
-        constants = {
-            "format": FORMAT_VERSION,
-            "dataset": dataset.NAME,
-            "licence": dataset.LICENCE,
-            "licence_note": dataset.LICENCE_NOTE,
-            "citation": dataset.CITATION,
-            "catalog": CATALOG,
-        }
-        return constants | dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Document) -> Self:
-        """The inverse of `to_json`."""
-        refused = tuple(Refused(**known(Refused, entry)) for entry in document["refused"])
-        return cls(document["cases"], refused, document["catalog_sha256"], document["provenance"])
+    @property
+    def is_partial(self) -> bool:
+        """Whether the store's first build has not ended."""
+        return self.catalog is None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One line of the catalog.
 
     Attributes:
         record: the case.
-        cases: lines in the whole catalog.
-        receipt: sha256 of the case's receipt.
+        receipt, group: sha256 of the case's receipt and of its own `zarr.json`.
     """
 
     record: Record
-    cases: int
-    receipt: str
+    receipt: Sha256
+    group: Sha256
 
     @classmethod
-    def from_json(cls, document: Document) -> Self:
-        """The line that `encode_catalog` wrote."""
-        return cls(Record.from_json(document), document["cases"], document["receipt"])
+    def of(cls, receipt: Receipt) -> Entry:
+        """The line of a case that has this receipt."""
+        return cls(receipt.record, sha256(encode_receipt(receipt)), receipt.group.sha256)
 
 
-POSSIBLE_GROUPS: Final = tuple(
-    path
-    for split in dataset.SPLIT_NAMES
-    for path in (split, *(f"{split}/{source}" for source in dataset.SOURCE_NAMES))
-)
-"""Paths of the groups that may lie above cases."""
+class _Proof(Struct):
+    """Of a line, what the record has not."""
+
+    format: int
+    cases: int
+    receipt: Sha256
+    group: Sha256
+
+
+def counted(spec: Spec, records: Iterable[Record]) -> dict[str, dict[str, int]]:
+    """Split -> source -> cases, in the spec's order."""
+    counts = Counter((record.split, record.source) for record in records)
+    return {split: {source: counts[split, source] for source in spec.sources} for split in spec.splits}
 
 
 def groups_above(records: Iterable[Record]) -> set[str]:
@@ -113,32 +131,83 @@ def groups_above(records: Iterable[Record]) -> set[str]:
     return {path for record in records for path in (record.split, f"{record.split}/{record.source}")}
 
 
-def encode_catalog(receipts: Iterable[Receipt]) -> bytes:
+def encode_root(root: Root) -> bytes:
+    """The root's `zarr.json`, sealed."""
+    plain = to_builtins(structs.replace(root, seal=UNSEALED), str_keys=True)
+    return sealed(encode(group({layout.OWN_KEY: plain})))
+
+
+def decode_root(data: bytes | None) -> Root:
+    """The inverse of `encode_root`.
+
+    Raises:
+        OtherFormat, Malformed: as `decode`.
+    """
+    return decode(data, Root, in_group=True, is_sealed=True)
+
+
+def encode_catalog(spec: Spec, entries: Iterable[Entry]) -> bytes:
     """The catalog: one JSON document a line, by split, source and id.
 
-    Each line also says how many there are, so that a cut shows, and the sha256 of the receipt it
-    is taken from, so that the catalog proves the receipts as they prove the objects.
+    Each line also says how many there are, so that a cut shows, and the sha256 of the receipt and
+    of the group, so that the catalog proves them as they prove the objects.
     """
-    chosen = sorted(receipts, key=lambda r: _place(r.record))
-    lines = (
-        r.record.to_json() | {"cases": len(chosen), "receipt": sha256(encode_receipt(r))} for r in chosen
-    )
+    chosen = sorted(entries, key=lambda entry: _place(spec, entry.record))
+    lines = (_line(entry, len(chosen)) for entry in chosen)
     return "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines).encode()
 
 
-def decode_catalog(data: bytes) -> list[Entry]:
+def decode_catalog(data: bytes, spec: Spec) -> list[Entry]:
     """The inverse of `encode_catalog`.
 
     Raises:
-        OtherFormat, Malformed: as `decode`; also where lines are missing.
+        OtherFormat: a line of another version.
+        Malformed: no JSON, another structure, missing lines, a case twice, or names that are not
+            those of the spec.
     """
-    entries = [decode(line, Entry.from_json) for line in data.splitlines()]
+    lines = data.splitlines()
+    entries = [_entry(line, len(lines)) for line in lines]
+    ids = {entry.record.id.lower() for entry in entries}
+    if len(ids) != len(entries):
+        message = f"{len(entries)} lines for {len(ids)} cases; legal: one for each"
+        raise Malformed(message)
     for entry in entries:
-        if entry.cases != len(entries):
-            message = f"{len(entries)} lines; legal: {entry.cases}, as they say themselves"
-            raise Malformed(message)
+        require_spec(entry.record, spec)
     return entries
 
 
-def _place(record: Record) -> tuple[int, str, str]:
-    return dataset.SPLIT_NAMES.index(record.split), record.source, record.id
+def require_spec(record: Record, spec: Spec) -> None:
+    """Do nothing where a record's names are those of the store's spec.
+
+    Raises:
+        Malformed: one is not.
+    """
+    if record.split not in spec.splits or record.source not in spec.sources:
+        message = f"case {record.id} in {record.split}/{record.source}, which the root does not name"
+        raise Malformed(message)
+    for label in record.labels:
+        if spec.labels.get(label.label) != label.name:
+            message = f"case {record.id}: label {label.label} is {label.name!r}, not as the root names it"
+            raise Malformed(message)
+
+
+def _line(entry: Entry, cases: int) -> Document:
+    proof = {"cases": cases, "receipt": entry.receipt, "group": entry.group}
+    return record_json(entry.record) | proof
+
+
+def _entry(line: bytes, cases: int) -> Entry:
+    proof = parse(line, _Proof)
+    if proof.format != FORMAT_VERSION:
+        message = f"format {proof.format}; legal: {FORMAT_VERSION}"
+        raise OtherFormat(message)
+    if proof.cases != cases:
+        message = f"{cases} lines; legal: {proof.cases}, as they say themselves"
+        raise Malformed(message)
+    return Entry(parse(line, Record), proof.receipt, proof.group)
+
+
+def _place(spec: Spec, record: Record) -> tuple[int, int, str]:
+    return spec.splits.index(record.split), spec.sources.index(record.source), record.id
+
+

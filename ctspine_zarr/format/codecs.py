@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Buffer
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import crc32c
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format.encoding import Document
+from ctspine_zarr.geometry import Shape
 
 type Box = tuple[slice, slice, slice]
 
@@ -45,17 +46,27 @@ class PlainChunk:
 
 
 class Codec(Protocol):
-    """One chunk codec for one dtype. Codecs can be compared and pickled."""
+    """One chunk codec for one dtype and chunk shape. Codecs can be compared and pickled.
+
+    Attributes:
+        name: as the catalog has it for each array.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def chunk(self) -> Shape:
+        """(z, y, x) voxels of one chunk."""
 
     @property
     def metadata(self) -> list[Document]:
         """The chain of codecs in an array's `zarr.json`, checksum included."""
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
-        """A whole C-contiguous little-endian chunk as bytes, checksum not included."""
+        """A C-contiguous little-endian array of the chunk's shape as bytes, checksum not included."""
 
     def decompress(self, data: memoryview) -> Chunk:
-        """What was compressed; any thread may call this.
+        """What was compressed; any thread may call this. No memory is taken beyond a chunk's.
 
         Raises:
             Malformed: `data` is no chunk of this shape and dtype.

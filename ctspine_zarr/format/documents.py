@@ -5,17 +5,16 @@ OME-Zarr 0.5: https://ngff.openmicroscopy.org/0.5/ ; the axes' `orientation` is 
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from ctspine_zarr.dataset import VERTEBRAE
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import AXES, IMAGE, shard_shape
 from ctspine_zarr.format.shard import sharding_metadata
+from ctspine_zarr.format.spec import Spec, colour
 from ctspine_zarr.geometry import Affine, Shape, origin_of, spacing_of
 
 _OME_VERSION: Final = "0.5"
@@ -26,13 +25,23 @@ _ORIENTATION: Final = {
 }
 # A bone window: level 300 HU, width 1500 HU.
 WINDOW: Final = (-450.0, 1050.0)
-# Successive hues this far apart (the golden ratio) stay distinct for any number of labels.
-_HUE_STEP: Final = 0.6180339887
 
 
-def group(attributes: Mapping[str, Any] | None = None) -> Document:
-    """A group's `zarr.json`."""
-    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+def group(
+    attributes: Mapping[str, Any] | None = None, members: Mapping[str, Document] | None = None
+) -> Document:
+    """A group's `zarr.json`.
+
+    Args:
+        attributes: of the group.
+        members: path below the group -> `zarr.json` of every group and array in it: its consolidated
+            metadata, for readers who can list nothing.
+    """
+    document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+    if members is None:
+        return document
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(members)}
+    return document | {"consolidated_metadata": consolidated}
 
 
 def array(shape: Shape, dtype: np.dtype[Any], codec: Codec) -> Document:
@@ -44,7 +53,7 @@ def array(shape: Shape, dtype: np.dtype[Any], codec: Codec) -> Document:
         "data_type": dtype.name,
         "chunk_grid": {
             "name": "regular",
-            "configuration": {"chunk_shape": list(shard_shape(shape))},
+            "configuration": {"chunk_shape": list(shard_shape(shape, codec.chunk))},
         },
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0 if dtype.kind in "iu" else 0.0,
@@ -76,31 +85,25 @@ def image_attributes(affine: Affine, hu_range: tuple[float, float]) -> Document:
     }
 
 
-def labels_attributes() -> Document:
+def labels_attributes(spec: Spec) -> Document:
     """OME-Zarr metadata of the `labels` group."""
-    return {"ome": {"version": _OME_VERSION, "labels": ["vertebrae"]}}
+    return {"ome": {"version": _OME_VERSION, "labels": [spec.mask]}}
 
 
-def vertebrae_attributes(affine: Affine, present: Iterable[int]) -> Document:
-    """OME-Zarr metadata of the label image: a colour and a name for every vertebra present."""
+def mask_attributes(spec: Spec, affine: Affine, present: Iterable[int]) -> Document:
+    """OME-Zarr metadata of the label image: a colour and a name for every label present."""
     values = sorted(present)
     image_label: Document = {"source": {"image": "../../"}}
     if values:
         image_label["colors"] = [{"label-value": v, "rgba": [*colour(v), 255]} for v in values]
-        image_label["properties"] = [{"label-value": v, "name": VERTEBRAE[v]} for v in values]
+        image_label["properties"] = [{"label-value": v, "name": spec.labels[v]} for v in values]
     return {
         "ome": {
             "version": _OME_VERSION,
-            "multiscales": [_multiscale("vertebrae", "segmentation", affine)],
+            "multiscales": [_multiscale(spec.mask, "segmentation", affine)],
             "image-label": image_label,
         }
     }
-
-
-def colour(label: int) -> tuple[int, int, int]:
-    """Red, green and blue (0-255) that stand for a vertebra everywhere."""
-    red, green, blue = colorsys.hsv_to_rgb(label * _HUE_STEP % 1, 0.75, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _multiscale(name: str, path: str, affine: Affine) -> Document:

@@ -1,51 +1,123 @@
-"""Documents of ours as JSON, and back, with their format version."""
+"""Documents of a store as JSON bytes, and back as typed and validated structures.
+
+A sealed document holds its own sha256, so that a change of any byte of it shows: the field `seal`
+is the sha256 of the document's bytes with the 64 digits of the seal written as zeros.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import hashlib
 import json
-import operator
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import Malformed, OtherFormat
-from ctspine_zarr.format.layout import FORMAT_VERSION, OWN_KEY
+from ctspine_zarr.format.layout import FORMAT_VERSION
 
 type Document = dict[str, Any]
-OWN_ATTRIBUTES: Final = ("attributes", OWN_KEY)
-"""Where in a group's `zarr.json` our part of its attributes is."""
+type Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+UNSEALED: Final = "0" * 64
+"""The seal of a document that is not sealed yet."""
+
+# What a decoder may raise besides its own errors: on nesting, and on numbers that no float holds.
+_BROKEN: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+class _Own[T](Struct):
+    """The attributes of a group: ours are below one key."""
+
+    ctspine_zarr: T
+
+
+class Group[T](Struct):
+    """A group's `zarr.json` of which our part is read."""
+
+    attributes: _Own[T]
+
+
+class _Versioned(Struct):
+    format: int
+
+
+class _Sealed(Struct):
+    seal: Sha256
 
 
 def encode(document: Any) -> bytes:
     """A document as deterministic UTF-8 JSON; NaN and infinity are refused."""
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    plain = msgspec.to_builtins(document, str_keys=True)
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def decode[T](data: bytes | None, from_json: Callable[[Document], T], within: Iterable[str] = ()) -> T:
-    """What `from_json` makes of a JSON document that states its format version.
+def sealed(data: bytes) -> bytes:
+    """The bytes of a document whose one field `seal` holds zeros, sealed."""
+    return data.replace(_field(UNSEALED), _field(hashlib.sha256(data).hexdigest()), 1)
+
+
+def require_seal(data: bytes, seal: str) -> None:
+    """Do nothing where a document's bytes are those that its seal was made of.
+
+    Raises:
+        Malformed: they are not.
+    """
+    blank = data.replace(_field(seal), _field(UNSEALED), 1)
+    if hashlib.sha256(blank).hexdigest() != seal:
+        message = "it was altered: its seal is not the sha256 of its bytes"
+        raise Malformed(message)
+
+
+def decode[T](data: bytes | None, kind: type[T], *, in_group: bool = False, is_sealed: bool = False) -> T:
+    """A document that states its format version, as a structure of its kind.
 
     Args:
         data: the object; None where there is none.
-        from_json: as the classes here have it.
-        within: keys that lead to the document inside a larger one.
+        kind: a msgspec structure.
+        in_group: it is our part of a group's `zarr.json`.
+        is_sealed: its seal must hold.
 
     Raises:
         OtherFormat: a version that this one does not read.
-        Malformed: no data, no JSON, or another shape than `from_json` expects.
+        Malformed: no data, no JSON, another structure, or a seal that fails.
     """
+    if not data:
+        message = "it is missing" if data is None else "it is empty"
+        raise Malformed(message)
+    seen = _parse(data, _Versioned, in_group=in_group).format
+    if seen != FORMAT_VERSION:
+        message = f"format {seen}; legal: {FORMAT_VERSION}"
+        raise OtherFormat(message)
+    if is_sealed:
+        require_seal(data, _parse(data, _Sealed, in_group=in_group).seal)
+    return _parse(data, kind, in_group=in_group)
+
+
+def parse[T](data: bytes, kind: type[T]) -> T:
+    """A structure from JSON, whatever its format version.
+
+    Raises:
+        Malformed: no JSON, or another structure.
+    """
+    return _parse(data, kind, in_group=False)
+
+
+def _parse[T](data: bytes, kind: type[T], *, in_group: bool) -> T:
     try:
-        document = functools.reduce(operator.getitem, within, json.loads(data or b""))
-        if document["format"] == FORMAT_VERSION:
-            return from_json(document)
-        seen = document["format"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{type(error).__name__}: {error}" if data else "it is missing"
+        found: Any = _decoder(kind, in_group=in_group).decode(data)
+    except _BROKEN as error:
+        message = f"{type(error).__name__}: {error}"
         raise Malformed(message) from error
-    message = f"format {seen}; legal: {FORMAT_VERSION}"
-    raise OtherFormat(message)
+    document: T = found.attributes.ctspine_zarr if in_group else found
+    return document
 
 
-def known(cls: type[Any], document: Document) -> dict[str, Any]:
-    """The fields of a dataclass, all required; other keys are those of later versions."""
-    return {field.name: document[field.name] for field in dataclasses.fields(cls)}
+@functools.cache
+def _decoder(kind: type[Any], *, in_group: bool) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(Group[kind] if in_group else kind)  # type: ignore[valid-type]
+
+
+def _field(seal: str) -> bytes:
+    return f'"seal": "{seal}"'.encode()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from ctspine_zarr.geometry import Shape
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Raised when a store written by this version could be misread by an older reader."""
 
 OWN_KEY: Final = "ctspine_zarr"
@@ -15,39 +16,83 @@ OWN_KEY: Final = "ctspine_zarr"
 AXES: Final = ("z", "y", "x")
 """Axis order of every array: z inferior to superior, y posterior to anterior, x left to right."""
 
-CHUNK: Final[Shape] = (16, 64, 64)
-"""Voxels of one chunk. An axial slab of 16 slices is one contiguous byte range of its shard."""
+DEFAULT_CHUNK: Final[Shape] = (16, 64, 64)
+"""(z, y, x) voxels of a chunk where nothing else is asked for."""
 
 ROOT: Final = "zarr.json"
-CATALOG: Final = "catalog.jsonl"
+METADATA: Final = "zarr.json"
 RECEIPTS: Final = "receipts/"
 IMAGE: Final = "image"
 LABEL_GROUP: Final = "labels"
-VERTEBRAE_GROUP: Final = "labels/vertebrae"
-SEGMENTATION: Final = "labels/vertebrae/segmentation"
-METADATA: Final = "zarr.json"
 SHARD: Final = "c/0/0/0"
-SHARDS: Final = (f"{IMAGE}/{SHARD}", f"{SEGMENTATION}/{SHARD}")
-"""Keys below a case of the objects that may be absent: an array of zeros has none."""
+
+# Stands in no legal name: the group of a case that took another's place cannot be any case's own.
+_TAG: Final = "~"
+_CATALOG_DIGITS: Final = 16
+_CATALOG: Final = re.compile(r"catalog-[0-9a-f]{16}\.jsonl")
+_OBJECTS: Final = re.compile(
+    r"zarr\.json|image/(zarr\.json|c/0/0/0)|labels/zarr\.json"
+    r"|labels/[A-Za-z0-9][A-Za-z0-9._-]*/(zarr\.json|segmentation/(zarr\.json|c/0/0/0))"
+)
 
 
-def case_path(split: str, source: str, case: str) -> str:
+def group_name(case: str, tag: str) -> str:
+    """Last part of the path of a case's group.
+
+    Args:
+        case: its id.
+        tag: empty, or what tells it from the case of that id that it replaced.
+    """
+    return f"{case}{_TAG}{tag}" if tag else case
+
+
+def case_path(split: str, source: str, group: str) -> str:
     """Path of a case's group below the store."""
-    return f"{split}/{source}/{case}"
+    return f"{split}/{source}/{group}"
 
 
-def receipt_key(case: str) -> str:
+def receipt_key(group: str) -> str:
     """Key of the object that is written last for a case."""
-    return f"{RECEIPTS}{case}.json"
+    return f"{RECEIPTS}{group}.json"
 
 
-def grid(shape: Shape) -> Shape:
-    """Chunks along each axis; the last one of an axis may be ragged."""
-    z, y, x = (-(-size // chunk) for size, chunk in zip(shape, CHUNK, strict=True))
+def case_of(key: str) -> str:
+    """The id of the case whose receipt lies at a key."""
+    return key.removeprefix(RECEIPTS).removesuffix(".json").partition(_TAG)[0]
+
+
+def mask_group(mask: str) -> str:
+    """Path of the label group that holds a case's mask, below the case."""
+    return f"{LABEL_GROUP}/{mask}"
+
+
+def mask_path(mask: str) -> str:
+    """Path of the array of a case's mask, below the case."""
+    return f"{mask_group(mask)}/segmentation"
+
+
+def catalog_key(sha256: str) -> str:
+    """Key of the catalog of that digest."""
+    return f"catalog-{sha256[:_CATALOG_DIGITS]}.jsonl"
+
+
+def is_catalog(key: str) -> bool:
+    """Whether a key is that of a catalog, of this state of the store or of another."""
+    return _CATALOG.fullmatch(key) is not None
+
+
+def is_case_object(key: str) -> bool:
+    """Whether a key below a case is one that a case may have."""
+    return _OBJECTS.fullmatch(key) is not None
+
+
+def grid(shape: Shape, chunk: Shape) -> Shape:
+    """Chunks along each axis of an array; the last one of an axis may be ragged."""
+    z, y, x = (-(-size // edge) for size, edge in zip(shape, chunk, strict=True))
     return z, y, x
 
 
-def shard_shape(shape: Shape) -> Shape:
-    """The array's shape rounded up to whole chunks: one shard holds the whole array."""
-    z, y, x = (count * chunk for count, chunk in zip(grid(shape), CHUNK, strict=True))
+def shard_shape(shape: Shape, chunk: Shape) -> Shape:
+    """The array's shape rounded up to full chunks: one shard holds all of them."""
+    z, y, x = (count * edge for count, edge in zip(grid(shape, chunk), chunk, strict=True))
     return z, y, x

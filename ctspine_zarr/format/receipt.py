@@ -6,30 +6,40 @@ the attributes of the case's group.
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Annotated, Final
 
-from ctspine_zarr.format.encoding import Document, encode, known
+from msgspec import Meta, Struct, structs, to_builtins
+
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import Malformed
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.encoding import UNSEALED, Document, Sha256, decode, encode, sealed
+from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.layout import FORMAT_VERSION
-from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.record import Count, Record, Row
 from ctspine_zarr.geometry import Reorientation
 
-_BINARY: Final = ("prefix", "trailer")
+type Digest128 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+type Axis = Annotated[int, Meta(ge=0, le=2)]
+
+MOST_DOCUMENT_BYTES: Final = 1 << 26
+"""Of a receipt, a case's attributes or a root: a header and a trailer of 16 MB each fit, in base64."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(Struct, frozen=True):
     """Size and sha256 of one object, as written."""
 
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Sha256
+
+    @classmethod
+    def of(cls, data: bytes | bytearray) -> StoredObject:
+        """Of these bytes."""
+        return cls(len(data), sha256(data))
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(Struct, frozen=True):
     """One `.nii.gz`, as read.
 
     Attributes:
@@ -39,57 +49,71 @@ class SourceFile:
             at once whether a file of the same size is still the one that was read.
     """
 
-    name: str
-    bytes: int
-    sha256: str
-    ending: str
+    name: Annotated[str, Meta(max_length=1024)]
+    bytes: Count
+    sha256: Sha256
+    ending: Annotated[str, Meta(max_length=16)]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrays[T]:
-    """Something of each of a case's two arrays."""
+class Arrays[T](Struct, frozen=True):
+    """Something of each of a case's arrays; of the mask None where the case has none."""
 
     image: T
-    segmentation: T
+    segmentation: T | None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True, kw_only=True):
     """The proof that a case is whole, written after everything it names.
 
     Attributes:
+        format: of the store.
         record: the case's line of the catalog.
         writer: name and version of the software that wrote it.
         files: the source files.
         voxels: xxh3-128 of the canonical voxels, (z, y, x) in C order, little-endian, in the
             stored dtype.
         objects: key below the case's group -> what was written there.
+        foreground: value of a label -> counts of the HU of its voxels, which can be summed over cases.
+        seal: see `encoding`.
     """
 
+    format: int = FORMAT_VERSION
     record: Record
     writer: str
     files: Arrays[SourceFile]
-    voxels: Arrays[str]
+    voxels: Arrays[Digest128]
     objects: Mapping[str, StoredObject]
+    foreground: Mapping[Annotated[int, Meta(ge=1, le=255)], Histogram]
+    seal: Sha256 = UNSEALED
 
-    def to_json(self) -> Document:
-        """As stored."""
-        return {"format": FORMAT_VERSION, **dataclasses.asdict(self), "record": self.record.to_json()}
+    def __post_init__(self) -> None:
+        keys = set(self.objects)
+        needed = {layout.METADATA, f"{layout.IMAGE}/{layout.METADATA}", f"{layout.IMAGE}/{layout.SHARD}"}
+        if not needed <= keys or not all(map(layout.is_case_object, keys)):
+            message = f"objects {sorted(keys)}; legal: those of a case, {sorted(needed)} among them"
+            raise ValueError(message)
+        has_mask = {self.record.has_mask, self.files.segmentation is not None}
+        if len(has_mask | {self.voxels.segmentation is not None}) > 1:
+            message = "a mask in some of its fields only"
+            raise ValueError(message)
 
-    @classmethod
-    def from_json(cls, document: Document) -> Self:
-        """The inverse of `to_json`."""
-        return cls(
-            record=Record.from_json(document["record"]),
-            writer=document["writer"],
-            files=Arrays(**{key: SourceFile(**value) for key, value in document["files"].items()}),
-            voxels=Arrays(**document["voxels"]),
-            objects={key: StoredObject(**value) for key, value in document["objects"].items()},
-        )
+    @property
+    def key(self) -> str:
+        """Of the receipt below the store."""
+        return self.record.receipt_key
+
+    @property
+    def group(self) -> StoredObject:
+        """The case's own `zarr.json`, which holds its facts."""
+        return self.objects[layout.METADATA]
+
+    @property
+    def keys(self) -> dict[str, StoredObject]:
+        """Key below the store -> object, for every object of the case but the receipt."""
+        return {f"{self.record.path}/{key}": one for key, one in self.objects.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class NiftiSource:
+class NiftiSource(Struct, frozen=True, kw_only=True):
     """All that gives back a source file's inflated bytes from its stored voxels.
 
     Attributes:
@@ -105,42 +129,40 @@ class NiftiSource:
     """
 
     file: SourceFile
-    inflated_sha256: str
-    dtype: str
+    inflated_sha256: Sha256
+    dtype: Annotated[str, Meta(max_length=8)]
     shape: tuple[int, ...]
-    affine: tuple[tuple[float, ...], ...]
+    affine: tuple[Row, Row, Row, Row]
     sform_code: int
     qform_code: int
     slope: float
     inter: float
-    axes: tuple[int, int, int]
+    axes: tuple[Axis, Axis, Axis]
     flips: tuple[bool, bool, bool]
     prefix: bytes
     trailer: bytes
     restorable: bool
+
+    def __post_init__(self) -> None:
+        if len(set(self.axes)) != len(self.axes):
+            message = f"axes {self.axes}; legal: 0, 1 and 2 in any order"
+            raise ValueError(message)
 
     @property
     def reorientation(self) -> Reorientation:
         """From disk to canonical."""
         return Reorientation(self.axes, self.flips)
 
-    def to_json(self) -> Document:
-        """As kept in a case's attributes; bytes become base64."""
-        encoded = {key: base64.b64encode(getattr(self, key)).decode() for key in _BINARY}
-        return dataclasses.asdict(self) | encoded
 
-    @classmethod
-    def from_json(cls, document: Document) -> Self:
-        """The inverse of `to_json`."""
-        fields = known(cls, document)
-        fields["file"] = SourceFile(**fields["file"])
-        fields |= {key: tuple(fields[key]) for key in ("shape", "axes", "flips")}
-        fields["affine"] = tuple(tuple(row) for row in fields["affine"])
-        return cls(**fields | {key: base64.b64decode(fields[key]) for key in _BINARY})
+class _Rest(Struct, frozen=True, kw_only=True):
+    """Of the facts, what the record has not."""
+
+    writer: str
+    voxels: Arrays[Digest128]
+    nifti: Arrays[NiftiSource]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Our part of a case group's attributes: its record and all that restores its source.
 
     Attributes:
@@ -157,22 +179,45 @@ class Facts:
 
     def to_json(self) -> Document:
         """The record's own keys, and beside them the others."""
-        return {
-            **self.record.to_json(),
-            "writer": self.writer,
-            "voxels": dataclasses.asdict(self.voxels),
-            "nifti": {"image": self.nifti.image.to_json(), "segmentation": self.nifti.segmentation.to_json()},
-        }
+        others: Document = to_builtins({"writer": self.writer, "voxels": self.voxels, "nifti": self.nifti})
+        return record_json(self.record) | others
 
-    @classmethod
-    def from_json(cls, document: Document) -> Self:
-        """The inverse of `to_json`."""
-        nifti = {key: NiftiSource.from_json(value) for key, value in document["nifti"].items()}
-        return cls(
-            Record.from_json(document), document["writer"], Arrays(**document["voxels"]), Arrays(**nifti)
-        )
+
+def record_json(record: Record) -> Document:
+    """A record as written, what follows from its fields included, for other readers' benefit."""
+    fields: Document = to_builtins(record)
+    return {"format": FORMAT_VERSION, **fields, "path": record.path, "spacing": list(record.spacing)}
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    """A receipt as stored."""
-    return encode(receipt.to_json())
+    """A receipt as stored, sealed."""
+    plain: Document = to_builtins(structs.replace(receipt, seal=UNSEALED), str_keys=True)
+    return sealed(encode(plain | {"record": record_json(receipt.record)}))
+
+
+def decode_receipt(data: bytes | None, key: str) -> Receipt:
+    """The inverse of `encode_receipt`.
+
+    Args:
+        data: the object; None where there is none.
+        key: where it was found; a receipt holds at its own key only.
+
+    Raises:
+        OtherFormat, Malformed: as `decode`.
+    """
+    receipt = decode(data, Receipt, is_sealed=True)
+    if receipt.key != key:
+        message = f"it is the receipt {receipt.key}, at {key}"
+        raise Malformed(message)
+    return receipt
+
+
+def decode_facts(data: bytes | None) -> Facts:
+    """The facts in a case group's `zarr.json`.
+
+    Raises:
+        OtherFormat, Malformed: as `decode`.
+    """
+    record = decode(data, Record, in_group=True)
+    rest = decode(data, _Rest, in_group=True)
+    return Facts(record, rest.writer, rest.voxels, rest.nifti)

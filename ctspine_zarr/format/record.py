@@ -2,67 +2,219 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Final, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 
-from ctspine_zarr.format.encoding import Document, known
-from ctspine_zarr.format.layout import FORMAT_VERSION
-from ctspine_zarr.geometry import Affine, Shape, spacing_of
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.layout import case_path, grid, group_name, receipt_key
+from ctspine_zarr.format.names import is_legal_name, require_legal
+from ctspine_zarr.geometry import Affine, Shape, oriented, spacing_of
 
 type Triple = tuple[float, float, float]
+type Count = Annotated[int, Meta(ge=0, le=2**50)]
+type Size = Annotated[int, Meta(ge=1, le=2**14)]
+type Sizes = tuple[Size, Size, Size]
+type Row = tuple[float, float, float, float]
+type Cell = str | int | float | bool
+type Dtype = Literal["int16", "int32", "float32", "float64", "uint8"]
+
+MOST_VOXELS: Final = 2**33
+"""Of one array: more than any CT has, and few enough that its grid of chunks fits in memory."""
+
+_MOST_CHUNK_VOXELS: Final = 2**24
+_LEAST_MM, _MOST_MM = 1e-6, 1e6
+_INDEX_ENTRY: Final = 16
+_TAG_DIGITS: Final = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class StoredArray(Struct, frozen=True, kw_only=True):
+    """One array as it is stored.
+
+    Attributes:
+        dtype: of its voxels.
+        bytes: of its shard; 0 for a mask without any label, which has none.
+        index: the crc32c that ends the shard's index, so that another array's shard in its
+            place shows; 0 where there is no shard.
+        chunk: (z, y, x) voxels of a chunk.
+        codec: name of the codec of its chunks.
+    """
+
+    dtype: Dtype
+    bytes: Count
+    index: Annotated[int, Meta(ge=0, lt=2**32)]
+    chunk: Sizes
+    codec: Annotated[str, Meta(max_length=64)]
+
+    def __post_init__(self) -> None:
+        if math.prod(self.chunk) > _MOST_CHUNK_VOXELS:
+            message = f"chunk {self.chunk}; legal: at most {_MOST_CHUNK_VOXELS} voxels"
+            raise ValueError(message)
+
+
+class Padding(Struct, frozen=True):
+    """What a scanner writes where it has measured nothing.
+
+    Attributes:
+        value: HU; the image's least, below that of air.
+        voxels: that have it.
+    """
+
+    value: float
+    voxels: Count
+
+
+class Intensity(Struct, frozen=True, kw_only=True):
+    """How a case's HU are distributed.
+
+    Attributes:
+        min, max: over every voxel.
+        mean, std, p00_5, p05, p50, p95, p99_5: over every voxel that is not padding; `pNN` is the
+            smallest value that NN percent of those voxels do not exceed.
+        padding: None where the image has none.
+    """
+
+    min: float
+    max: float
+    mean: float
+    std: float
+    p00_5: float
+    p05: float
+    p50: float
+    p95: float
+    p99_5: float
+    padding: Padding | None
+
+
+class LabelIntensity(Struct, frozen=True, kw_only=True):
+    """How the HU of the voxels that bear one label are distributed; percentiles as in `Intensity`."""
+
+    mean: float
+    std: float
+    p00_5: float
+    p05: float
+    p50: float
+    p95: float
+    p99_5: float
+
+
+class Label(Struct, frozen=True, kw_only=True):
+    """One label of one mask, such as a vertebra. Positions are canonical voxel indices, (z, y, x).
+
+    Attributes:
+        label, name: value and name, as the store's spec has them.
+        voxels: how many voxels bear the label.
+        start, stop: its bounding box, half open.
+        centroid: mean position.
+        pieces: components connected by faces, edges or corners.
+        largest: voxels of the largest piece.
+        hu: HU of its voxels.
+    """
+
+    label: Annotated[int, Meta(ge=1, le=255)]
+    name: Annotated[str, Meta(max_length=128)]
+    voxels: Annotated[int, Meta(ge=1, le=MOST_VOXELS)]
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+    centroid: Triple
+    pieces: Annotated[int, Meta(ge=1)]
+    largest: Annotated[int, Meta(ge=1)]
+    hu: LabelIntensity
+
+    def __post_init__(self) -> None:
+        axes = zip(self.start, self.centroid, self.stop, strict=True)
+        if not all(0 <= start <= middle <= stop - 1 for start, middle, stop in axes):
+            message = f"label {self.label} from {self.start} to {self.stop} around {self.centroid}"
+            raise ValueError(message)
+
+
+class Finding(Struct, frozen=True):
+    """Something about a case that a user should know and may filter by; it refuses nothing.
+
+    Attributes:
+        code: which kind, a `Code` or one of a later version.
+        message: what was seen.
+        labels: the label values concerned.
+    """
+
+    code: Annotated[str, Meta(max_length=64)]
+    message: Annotated[str, Meta(max_length=10_000)]
+    labels: tuple[int, ...] = ()
+
+
+class Record(Struct, frozen=True, kw_only=True):
     """One case as the catalog has it.
 
     Attributes:
-        id, patient_id: the file name without `.nii.gz`.
-        split, source: train, validation or test; one of the four source datasets.
-        path: of the case's group below the store.
+        id: the case's name.
+        patient_id: of the patient; the case's own id where the dataset does not tell patients apart.
+        split, source: names, as the store's spec has them.
+        content: sha256 of all that the case holds.
+        is_replaced: whether the case took the place of another of that id, and so lies in a group
+            of its own beside it, named with the beginning of `content`.
         shape: (z, y, x) voxels.
         affine: rows of the (4, 4) matrix, canonical (x, y, z) -> RAS+ mm.
         orientation: of the source image, (i, j, k): for each axis the side of the body it
             increases towards, as nibabel's `aff2axcodes` has them.
-        dtype: of the stored image.
-        codec: the codec profile.
-        image_bytes, segmentation_bytes: size of each shard; 0 for a mask without any label,
-            which has none.
-        source_bytes: size of the two `.nii.gz` files together.
+        image, segmentation: the arrays; no `segmentation` where the case has no mask.
+        source_bytes: size of the source's files together.
         intensity: HU distribution.
-        vertebrae: one entry a label present, in order of label.
-        transitional: `lumbarization` or `sacralization` where the dataset's card says so.
+        labels: one entry a label present, in order of value; none where there is no mask.
+        transitional: kind of transitional vertebra, such as `lumbarization`, where the dataset says so.
         findings: see `Finding`.
         spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
     """
 
     id: str
+    patient_id: Annotated[str, Meta(max_length=128)]
     split: str
     source: str
-    path: str
-    shape: Shape
-    affine: tuple[tuple[float, float, float, float], ...]
+    content: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    is_replaced: bool
+    shape: Sizes
+    affine: tuple[Row, Row, Row, Row]
     orientation: str
-    dtype: str
-    codec: str
-    image_bytes: int
-    segmentation_bytes: int
-    source_bytes: int
+    image: StoredArray
+    segmentation: StoredArray | None
+    source_bytes: Count
     intensity: Intensity
-    vertebrae: tuple[Vertebra, ...]
-    transitional: str | None
+    labels: tuple[Label, ...]
+    transitional: Annotated[str, Meta(max_length=128)] | None
     findings: tuple[Finding, ...]
-    spreadsheet: tuple[Mapping[str, Any], ...]
+    spreadsheet: tuple[Mapping[str, Cell], ...]
+
+    def __post_init__(self) -> None:
+        for what, name in (("case", self.id), ("split", self.split), ("source", self.source)):
+            if not is_legal_name(name):
+                require_legal(what, [name])
+        _require_affine(self.affine)
+        _require_orientation(self.orientation)
+        _require_grid(self.shape, self.image, self.segmentation)
+        _require_labels(self.labels, self.shape, has_mask=self.segmentation is not None)
 
     @property
-    def patient_id(self) -> str:
-        """As the Hub's loader names it: the case id."""
-        return self.id
+    def tag(self) -> str:
+        """What tells the case's group from that of the case it replaced; empty for a first one."""
+        return self.content[:_TAG_DIGITS] if self.is_replaced else ""
+
+    @property
+    def path(self) -> str:
+        """Of the case's group below the store."""
+        return case_path(self.split, self.source, group_name(self.id, self.tag))
+
+    @property
+    def receipt_key(self) -> str:
+        """Key of the case's receipt."""
+        return receipt_key(group_name(self.id, self.tag))
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the case has a mask; one without any label is a mask."""
+        return self.segmentation is not None
 
     @property
     def affine_matrix(self) -> Affine:
@@ -76,84 +228,8 @@ class Record:
 
     @property
     def stored_bytes(self) -> int:
-        """Size of the two shards."""
-        return self.image_bytes + self.segmentation_bytes
-
-    def to_json(self) -> Document:
-        """As in the catalog; derived columns are written out for other readers' benefit."""
-        derived = {"format": FORMAT_VERSION, "patient_id": self.id, "spacing": list(self.spacing)}
-        return dataclasses.asdict(self) | derived
-
-    @classmethod
-    def from_json(cls, document: Document) -> Self:
-        """The inverse of `to_json`; keys of later versions are left alone."""
-        fields = known(cls, document)
-        fields["shape"] = tuple(fields["shape"])
-        fields["affine"] = tuple(tuple(row) for row in fields["affine"])
-        fields["intensity"] = Intensity(**known(Intensity, fields["intensity"]))
-        fields["vertebrae"] = tuple(_vertebra(v) for v in fields["vertebrae"])
-        fields["findings"] = tuple(_finding(f) for f in fields["findings"])
-        fields["spreadsheet"] = tuple(fields["spreadsheet"])
-        return cls(**fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Intensity:
-    """How a case's HU are distributed.
-
-    Attributes:
-        min, max: over every voxel.
-        mean, std, p00_5, p05, p50, p95, p99_5: over every second slice, fourth row and fourth
-            column; `pNN` is the smallest value that NN percent of those voxels do not exceed.
-    """
-
-    min: float
-    max: float
-    mean: float
-    std: float
-    p00_5: float
-    p05: float
-    p50: float
-    p95: float
-    p99_5: float
-
-
-@dataclass(frozen=True, slots=True)
-class Vertebra:
-    """One label of one mask. Positions are canonical voxel indices, (z, y, x).
-
-    Attributes:
-        label, name: 1-25 and C1-L6.
-        voxels: how many voxels bear the label.
-        start, stop: its bounding box, half open.
-        centroid: mean position.
-        pieces: components connected by faces, edges or corners.
-        largest: voxels of the largest piece.
-    """
-
-    label: int
-    name: str
-    voxels: int
-    start: Shape
-    stop: Shape
-    centroid: Triple
-    pieces: int
-    largest: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about a case that a user should know and may filter by; it refuses nothing.
-
-    Attributes:
-        code: which kind, a `Code` or one of a later version.
-        message: what was seen.
-        labels: the label values concerned.
-    """
-
-    code: str
-    message: str
-    labels: tuple[int, ...] = ()
+        """Size of the shards."""
+        return self.image.bytes + (0 if self.segmentation is None else self.segmentation.bytes)
 
 
 class Code(StrEnum):
@@ -169,22 +245,68 @@ class Code(StrEnum):
     """Two neighbouring labels whose centroids do not descend."""
     NO_LABEL = "no_label"
     """The mask is empty."""
+    NO_MASK = "no_mask"
+    """The case has no mask."""
     MASK_OFFSET = "mask_offset"
     """The grids of image and mask differ by over 0.01 voxel (below 0.5, or the case is refused)."""
     SFORM_QFORM = "sform_qform"
-    """The two affines of the image's header differ by over 0.5 voxel, or its qform is unusable."""
+    """The two affines of a file's header differ by over 0.5 voxel, or its qform is unusable."""
     NO_ORIENTATION = "no_orientation"
     """Neither affine of a file is coded: its left and right are the format's guess."""
+    OBLIQUE = "oblique"
+    """The axes of the grid are not those of the body: coordinates along them are approximate."""
+    SHEARED = "sheared"
+    """The axes of the grid are not at right angles: its spacing is no edge of a box."""
+    UNIT = "unit"
+    """A file is not in millimetres and was converted, or names no unit and was taken for them."""
+    REPAIRED_HEADER = "repaired_header"
+    """A header's field is not legal, and was read as what it can only mean."""
+    MADE_UP_SPACING = "made_up_spacing"
+    """A header states no spacing: 1 mm was taken."""
     TRAILING_AXIS = "trailing_axis"
     """Axes of length 1 were dropped."""
     NOT_RESTORABLE = "not_restorable"
     """Values are exact, but the source file's bytes cannot be rebuilt from them."""
 
 
-def _vertebra(document: Document) -> Vertebra:
-    fields = known(Vertebra, document)
-    return Vertebra(**fields | {key: tuple(fields[key]) for key in ("start", "stop", "centroid")})
+def _require_affine(rows: tuple[Row, Row, Row, Row]) -> None:
+    x, y, z = (math.hypot(*(row[axis] for row in rows[:3])) for axis in range(3))
+    is_affine = rows[3] == (0, 0, 0, 1) and all(math.isfinite(row[3]) for row in rows)
+    if not (is_affine and all(_LEAST_MM < mm < _MOST_MM for mm in (x, y, z)) and _determinant(rows)):
+        message = f"affine {rows}; legal: finite, invertible, its last row 0 0 0 1, spacings in mm"
+        raise ValueError(message)
 
 
-def _finding(document: Document) -> Finding:
-    return Finding(document["code"], document["message"], tuple(document["labels"]))
+def _determinant(rows: tuple[Row, Row, Row, Row]) -> float:
+    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = rows
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+def _require_orientation(codes: str) -> None:
+    try:
+        oriented(codes)
+    except UnknownValue as error:
+        raise ValueError(str(error)) from error
+
+
+def _require_grid(shape: Shape, image: StoredArray, mask: StoredArray | None) -> None:
+    if math.prod(shape) > MOST_VOXELS:
+        message = f"shape {shape}; legal: at most {MOST_VOXELS} voxels"
+        raise ValueError(message)
+    # Every chunk of an image is stored: so the bytes bound the chunks, and with them the index.
+    for array in (image, mask):
+        least = 0 if array is None else math.prod(grid(shape, array.chunk)) * _INDEX_ENTRY
+        if array is not None and array.bytes <= least and (array is image or array.bytes):
+            message = f"{array.bytes} bytes of an array of shape {shape}; legal: more than {least}"
+            raise ValueError(message)
+    if image.dtype == "uint8" or (mask is not None and mask.dtype != "uint8"):
+        message = f"dtypes {image.dtype} and {mask and mask.dtype}; legal: uint8 for masks, and only for them"
+        raise ValueError(message)
+
+
+def _require_labels(labels: tuple[Label, ...], shape: Shape, *, has_mask: bool) -> None:
+    values = [label.label for label in labels]
+    inside = all(stop <= size for label in labels for stop, size in zip(label.stop, shape, strict=True))
+    if values != sorted(set(values)) or not inside or (values and not has_mask):
+        message = f"labels {values}; legal: each once, in order, inside the volume, of a mask"
+        raise ValueError(message)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, with_checksum, without_checksum
 from ctspine_zarr.format.encoding import Document
-from ctspine_zarr.format.layout import CHUNK, grid
+from ctspine_zarr.format.layout import grid
 from ctspine_zarr.geometry import Shape
 
 type Mapper = Callable[[Callable[[NDArray[Any]], list[bytes]], Iterable[NDArray[Any]]], Iterable[list[bytes]]]
@@ -29,10 +29,10 @@ _ENTRY_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 4
 
 
-def slabs[T: np.generic](volume: NDArray[T]) -> Iterator[NDArray[T]]:
-    """The (z, y, x) volume in views of 16 slices, a row of chunks each; the last may be thinner."""
-    for start in range(0, len(volume), CHUNK[0]):
-        yield volume[start : start + CHUNK[0]]
+def slabs[T: np.generic](volume: NDArray[T], chunk: Shape) -> Iterator[NDArray[T]]:
+    """The (z, y, x) volume in views as thick as a chunk; the last may be thinner."""
+    for start in range(0, len(volume), chunk[0]):
+        yield volume[start : start + chunk[0]]
 
 
 def encode_shard(
@@ -44,7 +44,7 @@ def encode_shard(
     `subchunk_write_order="lexicographic"`.
 
     Args:
-        rows: as `slabs` gives them, C-contiguous and little-endian.
+        rows: as `slabs` gives them for the codec's chunk, C-contiguous and little-endian.
         codec: for the rows' dtype.
         keep_empty: store chunks that are all zero; otherwise they are absent from the index.
         each: `map`, or an executor's, which compresses the strips of a slab side by side.
@@ -54,11 +54,12 @@ def encode_shard(
     """
 
     def encode_strip(strip: NDArray[Any]) -> list[bytes]:
-        return [with_checksum(codec.compress(c)) if keep_empty or c.any() else b"" for c in _chunks(strip)]
+        chunks = _chunks(strip, codec.chunk)
+        return [with_checksum(codec.compress(c)) if keep_empty or c.any() else b"" for c in chunks]
 
     body = bytearray()
     index: list[tuple[int, int]] = []
-    for strips in _one_ahead(each(encode_strip, _strips(row)) for row in rows):
+    for strips in _one_ahead(each(encode_strip, _strips(row, codec.chunk)) for row in rows):
         for encoded in itertools.chain.from_iterable(strips):
             index.append((len(body), len(encoded)) if encoded else (_ABSENT, _ABSENT))
             body += encoded
@@ -67,17 +68,22 @@ def encode_shard(
     return body
 
 
-def index_size(shape: Shape) -> int:
+def index_size(shape: Shape, chunk: Shape) -> int:
     """Bytes of the index of an array's shard."""
-    return math.prod(grid(shape)) * _ENTRY_BYTES + _CHECKSUM_BYTES
+    return math.prod(grid(shape, chunk)) * _ENTRY_BYTES + _CHECKSUM_BYTES
 
 
-def decode_index(data: Buffer, shape: Shape, body_size: int) -> NDArray[np.int64]:
+def index_checksum(shard: Buffer) -> int:
+    """The crc32c that ends a shard's index, and so the shard; 0 where it has no bytes at all."""
+    return int.from_bytes(memoryview(shard)[-_CHECKSUM_BYTES:], "little")
+
+
+def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> NDArray[np.int64]:
     """Where each chunk of an array's shard lies.
 
     Args:
         data: the shard's last `index_size` bytes.
-        shape: of the array.
+        shape, chunk: of the array and of its chunks.
         body_size: bytes of the shard before its index.
 
     Returns:
@@ -98,7 +104,7 @@ def decode_index(data: Buffer, shape: Shape, body_size: int) -> NDArray[np.int64
     if lies.any():
         number = int(lies.argmax())
         offset, size = index[number].tolist()
-        seen = f"chunk {place(number, shape)} at byte {offset} in {size} bytes"
+        seen = f"chunk {place(number, shape, chunk)} at byte {offset} in {size} bytes"
         message = f"it has {seen}; legal: at byte {bounds[number]}, ending by {body_size}"
         raise Malformed(message)
     if bounds[-1] != body_size:
@@ -107,9 +113,9 @@ def decode_index(data: Buffer, shape: Shape, body_size: int) -> NDArray[np.int64
     return bounds
 
 
-def place(number: int, shape: Shape) -> Shape:
+def place(number: int, shape: Shape, chunk: Shape) -> Shape:
     """A chunk's place in the grid of an array, from its number in C order."""
-    z, y, x = (int(i) for i in np.unravel_index(number, grid(shape)))
+    z, y, x = (int(i) for i in np.unravel_index(number, grid(shape, chunk)))
     return z, y, x
 
 
@@ -118,7 +124,7 @@ def sharding_metadata(codec: Codec) -> Document:
     return {
         "name": "sharding_indexed",
         "configuration": {
-            "chunk_shape": list(CHUNK),
+            "chunk_shape": list(codec.chunk),
             "codecs": codec.metadata,
             "index_codecs": [LITTLE, CHECKSUM],
             "index_location": "end",
@@ -136,18 +142,18 @@ def _one_ahead[T](items: Iterable[T]) -> Iterator[T]:
     yield from waiting
 
 
-def _strips(row: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """A slab in views of 64 rows, a line of chunks each: enough work to be worth a thread's while."""
-    for y in range(0, row.shape[1], CHUNK[1]):
-        yield row[:, y : y + CHUNK[1]]
+def _strips(row: NDArray[Any], chunk: Shape) -> Iterator[NDArray[Any]]:
+    """A slab in views of a line of chunks each: enough work to be worth a thread's while."""
+    for y in range(0, row.shape[1], chunk[1]):
+        yield row[:, y : y + chunk[1]]
 
 
-def _chunks(strip: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def _chunks(strip: NDArray[Any], chunk: Shape) -> Iterator[NDArray[Any]]:
     """The chunks of a strip along x, each C-contiguous, ragged ones padded with zeros."""
-    for x in range(0, strip.shape[2], CHUNK[2]):
-        part = strip[:, :, x : x + CHUNK[2]]
-        chunk = np.ascontiguousarray(part)
-        if part.shape != CHUNK:
-            chunk = np.zeros(CHUNK, dtype=strip.dtype)
-            chunk[tuple(slice(size) for size in part.shape)] = part
-        yield chunk
+    for x in range(0, strip.shape[2], chunk[2]):
+        part = strip[:, :, x : x + chunk[2]]
+        voxels = np.ascontiguousarray(part)
+        if part.shape != chunk:
+            voxels = np.zeros(chunk, dtype=strip.dtype)
+            voxels[tuple(slice(size) for size in part.shape)] = part
+        yield voxels

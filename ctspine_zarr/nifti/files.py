@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip
 from numpy.typing import NDArray
 
 from ctspine_zarr.digest import BackgroundSha256
 from ctspine_zarr.errors import CaseRefused, CtspineError, DamagedStore, StorageError
-from ctspine_zarr.nifti.header import (
-    MOST_EXTRA,
-    SIZE_FIELD,
-    AnyArray,
-    Header,
-    header_size,
-    parse_header,
-    voxel_offset,
-)
+from ctspine_zarr.nifti.fields import MOST_EXTRA, SIZE_FIELD, header_size, voxel_offset
+from ctspine_zarr.nifti.header import AnyArray, Header, parse_header
+from ctspine_zarr.nifti.opening import open_gzip, open_regular, refusing
 
-_GZIP: Final = b"\x1f\x8b"
 _TRAILER_BYTES: Final = 8
-_CORRUPT: Final[tuple[type[Exception], ...]] = (
-    EOFError,
-    zlib.error,
-    igzip.BadGzipFile,
-    vars(isal_zlib)["IsalError"],  # its stub declares an instance, not a class
-)
 _BLOCK: Final = 1 << 20
 # Of igzip: twice as fast as 3 and about as small on CT.
 _LEVEL: Final = 2
@@ -72,8 +59,8 @@ def read_header(path: Path) -> Header:
     Raises:
         CaseRefused: unreadable, not gzip, not a single-file NIfTI, not 3-D, or not numbers.
     """
-    with _refusing(path), _open_gzip(path) as file, igzip.IGzipFile(fileobj=file) as inflated:
-        return _read_header(inflated, path)
+    with refusing(path), open_gzip(path) as file, igzip.IGzipFile(fileobj=file) as inflated:
+        return _read_header(inflated, _size(file))
 
 
 def read(path: Path) -> Volume:
@@ -85,11 +72,11 @@ def read(path: Path) -> Volume:
         CaseRefused: as `read_header`; or truncated, corrupt, or longer than its header says.
     """
     inflated_hash = BackgroundSha256()
-    with _refusing(path), _open_gzip(path) as file:
+    with refusing(path), open_gzip(path) as file:
         hashing = _HashingFile(file)
         buffered = io.BufferedReader(hashing, _BLOCK)
         with igzip.IGzipFile(fileobj=buffered) as inflated:
-            header = _read_header(inflated, path)
+            header = _read_header(inflated, _size(file))
             inflated_hash.update(header.prefix)
             voxels = _read_voxels(inflated, header.nbytes, inflated_hash.update)
             trailer = _read_trailer(inflated)
@@ -112,8 +99,8 @@ def ending(path: Path) -> str:
     Raises:
         CaseRefused: the file cannot be read.
     """
-    with _refusing(path), path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
+    with refusing(path), open_regular(path) as file:
+        file.seek(max(0, _size(file) - _TRAILER_BYTES))
         return file.read(_TRAILER_BYTES).hex()
 
 
@@ -188,36 +175,13 @@ class _HashingFile(io.RawIOBase):
         return count
 
 
-@contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turn every way in which a file can be unreadable into a refusal that names it."""
-    try:
-        yield
-    except CaseRefused as error:
-        message = f"{path.name}: {error}"
-        raise CaseRefused(message) from error
-    except _CORRUPT as error:
-        message = f"{path.name}: truncated or corrupt gzip ({error}); legal: a whole .nii.gz"
-        raise CaseRefused(message) from error
-    except OSError as error:
-        message = f"{path.name}: cannot be read ({error.strerror or error})"
-        raise CaseRefused(message) from error
+def _size(file: io.BufferedReader) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
-@contextmanager
-def _open_gzip(path: Path) -> Iterator[io.BufferedReader]:
-    with path.open("rb") as file:
-        first = file.read(len(_GZIP))
-        if first != _GZIP:
-            message = f"not gzip: starts with bytes {first.hex() or 'none'}; legal: {_GZIP.hex()}"
-            raise CaseRefused(message)
-        file.seek(0)
-        yield file
-
-
-def _read_header(file: igzip.IGzipFile, path: Path) -> Header:
+def _read_header(file: igzip.IGzipFile, file_bytes: int) -> Header:
     header = parse_header(_read_prefix(file))
-    _require_plausible(header, path.stat().st_size)
+    _require_plausible(header, file_bytes)
     return header
 
 
@@ -248,7 +212,7 @@ def _require_plausible(header: Header, file_bytes: int) -> None:
 
 
 def _read_voxels(file: igzip.IGzipFile, nbytes: int, update: Callable[[Any], object]) -> NDArray[np.uint8]:
-    voxels = np.empty(nbytes, dtype=np.uint8)
+    voxels = _allocate(nbytes)
     position = 0
     while position < nbytes:
         block = memoryview(voxels)[position : position + _BLOCK]
@@ -259,6 +223,15 @@ def _read_voxels(file: igzip.IGzipFile, nbytes: int, update: Callable[[Any], obj
         update(block[:count])
         position += count
     return voxels
+
+
+def _allocate(nbytes: int) -> NDArray[np.uint8]:
+    """Memory that the system hands out page by page as it is written to."""
+    try:
+        return np.empty(nbytes, dtype=np.uint8)
+    except MemoryError as error:
+        message = f"header promises {nbytes} bytes of voxels, more than there is memory for"
+        raise CaseRefused(message) from error
 
 
 def _read_trailer(file: igzip.IGzipFile) -> bytes:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import nibabel
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import io_orientation
-from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.geometry import Affine, Reorientation, Shape
+from ctspine_zarr.nifti.extensions import read_extensions
+from ctspine_zarr.nifti.fields import read_fields, refusing
+from ctspine_zarr.nifti.repairs import Unit, is_spacing_made_up, repairs, unit_of
 
 type AnyArray = NDArray[Any]
 
 EXACT_INTEGERS: Final = 2**53
 """float64 holds every integer up to here, so nibabel's scaling of such integers is exact."""
 
-SIZE_FIELD: Final = 4
-"""Bytes at a file's start that tell its kind."""
-
-_HEADERS: Final[dict[int, Any]] = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
-_MAGIC: Final = {348: b"n+1\0", 540: b"n+2\0\r\n\x1a\n"}
-_MAGIC_AT: Final = {348: 344, 540: 4}
-_BYTE_ORDERS: Final[tuple[Literal["little", "big"], ...]] = ("little", "big")
-MOST_EXTRA: Final = 16 << 20
-"""Bytes that may precede the voxels (header extensions) or follow them."""
-
+# Of a stored value: the ladder of dtypes is int16, int32, float32, float64.
+_INTEGER_BYTES: Final = (2, 4)
+_DOUBLE_BYTES: Final = 8
+# Of a unit: multiplied by and divided by, so that both ways are rounded once.
+_MILLIMETRES: Final[dict[Unit, tuple[int, int]]] = {
+    "mm": (1, 1),
+    "metre": (1000, 1),
+    "micron": (1, 1000),
+    "unknown": (1, 1),
+}
 # Of the three axes' unit vectors: below it they lie in a plane but for rounding.
 _LEAST_DETERMINANT: Final = 1e-3
 
@@ -49,9 +48,13 @@ class Header:
         dtype: of the voxels on disk, with byte order.
         slope, inter: `value = slope * stored + inter`; 1 and 0 where the header has none.
         affine: (4, 4), (i, j, k) -> RAS+ mm, as nibabel chooses it: sform, else qform, else
-            the header's fall-back.
-        sform, qform: the two affines the header may hold, None where their code is 0.
-        sform_code, qform_code: the header's codes.
+            the header's fall-back. nibabel's own is in the file's unit.
+        sform, qform: the two affines the header may hold, in mm, None where their code is 0; the
+            qform also where its quaternion is none.
+        sform_code, qform_code: the header's codes, 0 for one that NIfTI does not have.
+        unit: of the affines in the file; "unknown" is taken as mm.
+        repairs: each field that is not taken as it is, and with what in its place.
+        spacing_made_up: whether `affine` rests on a spacing of 1 in place of the file's 0.
     """
 
     prefix: bytes
@@ -65,11 +68,21 @@ class Header:
     qform: Affine | None
     sform_code: int
     qform_code: int
+    unit: Unit
+    repairs: tuple[str, ...]
+    spacing_made_up: bool
 
     @property
     def nbytes(self) -> int:
         """Bytes of the voxels on disk, inflated."""
-        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Most bytes that the values can take in the smallest of int16, int32, float32 and float64
+        that holds them all: scaling makes up to eight of each byte on disk.
+        """
+        return math.prod(self.shape) * self._most_value_bytes
 
     @property
     def reorientation(self) -> Reorientation:
@@ -80,6 +93,18 @@ class Header:
         x, y, z = disk_axis.tolist()
         flip_x, flip_y, flip_z = flipped.tolist()
         return Reorientation((z, y, x), (flip_z, flip_y, flip_x))
+
+    @property
+    def _most_value_bytes(self) -> int:
+        if self.dtype.kind == "f":
+            return self.dtype.itemsize if self.slope == 1 and self.inter == 0 else _DOUBLE_BYTES
+        # A negative slope makes zero a negative one, which no integer is.
+        if self.slope <= 0 or not (self.slope.is_integer() and self.inter.is_integer()):
+            return _DOUBLE_BYTES
+        limits = np.iinfo(self.dtype)
+        values = (int(self.slope) * int(limit) + int(self.inter) for limit in (limits.min, limits.max))
+        bits = max((value if value >= 0 else ~value).bit_length() for value in values) + 1
+        return next((size for size in _INTEGER_BYTES if bits <= 8 * size), _DOUBLE_BYTES)
 
     @property
     def shifts_integers(self) -> bool:
@@ -104,95 +129,69 @@ class Header:
         return (np.rint(stored) if self.dtype.kind in "iu" else stored).astype(self.dtype)
 
 
-def header_size(first: bytes) -> int:
-    """348 or 540, NIfTI-1 or NIfTI-2, from a file's first four bytes.
-
-    Raises:
-        CaseRefused: the file is not NIfTI.
-    """
-    for order in _BYTE_ORDERS:
-        size = int.from_bytes(first[:SIZE_FIELD], order)
-        if size in _HEADERS:
-            return size
-    message = f"not NIfTI: starts with bytes {first.hex() or 'none'}; legal: header size 348 or 540"
-    raise CaseRefused(message)
-
-
-def voxel_offset(head: bytes) -> int:
-    """Where the voxels start, from a whole header without its extensions.
-
-    Raises:
-        CaseRefused: nowhere that can be.
-    """
-    size = header_size(head)
-    with _refusing():
-        offset = int(_nibabel_header(head).get_data_offset())
-    if not size <= offset <= size + MOST_EXTRA:
-        message = f"voxels are said to start at byte {offset}; legal: {size} to {size + MOST_EXTRA}"
-        raise CaseRefused(message)
-    return offset
-
-
 def parse_header(prefix: bytes) -> Header:
     """The header in every byte before the voxels.
 
     Raises:
         CaseRefused: not NIfTI, not 3-D, not numbers, or an affine that cannot be inverted.
     """
-    with _refusing():
-        header = _nibabel_header(prefix)
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-        slope, inter = _scaling(header)
-        disk_shape = tuple(int(size) for size in header.get_data_shape())
-    _require_invertible(affine)
+    fields = read_fields(prefix)
+    mended = fields.mended
+    with refusing():
+        affine, qform = _best_affine(mended), _qform(mended)
+        slope, inter = _scaling(mended)
+        disk_shape = tuple(int(size) for size in mended.get_data_shape())
+        told = (*repairs(fields), *_extension_fault(prefix, mended))
+        _require_invertible(affine)
+    unit = unit_of(fields)
+    sform = mended.get_sform(coded=True)[0]
     return Header(
         prefix=prefix,
         disk_shape=disk_shape,
         shape=_three_axes(disk_shape),
-        dtype=_number_dtype(header),
+        dtype=_number_dtype(mended),
         slope=slope,
         inter=inter,
-        affine=affine,
-        sform=header.get_sform(coded=True)[0],
-        qform=_qform(header),
-        sform_code=int(header["sform_code"]),
-        qform_code=int(header["qform_code"]),
+        affine=_in_millimetres(affine, unit),
+        sform=None if sform is None else _in_millimetres(sform, unit),
+        qform=None if qform is None else _in_millimetres(qform, unit),
+        sform_code=int(mended["sform_code"]),
+        qform_code=int(mended["qform_code"]),
+        unit=unit,
+        repairs=told,
+        spacing_made_up=is_spacing_made_up(fields),
     )
 
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Turn what nibabel raises on headers that cannot be into a refusal."""
-    try:
-        yield
-    except CaseRefused:
-        raise
-    # A float that is no offset is a ValueError or an OverflowError.
-    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        message = f"unusable NIfTI header: {error}"
-        raise CaseRefused(message) from error
-
-
-def _nibabel_header(data: bytes) -> nibabel.Nifti1Header:
-    size = header_size(data)
-    magic = data[_MAGIC_AT[size] :][: len(_MAGIC[size])]
-    if magic != _MAGIC[size]:
-        message = f"not a single-file NIfTI: magic {magic!r}; legal: {_MAGIC[size]!r}"
+def _best_affine(header: nibabel.Nifti1Header) -> Affine:
+    in_use = int(header["sform_code"]) == 0 and int(header["qform_code"]) > 0
+    if in_use and _qform(header) is None:
+        quaternion = ", ".join(f"{float(header[f'quatern_{name}']):g}" for name in "bcd")
+        message = f"qform of quaternion (b, c, d) = ({quaternion}) and no sform; legal: a length of at most 1"
         raise CaseRefused(message)
-    # Header extensions stay bytes: they are kept in the prefix and never interpreted.
-    # What nibabel would print of harmless oddities is kept off a builder's screen.
-    with LoggingOutputSuppressor():
-        header: nibabel.Nifti1Header = _HEADERS[size](data[:size], check=True)
-    return header
+    return np.asarray(header.get_best_affine(), dtype=np.float64)
 
 
 def _qform(header: nibabel.Nifti1Header) -> Affine | None:
     try:
         affine: Affine | None = header.get_qform(coded=True)[0]
     except ValueError:
-        # A quaternion of length above 1; it does not matter where a sform is the one in use.
+        # Of a length above 1; it does not matter where a sform is the one in use.
         return None
-    return affine
+    return affine if affine is not None and np.isfinite(affine).all() else None
+
+
+def _in_millimetres(affine: Affine, unit: Unit) -> Affine:
+    """ITK converts so as well; nibabel gives affines in the file's unit."""
+    times, over = _MILLIMETRES[unit]
+    converted = np.array(affine, dtype=np.float64)
+    converted[:3] = converted[:3] * times / over
+    return converted
+
+
+def _extension_fault(prefix: bytes, header: nibabel.Nifti1Header) -> tuple[str, ...]:
+    fault = read_extensions(prefix, header.sizeof_hdr, header.endianness).fault
+    return () if fault is None else (fault,)
 
 
 def _scaling(header: nibabel.Nifti1Header) -> tuple[float, float]:

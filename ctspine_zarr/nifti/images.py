@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import nibabel
+from nibabel.nifti1 import Nifti1Extension, extension_codes
 
 from ctspine_zarr.geometry import Affine
-from ctspine_zarr.nifti.header import AnyArray, header_size
+from ctspine_zarr.nifti.extensions import read_extensions
+from ctspine_zarr.nifti.fields import SIZE_FIELD, header_size, read_fields, refusing, voxel_offset
+from ctspine_zarr.nifti.header import AnyArray
 
 
 def source_image(inflated: bytes) -> nibabel.Nifti1Image:
-    """A nibabel image over the bytes of a `.nii`, NIfTI-1 or NIfTI-2 as the bytes say."""
-    is_second = header_size(inflated) == nibabel.Nifti2Header.sizeof_hdr
-    image_class = nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
-    return image_class.from_bytes(inflated)
+    """A nibabel image over the bytes of a `.nii`, NIfTI-1 or NIfTI-2 as the bytes say.
+
+    It is what nibabel makes of the file, affine in the file's own unit, and more tolerant: an
+    extension of impossible size, and those after it, are left out.
+
+    Raises:
+        CaseRefused: the bytes are not those of a NIfTI file.
+    """
+    size = header_size(inflated[:SIZE_FIELD])
+    prefix = inflated[: voxel_offset(inflated[:size])]
+    image_class: Any = nibabel.Nifti2Image if size == nibabel.Nifti2Header.sizeof_hdr else nibabel.Nifti1Image
+    with refusing():
+        header = read_fields(prefix).mended
+        parts = read_extensions(prefix, size, header.endianness).parts
+        header.extensions.extend(_extension(code, content) for code, content in parts)
+        voxels = image_class.ImageArrayProxy(io.BytesIO(inflated), header.copy())
+        image: nibabel.Nifti1Image = image_class(voxels, header.get_best_affine(), header)
+    return image
+
+
+def _extension(code: int, content: bytes) -> Any:
+    """An extension as nibabel reads it."""
+    kind: Any = extension_codes.handler.get(code, Nifti1Extension)
+    return kind(code, content.rstrip(b"\0"))
 
 
 def canonical_image(values: AnyArray, affine: Affine) -> nibabel.Nifti1Image:

@@ -5,37 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ctspine_zarr.dataset import CITATION, LICENCE, LICENCE_NOTE, NAME
-from ctspine_zarr.format.catalog import About
+from ctspine_zarr.format.catalog import Root
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.text import cases_table, size
 
 CARD: Final = "README.md"
 
-MARK: Final = f"pretty_name: {NAME} as Zarr"
+MARK: Final = "made by ctspine_zarr"
 """What a card of ours has, and no other."""
 
 _TEMPLATE: Final = """---
 license: {identifier}
-{mark}
+pretty_name: {spec.name} as Zarr
 task_categories:
 - image-segmentation
 tags:
 - medical
 - CT
-- spine
-- vertebra
 - zarr
 - OME-Zarr
 size_categories:
 - {category}
 ---
 
-# {name} as one Zarr v3 store
+# {spec.name} as one Zarr v3 store
 
-{cases:,} spine CTs with vertebra masks in {stored}, {ratio:.2f} of the `.nii.gz` files they were
-made from, exact to the voxel. Image and mask of a case are OME-Zarr 0.5 arrays with axes
-(z, y, x); values are HU; labels are 0 background, 1-7 C1-C7, 8-19 T1-T12, 20-24 L1-L5, 25 L6.
+{spec.title}
+
+{cases:,} CTs, {masks:,} of them with masks, in {stored}, {ratio:.2f} of the `.nii.gz` files they were
+made from, exact to the voxel; {mark}. Image and mask of a case are OME-Zarr 0.5 arrays with axes
+(z, y, x); values are HU; labels are 0 background, {labels}.
 
 {table}
 
@@ -58,20 +57,21 @@ import zarr
 zarr.open_array("{location}/{example.path}/image", mode="r")[{slice}]
 ```
 
-`catalog.jsonl` has one line a case. The root holds the sha256 of the catalog, the catalog that of every
-receipt, a receipt those of a case's objects: `ctspine-zarr verify` proves a copy of it whole.
+`{catalog}` has one line a case. The root holds the sha256 of the catalog, the catalog that of every
+receipt, a receipt those of a case's objects: `ctspine-zarr verify --digest {seal}`
+proves a copy of it whole, every byte.
 
 ## Licence
 
-{licence}. {note}
+{spec.licence}. {spec.licence_note}
 
 ## Citation
 
-{citation}
+{spec.citation}
 """
 
 
-def dataset_card(location: str, records: Mapping[str, Record], about: About) -> bytes:
+def dataset_card(location: str, records: Mapping[str, Record], about: Root) -> bytes:
     """A README.md in the Hub's form: licence, citation, sizes, and how to load it.
 
     Args:
@@ -83,9 +83,13 @@ def dataset_card(location: str, records: Mapping[str, Record], about: About) -> 
     source = sum(record.source_bytes for record in records.values())
     example = next(iter(records.values()))
     text = _TEMPLATE.format(
-        identifier=LICENCE.lower(),
+        identifier=about.dataset.licence.lower(),
         mark=MARK,
-        name=NAME,
+        spec=about.dataset,
+        masks=sum(record.has_mask for record in records.values()),
+        labels=", ".join(f"{value} {name}" for value, name in about.dataset.labels.items()),
+        catalog=about.catalog and about.catalog.key,
+        seal=about.seal,
         category=_category(len(records)),
         cases=len(records),
         stored=size(stored),
@@ -94,9 +98,6 @@ def dataset_card(location: str, records: Mapping[str, Record], about: About) -> 
         location=location,
         example=example,
         slice=example.shape[0] // 2,
-        licence=LICENCE,
-        note=LICENCE_NOTE,
-        citation=CITATION,
     )
     return text.encode()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ctspine_zarr.commit import forget
 from ctspine_zarr.errors import DamagedStore, StorageError
+from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import StoredObject
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore, proven
 from ctspine_zarr.storage import Storage, all_at_once
@@ -15,7 +15,8 @@ from ctspine_zarr.storage import Storage, all_at_once
 def copy_cases(whole: WholeStore, target: Storage) -> Iterator[tuple[WholeCase, bool]]:
     """Copy what is not there yet, case by case, in the build's own order: the receipt last.
 
-    A case is proven here before anything is touched there.
+    A case is proven here before anything is touched there. A store that is there already is read as
+    it was meanwhile; but where it has another case in the place of one of these, its root goes first.
 
     Yields:
         Each case as it is there, and whether it had to be copied; else its receipt was there, and
@@ -29,41 +30,43 @@ def copy_cases(whole: WholeStore, target: Storage) -> Iterator[tuple[WholeCase, 
     _require_apart(whole.storage, target)
     sizes = target.sizes()
     whole.require_place(target.location, sizes.keys())
-    receipts = target.get_each([case.receipt_key for case in whole.cases])
+    receipts = target.get_each([case.receipt.key for case in whole.cases])
     for case, receipt in zip(whole.cases, receipts, strict=True):
-        is_there = receipt == case.receipt and _has(sizes, case)
+        is_there = receipt == case.data and _has(sizes, case)
         if not is_there:
-            _copy(case, whole.storage, target)
+            _copy(case, whole.storage, target, in_place=receipt is not None and receipt != case.data)
         yield case, not is_there
 
 
 def copy_top(whole: WholeStore, target: Storage) -> None:
-    """Copy what makes it a store: the groups, the catalog, and the root that proves it.
+    """Copy what makes it a store: the groups, the catalog, and the root that makes them hold.
 
-    What interrupted runs left of cases that lie elsewhere now goes first.
+    What earlier states and interrupted runs left there goes last.
 
     Raises: as `copy_cases`.
     """
-    for key in whole.strangers(target.sizes().keys()):
-        target.remove(key)
     for key, data in whole.top.items():
         target.put(key, data)
-        if target.get(key) != data:
+        if target.get(key, most=len(data)) != data:
             message = f"{target.location}: {key}, read back, is not what was written; run it again"
             raise DamagedStore(message)
+    for key in whole.left_over(target.sizes().keys()):
+        target.remove(key)
 
 
 def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:
     return all(sizes.get(key) == one.bytes for key, one in case.written.items())
 
 
-def _copy(case: WholeCase, source: Storage, target: Storage) -> None:
-    objects = {f"{case.path}/{key}": one for key, one in case.objects.items()}
-    data = all_at_once(lambda key: proven(source, key, objects[key]), list(objects))
-    forget(target, case.id, case.path, case.objects)
+def _copy(case: WholeCase, source: Storage, target: Storage, *, in_place: bool) -> None:
+    data = all_at_once(lambda key: proven(source, key, case.objects[key]), list(case.objects))
+    if in_place:
+        # A root may name the case that is there; no root, no receipt, no claim.
+        target.remove(layout.ROOT)
+        target.remove(case.receipt.key)
     send = partial(_send, target)
-    all_at_once(lambda item: send(*item), list(zip(objects, data, objects.values(), strict=True)))
-    target.put(case.receipt_key, case.receipt)
+    all_at_once(lambda item: send(*item), list(zip(case.objects, data, case.objects.values(), strict=True)))
+    target.put(case.receipt.key, case.data)
 
 
 def _send(target: Storage, key: str, data: bytes, written: StoredObject) -> None:

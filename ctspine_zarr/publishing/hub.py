@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from ctspine_zarr.dataset import NAME
 from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.hub import RemoteFile, Repository
@@ -48,7 +47,7 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Iterator[tuple[Wh
             yield case, False
     for cases in itertools.batched(pending, _CASES_AT_A_TIME):
         files = {key: folder / key for case in cases for key in case.written}
-        repository.change(files, (), f"{len(cases)} cases of {NAME}")
+        repository.change(files, (), f"{len(cases)} cases of {whole.store.spec.name}")
         yield from ((case, True) for case in cases)
 
 
@@ -68,18 +67,17 @@ def upload_top(whole: WholeStore, repository: Repository) -> None:
         )
         raise DamagedStore(message)
     documents = dict(whole.top)
-    if MARK in (newest.read(CARD) or MARK.encode()).decode(errors="replace"):
-        documents[CARD] = dataset_card(str(repository), whole.store.records, whole.store.about)
+    card = dataset_card(str(repository), whole.store.records, whole.store.about)
+    if MARK in (newest.read(CARD) or card).decode(errors="replace"):
+        documents[CARD] = card
     changed = {key: data for key, data in documents.items() if not _is(newest.files.get(key), data)}
-    repository.change(changed, whole.strangers(newest.files.keys()), "Catalog, root and card")
+    repository.change(changed, whole.left_over(newest.files.keys()), "Catalog, root and card")
 
 
 def _clear(whole: WholeStore, repository: Repository, there: _Files, pending: list[WholeCase]) -> None:
-    """Take the catalog away before a case that it speaks of is replaced, and what is of none."""
-    gone = whole.strangers(there.keys())
-    if layout.CATALOG in there and (gone or any(case.receipt_key in there for case in pending)):
-        gone.append(layout.CATALOG)
-    repository.change({}, gone, f"Make room for other cases of {NAME}")
+    """Take the root away where another case is in the place of one of these; else it is read meanwhile."""
+    if layout.ROOT in there and any(case.receipt.key in there for case in pending):
+        repository.change({}, [layout.ROOT], f"Make room for other cases of {whole.store.spec.name}")
 
 
 def _has(there: _Files, case: WholeCase, folder: Path) -> bool:

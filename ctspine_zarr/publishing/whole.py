@@ -1,4 +1,4 @@
-"""What a store consists of, as its receipts have it, and what of a place is not of it."""
+"""A store to be published: what it consists of, as its receipts have it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctspine_zarr.dataset import SPLIT_NAMES
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import groups_above
-from ctspine_zarr.format.encoding import decode
-from ctspine_zarr.format.receipt import Receipt, StoredObject
+from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, StoredObject, decode_receipt
+from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys
 from ctspine_zarr.read.store import Store
-from ctspine_zarr.storage import Storage
+from ctspine_zarr.storage import Storage, all_at_once
 
 
 @dataclass(frozen=True)
@@ -22,26 +21,27 @@ class WholeCase:
     """A case's objects as they were written.
 
     Attributes:
-        id, path: of the case.
-        objects: key below its path -> size and sha256, the receipt not included.
-        receipt: its bytes.
+        receipt: of the case.
+        data: the receipt's bytes.
     """
 
-    id: str
-    path: str
-    objects: Mapping[str, StoredObject]
-    receipt: bytes
+    receipt: Receipt
+    data: bytes
 
     @property
-    def receipt_key(self) -> str:
-        """Key of the receipt."""
-        return layout.receipt_key(self.id)
+    def id(self) -> str:
+        """Of the case."""
+        return self.receipt.record.id
 
     @property
+    def objects(self) -> Mapping[str, StoredObject]:
+        """Key below the store -> size and sha256, the receipt not included."""
+        return self.receipt.keys
+
+    @cached_property
     def written(self) -> dict[str, StoredObject]:
         """Key below the store -> size and sha256 of every object, the receipt included, as the last."""
-        objects = {f"{self.path}/{key}": one for key, one in self.objects.items()}
-        return objects | {self.receipt_key: StoredObject(len(self.receipt), sha256(self.receipt))}
+        return {**self.objects, self.receipt.key: StoredObject.of(self.data)}
 
     @property
     def bytes(self) -> int:
@@ -51,9 +51,18 @@ class WholeCase:
 
 @dataclass(frozen=True)
 class WholeStore:
-    """A store with the documents that say what belongs to it."""
+    """A store with the documents that say what belongs to it.
+
+    Raises:
+        StoreMismatch: its first build has not ended.
+    """
 
     store: Store
+
+    def __post_init__(self) -> None:
+        if self.store.is_partial:
+            message = f"{self.store.location} is partial: its first build has not ended; run it to the end"
+            raise StoreMismatch(message)
 
     @property
     def storage(self) -> Storage:
@@ -65,30 +74,20 @@ class WholeStore:
         """In the catalog's order.
 
         Raises:
-            DamagedStore: a receipt is missing or damaged.
+            DamagedStore: a receipt is missing, or is not the one that the catalog has.
         """
-        keys = [layout.receipt_key(case) for case in self.store]
-        found = zip(self.store, self.storage.get_each(keys), strict=True)
-        return tuple(self._case(case, data) for case, data in found)
+        return tuple(all_at_once(self._case, list(self.store.entries.values())))
 
     @cached_property
     def top(self) -> Mapping[str, bytes]:
-        """The documents above the cases, in the order of writing: the root is the last.
+        """The documents above the cases, in the order of writing: the root is the last."""
+        return documents_above(self.store.about, self.store.entries.values())
 
-        Raises:
-            DamagedStore: one is missing.
-        """
-        groups = sorted(f"{path}/{layout.METADATA}" for path in groups_above(self.store.records.values()))
-        keys = [*groups, layout.CATALOG, layout.ROOT]
-        return {
-            key: self._there(key, data) for key, data in zip(keys, self.storage.get_each(keys), strict=True)
-        }
-
-    def strangers(self, keys: Collection[str]) -> list[str]:
-        """Keys, among those where cases, receipts and their groups lie, of what is not of the store."""
-        own = {key for case in self.cases for key in case.written} | set(self.top)
-        ours = (layout.RECEIPTS, *(f"{split}/" for split in SPLIT_NAMES))
-        return sorted(key for key in keys if key.startswith(ours) and key not in own)
+    def left_over(self, keys: Collection[str]) -> list[str]:
+        """Keys, among those of another place, of what is there from an earlier state of this store."""
+        receipts = [case.receipt for case in self.cases]
+        own = own_keys(self.top, self.store.entries.values(), receipts)
+        return left_over(keys, own, [self.store.spec])
 
     def require_place(self, location: str, keys: Collection[str]) -> None:
         """Do nothing where a place holds nothing but what may be an earlier copy of this store.
@@ -97,31 +96,33 @@ class WholeStore:
             StoreMismatch: it holds cases that this store has not, or something else.
         """
         receipts = {key for key in keys if key.startswith(layout.RECEIPTS)}
-        others = sorted(receipts - {case.receipt_key for case in self.cases})
+        ids = {layout.case_of(key) for key in receipts}
+        others = sorted(ids - set(self.store.entries))
         if others:
             message = (
                 f"{location} has {len(others)} cases that {self.store.location} has not, such as "
-                f"{others[0].removeprefix(layout.RECEIPTS).removesuffix('.json')}; publish to another place"
+                f"{others[0]}; publish to another place"
             )
             raise StoreMismatch(message)
         if layout.ROOT in keys and not receipts:
             message = f"{location} holds a {layout.ROOT} that is not ours; publish to another place"
             raise StoreMismatch(message)
 
-    def _case(self, case: str, data: bytes | None) -> WholeCase:
-        data = self._there(layout.receipt_key(case), data)
+    def _case(self, entry: Entry) -> WholeCase:
+        key = entry.record.receipt_key
+        data = self.storage.get(key, most=MOST_DOCUMENT_BYTES)
         try:
-            receipt = decode(data, Receipt.from_json)
+            receipt = decode_receipt(data, key)
         except (Malformed, OtherFormat) as error:
-            message = f"{self.store.location}, case {case}: its receipt is damaged ({error}); run verify"
-            raise DamagedStore(message) from error
-        return WholeCase(case, receipt.record.path, receipt.objects, data)
-
-    def _there(self, key: str, data: bytes | None) -> bytes:
-        if data is None:
-            message = f"{self.store.location}: {key} is missing; run verify"
+            message = f"{self.store.location}, case {entry.record.id}: its receipt is damaged ({error}); "
+            raise DamagedStore(message + "run verify") from error
+        if data is None or sha256(data) != entry.receipt:
+            message = (
+                f"{self.store.location}, case {entry.record.id}: its receipt was altered: its sha256 is not "
+                "that in the catalog; run verify"
+            )
             raise DamagedStore(message)
-        return data
+        return WholeCase(receipt, data)
 
 
 def proven(storage: Storage, key: str, written: StoredObject) -> bytes:
@@ -130,9 +131,11 @@ def proven(storage: Storage, key: str, written: StoredObject) -> bytes:
     Raises:
         DamagedStore: it is not.
     """
-    data = storage.get(key)
-    if data is None or sha256(data) != written.sha256:
-        seen = "is missing" if data is None else f"has {len(data)} bytes of another sha256"
+    [found] = storage.ranges(key, [(0, written.bytes + 1)])
+    data = bytes(found)
+    if sha256(data) != written.sha256:
+        size = storage.size(key)
+        seen = "is missing" if size is None else f"has {size} bytes of another sha256"
         message = f"{storage.location}: {key} {seen}; {written.bytes} bytes were written; run verify"
         raise DamagedStore(message)
     return data

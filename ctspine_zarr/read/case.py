@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, SupportsIndex, TypedDict, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,19 +13,27 @@ from numpy.typing import DTypeLike, NDArray
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.lazy import CANONICAL, Converted, Window
-from ctspine_zarr.arrays.shards import Reading
+from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.threads import share_out
 from ctspine_zarr.arrays.voxels import Voxels
-from ctspine_zarr.dataset import CITATION, LICENCE
-from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, UnknownValue, choose
+from ctspine_zarr.errors import DamagedStore, Malformed, NoMask, OtherFormat, UnknownValue, require_known
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
-from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
-from ctspine_zarr.format.profiles import PROFILES
-from ctspine_zarr.format.receipt import Facts, NiftiSource
-from ctspine_zarr.format.record import Record, Triple
-from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented, origin_of
-from ctspine_zarr.read.original import inflated_source
+from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.profiles import codec_of
+from ctspine_zarr.format.receipt import (
+    MOST_DOCUMENT_BYTES,
+    Facts,
+    NiftiSource,
+    Receipt,
+    decode_facts,
+    decode_receipt,
+)
+from ctspine_zarr.format.record import Record, StoredArray, Triple
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented
+from ctspine_zarr.read.labelled import dataset_of
+from ctspine_zarr.read.original import original_bytes
 from ctspine_zarr.read.regions import (
     PLANES,
     Plane,
@@ -58,41 +66,48 @@ class Sample(TypedDict):
 
     Attributes:
         image: HU in the stored dtype, nearly always int16.
-        segmentation: labels 0-25, uint8, of the same shape.
+        segmentation: labels, uint8, of the same shape; not there where the case has no mask.
     """
 
     image: NDArray[Any]
-    segmentation: NDArray[np.uint8]
+    segmentation: NotRequired[NDArray[np.uint8]]
 
 
 class Case:
-    """A CT volume and its vertebra mask. Axes are (z, y, x): inferior to superior, posterior to
-    anterior, left to right.
+    """A CT volume and its mask, where it has one. Axes are (z, y, x): inferior to superior, posterior
+    to anterior, left to right.
 
     Making one reads nothing. Reading a slice or a patch decodes the chunks it touches and no
     other.
+
+    Attributes:
+        entry: the case's line of the catalog.
+        record: what it says of the case.
+        spec: the dataset's description.
     """
 
-    def __init__(self, storage: Storage, record: Record, reading: Reading) -> None:
+    def __init__(self, storage: Storage, entry: Entry, spec: Spec, reading: Reading) -> None:
         self._storage = storage
         self._reading = reading
-        self.record = record
+        self.entry = entry
+        self.record: Record = entry.record
+        self.spec = spec
 
-    def __reduce__(self) -> tuple[type[Case], tuple[Storage, Record, Reading]]:
+    def __reduce__(self) -> tuple[type[Case], tuple[Storage, Entry, Spec, Reading]]:
         # What was read so far stays behind: it is quicker read than sent.
-        return Case, (self._storage, self.record, self._reading)
+        return Case, (self._storage, self.entry, self.spec, self._reading)
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
         spacing = "x".join(f"{mm:.3g}" for mm in self.spacing)
-        labels = ", ".join(self.labels)
+        labels = ", ".join(self.labels) if self.has_mask else "no mask"
         return (
             f"<Case {self.id} ({self.record.split}, {self.record.source}) {size} at {spacing} mm: {labels}>"
         )
 
     @property
     def id(self) -> str:
-        """File name of the source without `.nii.gz`."""
+        """The case's name: that of its source file, as the dataset names cases."""
         return self.record.id
 
     @property
@@ -122,9 +137,14 @@ class Case:
         return lattice_affine(self.affine, oriented(orientation), Lattice(self.shape))
 
     @property
+    def has_mask(self) -> bool:
+        """Whether the case has a mask; those of a test set may have none."""
+        return self.record.has_mask
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the vertebrae present, from C1 down."""
-        return tuple(vertebra.name for vertebra in self.record.vertebrae)
+        """Names of the labels present, in order of value: vertebrae from C1 down."""
+        return tuple(label.name for label in self.record.labels)
 
     @property
     def image(self) -> dask.array.Array:
@@ -133,29 +153,47 @@ class Case:
 
     @property
     def segmentation(self) -> dask.array.Array:
-        """Labels 0-25, lazy, (z, y, x), uint8."""
+        """Labels, 0 for background, lazy, (z, y, x), uint8.
+
+        Raises:
+            NoMask: the case has none.
+        """
         return self.to_dask("segmentation")
 
     @cached_property
     def facts(self) -> Facts:
-        """What the case's attributes say of its source files; one small read.
+        """What the case's attributes say of its source files; one small read, proven by the catalog.
 
         Raises:
-            DamagedStore: they are missing, damaged, or another case's.
+            DamagedStore: they are missing or altered.
         """
         key = f"{self.record.path}/{layout.METADATA}"
+        return self._proven(key, self.entry.group, decode_facts)
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        """The case's receipt: its objects, and counts of HU by label; one read, proven by the catalog.
+
+        Raises:
+            DamagedStore: it is missing or altered.
+        """
+        key = self.record.receipt_key
+        return self._proven(key, self.entry.receipt, lambda data: decode_receipt(data, key))
+
+    def _proven[T](self, key: str, digest: str, parse: Callable[[bytes | None], T]) -> T:
+        data = self._storage.get(key, most=MOST_DOCUMENT_BYTES)
         try:
-            facts = decode(self._storage.get(key), Facts.from_json, OWN_ATTRIBUTES)
+            if data is not None and sha256(data) != digest:
+                message = "its sha256 is not that in the catalog"
+                raise Malformed(message)
+            return parse(data)
         except (Malformed, OtherFormat) as error:
+            self._reading.require_current(self._storage.location)
             message = f"{self._storage.location}, case {self.id}: {key} is damaged ({error}); run verify"
             raise DamagedStore(message) from error
-        if facts.record != self.record:
-            message = f"{self._storage.location}, case {self.id}: {key} is not what the catalog says"
-            raise DamagedStore(message)
-        return facts
 
     def slice(self, index: int, axis: Plane = "axial") -> Sample:
-        """One 2-D slice.
+        """One 2-D slice, of the image and, where the case has one, of the mask.
 
         Args:
             index: along z, y or x; a negative one counts from the end.
@@ -238,40 +276,44 @@ class Case:
             raise UnknownValue(message)
         return self._read(edges, regions, fill)
 
-    def regions(self, regions: Sequence[Region], fill: float = AIR) -> list[Sample]:
+    def regions(
+        self, regions: Sequence[Region], fill: float = AIR, *, names: Sequence[Name] | None = None
+    ) -> list[Sample]:
         """Boxes of any sizes, each in memory of its own; each chunk that any touches is decoded once.
 
         Args:
             regions: as `patch_region` makes them.
             fill: as for `patch`.
+            names: arrays to read; by default those that the case has.
 
-        Raises: as `patch` does.
+        Raises:
+            NoMask: the mask of a case that has none.
+            Others: as `patch` does.
         """
-        images, masks = (
-            [np.empty(region.size, self.voxels(which).dtype) for region in regions] for which in NAMES
-        )
-        self._fill(regions, images, masks, fill)
-        return [{"image": image, "segmentation": mask} for image, mask in zip(images, masks, strict=True)]
+        targets = {
+            name: [np.empty(region.size, self.voxels(name).dtype) for region in regions]
+            for name in names or self._names
+        }
+        self._fill(regions, targets, fill)
+        return [_sample({name: targets[name][at] for name in targets}) for at in range(len(regions))]
 
     def _read(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
         """Regions of one size, along a new first axis."""
-        image, mask = (np.empty((len(regions), *size), self.voxels(which).dtype) for which in NAMES)
-        self._fill(regions, image, mask, fill)
-        return {"image": image, "segmentation": mask}
+        targets = {
+            name: np.empty((len(regions), *size), self.voxels(name).dtype) for name in self._names
+        }
+        self._fill(regions, targets, fill)
+        return _sample(targets)
 
     def _fill(
-        self,
-        regions: Sequence[Region],
-        images: Iterable[NDArray[Any]],
-        masks: Iterable[NDArray[np.uint8]],
-        fill: float,
+        self, regions: Sequence[Region], targets: Mapping[Name, Iterable[NDArray[Any]]], fill: float
     ) -> None:
         reads = []
-        for which, targets, padding in zip(NAMES, (images, masks), (fill, 0), strict=True):
-            voxels = self.voxels(which)
+        for name, arrays in targets.items():
+            voxels, padding = self.voxels(name), fill if name == "image" else 0
             require_fill(padding, voxels.dtype)
             requests = []
-            for region, target in zip(regions, targets, strict=True):
+            for region, target in zip(regions, arrays, strict=True):
                 if not region.is_inside:
                     target.fill(padding)
                 requests.append(Request(region.inside, target[region.target]))
@@ -302,47 +344,31 @@ class Case:
 
         Raises:
             UnknownValue: no such array or orientation, or a dtype or window that is not legal.
+            NoMask: the mask of a case that has none.
         """
         return Converted.of(self.voxels(which), dtype, window, orientation).to_dask()
 
-    def to_xarray(self, *, dtype: DTypeLike | None = None, window: Window | None = None) -> xarray.Dataset:
-        """`image` and `segmentation`, lazy, with coordinates in mm along each axis.
+    def to_xarray(
+        self, *, dtype: DTypeLike | None = None, window: Window | None = None, world: bool = False
+    ) -> xarray.Dataset:
+        """`image` and, where the case has one, `segmentation`, lazy, with coordinates in mm.
 
-        A coordinate is the first voxel's world position plus index times spacing. Where the
-        scan is oblique the axes are not those of the world; `attrs["affine"]` is exact always.
+        A coordinate along an axis is the first voxel's world position plus index times spacing. Where
+        the scan is oblique or sheared that is off by at most `attrs["coordinate_error_mm"]`;
+        `attrs["affine"]` is exact always.
 
         Args:
             dtype, window: of the image, as for `to_dask`.
+            world: also give the coordinates `right`, `anterior` and `superior`, (z, y, x): the exact
+                world position of every voxel, RAS+ mm, computed as they are asked for.
 
         Raises:
             UnknownValue: a dtype or window that is not legal.
         """
-        import xarray
-
-        record = self.record
-        coordinates = {
-            name: (name, first + step * np.arange(size), {"units": "mm"})
-            for name, first, step, size in zip(
-                layout.AXES, origin_of(self.affine), self.spacing, self.shape, strict=True
-            )
-        }
-        units = {"units": "HU"} if window is None else {"window": list(window)}
-        attributes = {
-            "case": self.id,
-            "patient_id": record.patient_id,
-            "split": record.split,
-            "source": record.source,
-            "affine": [list(row) for row in record.affine],
-            "spacing": list(self.spacing),
-            "labels": list(self.labels),
-            "licence": LICENCE,
-            "citation": CITATION,
-        }
-        variables = {
-            "image": (layout.AXES, self.to_dask("image", dtype=dtype, window=window), units),
-            "segmentation": (layout.AXES, self.segmentation, {"long_name": "vertebra label"}),
-        }
-        return xarray.Dataset(variables, coordinates, attributes)
+        arrays = {"image": self.to_dask("image", dtype=dtype, window=window)}
+        if self.has_mask:
+            arrays["segmentation"] = self.segmentation
+        return dataset_of(self.record, self.spec, arrays, window, world=world)
 
     def to_nibabel(self, which: Name = "image", *, original: bool = True) -> nibabel.Nifti1Image:
         """The whole volume as a nibabel image.
@@ -353,11 +379,12 @@ class Case:
                 included; otherwise canonical RAS+ in the stored dtype.
 
         Raises:
-            DamagedStore: the chunks or the attributes cannot be read.
+            DamagedStore: the chunks or the attributes cannot be read, or do not give the source's bytes.
+            NoMask: the mask of a case that has none.
         """
         voxels = self.voxels(which)
         if original:
-            return nifti.source_image(b"".join(inflated_source(voxels, self.nifti_source(which))))
+            return nifti.source_image(original_bytes(voxels, self.nifti_source(which)))
         return nifti.canonical_image(voxels[...], self.affine)
 
     def nifti_source(self, which: Name) -> NiftiSource:
@@ -366,34 +393,66 @@ class Case:
         Raises:
             DamagedStore: the case's attributes cannot be read.
         """
+        self._require_array(which)
         kept = self.facts.nifti
-        return choose("array", which, {"image": kept.image, "segmentation": kept.segmentation})
+        found = kept.image if which == "image" else kept.segmentation
+        if found is None:
+            message = f"{self._storage.location}, case {self.id}: nothing is kept of its {which}; run verify"
+            raise DamagedStore(message)
+        return found
 
     def voxels(self, which: Name) -> Voxels:
-        """The stored array as an array-like, without dask."""
-        return choose("array", which, self._arrays)
+        """The stored array as an array-like, without dask.
+
+        Raises:
+            UnknownValue: no such array.
+            NoMask: the mask of a case that has none.
+        """
+        self._require_array(which)
+        return self._arrays[which]
+
+    @property
+    def _names(self) -> tuple[Name, ...]:
+        """The arrays that the case has."""
+        return NAMES if self.has_mask else NAMES[:1]
+
+    def _require_array(self, which: Name) -> None:
+        require_known("array", [which], NAMES)
+        if which not in self._names:
+            message = (
+                f"{self._storage.location}: case {self.id} has no mask, so that its labels are not known; "
+                "legal: its image, or a case of select(has_mask=True)"
+            )
+            raise NoMask(message)
 
     @cached_property
-    def _arrays(self) -> dict[str, Voxels]:
-        record, profile = self.record, PROFILES.get(self.record.codec)
-        if profile is None:
+    def _arrays(self) -> dict[Name, Voxels]:
+        record = self.record
+        found: dict[Name, Voxels] = {"image": self._voxels(layout.IMAGE, record.image)}
+        if record.segmentation is not None:
+            found["segmentation"] = self._voxels(layout.mask_path(self.spec.mask), record.segmentation)
+        return found
+
+    def _voxels(self, path: str, stored: StoredArray) -> Voxels:
+        dtype = np.dtype(stored.dtype)
+        codec = codec_of(stored.codec, dtype, stored.chunk)
+        if codec is None:
             reason = "codec %r of the catalog is unknown here; reading through zarr-python"
-            _log.debug(f"%s, case %s: {reason}", self._storage.location, self.id, record.codec)
+            _log.debug(f"%s, case %s: {reason}", self._storage.location, self.id, stored.codec)
+        index = stored.index if stored.bytes else None
+        path = f"{self.record.path}/{path}"
+        spec = ArraySpec(self._storage, path, self.shape, dtype, stored.bytes, index)
+        return Voxels(spec, codec, self._reading)
 
-        def voxels(path: str, dtype: np.dtype[Any], stored_bytes: int, codec: Codec | None) -> Voxels:
-            path = f"{record.path}/{path}"
-            return Voxels(self._storage, path, self.shape, dtype, stored_bytes, codec, self._reading)
 
-        dtype = np.dtype(record.dtype)
-        image, mask = (profile.image(dtype), profile.segmentation) if profile else (None, None)
-        return {
-            "image": voxels(layout.IMAGE, dtype, record.image_bytes, image),
-            "segmentation": voxels(layout.SEGMENTATION, MASK_DTYPE, record.segmentation_bytes, mask),
-        }
+def _sample(arrays: Mapping[Name, NDArray[Any]]) -> Sample:
+    # A TypedDict of the arrays that are there.
+    return cast("Sample", dict(arrays))
 
 
 def _each(sample: Sample, work: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
-    return {"image": work(sample["image"]), "segmentation": work(sample["segmentation"])}
+    arrays = cast("dict[Name, NDArray[Any]]", sample)
+    return _sample({name: work(array) for name, array in arrays.items()})
 
 
 def _fill_each(reads: Iterable[tuple[Voxels, list[Request]]]) -> None:

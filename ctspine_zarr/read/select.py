@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Final, SupportsIndex, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, SupportsIndex, TypedDict
 
-from ctspine_zarr.dataset import LABELS, MAX_LABEL, SOURCE_NAMES, SPLIT_NAMES, VERTEBRAE
 from ctspine_zarr.errors import UnknownValue, require_known
 from ctspine_zarr.format.record import Code, Record
+from ctspine_zarr.format.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +20,11 @@ class Criteria(TypedDict, total=False):
     """What every selected case has. A criterion left out, or None, excludes nothing.
 
     Attributes:
-        split: one of train, validation and test, or several.
-        source: one of the four source datasets, or several.
+        split: one of the dataset's splits, such as train, or several.
+        source: one of its sources, or several.
         min_slices, max_slices: axial slices, inclusive.
-        has_label: vertebrae that must all be present, as names (`"L6"`) or values (25).
+        has_label: labels that must all be present, as names (`"L6"`) or values (25).
+        has_mask: whether the case has a mask; those of a test set may have none.
         transitional: whether the dataset's card lists a transitional vertebra.
         without_finding: codes of findings, none of which the case may have.
     """
@@ -33,25 +34,28 @@ class Criteria(TypedDict, total=False):
     min_slices: int | None
     max_slices: int | None
     has_label: OneOrMore[str | SupportsIndex] | None
+    has_mask: bool | None
     transitional: bool | None
     without_finding: OneOrMore[str] | None
 
 
-def select(records: Iterable[Record], criteria: Criteria) -> list[Record]:
+def select(records: Iterable[Record], spec: Spec, criteria: Criteria) -> list[Record]:
     """The records that fit, in their order.
+
+    Args:
+        records: of a store.
+        spec: of its dataset, which has the names.
+        criteria: what is asked for.
 
     Raises:
         UnknownValue: a criterion, split, source or label that does not exist.
     """
     _known("criterion", set(criteria), Criteria.__optional_keys__)
-    splits = _known("split", criteria.get("split"), SPLIT_NAMES)
-    sources = _known("source", criteria.get("source"), SOURCE_NAMES)
-    labels = {_label(label) for label in _several(criteria.get("has_label")) or ()}
+    splits = _known("split", criteria.get("split"), spec.splits)
+    sources = _known("source", criteria.get("source"), spec.sources)
+    labels = {_label(label, spec) for label in _several(criteria.get("has_label")) or ()}
     unwanted = _known("finding", criteria.get("without_finding"), list(Code)) or set()
-    transitional = criteria.get("transitional")
-    if transitional not in (None, True, False):
-        message = f"transitional {transitional!r}; legal: True, False, None"
-        raise UnknownValue(message)
+    transitional, has_mask = _flag("transitional", criteria), _flag("has_mask", criteria)
     least, most = criteria.get("min_slices"), criteria.get("max_slices")
     return [
         record
@@ -60,7 +64,8 @@ def select(records: Iterable[Record], criteria: Criteria) -> list[Record]:
         and (sources is None or record.source in sources)
         and (least is None or record.shape[0] >= least)
         and (most is None or record.shape[0] <= most)
-        and labels <= {vertebra.label for vertebra in record.vertebrae}
+        and labels <= {label.label for label in record.labels}
+        and has_mask in (None, record.has_mask)
         and transitional in (None, record.transitional is not None)
         and unwanted.isdisjoint(finding.code for finding in record.findings)
     ]
@@ -69,7 +74,7 @@ def select(records: Iterable[Record], criteria: Criteria) -> list[Record]:
 COLUMNS: Final = (
     *("case", "split", "source", "patient_id"),
     *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
-    *("hu_min", "hu_max", "hu_mean", "labels", "label_voxels"),
+    *("hu_min", "hu_max", "hu_mean", "hu_std", "hu_padding", "has_mask", "labels", "label_voxels"),
     *("transitional", "findings", "spreadsheet"),
     *("dtype", "codec", "stored_bytes", "source_bytes", "path"),
 )
@@ -90,13 +95,14 @@ def _row(record: Record) -> tuple[object, ...]:
         *record.shape,
         *record.spacing,
         record.orientation,
-        *(hu.min, hu.max, hu.mean),
-        tuple(vertebra.name for vertebra in record.vertebrae),
-        sum(vertebra.voxels for vertebra in record.vertebrae),
+        *(hu.min, hu.max, hu.mean, hu.std, hu.padding and hu.padding.value),
+        record.has_mask,
+        tuple(label.name for label in record.labels),
+        sum(label.voxels for label in record.labels),
         record.transitional,
         tuple(finding.code for finding in record.findings),
         record.spreadsheet,
-        *(record.dtype, record.codec, record.stored_bytes, record.source_bytes, record.path),
+        *(record.image.dtype, record.image.codec, record.stored_bytes, record.source_bytes, record.path),
     )
 
 
@@ -112,9 +118,13 @@ def _known(what: str, asked: OneOrMore[str] | None, legal: Collection[str]) -> s
     return names
 
 
-def _label(label: str | SupportsIndex) -> int:
-    value = LABELS.get(label) if isinstance(label, str) else operator.index(label)
-    if value is None or value not in VERTEBRAE:
-        message = f"unknown label {label!r}; legal: {', '.join(LABELS)}, or 1 to {MAX_LABEL}"
+def _label(label: str | SupportsIndex, spec: Spec) -> int:
+    return spec.require_label(label if isinstance(label, str) else operator.index(label))
+
+
+def _flag(name: Literal["transitional", "has_mask"], criteria: Criteria) -> bool | None:
+    value = criteria.get(name)
+    if value not in (None, True, False):
+        message = f"{name} {value!r}; legal: True, False, None"
         raise UnknownValue(message)
     return value

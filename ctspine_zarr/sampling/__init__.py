@@ -1,1 +1,1 @@
-"""Which voxels become samples, in what order, and how patches make a volume again: arithmetic, no I/O."""
+"""Plans of samples: their voxels, their order, and volumes put together again; arithmetic, no I/O."""

@@ -1,4 +1,4 @@
-"""In what order an epoch's samples come, and which of them each process gets.
+"""The order of an epoch's samples, and each process's share of them. Pure.
 
 Samples lie in units that are read at once. An epoch puts the units in a random order, cuts the
 line of their samples into equal shares, and draws from several units of a share at a time. All
@@ -22,7 +22,7 @@ type Items = tuple[int, range]  # a unit's place in the epoch, and which of its 
 
 
 class Purpose(enum.IntEnum):
-    """What random numbers are for: each has a sequence of its own."""
+    """The purpose of random numbers: each has a sequence of its own."""
 
     ORDER = 0
     BUFFER = 1
@@ -30,13 +30,13 @@ class Purpose(enum.IntEnum):
 
 
 def generator(purpose: Purpose, *key: int) -> np.random.Generator:
-    """Random numbers that follow from the key alone; keys are integers from 0."""
+    """A generator whose numbers follow from the key alone; keys are integers from 0."""
     return np.random.default_rng((purpose, *key))
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which part of an epoch a process draws.
+    """The part of an epoch that one process draws.
 
     Attributes:
         rank, ranks: of the training process, and how many there are.
@@ -61,8 +61,8 @@ class Share:
             even: every rank gets equally many, and up to `ranks - 1` samples of the epoch are
                 left out; otherwise the parts cover everything, and differ by 1 at most.
         """
-        whole = total - total % self.ranks if even else total
-        return _part(_part(range(whole), self.rank, self.ranks), self.worker, self.workers)
+        given = total - total % self.ranks if even else total
+        return _part(_part(range(given), self.rank, self.ranks), self.worker, self.workers)
 
 
 def _part(samples: range, part: int, parts: int) -> range:
@@ -89,7 +89,7 @@ def items_of(sizes: NDArray[np.int64], samples: range) -> Iterator[Items]:
 
 
 def shuffled(units: Iterable[Items], buffer: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Each unit's samples once: a random sample of a random one of the units that are open.
+    """The samples of all units, each once: a random one of a random one of the units that are open.
 
     Args:
         units: opened one by one, the next when one of those that are open has no sample left.
@@ -151,7 +151,7 @@ def announced(order: Iterable[tuple[int, int]], ahead: int) -> Iterator[tuple[tu
 
 
 def dealt(batches: Sequence[int], count: int) -> tuple[int, list[int]]:
-    """Where round-robin dealing stands: whose turn it is, and how many batches each has dealt.
+    """The state of round-robin dealing: whose turn it is, and how many batches each worker has dealt.
 
     Args:
         batches: how many each worker has; one that has no more is left out of the round.

@@ -1,27 +1,26 @@
-"""Where patches lie: drawn around what a strategy aims at, several to a region read once. Pure."""
+"""Plans of patches: drawn around what a strategy aims at, several to a region read once. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.layout import CHUNK
-from ctspine_zarr.format.record import Record, Triple, Vertebra
+from ctspine_zarr.format.record import Label, Record, Triple
+from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.sampling.order import Purpose, generator
-from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
 from ctspine_zarr.sampling.resampling import needed_voxels
-from ctspine_zarr.sampling.strategies import Aim, Strategy
-from ctspine_zarr.sampling.volumes import part, whole
+from ctspine_zarr.sampling.strategies import Aim, Aiming, Strategy
+from ctspine_zarr.sampling.units import SampleBox, Unit, require_cases
+from ctspine_zarr.sampling.volumes import box_lattice, volume_lattice
 
-type Voxels = Callable[[int, Vertebra], NDArray[np.int64]]
-"""From a case's number and a vertebra to the (n, 3) voxels that bear its label."""
-
+type Voxels = Callable[[int, Label], NDArray[np.int64]]
+"""From a case's number and one of its labels to the (n, 3) voxels that bear it."""
 
 # Voxels of a label that the patches of one region are drawn among.
 _CANDIDATES: Final = 1024
@@ -34,7 +33,7 @@ class Axis:
 
     Attributes:
         voxels: of the volume.
-        chunk: voxels of the volume in a chunk.
+        chunk: voxels of a chunk of the image.
         size, first, step: of the lattice.
         edge: of a patch.
     """
@@ -89,10 +88,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """Patches of one size, drawn anew each epoch.
+    """A plan of patches of one size, drawn anew each epoch.
 
     Attributes:
-        records: of the selection.
+        records, spec: of the selection and its store; left out of the `repr`.
         size: (z, y, x) voxels of a patch, at `spacing`.
         samples: patches a volume: an epoch has this many times the cases.
         strategy: what they are drawn around.
@@ -102,10 +101,12 @@ class PatchPlan:
         seed: with the epoch, all that chance depends on.
 
     Raises:
-        UnknownValue: the selection is empty, or has nothing that the strategy aims at.
+        UnknownValue: the selection is empty, or has nothing that the strategy aims at, or the
+            strategy names what the spec does not.
     """
 
-    records: Sequence[Record]
+    records: Sequence[Record] = field(repr=False)
+    spec: Spec = field(repr=False)
     size: Shape
     samples: int
     strategy: Strategy
@@ -141,12 +142,12 @@ class PatchPlan:
         random = generator(Purpose.DRAW, self.seed, epoch, number)
         case = number // (len(self.sizes) // len(self.records))
         aim = self._aiming(case, random)
-        lattice = whole(self.records[aim.case], self.spacing)
+        lattice = volume_lattice(self.records[aim.case], self.spacing)
         starts = self._starts(aim, self._axes(aim.case, lattice), int(self.sizes[number]), random, voxels)
         return Unit(
             aim.case,
             tuple(
-                Piece(part(lattice, (z, y, x), self.size), start=(z, y, x), volume=lattice.size)
+                SampleBox(box_lattice(lattice, (z, y, x), self.size), start=(z, y, x), volume=lattice.size)
                 for z, y, x in starts.tolist()
             ),
         )
@@ -155,17 +156,17 @@ class PatchPlan:
         self, aim: Aim, axes: Sequence[Axis], count: int, random: np.random.Generator, voxels: Voxels
     ) -> NDArray[np.int64]:
         """(count, 3) starts."""
-        if aim.vertebra is None:
+        if aim.label is None:
             return drawn_along(axes, [axis.anywhere() for axis in axes], count, random)
         spacing = self.spacing or self.records[aim.case].spacing
         # 2.4 mm are three voxels of 0.8, which 2.4 / 0.8 is not.
         reach = [int(aim.jitter / mm + _ROUNDING) for mm in spacing]
         if aim.where == "voxel":
-            return drawn_among(axes, voxels(aim.case, aim.vertebra), reach, count, random)
-        box = zip(aim.vertebra.start, aim.vertebra.stop, strict=True)
+            return drawn_among(axes, voxels(aim.case, aim.label), reach, count, random)
+        box = zip(aim.label.start, aim.label.stop, strict=True)
         ends: list[tuple[float, float]] = [(start, stop - 1) for start, stop in box]
         if aim.where == "centroid":
-            ends = [(middle, middle) for middle in aim.vertebra.centroid]
+            ends = [(middle, middle) for middle in aim.label.centroid]
         middles = [
             axis.around(first, last, more)
             for axis, (first, last), more in zip(axes, ends, reach, strict=True)
@@ -173,13 +174,13 @@ class PatchPlan:
         return drawn_along(axes, middles, count, random)
 
     def _axes(self, case: int, lattice: Lattice) -> list[Axis]:
-        shape = self.records[case].shape
-        facts = zip(shape, CHUNK, lattice.size, lattice.first, lattice.step, self.size, strict=True)
+        shape, chunk = self.records[case].shape, self.records[case].image.chunk
+        facts = zip(shape, chunk, lattice.size, lattice.first, lattice.step, self.size, strict=True)
         return [Axis(*along) for along in facts]
 
     @cached_property
-    def _aiming(self) -> Callable[[int, np.random.Generator], Aim]:
-        return self.strategy.aiming(self.records)
+    def _aiming(self) -> Aiming:
+        return self.strategy.aiming(self.records, self.spec)
 
     def __getstate__(self) -> dict[str, object]:
         # What a strategy made for itself is quicker made than sent, and is a closure.

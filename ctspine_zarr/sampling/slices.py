@@ -1,31 +1,31 @@
-"""Every slice of a selection, one after another, and the slabs they are read in. Pure."""
+"""Plans of slices: every one of a selection, and the slabs they are read in. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue, choose
-from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.read.regions import PLANES, plane_size
-from ctspine_zarr.sampling.pieces import HUB, Piece, Unit, reorientation_of, require_cases, sound_vertebrae
+from ctspine_zarr.sampling.units import HUB, SampleBox, Unit, reorientation_of, require_cases, sound_labels
 
 
 @dataclass(frozen=True)
 class SlicePlan:
-    """Slices of one plane.
+    """A plan of slices of one plane.
 
     Attributes:
-        records: of the selection.
+        records: of the selection; left out of the `repr`.
         axis: `axial`, `coronal` or `sagittal`.
         every: n for every n-th slice of each volume.
-        foreground: only slices that cross the box of a vertebra, by the catalog; strays are none.
+        foreground: only slices that cross the box of a label, by the catalog; strays are none, and a
+            case without a mask has none.
         orientation: as for `reorientation_of`. A slice's number counts along the cut axis as
             this orientation has it; "hub" cuts the source array's third axis, whichever plane
             that gives, and takes no other `axis` than `axial`.
@@ -34,7 +34,7 @@ class SlicePlan:
         UnknownValue: an argument is not legal, or no slice is left.
     """
 
-    records: Sequence[Record]
+    records: Sequence[Record] = field(repr=False)
     axis: str = "axial"
     every: int = 1
     foreground: bool = False
@@ -47,7 +47,7 @@ class SlicePlan:
             message = f'axis {self.axis!r} with orientation "hub"; legal: axial, the slices that the Hub has'
             raise UnknownValue(message)
         if not len(self):
-            message = "no slice of the selection crosses a vertebra; legal: foreground_only=False"
+            message = "no slice of the selection crosses a label; legal: foreground_only=False"
             raise UnknownValue(message)
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class SlicePlan:
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """Slices of each slab: those that lie in one row of chunks across the cut axis."""
+        """Slices of each slab: those that lie in one row of the image's chunks across the cut axis."""
         return np.array([size for sizes in self._slab_sizes for size in sizes])
 
     def unit(self, number: int) -> Unit:
@@ -77,7 +77,12 @@ class SlicePlan:
     def slab_of(self, slice_: Unit) -> tuple[int, int]:
         """Case and row of chunks of one slice."""
         axis, _ = self.cut(slice_.case)
-        return slice_.case, round(slice_.pieces[0].lattice.first[axis]) // CHUNK[axis]
+        return slice_.case, round(slice_.boxes[0].lattice.first[axis]) // self._thickness(slice_.case)
+
+    @property
+    def thickest(self) -> int:
+        """Voxels across the thickest slabs of the selection."""
+        return max(map(self._thickness, range(len(self.records))))
 
     def cut(self, case: int) -> tuple[int, bool]:
         """The canonical axis that the slices of a case do not have, and whether they are counted
@@ -93,14 +98,14 @@ class SlicePlan:
         return plane_size(self.records[case].shape, tuple(PLANES)[axis]), axis
 
     def _unit(self, case: int, stored: NDArray[np.int64]) -> Unit:
-        return Unit(case, tuple(self._piece(case, position) for position in stored.tolist()))
+        return Unit(case, tuple(self._box(case, position) for position in stored.tolist()))
 
-    def _piece(self, case: int, position: int) -> Piece:
+    def _box(self, case: int, position: int) -> SampleBox:
         axis, flip = self.cut(case)
         size, _ = self.size_of(case)
         z, y, x = (position if i == axis else 0 for i in range(3))
         index = self.records[case].shape[axis] - 1 - position if flip else position
-        return Piece(Lattice(size, (z, y, x)), index=index, cut=axis)
+        return SampleBox(Lattice(size, (z, y, x)), index=index, cut=axis)
 
     def _positions(self, case: int) -> NDArray[np.int64]:
         """Canonical positions of a case's slices, in the order of their slice index."""
@@ -111,15 +116,19 @@ class SlicePlan:
         if not self.foreground:
             return stored
         labelled = np.zeros(record.shape[axis], bool)
-        for vertebra in sound_vertebrae(record):
-            labelled[vertebra.start[axis] : vertebra.stop[axis]] = True
+        for label in sound_labels(record):
+            labelled[label.start[axis] : label.stop[axis]] = True
         return stored[labelled[stored]]
 
     def _slabs(self, case: int) -> list[NDArray[np.int64]]:
         """A case's slices by the row of chunks they lie in, in the order of their slice index."""
         stored = self._positions(case)
+        return np.split(stored, 1 + np.flatnonzero(np.diff(stored // self._thickness(case))))
+
+    def _thickness(self, case: int) -> int:
+        """Voxels of the image's chunks across the cut axis."""
         axis, _ = self.cut(case)
-        return np.split(stored, 1 + np.flatnonzero(np.diff(stored // CHUNK[axis])))
+        return self.records[case].image.chunk[axis]
 
     @cached_property
     def _slab_sizes(self) -> list[list[int]]:

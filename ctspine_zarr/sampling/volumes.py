@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ctspine_zarr.errors import UnknownValue, number
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Lattice, Shape
-from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
+from ctspine_zarr.sampling.units import SampleBox, Unit, require_cases
 
 # Spacings that differ by less are equal: 0.1 voxel over 10,000.
 _SAME_STEP: Final = 1e-5
@@ -35,8 +35,8 @@ def spacing_in_mm(asked: float | Sequence[float] | None) -> Triple | None:
     return z, y, x
 
 
-def whole(record: Record, spacing: Triple | None) -> Lattice:
-    """A volume at a spacing in mm, (z, y, x); None for its own, voxel for voxel.
+def volume_lattice(record: Record, spacing: Triple | None) -> Lattice:
+    """The lattice of a volume at a spacing in mm, (z, y, x); None for its own, voxel for voxel.
 
     It covers the same extent, from the outer edge of its first voxel, to half a new voxel.
     """
@@ -56,8 +56,8 @@ def whole(record: Record, spacing: Triple | None) -> Lattice:
     return Lattice((z, y, x), (first_z, first_y, first_x), (step_z, step_y, step_x))
 
 
-def part(lattice: Lattice, start: Shape, size: Shape) -> Lattice:
-    """A box of a lattice, which may reach beyond it."""
+def box_lattice(lattice: Lattice, start: Shape, size: Shape) -> Lattice:
+    """The lattice of a box of another one, which may reach beyond it."""
     axes = zip(lattice.first, start, lattice.step, strict=True)
     z, y, x = (first + begin * step for first, begin, step in axes)
     return Lattice(size, (z, y, x), lattice.step)
@@ -65,17 +65,17 @@ def part(lattice: Lattice, start: Shape, size: Shape) -> Lattice:
 
 @dataclass(frozen=True)
 class VolumePlan:
-    """Every volume of a selection, whole.
+    """A plan of whole volumes: every one of a selection.
 
     Attributes:
-        records: of the selection.
+        records: of the selection; left out of the `repr`.
         spacing: mm, (z, y, x); None for each case's own.
 
     Raises:
         UnknownValue: the selection is empty.
     """
 
-    records: Sequence[Record]
+    records: Sequence[Record] = field(repr=False)
     spacing: Triple | None = None
 
     def __post_init__(self) -> None:
@@ -86,8 +86,8 @@ class VolumePlan:
 
     def unit(self, number: int) -> Unit:
         """One volume."""
-        return Unit(number, (Piece(whole(self.records[number], self.spacing)),))
+        return Unit(number, (SampleBox(volume_lattice(self.records[number], self.spacing)),))
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a volume; nothing is cut."""
-        return whole(self.records[case], self.spacing).size, None
+        return volume_lattice(self.records[case], self.spacing).size, None

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -17,8 +17,8 @@ from ctspine_zarr.errors import OutOfBounds, UnknownValue, number, require_known
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.regions import patch_region, patch_size
-from ctspine_zarr.sampling.pieces import Piece, Unit, require_cases
-from ctspine_zarr.sampling.volumes import part, whole
+from ctspine_zarr.sampling.units import SampleBox, Unit, require_cases
+from ctspine_zarr.sampling.volumes import box_lattice, volume_lattice
 
 # Voxels by which a stride may be missed for want of digits: 10 x (1 - 0.8) is 1.9999999999999996.
 _ROUNDING: Final = 1e-6
@@ -71,10 +71,10 @@ def _starts(size: int, edge: int, overlap: float) -> list[int]:
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows that cover every volume of a selection, one volume after another.
+    """A plan of windows that cover every volume of a selection, one volume after another.
 
     Attributes:
-        records: of the selection.
+        records: of the selection; left out of the `repr`.
         size: (z, y, x) voxels of a window, at `spacing`.
         overlap: as for `window_starts`.
         spacing: mm, (z, y, x); None for each case's own.
@@ -83,7 +83,7 @@ class WindowPlan:
         UnknownValue: the selection is empty.
     """
 
-    records: Sequence[Record]
+    records: Sequence[Record] = field(repr=False)
     size: Shape
     overlap: float
     spacing: Triple | None = None
@@ -100,9 +100,9 @@ class WindowPlan:
         along = self._starts(case)
         at = np.unravel_index(number - self.windows_of(case).start, [len(starts) for starts in along])
         z, y, x = (starts[index] for starts, index in zip(along, at, strict=True))
-        lattice = whole(self.records[case], self.spacing)
-        piece = Piece(part(lattice, (z, y, x), self.size), start=(z, y, x), volume=lattice.size)
-        return Unit(case, (piece,))
+        lattice = volume_lattice(self.records[case], self.spacing)
+        box = box_lattice(lattice, (z, y, x), self.size)
+        return Unit(case, (SampleBox(box, start=(z, y, x), volume=lattice.size),))
 
     def windows_of(self, case: int) -> range:
         """Numbers of a case's windows."""
@@ -115,7 +115,7 @@ class WindowPlan:
 
     def shape_of(self, case: int) -> Shape:
         """(z, y, x) voxels of the volume that a case's windows cover."""
-        return whole(self.records[case], self.spacing).size
+        return volume_lattice(self.records[case], self.spacing).size
 
     def _starts(self, case: int) -> list[list[int]]:
         return _along(self.shape_of(case), self.size, self.overlap)

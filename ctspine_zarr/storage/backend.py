@@ -24,30 +24,30 @@ class Merging:
         gap: ranges at most this many unwanted bytes apart.
         longest: bytes of the result, unless one range alone is longer.
         waste: most bytes that are read for each one that is wanted.
-        whole: objects of at most this many bytes are best read whole, and kept.
+        small_bytes: objects of at most this many bytes are best read complete, and kept.
         at_once: whether all ranges of a read are best asked for together.
     """
 
     gap: int
     longest: int
     waste: float
-    whole: int
+    small_bytes: int
     at_once: bool
 
 
 # From the page cache, short reads find their bytes in the processor's cache again.
-LOCAL: Final = Merging(gap=1 << 12, longest=1 << 18, waste=2.0, whole=0, at_once=False)
+LOCAL: Final = Merging(gap=1 << 12, longest=1 << 18, waste=2.0, small_bytes=0, at_once=False)
 # Each request is a round trip, in which a connection of 1 Gbit/s moves megabytes: a 96-cube's rows of
 # chunks, 200 kB apart in a slab, are one request, its slabs are not. Nearly every mask is small enough
 # to come with its index.
-DISTANT: Final = Merging(gap=1 << 19, longest=1 << 24, waste=2.5, whole=1 << 19, at_once=True)
+DISTANT: Final = Merging(gap=1 << 19, longest=1 << 24, waste=2.5, small_bytes=1 << 19, at_once=True)
 
 
 class Backend(ABC):
     """Objects by key.
 
-    What is not an object raises anything; `Storage` names it. Pickles where another process can
-    use it.
+    Keys, prefixes and spans are checked by `Storage`, which also names what is raised: anything,
+    where something is no object. Pickles where another process can use it.
 
     Attributes:
         path: the local folder, where it is one.
@@ -63,7 +63,7 @@ class Backend(ABC):
         return True
 
     @property
-    def forks(self) -> bool:
+    def is_fork_safe(self) -> bool:
         """Whether a process that was forked from one that has read can read too."""
         return True
 
@@ -78,8 +78,14 @@ class Backend(ABC):
         """The same objects for zarr-python."""
 
     @abstractmethod
-    def get(self, key: str) -> bytes | None:
-        """An object; None where there is none."""
+    def get(self, key: str, most: int) -> bytes | None:
+        """An object of up to `most` bytes; None where there is none.
+
+        No more than that many bytes are brought to memory, whatever another end says or sends.
+
+        Raises:
+            ValueError: it is longer.
+        """
 
     @abstractmethod
     def span(self, key: str, span: Span) -> bytes | memoryview:
@@ -109,6 +115,10 @@ class Backend(ABC):
         """Remove a group's objects, by their keys below it; a folder goes with all that is in it."""
         for key in keys:
             self.remove(f"{path}/{key}")
+
+    def irregular(self) -> Iterable[tuple[str, str]]:
+        """What is there and is no object: its place as a key, and what it is."""
+        return ()
 
     def torn(self) -> Iterable[str]:
         """Keys of what killed processes left half-written: none where objects are whole or absent."""

@@ -21,6 +21,8 @@ from ctspine_zarr.digest import checksum, sha256
 from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.storage.backend import Span
 from ctspine_zarr.storage.handle import Storage
+from ctspine_zarr.storage.keys import checked
+from ctspine_zarr.storage.regular import read_regular
 
 DEFAULT_BYTES: Final = 20_000_000_000
 
@@ -53,9 +55,9 @@ class Blocks:
         """A block, now the one used last; None where it is not there whole."""
         path = self._path(name)
         try:
-            data = path.read_bytes()
+            data = read_regular(str(path), _CHECKSUM_BYTES + _BLOCK)
             os.utime(path)
-        except OSError:
+        except (OSError, ValueError):
             return None
         kept = data[_CHECKSUM_BYTES:]
         return kept if data[:_CHECKSUM_BYTES] == checksum(kept) else None
@@ -93,7 +95,7 @@ class Blocks:
         for path in (path for path in self.folder.glob("*/*") if _OURS.fullmatch(path.name)):
             # Another process may have removed it meanwhile.
             with contextlib.suppress(OSError):
-                seen = path.stat()
+                seen = path.lstat()
                 yield seen.st_mtime, seen.st_size, path
 
 
@@ -116,7 +118,8 @@ class CachedStorage(Storage):
 
     @override
     def ranges(self, key: str, ranges: Iterable[Span]) -> Iterator[bytes | memoryview]:
-        spans = list(ranges)
+        with self._naming("read", key):
+            spans = [checked(span) for span in ranges]
         wanted = _wanted(spans)
         held: dict[int, bytes | memoryview] = {}
         for number, least in wanted.items():

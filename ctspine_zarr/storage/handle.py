@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage.backend import Backend, Merging, Span
+from ctspine_zarr.storage.keys import MOST_BYTES, checked, require_key, require_prefix
 from ctspine_zarr.storage.requests import all_at_once
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ _DETAILS: Final = "\n\nDebug source"
 class Storage:
     """The objects of one store. Pickles where another process can use it.
 
+    A key is names with slashes between them. What is none, and so might be outside the store, is a
+    StorageError of every operation.
+
     Attributes:
         backend: what gets and puts them.
         location: what a user would type to come here.
@@ -31,22 +35,31 @@ class Storage:
     backend: Backend
     location: str
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, most: int | None = None) -> bytes | None:
         """An object; None where there is none.
 
+        Args:
+            key: of the object.
+            most: bytes that it may have; None for 4 GiB. Of one that is longer, no more than that is
+                brought to memory.
+
         Raises:
-            StorageError: it is there, or may be, and cannot be read.
+            StorageError: it is there, or may be, and cannot be read, or is longer.
         """
         with self._naming("read", key):
-            return self.backend.get(key)
+            return self.backend.get(key, MOST_BYTES if most is None else most)
 
-    def get_each(self, keys: Sequence[str]) -> list[bytes | None]:
+    def get_each(self, keys: Sequence[str], most: int | None = None) -> list[bytes | None]:
         """Objects in the order of their keys, all asked for at once; None where there is none.
+
+        Args:
+            keys: of the objects.
+            most: bytes that each may have; see `get`.
 
         Raises:
             StorageError: as `get`.
         """
-        return all_at_once(self.get, keys)
+        return all_at_once(lambda key: self.get(key, most), keys)
 
     def ranges(self, key: str, ranges: Iterable[Span]) -> Iterator[bytes | memoryview]:
         """The bytes from start to stop for each range, in order; fewer, or none, where the object ends.
@@ -57,10 +70,11 @@ class Storage:
         process forked at any time where the backend allows it.
 
         Raises:
-            StorageError: the object is there, or may be, and cannot be read.
+            StorageError: the object is there, or may be, and cannot be read; or a range is none, or
+                longer than 4 GiB.
         """
         with self._naming("read", key):
-            yield from self.backend.ranges(key, ranges)
+            yield from self.backend.ranges(key, map(checked, ranges))
 
     def distrust(self, key: str) -> None:
         """Say that what was read of an object fails its checks: no copy of it is used any more."""
@@ -82,10 +96,20 @@ class Storage:
     def sizes(self, prefix: str = "") -> Mapping[str, int]:
         """Key -> bytes of the objects below `prefix`, empty or ending with a slash; sorted, in few requests.
 
-        Objects torn by a killed process are left out.
+        Of a local folder, its regular files, without those that a killed process left half-written;
+        `irregular` has all else.
         """
-        with self._naming("list", prefix):
+        with self._naming("list", prefix, require_prefix):
             return dict(sorted(self.backend.sizes(prefix).items()))
+
+    def irregular(self) -> list[tuple[str, str]]:
+        """What lies in a local folder and is no object: its place as a key, and what it is; sorted.
+
+        Links, empty folders, half-written objects, FIFOs and the like, and files whose names are no
+        keys. None of a store that lies elsewhere.
+        """
+        with self._naming("list", "", require_prefix):
+            return sorted(self.backend.irregular())
 
     def remove(self, key: str) -> None:
         """Remove one object; no error where there is none."""
@@ -101,17 +125,21 @@ class Storage:
                 folder goes with all that is in it.
         """
         with self._naming("remove", path):
-            self.backend.remove_below(path, keys)
+            listed = list(keys)
+            for key in listed:
+                require_key(key)
+            self.backend.remove_below(path, listed)
 
     def remove_torn(self) -> None:
         """Remove what killed processes left half-written anywhere."""
-        with self._naming("clean", ""):
+        with self._naming("clean", "", require_prefix):
             for key in self.backend.torn():
                 self.backend.remove(key)
 
     def free_bytes(self) -> int | None:
         """Bytes free where the store lies; None where nobody can say."""
-        return self.backend.free_bytes()
+        with self._naming("measure", "", require_prefix):
+            return self.backend.free_bytes()
 
     @property
     def merging(self) -> Merging:
@@ -139,13 +167,22 @@ class Storage:
         return self.backend.is_listable
 
     @property
-    def forks(self) -> bool:
+    def is_fork_safe(self) -> bool:
         """Whether a process forked from one that has read can read too; else it gets an error."""
-        return self.backend.forks
+        return self.backend.is_fork_safe
+
+    @property
+    def forks(self) -> bool:
+        """The former name of `is_fork_safe`."""
+        return self.is_fork_safe
 
     @contextmanager
-    def _naming(self, action: str, key: str) -> Iterator[None]:
+    def _naming(
+        self, action: str, key: str, require: Callable[[object], None] = require_key
+    ) -> Iterator[None]:
+        """Have a key checked, and what is raised meanwhile say what was to be done to it."""
         try:
+            require(key)
             yield
         except StorageError:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -14,8 +15,10 @@ from zarr.abc.store import Store
 
 from ctspine_zarr.errors import HubError, NotAStore, StorageError
 from ctspine_zarr.storage.backend import Backend
-from ctspine_zarr.storage.folder import DerivedFolder, Folder, ZarrStore, memory
+from ctspine_zarr.storage.folder import Folder
 from ctspine_zarr.storage.handle import Storage
+from ctspine_zarr.storage.regular import kind
+from ctspine_zarr.storage.zarrs import GivenFolder, ZarrStore, memory
 
 type Location = str | Path | Store
 
@@ -25,6 +28,7 @@ _WEB: Final = ("http", "https")
 _READ_ONLY: Final = (*_WEB, "hf")
 _ELSEWHERE: Final = (*_BUCKETS, *_READ_ONLY, "memory", "file")
 _ONE_SLASH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
+_FOLDER: Final = "legal: a folder, there or to be made"
 _LEGAL: Final = (
     "a local path, file://PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, memory://NAME, "
     "to read http(s)://HOST/PATH and hf://datasets/USER/NAME[@REVISION]/PATH, or a zarr Store object"
@@ -43,13 +47,14 @@ def open_storage(
             Store object.
         read_only: nothing will be put.
         options: for buckets `anonymous`, `endpoint`, `region` and all else that obstore's stores
-            know; for them and for web servers obstore's `client_options` and `retry_config`; for hf
-            `token` and `endpoint`. What is not here comes from the environment.
+            know; for them and for web servers `timeout`, the seconds after which a request is given
+            up, retries included (60), `allow_http`, and obstore's `client_options` and
+            `retry_config`; for hf `token` and `endpoint`. What is not here comes from the environment.
 
     Raises:
         NotAStore: read-only and there is no such folder.
-        StorageError: a kind of location that is not supported, a file, an option that does not
-            exist, or a store that cannot be written where it must be.
+        StorageError: a kind of location that is not supported, a file, a path that leads nowhere,
+            an option that does not exist, or a store that cannot be written where it must be.
     """
     if isinstance(location, Store):
         _require_none(options, location)
@@ -59,7 +64,7 @@ def open_storage(
         url = f"{scheme}://{str(location).partition('://')[2].rstrip('/')}"
         return Storage(_remote(url, scheme, options or {}, read_only=read_only), _shown(url))
     _require_none(options, location)
-    return _local(_local_path(location).absolute(), read_only=read_only)
+    return _local(_local_path(location), read_only=read_only)
 
 
 def _shown(url: str) -> str:
@@ -126,13 +131,28 @@ def _require_none(options: Mapping[str, Any] | None, location: Location) -> None
 
 
 def _local(path: Path, *, read_only: bool) -> Storage:
-    if read_only and not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        _require_nothing(path, error, read_only=read_only)
+    except (OSError, ValueError) as error:
+        message = f"cannot open {str(path)!r}: {getattr(error, 'strerror', None) or error}; {_FOLDER}"
+        raise StorageError(message) from error
+    else:
+        if not stat.S_ISDIR(mode):
+            message = f"{path} is {kind(mode)}; {_FOLDER}"
+            raise StorageError(message)
+    return Storage(Folder(path, read_only), str(path))
+
+
+def _require_nothing(path: Path, seen: FileNotFoundError, *, read_only: bool) -> None:
+    """Do nothing where a folder can be made at a path."""
+    if path.is_symlink():
+        message = f"{path} is a link to {path.readlink()}, where nothing is; {_FOLDER}"
+        raise (NotAStore if read_only else StorageError)(message) from seen
+    if read_only:
         message = f"no store at {path}: there is no such folder"
-        raise NotAStore(message)
-    if path.exists() and not path.is_dir():
-        message = f"{path} is a file; legal: a folder, there or to be made"
-        raise StorageError(message)
-    return Storage(Folder.at(path, read_only=read_only), str(path))
+        raise NotAStore(message) from seen
 
 
 def _given(store: Store, *, read_only: bool) -> Storage:
@@ -144,16 +164,24 @@ def _given(store: Store, *, read_only: bool) -> Storage:
     path = Path(store.root).absolute()
     if type(store) is zarr.storage.LocalStore:
         # As good from any other working directory.
-        folder = Folder.at(path, read_only=store.read_only)
+        folder = Folder(path, store.read_only)
         return Storage(folder, str(folder.zarr))
-    return Storage(DerivedFolder(store, path), str(store))
+    return Storage(GivenFolder(path, store.read_only, store), str(store))
 
 
 def _local_path(location: str | Path) -> Path:
-    if isinstance(location, Path) or _SCHEME.match(location) is None:
-        return Path(location).expanduser()
-    parts = urllib.parse.urlsplit(location)
-    if parts.netloc not in {"", "localhost"}:
+    try:
+        if isinstance(location, Path) or _SCHEME.match(location) is None:
+            return Path(location).expanduser().absolute()
+        parts = urllib.parse.urlsplit(location)
+        host, path = parts.netloc, urllib.request.url2pathname(parts.path)
+    # A home that nobody has, a working directory that is gone, a URL that is none.
+    except (RuntimeError, OSError, ValueError) as error:
+        message = (
+            f"cannot open {str(location)!r}: {getattr(error, 'strerror', None) or error}; legal: {_LEGAL}"
+        )
+        raise StorageError(message) from error
+    if host not in {"", "localhost"}:
         message = f"cannot open {location}: a file:// URL of another machine; legal: {_LEGAL}"
         raise StorageError(message)
-    return Path(urllib.request.url2pathname(parts.path))
+    return Path(path).absolute()

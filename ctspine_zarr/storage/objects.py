@@ -1,14 +1,14 @@
-"""Object stores and web servers, through obstore. The only module that knows it."""
+"""Buckets and web servers, through obstore. The only module that knows it."""
 
 from __future__ import annotations
 
-import os
-import urllib.parse
-from collections.abc import Callable, Mapping
+import asyncio
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, override
 
 import obstore
@@ -20,89 +20,102 @@ from zarr.abc.store import Store
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.forks import require_own_threads
-from ctspine_zarr.storage.requests import interruptibly
+from ctspine_zarr.storage.keys import require_size
+from ctspine_zarr.storage.options import Options
+from ctspine_zarr.storage.requests import Ask, within
 
 _WEB: Final = ("http", "https")
-_WEB_OPTIONS: Final = ("client_options", "retry_config")
 
-# 429, 5xx, timeouts, refused and dropped connections are asked again, a cut answer from where it was
-# cut, after 0.1 s, 0.2 s, ... with jitter: for about half a minute.
-_RETRIES: Final = {"max_retries": 13, "retry_timeout": timedelta(minutes=3)}
-_TIMEOUTS: Final = {"timeout": timedelta(seconds=120), "connect_timeout": timedelta(seconds=10)}
+# What has to come, or go, in the time of one request.
+_PART: Final = 1 << 24
 # Of answers that obstore does not ask for again when they are cut: listings, and those of failures.
 _CUT: Final = "response body"
 _TRIES: Final = 4
+_PAGE: Final = 1000
 # What obstore's stores say of a range that begins beyond the end.
 _BEYOND: Final = ("416", "Wanted range")
+_RETRIED: Final = "retry_timeout"
 # Asked for credentials where the environment has none.
 _INSTANCE: Final = "169.254.169.254"
+_LEGAL: Final = "legal: a bucket's or host's URL, and options that obstore knows of its kind"
 _CREDENTIALS: Final = (
     "; credentials come from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public "
     "bucket needs the storage option anonymous=true"
 )
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 @dataclass(frozen=True)
-class Web(Backend):
-    """A folder of a web server that knows ranges; it can neither be written nor listed.
+class Remote(Backend):
+    """Objects that are asked for over HTTP.
+
+    A request that has not ended after `timeout` seconds, retries included, is given up. Where it
+    moves more than 16 MiB, it has that time for each 16 MiB.
 
     Each process makes a handle of its own, when it first asks.
 
     Attributes:
-        url: of the folder.
+        url: of the bucket, web server or a folder there.
         options: see `open_storage`.
     """
 
     url: str
     options: Mapping[str, Any] = field(repr=False)
 
-    def __reduce__(self) -> tuple[type[Web], tuple[str, Mapping[str, Any]]]:
+    def __reduce__(self) -> tuple[type[Remote], tuple[str, Mapping[str, Any]]]:
         return type(self), (self.url, self.options)
 
     @property
     @override
-    def forks(self) -> bool:
-        return False
-
-    @property
-    @override
-    def is_listable(self) -> bool:
+    def is_fork_safe(self) -> bool:
         return False
 
     @property
     @override
     def zarr(self) -> Store:
-        return zarr.storage.ObjectStore(self._store, read_only=True)
+        require_own_threads()
+        # It keeps no time of its own.
+        limit = {"timeout": timedelta(seconds=self.known.seconds)}
+        return zarr.storage.ObjectStore(self._open({**self.known.client, **limit}), read_only=True)
 
     @override
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, most: int) -> bytes | None:
         try:
-            return _insist(lambda: bytes(obstore.get(self._store, key).bytes()))
+            return self._ask(partial(self._read, key, None, most))
         except FileNotFoundError:
             return None
 
     @override
-    def span(self, key: str, span: Span) -> bytes | memoryview:
-        start, stop = span
-        try:
-            return _insist(lambda: memoryview(obstore.get_range(self._store, key, start=start, end=stop)))
-        except FileNotFoundError:
-            return b""
-        except exceptions.BaseError as error:
-            if not any(text in str(error) for text in _BEYOND):
-                raise
-            size = self.size(key)
-            if size is None or size <= start:
-                return b""
-            raise
+    def span(self, key: str, span: Span) -> bytes:
+        [data] = self.ranges(key, [span])
+        return data
+
+    @override
+    def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
+        asks = [partial(self._span, key, span) for span in spans]
+        yield from within(self.known.seconds, [self._insisting(ask) for ask in asks])
 
     @override
     def size(self, key: str) -> int | None:
         try:
-            return _insist(lambda: obstore.head(self._store, key)["size"])
+            return self._ask(lambda _: self._size(key))
         except FileNotFoundError:
             return None
+
+    @override
+    def advice(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return "; the storage option timeout=SECONDS allows more"
+        is_retried = _RETRIED in str(error)
+        return f"; given up: a request may take {self.known.seconds:g} s" if is_retried else ""
+
+    @cached_property
+    def known(self) -> Options:
+        """The options as obstore takes them.
+
+        Raises:
+            StorageError: one is not legal.
+        """
+        return Options.of(self.url, self.options, is_web=isinstance(self, Web))
 
     @cached_property
     def handle(self) -> Any:
@@ -111,110 +124,153 @@ class Web(Backend):
         Raises:
             Exception: obstore's own, where the URL or an option is not legal.
         """
-        return self._open()
-
-    def _open(self) -> Any:
-        # from_url of all stores takes some web servers for buckets.
-        return obstore.store.HTTPStore.from_url(
-            self.url, client_options=self._client, retry_config=self._retries
-        )
-
-    @property
-    def _client(self) -> Any:
-        plain = {"allow_http": _is_plain(self.url, self.options)}
-        return _TIMEOUTS | plain | self.options.get("client_options", {})
-
-    @property
-    def _retries(self) -> Any:
-        return _RETRIES | self.options.get("retry_config", {})
+        return self._open(self.known.client)
 
     @property
     def _store(self) -> Any:
         require_own_threads()
         return self.handle
 
+    @abstractmethod
+    def _open(self, client: Any) -> Any:
+        """A handle whose connections have these options."""
 
-class Bucket(Web):
-    """A bucket, or a folder of one."""
+    async def _span(self, key: str, span: Span, deadline: asyncio.Timeout) -> bytes:
+        start, stop = span
+        if start == stop:
+            return b""
+        try:
+            return await self._read(key, span, stop - start, deadline)
+        except FileNotFoundError:
+            return b""
+        except exceptions.BaseError as error:
+            if not any(text in str(error) for text in _BEYOND) or await self._size(key) > start:
+                raise
+            return b""
+
+    async def _size(self, key: str) -> int:
+        return (await obstore.head_async(self._store, key))["size"]
+
+    async def _read(self, key: str, span: Span | None, most: int, deadline: asyncio.Timeout) -> bytes:
+        """An object of up to `most` bytes, or a span of that length.
+
+        Its bytes are taken as they come: no room is made for what is only announced.
+        """
+        options: Any = {} if span is None else {"range": span}
+        stream = None
+        found = await obstore.get_async(self._store, key, options=options)
+        try:
+            if span is None:
+                require_size(found.meta["size"], most)
+            first, last = found.range
+            left = min(last - first, most)
+            stream = found.stream(min_chunk_size=max(1, min(_PART, left)))
+            parts: list[bytes] = []
+            while left > 0 and (part := await anext(stream, b"")):
+                parts.append(part[:left])
+                left -= len(part)
+                deadline.reschedule(asyncio.get_running_loop().time() + self.known.seconds)
+        finally:
+            # Whoever keeps the error keeps this frame, which must not keep the connection.
+            del found, stream
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _ask[T](self, ask: Ask[T], *, parts: int = 1) -> T:
+        [answer] = within(self.known.seconds * parts, [self._insisting(ask)])
+        return answer
+
+    @staticmethod
+    def _insisting[T](ask: Ask[T]) -> Ask[T]:
+        """The same, asked again where obstore does not do so itself."""
+
+        async def insist(deadline: asyncio.Timeout) -> T:
+            for _ in range(_TRIES - 1):
+                try:
+                    return await ask(deadline)
+                except exceptions.GenericError as error:
+                    if _CUT not in str(error):
+                        raise
+            return await ask(deadline)
+
+        return insist
+
+
+class Web(Remote):
+    """A folder of a web server that knows ranges; it can neither be written nor listed."""
 
     @property
     @override
     def is_listable(self) -> bool:
-        return True
+        return False
+
+    @override
+    def _open(self, client: Any) -> Any:
+        # from_url of all stores takes some web servers for buckets.
+        retries: Any = self.known.retries
+        return obstore.store.HTTPStore.from_url(self.url, client_options=client, retry_config=retries)
+
+
+class Bucket(Remote):
+    """A bucket, or a folder of one."""
 
     @override
     def sizes(self, prefix: str) -> Mapping[str, int]:
-        return _insist(lambda: self._listed(prefix))
+        async def listed(deadline: asyncio.Timeout) -> Mapping[str, int]:
+            sizes: dict[str, int] = {}
+            async for page in obstore.list(self._store, prefix or None, chunk_size=_PAGE):
+                sizes |= {found["path"]: found["size"] for found in page}
+                deadline.reschedule(asyncio.get_running_loop().time() + self.known.seconds)
+            return sizes
+
+        return self._ask(listed)
 
     @override
     def put(self, key: str, data: bytes | bytearray) -> None:
-        # Several parts of a large object are sent at a time, and it appears when the last has come.
-        _insist(lambda: obstore.put(self._store, key, memoryview(data)))
+        async def send(_: asyncio.Timeout) -> None:
+            # Several parts of a large object are sent at a time, and it appears when the last has come.
+            await obstore.put_async(self._store, key, memoryview(data))
+
+        self._ask(send, parts=1 + len(data) // _PART)
 
     @override
     def remove(self, key: str) -> None:
+        async def delete(_: asyncio.Timeout) -> None:
+            await obstore.delete_async(self._store, key)
+
         # Google and Azure mind where there is nothing.
         with suppress(FileNotFoundError):
-            _insist(lambda: obstore.delete(self._store, key))
+            self._ask(delete)
 
     @override
     def advice(self, error: Exception) -> str:
         is_refused = isinstance(error, PermissionError | exceptions.UnauthenticatedError)
         is_refused |= isinstance(error, exceptions.PermissionDeniedError) or "403 Forbidden" in str(error)
-        return _CREDENTIALS if is_refused or _INSTANCE in str(error) else ""
+        return _CREDENTIALS if is_refused or _INSTANCE in str(error) else super().advice(error)
 
     @override
-    def _open(self) -> Any:
-        options = {key: value for key, value in self.options.items() if key not in _WEB_OPTIONS}
-        if "anonymous" in options:
-            options["skip_signature"] = options.pop("anonymous")
+    def _open(self, client: Any) -> Any:
+        retries: Any = self.known.retries
         return obstore.store.from_url(
-            self.url, client_options=self._client, retry_config=self._retries, **options
+            self.url, client_options=client, retry_config=retries, **self.known.store
         )
 
-    def _listed(self, prefix: str) -> Mapping[str, int]:
-        pages = obstore.list(self._store, prefix or None)
-        return {found["path"]: found["size"] for page in pages for found in page}
 
-
-def objects_at(location: str, options: Mapping[str, Any]) -> Web:
+def objects_at(location: str, options: Mapping[str, Any]) -> Remote:
     """A bucket or web server by its URL.
 
     Raises:
         StorageError: the URL has no such host or bucket, or an option is not legal.
     """
-    is_web = urllib.parse.urlsplit(location).scheme in _WEB
-    unknown = [name for name in options if name not in _WEB_OPTIONS]
-    if is_web and unknown:
-        message = f"option {unknown[0]!r} for {location}; legal: {', '.join(_WEB_OPTIONS)}"
-        raise StorageError(message)
-    backend = Web(location, options) if is_web else Bucket(location, options)
+    kind = Web if location.partition("://")[0] in _WEB else Bucket
+    backend = kind(location, options)
     try:
         # A wrong option is told at once.
         _ = backend.handle
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, StorageError):
         raise
     # What obstore does not know it may panic of, which is no Exception.
     except BaseException as error:
         given = f" (options {', '.join(options)})" if options else ""
-        message = f"cannot open {location}{given}: {str(error).partition(chr(10))[0]}"
+        message = f"cannot open {location}{given}: {str(error).partition(chr(10))[0]}; {_LEGAL}"
         raise StorageError(message) from error
     return backend
-
-
-def _insist[T](ask: Callable[[], T]) -> T:
-    """What is asked of obstore, again where it does not do so itself."""
-    for _ in range(_TRIES - 1):
-        try:
-            return interruptibly(ask)
-        except exceptions.GenericError as error:
-            if _CUT not in str(error):
-                raise
-    return interruptibly(ask)
-
-
-def _is_plain(url: str, options: Mapping[str, Any]) -> bool:
-    """Whether a user asked for a connection without TLS: by the URL, an option or the environment."""
-    given = (str(options.get(key, "")) for key in ("endpoint", "endpoint_url", "aws_endpoint"))
-    ambient = (os.environ.get(key, "") for key in _ENDPOINTS)
-    return any(text.lower().startswith("http://") for text in (url, *given, *ambient))

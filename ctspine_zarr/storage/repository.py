@@ -11,6 +11,7 @@ from zarr.abc.store import Store
 
 from ctspine_zarr.hub import Repository
 from ctspine_zarr.storage.backend import Backend, Span
+from ctspine_zarr.storage.keys import require_size
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class RepositoryFiles(Backend):
         return zarr.storage.FsspecStore.from_url(location, dict(one.options), read_only=True)
 
     @override
-    def get(self, key: str) -> bytes | None:
-        return self.repository.read(key)
+    def get(self, key: str, most: int) -> bytes | None:
+        # Asked for as a part, an object that is longer than it may be does not come to memory.
+        data = self.repository.read(key, (0, most + 1))
+        if data is not None and len(data) > most:
+            require_size(max(len(data), self.size(key) or 0), most)
+        return data
 
     @override
     def span(self, key: str, span: Span) -> bytes:
-        return self.repository.read(key, span) or b""
+        return b"" if span[0] == span[1] else self.repository.read(key, span) or b""
 
     @override
     def size(self, key: str) -> int | None:

@@ -1,13 +1,15 @@
-"""Requests that are under way together, in threads that no other process sees."""
+"""Requests that are under way together, in threads that no other process sees, and until a deadline."""
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ctspine_zarr.background import Background
 
@@ -25,28 +27,64 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
     """
     asked: list[Future[Answer]] = []
     try:
-        asked.extend(_threads().submit(partial(ask, item)) for item in items)
+        asked.extend(_threads(os.getpid()).submit(partial(ask, item)) for item in items)
         return [one.result() for one in asked]
     finally:
         while asked:
             asked.pop().cancel()
 
 
-def interruptibly[Answer](ask: Callable[[], Answer]) -> Answer:
-    """What `ask` says; in the main thread Ctrl-C is heeded meanwhile, which it is not within obstore."""
-    if threading.current_thread() is not threading.main_thread():
-        return ask()
-    return all_at_once(lambda _: ask(), [None])[0]
+type Ask[Answer] = Callable[[asyncio.Timeout], Coroutine[Any, Any, Answer]]
 
 
-class _Own:
-    """The threads of this process: a forked child has none of its parent's."""
+def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
+    """What coroutines give, all at once and in order; at most 64 are under way in a process.
 
-    process = 0
-    threads = Background(_MOST_AT_ONCE)
+    One that has not ended so many seconds after its begin is cancelled, and so are all when one
+    fails. Any thread may wait; Ctrl-C is heeded meanwhile, and cancels them too.
+
+    Args:
+        seconds: until each deadline.
+        asks: each is told its deadline, which it may put off, and makes a coroutine.
+
+    Raises:
+        TimeoutError: a deadline passed.
+    """
+    loop, gate = _loop(os.getpid())
+    future = asyncio.run_coroutine_threadsafe(_all(seconds, asks, gate), loop)
+    try:
+        return future.result()
+    finally:
+        future.cancel()
 
 
-def _threads() -> Background:
-    if _Own.process != os.getpid():
-        _Own.threads, _Own.process = Background(_MOST_AT_ONCE), os.getpid()
-    return _Own.threads
+async def _all[Answer](seconds: float, asks: Sequence[Ask[Answer]], gate: asyncio.Semaphore) -> list[Answer]:
+    tasks = [asyncio.ensure_future(_in_time(seconds, ask, gate)) for ask in asks]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _in_time[Answer](seconds: float, ask: Ask[Answer], gate: asyncio.Semaphore) -> Answer:
+    async with gate:
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                return await ask(deadline)
+        except TimeoutError as error:
+            message = f"given up, for it did not end within {seconds:g} s"
+            raise TimeoutError(message) from error
+
+
+# Threads are of one process: a forked child has none of its parent's.
+@functools.cache
+def _threads(process: int) -> Background:  # noqa: ARG001 - the key
+    return Background(_MOST_AT_ONCE)
+
+
+@functools.cache
+def _loop(process: int) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:  # noqa: ARG001 - the key
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True, name="ctspine_zarr requests").start()
+    return loop, asyncio.Semaphore(_MOST_AT_ONCE)

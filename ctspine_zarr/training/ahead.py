@@ -1,4 +1,4 @@
-"""Reads that are under way before what they give is needed."""
+"""Read-ahead: work that is begun in threads before its result is needed."""
 
 from __future__ import annotations
 

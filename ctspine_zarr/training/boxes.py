@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ctspine_zarr.geometry import Lattice
-from ctspine_zarr.read.case import Case, Sample
+from ctspine_zarr.read.case import Case, Name, Sample
 from ctspine_zarr.read.regions import Region, patch_region
 from ctspine_zarr.sampling.resampling import Between, between, linear, nearest
 
 
-def read_boxes(case: Case, lattices: Sequence[Lattice], fill: float) -> list[Sample]:
-    """Image and mask of each lattice, (z, y, x); each chunk that any touches is decoded once.
+def read_boxes(case: Case, lattices: Sequence[Lattice], fill: float, names: Sequence[Name]) -> list[Sample]:
+    """The named arrays at each lattice, (z, y, x); each chunk that any touches is decoded once.
 
     A lattice of the volume's own voxels gives them in the stored dtypes; another one float32
     between them and the nearest labels. What lies beyond the volume is `fill`, and label 0.
@@ -21,37 +21,41 @@ def read_boxes(case: Case, lattices: Sequence[Lattice], fill: float) -> list[Sam
     Raises:
         OutOfBounds: a lattice that shares no voxel with the volume.
         UnknownValue: a `fill` that the image's dtype does not hold.
+        NoMask: `segmentation` of a case that has none.
         DamagedStore: the chunks cannot be read.
     """
     if all(_is_stored(lattice) for lattice in lattices):
-        return case.regions([_region(case, lattice) for lattice in lattices], fill)
+        return case.regions([_region(case, lattice) for lattice in lattices], fill, names=names)
     along = [between(lattice, case.shape) for lattice in lattices]
-    blocks = case.regions([_needed(case, positions) for positions in along])
+    blocks = case.regions([_needed(case, positions) for positions in along], names=names)
     return [
         _resampled(block, positions, lattice, fill)
         for block, positions, lattice in zip(blocks, along, lattices, strict=True)
     ]
 
 
-def read_slab(case: Case, cut: int, positions: Sequence[int]) -> list[Sample]:
-    """Slices across an axis, one voxel thick, as views of the one block they lie in, in the stored
-    dtypes: un-shuffling a chunk once, whole, takes a third less time than slice by slice.
+def read_slab(case: Case, cut: int, positions: Sequence[int], names: Sequence[Name]) -> list[Sample]:
+    """Slices of the named arrays across an axis, one voxel thick, in the stored dtypes, as views of the one
+    block they lie in: un-shuffling a chunk once, whole, takes a third less time than slice by slice.
 
     Raises:
+        NoMask: `segmentation` of a case that has none.
         DamagedStore: the chunks cannot be read.
     """
     first, last = min(positions), max(positions)
     z, y, x = (last + 1 - first if axis == cut else n for axis, n in enumerate(case.shape))
     start = [first if axis == cut else 0 for axis in range(3)]
-    (block,) = case.regions([patch_region(case.shape, (z, y, x), start=start)])
-    image, mask = np.moveaxis(block["image"], cut, 0), np.moveaxis(block["segmentation"], cut, 0)
-    return [
-        {
-            "image": np.expand_dims(image[position - first], cut),
-            "segmentation": np.expand_dims(mask[position - first], cut),
-        }
-        for position in positions
-    ]
+    (block,) = case.regions([patch_region(case.shape, (z, y, x), start=start)], names=names)
+    return [_slice(block, cut, position - first) for position in positions]
+
+
+def _slice(block: Sample, cut: int, at: int) -> Sample:
+    """One position along an axis, as views."""
+    box = tuple(slice(at, at + 1) if axis == cut else slice(None) for axis in range(3))
+    found: Sample = {"image": block["image"][box]}
+    if "segmentation" in block:
+        found["segmentation"] = block["segmentation"][box]
+    return found
 
 
 def _is_stored(lattice: Lattice) -> bool:
@@ -70,8 +74,9 @@ def _needed(case: Case, along: Sequence[Between]) -> Region:
 
 def _resampled(block: Sample, along: Sequence[Between], lattice: Lattice, fill: float) -> Sample:
     inside = tuple(positions.inside for positions in along)
-    image = np.full(lattice.size, fill, np.float32)
-    image[inside] = linear(block["image"], along)
-    mask = np.zeros(lattice.size, np.uint8)
-    mask[inside] = nearest(block["segmentation"], along)
-    return {"image": image, "segmentation": mask}
+    found: Sample = {"image": np.full(lattice.size, fill, np.float32)}
+    found["image"][inside] = linear(block["image"], along)
+    if "segmentation" in block:
+        found["segmentation"] = np.zeros(lattice.size, np.uint8)
+        found["segmentation"][inside] = nearest(block["segmentation"], along)
+    return found

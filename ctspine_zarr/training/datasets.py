@@ -13,13 +13,12 @@ from ctspine_zarr.read.case import AIR
 from ctspine_zarr.read.regions import patch_size
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.patches import PatchPlan
-from ctspine_zarr.sampling.pieces import Unit, reorientation_of
 from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.strategies import Strategy
+from ctspine_zarr.sampling.units import Unit, reorientation_of
 from ctspine_zarr.sampling.volumes import VolumePlan, spacing_in_mm
 from ctspine_zarr.sampling.windows import WindowPlan, share_of_edge
 from ctspine_zarr.training.form import Form, Options
-from ctspine_zarr.training.plans import patch_plan, records_of, slice_plan
+from ctspine_zarr.training.plans import PatchOptions, SliceOptions, patch_plan, records_of, slice_plan
 from ctspine_zarr.training.samples import Plan, Samples
 
 
@@ -43,7 +42,7 @@ class Dataset[P: Plan](Samples[P], ABC):
 
     @abstractmethod
     def _unit(self, number: int) -> Unit:
-        """The one piece of a sample."""
+        """The unit of one sample, alone."""
 
 
 def _position(name: str, number: SupportsIndex, count: int) -> int:
@@ -62,9 +61,9 @@ def _position(name: str, number: SupportsIndex, count: int) -> int:
 class VolumeDataset(Dataset[VolumePlan]):
     """Whole volumes, a case a sample.
 
-    Samples have `image` and `segmentation` (z, y, x), `patient_id`, `index` (the case's number
-    in the selection), `spacing` in mm along the array's axes, and `affine` (4, 4), from the
-    array's indices to RAS+ mm.
+    Samples have `image` and, but for `segmentation=False`, `segmentation` (z, y, x); `patient_id`;
+    `index`, the case's number in the selection; `spacing` in mm along the array's axes; and
+    `affine` (4, 4), from the array's indices to RAS+ mm.
 
     Args:
         store: the selection.
@@ -79,8 +78,8 @@ class VolumeDataset(Dataset[VolumePlan]):
     def __init__(
         self, store: Store, *, spacing: float | Sequence[float] | None = None, **options: Unpack[Options]
     ) -> None:
-        plan = VolumePlan(records_of(store), spacing_in_mm(spacing))
-        super().__init__(store, plan, Form.of(options))
+        form = Form.of(options)
+        super().__init__(store, VolumePlan(records_of(store, form), spacing_in_mm(spacing)), form)
 
     def of_case(self, case: int) -> Iterator[Any]:
         """The one sample of a case, by its number in the selection."""
@@ -99,9 +98,10 @@ class SliceDataset(Dataset[SlicePlan]):
 
     Args:
         store: the selection.
-        axis: `axial`, `coronal` or `sagittal`.
-        every: n for every n-th slice of each volume.
-        foreground_only: only slices that cross the box of a vertebra, by the catalog.
+        axis: `axial`, the default, `coronal` or `sagittal`.
+        every: n for every n-th slice of each volume; 1 by default.
+        foreground_only: only slices that cross the box of a label, by the catalog; a case without
+            a mask then has none. False by default.
         options: see `Options`. With `orientation="hub"` the slices are those of the Hub's
             loader: along the source array's third axis.
 
@@ -111,18 +111,9 @@ class SliceDataset(Dataset[SlicePlan]):
 
     _where: ClassVar[dict[str, tuple[int, ...]]] = {"slice_index": ()}
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        axis: str = "axial",
-        every: int = 1,
-        foreground_only: bool = False,
-        **options: Unpack[Options],
-    ) -> None:
-        form = Form.of(options)
-        plan = slice_plan(store, axis, every, form.orientation, foreground_only=foreground_only)
-        super().__init__(store, plan, form)
+    def __init__(self, store: Store, **options: Unpack[SliceOptions]) -> None:
+        form = Form.of(options, SliceOptions)
+        super().__init__(store, slice_plan(store, form, options), form)
 
     def of_case(self, case: int) -> Iterator[Any]:
         """A case's slices in order, by its number in the selection; each slab is decoded once."""
@@ -147,7 +138,7 @@ class SliceDataset(Dataset[SlicePlan]):
             together.setdefault(self._plan.slab_of(unit), []).append(at)
         found: dict[int, Any] = {}
         for (case, _), ats in together.items():
-            merged = Unit(case, tuple(units[at].pieces[0] for at in ats))
+            merged = Unit(case, tuple(units[at].boxes[0] for at in ats))
             found |= zip(ats, self._each([merged]), strict=True)
         return [found[at] for at in range(len(units))]
 
@@ -171,12 +162,12 @@ class PatchDataset(Dataset[PatchPlan]):
     Args:
         store: the selection.
         size: (z, y, x) voxels, or one edge of a cube.
-        samples_per_volume: an epoch has this many times the cases.
-        strategy: `Uniform`, `Foreground` or `Balanced`.
+        samples_per_volume: an epoch has this many times the cases; 4 by default.
+        strategy: `Uniform()`, the default, `Foreground(...)` or `Balanced(...)`.
         spacing: mm, one number or (z, y, x): patches are cut from the volume as it were at this
-            spacing, and only what they need is read.
-        fill: HU beyond the volume.
-        seed: with the epoch, all that chance depends on.
+            spacing, and only what they need is read; by default each case's own.
+        fill: HU beyond the volume; -1024, air, by default.
+        seed: with the epoch, all that chance depends on; 0 by default.
         options: see `Options`.
 
     Raises:
@@ -186,27 +177,9 @@ class PatchDataset(Dataset[PatchPlan]):
 
     _where: ClassVar[dict[str, tuple[int, ...]]] = {"start": (3,)}
 
-    def __init__(
-        self,
-        store: Store,
-        size: int | Sequence[int],
-        *,
-        samples_per_volume: int = 4,
-        strategy: Strategy | None = None,
-        spacing: float | Sequence[float] | None = None,
-        fill: float = AIR,
-        seed: int = 0,
-        **options: Unpack[Options],
-    ) -> None:
-        plan = patch_plan(
-            store,
-            size,
-            samples_per_volume=samples_per_volume,
-            strategy=strategy,
-            spacing=spacing,
-            seed=seed,
-        )
-        super().__init__(store, plan, Form.of(options), fill)
+    def __init__(self, store: Store, size: int | Sequence[int], **options: Unpack[PatchOptions]) -> None:
+        form = Form.of(options, PatchOptions)
+        super().__init__(store, patch_plan(store, size, form, options), form, options.get("fill", AIR))
 
     def _unit(self, number: int) -> Unit:
         return self._plan.unit(number, self.epoch, self._voxels)
@@ -240,8 +213,10 @@ class GridDataset(Dataset[WindowPlan]):
         fill: float = AIR,
         **options: Unpack[Options],
     ) -> None:
-        plan = WindowPlan(records_of(store), patch_size(size), share_of_edge(overlap), spacing_in_mm(spacing))
-        super().__init__(store, plan, Form.of(options), fill)
+        form = Form.of(options)
+        records = records_of(store, form)
+        plan = WindowPlan(records, patch_size(size), share_of_edge(overlap), spacing_in_mm(spacing))
+        super().__init__(store, plan, form, fill)
 
     def windows_of(self, case: int) -> range:
         """Numbers of the samples of a case, by its number in the selection."""

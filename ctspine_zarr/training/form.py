@@ -1,4 +1,4 @@
-"""What a sample looks like: orientation, dtype, intensities, channel axis, and a user's transform."""
+"""The form of a sample: arrays, orientation, dtypes, intensities, channel axis, and a user's transform."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from ctspine_zarr.errors import UnknownValue, number, require_known
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Reorientation, Shape, lattice_affine, oriented
-from ctspine_zarr.read.case import Sample
-from ctspine_zarr.sampling.pieces import HUB, Piece, reorientation_of
+from ctspine_zarr.read.case import NAMES, Name, Sample
+from ctspine_zarr.sampling.units import HUB, SampleBox, reorientation_of
 
 type Transform = Callable[[dict[str, Any]], Any]
 
 
 class Options(TypedDict, total=False):
-    """What samples look like.
+    """The options that every dataset and stream takes: what samples look like.
 
     Attributes:
+        segmentation: False leaves masks unread, and samples without `segmentation`, as for cases
+            that have none; True by default.
         keep_dtype: the stored dtypes, nearly always int16 and uint8, instead of float32 and
             int32; values between voxels are rounded to the stored dtype.
         window: HU (low, high): values become `(value - low) / (high - low)`, clipped to 0..1.
@@ -36,6 +38,7 @@ class Options(TypedDict, total=False):
         transform: called with each finished sample; what it returns is the sample.
     """
 
+    segmentation: bool
     keep_dtype: bool
     window: Window | None
     zscore: bool | tuple[float, float]
@@ -48,6 +51,7 @@ class Options(TypedDict, total=False):
 class Form:
     """`Options`, checked; see there."""
 
+    segmentation: bool = True
     keep_dtype: bool = False
     window: Window | None = None
     zscore: bool | tuple[float, float] = False
@@ -56,14 +60,21 @@ class Form:
     transform: Transform | None = None
 
     @classmethod
-    def of(cls, options: Options) -> Self:
-        """From a user's options.
+    def of(cls, options: Options, kind: type[Options] = Options) -> Self:
+        """The form of a user's options.
+
+        Args:
+            options: given.
+            kind: those that are legal, of which the form takes its own.
 
         Raises:
             UnknownValue: one does not exist, is not legal, or contradicts another.
         """
-        require_known("option", options, Options.__annotations__)
-        form = cls(**options)
+        require_known("option", options, kind.__annotations__)
+        own: dict[str, Any] = {
+            name: value for name, value in options.items() if name in Options.__annotations__
+        }
+        form = cls(**own)
         if form.window is None:
             return form
         return replace(form, window=require_window(form.window, np.dtype(np.float32)))
@@ -80,37 +91,44 @@ class Form:
             _require_moments(self.zscore)
         _require_transform(self.transform)
 
-    def sample(self, record: Record, index: int, piece: Piece, read: Sample) -> Any:
+    def sample(self, record: Record, index: int, box: SampleBox, read: Sample) -> Any:
         """A finished sample: a dictionary, or what the transform makes of it.
 
         Args:
             record: of the case.
             index: its number in the selection.
-            piece: where the voxels lie.
+            box: where the voxels lie.
             read: the voxels, (z, y, x).
         """
         reorientation = reorientation_of(record, self.orientation)
-        lattice = piece.lattice
+        lattice = box.lattice
         spacing = np.multiply(record.spacing, lattice.step)[list(reorientation.axes)]
-        image = self._array(read["image"], piece, reorientation, self._image_dtype(record))
+        image = self._array(read["image"], box, reorientation, self._image_dtype(record))
+        arrays = {"image": self._scaled(image, record)}
+        if "segmentation" in read:
+            arrays["segmentation"] = self._array(read["segmentation"], box, reorientation, self._mask_dtype)
         sample = {
-            "image": self._scaled(image, record),
-            "segmentation": self._array(read["segmentation"], piece, reorientation, self._mask_dtype),
+            **arrays,
             "patient_id": record.patient_id,
             "index": index,
-            **_where(piece, reorientation),
+            **_where(box, reorientation),
             "spacing": spacing,
             "affine": lattice_affine(record.affine_matrix, reorientation, lattice),
         }
         return sample if self.transform is None else self.transform(sample)
 
+    @property
+    def names(self) -> Sequence[Name]:
+        """The arrays that samples have."""
+        return NAMES if self.segmentation else NAMES[:1]
+
     def shape(self, record: Record, size: Shape, cut: int | None) -> tuple[int, ...]:
-        """Of the image and the segmentation of a sample of `size` (z, y, x) voxels."""
+        """The shape of each array of a sample of `size` (z, y, x) voxels."""
         axes = reorientation_of(record, self.orientation).axes
         return (1,) * self.channel + tuple(size[axis] for axis in axes if axis != cut)
 
-    def dtypes(self, records: Iterable[Record]) -> tuple[np.dtype[Any], np.dtype[Any]]:
-        """Of image and segmentation, over all cases.
+    def dtypes(self, records: Iterable[Record]) -> dict[Name, np.dtype[Any]]:
+        """The dtype of each array of a sample, over all cases.
 
         Raises:
             UnknownValue: the cases' images have several.
@@ -121,24 +139,25 @@ class Form:
                 f"stored dtypes {', '.join(map(str, (image, *others)))}; legal with keep_dtype: only one"
             )
             raise UnknownValue(message)
-        return image, self._mask_dtype
+        dtypes: dict[Name, np.dtype[Any]] = {"image": image, "segmentation": self._mask_dtype}
+        return {name: dtypes[name] for name in self.names}
 
     @property
     def _mask_dtype(self) -> np.dtype[Any]:
         return MASK_DTYPE if self.keep_dtype else np.dtype(np.int32)
 
     def _image_dtype(self, record: Record) -> np.dtype[Any]:
-        return np.dtype(record.dtype if self.keep_dtype else np.float32)
+        return np.dtype(record.image.dtype if self.keep_dtype else np.float32)
 
     def _array(
-        self, read: NDArray[Any], piece: Piece, reorientation: Reorientation, dtype: np.dtype[Any]
+        self, read: NDArray[Any], box: SampleBox, reorientation: Reorientation, dtype: np.dtype[Any]
     ) -> NDArray[Any]:
         """The voxels in memory of their own, C-contiguous."""
         if dtype.kind in "iu" and read.dtype.kind == "f":
             read = np.rint(read)
         array = reorientation.apply(read)
-        if piece.cut is not None:
-            array = array.squeeze(reorientation.axes.index(piece.cut))
+        if box.cut is not None:
+            array = array.squeeze(reorientation.axes.index(box.cut))
         array = np.array(array, dtype, order="C")
         return array[None] if self.channel else array
 
@@ -162,10 +181,10 @@ def _require_orientation(asked: object) -> None:
         oriented(asked)
 
 
-def _where(piece: Piece, reorientation: Reorientation) -> dict[str, Any]:
-    if piece.start is not None and piece.volume is not None:
-        return {"start": np.array(reorientation.start(piece.start, piece.lattice.size, piece.volume))}
-    return {} if piece.index is None else {"slice_index": piece.index}
+def _where(box: SampleBox, reorientation: Reorientation) -> dict[str, Any]:
+    if box.start is not None and box.volume is not None:
+        return {"start": np.array(reorientation.start(box.start, box.lattice.size, box.volume))}
+    return {} if box.index is None else {"slice_index": box.index}
 
 
 def _require_transform(asked: object) -> None:

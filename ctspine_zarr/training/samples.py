@@ -1,8 +1,7 @@
-"""What datasets and streams have in common: a selection of a store, read unit by unit."""
+"""The base of datasets and streams: samples of a selection of a store, read unit by unit."""
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
@@ -12,22 +11,20 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import UnknownValue, integer
-from ctspine_zarr.format.record import Record, Vertebra
+from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.case import AIR, Case, Sample, require_fill
 from ctspine_zarr.read.store import Store
-from ctspine_zarr.sampling.pieces import Piece, Unit
+from ctspine_zarr.sampling.units import SampleBox, Unit
 from ctspine_zarr.training.boxes import read_boxes, read_slab
 from ctspine_zarr.training.form import Form
 
-type Spec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
+type SampleSpec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
 """Key -> dtype and shape; None for a length that differs between samples."""
 
 
 class Plan(Protocol):
-    """Which voxels samples have; a dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    """A plan of which voxels samples have. Its `repr` says all but the selection."""
 
     def __len__(self) -> int: ...
 
@@ -47,7 +44,7 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
     _where: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, store: Store, plan: P, form: Form, fill: float = AIR) -> None:
-        for dtype in {record.dtype for record in store.records.values()}:
+        for dtype in {record.image.dtype for record in store.records.values()}:
             require_fill(fill, np.dtype(dtype))
         self.store = store
         self.form = form
@@ -64,15 +61,13 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
 
     def identity(self) -> dict[str, Any]:
         """What a saved place in an epoch must agree with; plain values."""
-        names = [field.name for field in dataclasses.fields(self._plan) if field.name != "records"]
-        settings = ", ".join(f"{name}={getattr(self._plan, name)!r}" for name in names)
         return {
             "catalog": self.store.reading.catalog,
             "cases": sha256("\n".join(self._ids).encode()),
-            "plan": f"{type(self._plan).__name__}({settings})",
+            "plan": repr(self._plan),
         }
 
-    def spec(self) -> Spec:
+    def spec(self) -> SampleSpec:
         """Dtype and shape of every value of a sample, without a `transform`.
 
         Raises:
@@ -82,15 +77,13 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
             message = "the spec of samples with a transform is not known; legal: transform=None"
             raise UnknownValue(message)
         records = list(self.store.records.values())
-        image, mask = self.form.dtypes(records)
         shapes = {self.form.shape(record, *self._plan.size_of(case)) for case, record in enumerate(records)}
         shape = tuple(
             lengths.pop() if len(lengths) == 1 else None for lengths in map(set, zip(*shapes, strict=True))
         )
         number = np.dtype(np.int64)
         return {
-            "image": (image, shape),
-            "segmentation": (mask, shape),
+            **{name: (dtype, shape) for name, dtype in self.form.dtypes(records).items()},
             "patient_id": (np.dtype(object), ()),
             "index": (number, ()),
             **{name: (number, where) for name, where in self._where.items()},
@@ -105,28 +98,28 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
         return self.store.records[self._ids[number]]
 
     def _read(self, unit: Unit, items: Iterable[int]) -> list[Sample]:
-        """Some of a unit's pieces; they may be views of one block."""
-        case, cut = self._case(unit.case), unit.pieces[0].cut
-        lattices = [unit.pieces[item].lattice for item in items]
+        """Some of a unit's boxes; they may be views of one block."""
+        case, cut = self._case(unit.case), unit.boxes[0].cut
+        lattices = [unit.boxes[item].lattice for item in items]
         if cut is None:
-            return read_boxes(case, lattices, self._fill)
-        return read_slab(case, cut, [round(lattice.first[cut]) for lattice in lattices])
+            return read_boxes(case, lattices, self._fill, self.form.names)
+        return read_slab(case, cut, [round(lattice.first[cut]) for lattice in lattices], self.form.names)
 
     def _each(self, units: Iterable[Unit]) -> Iterator[Any]:
         """The samples of units, in order."""
         for unit in units:
-            reads = self._read(unit, range(len(unit.pieces)))
-            for piece, read in zip(unit.pieces, reads, strict=True):
-                yield self._finished(unit, piece, read)
+            reads = self._read(unit, range(len(unit.boxes)))
+            for box, read in zip(unit.boxes, reads, strict=True):
+                yield self._finished(unit, box, read)
 
-    def _finished(self, unit: Unit, piece: Piece, read: Sample) -> Any:
-        return self.form.sample(self._record(unit.case), unit.case, piece, read)
+    def _finished(self, unit: Unit, box: SampleBox, read: Sample) -> Any:
+        return self.form.sample(self._record(unit.case), unit.case, box, read)
 
-    def _voxels(self, case: int, vertebra: Vertebra) -> NDArray[np.int64]:
-        """(n, 3) voxels that bear a vertebra's label, from the mask inside its box."""
-        box = tuple(slice(*ends) for ends in zip(vertebra.start, vertebra.stop, strict=True))
+    def _voxels(self, case: int, label: Label) -> NDArray[np.int64]:
+        """(n, 3) voxels that bear a label, from the mask inside its box."""
+        box = tuple(slice(*ends) for ends in zip(label.start, label.stop, strict=True))
         mask = self._case(case).voxels("segmentation")[box]
-        return np.argwhere(mask == vertebra.label) + vertebra.start
+        return np.argwhere(mask == label.label) + label.start
 
 
 def require_same(own: Mapping[str, Any], state: object) -> None:

@@ -16,18 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import integer
-from ctspine_zarr.format.layout import CHUNK
 from ctspine_zarr.read.case import AIR, Sample
-from ctspine_zarr.read.regions import PLANES
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.order import Purpose, Share, announced, generator, items_of, shuffled
 from ctspine_zarr.sampling.patches import PatchPlan
-from ctspine_zarr.sampling.pieces import Unit
 from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.strategies import Strategy
+from ctspine_zarr.sampling.units import Unit
 from ctspine_zarr.training.ahead import ahead
-from ctspine_zarr.training.form import Form, Options
-from ctspine_zarr.training.plans import patch_plan, slice_plan
+from ctspine_zarr.training.form import Form
+from ctspine_zarr.training.plans import PatchOptions, SliceOptions, patch_plan, slice_plan
 from ctspine_zarr.training.samples import Plan, Samples, place_of, require_same
 
 _OPEN_SLICES: Final = 128
@@ -45,7 +42,7 @@ class UnitPlan(Plan, Protocol):
 
 @dataclass
 class Progress:
-    """How far a pass is.
+    """The progress of a pass.
 
     Attributes:
         epoch, share: of the pass.
@@ -58,8 +55,8 @@ class Progress:
 
 
 class Stream[P: UnitPlan](Samples[P], ABC):
-    """Each pass gives every sample of this process's share once, in an order that follows from
-    seed, epoch and share. The samples of an epoch follow from seed and epoch alone.
+    """A stream of samples: each pass gives every one of this process's share once, in an order that
+    follows from seed, epoch and share. The samples of an epoch follow from seed and epoch alone.
     """
 
     def __init__(
@@ -127,7 +124,7 @@ class Stream[P: UnitPlan](Samples[P], ABC):
         return self._resume is not None and self._resume.position > 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the pass begun last is: `load_state_dict` makes the next one go on from here.
+        """The place of the pass begun last: `load_state_dict` makes the next one go on from here.
 
         Plain values. In a DataLoader with workers each has a state of its own; `Loader.state_dict`
         has them all.
@@ -164,7 +161,7 @@ class Stream[P: UnitPlan](Samples[P], ABC):
         return self.identity() | {"worker": [share.worker, share.workers]}
 
     def _share(self) -> Share:
-        """Which part of the epoch this process draws."""
+        """The part of the epoch that this process draws."""
         return self._rank
 
     def _samples(self, share: Share) -> range:
@@ -187,14 +184,14 @@ class Stream[P: UnitPlan](Samples[P], ABC):
                 if place not in held:
                     held[place] = reading.take(place)
                 unit, reads = held[place]
-                sample = self._finished(unit, unit.pieces[item], reads.pop(item))
+                sample = self._finished(unit, unit.boxes[item], reads.pop(item))
                 if not reads:
                     del held[place]
                 begun.position += 1
                 yield sample
 
     def _loaded(self, number: int, epoch: int, items: Iterable[int]) -> tuple[Unit, dict[int, Sample]]:
-        """A unit and its pieces, by number."""
+        """A unit and its boxes' voxels, by number."""
         unit, items = self._unit(number, epoch), sorted(items)
         return unit, dict(zip(items, self._read(unit, items), strict=True))
 
@@ -221,13 +218,13 @@ class SliceStream(Stream[SlicePlan]):
 
     Args:
         store: the selection.
-        axis, every, foreground_only: as for `SliceDataset`.
         buffer: slabs that slices are drawn from at a time; as many are held in memory as stored.
-            By default 8 of 16 axial slices, 13 MB each for 512 x 512, or 3 of 64 others.
+            By default as many as have 128 slices, and 3 at least: 8 of 16 axial slices, 13 MB each
+            for 512 x 512, or 3 of 64 others.
         prefetch: slabs that are read ahead in threads, and held besides; by default 4 where a read
             is a round trip, and 0 on a local disk. It changes no sample and no order.
         seed: with the epoch and the share, all that chance depends on.
-        options: see `Options`.
+        options: `axis`, `every`, `foreground_only` and all others, as for `SliceDataset`.
 
     Raises:
         UnknownValue: an empty selection, no slice left, or an argument that is not legal.
@@ -239,17 +236,14 @@ class SliceStream(Stream[SlicePlan]):
         self,
         store: Store,
         *,
-        axis: str = "axial",
-        every: int = 1,
-        foreground_only: bool = False,
         buffer: int | None = None,
         prefetch: int | None = None,
         seed: int = 0,
-        **options: Unpack[Options],
+        **options: Unpack[SliceOptions],
     ) -> None:
-        form = Form.of(options)
-        plan = slice_plan(store, axis, every, form.orientation, foreground_only=foreground_only)
-        slabs = max(3, _OPEN_SLICES // CHUNK[PLANES[axis]]) if buffer is None else buffer
+        form = Form.of(options, SliceOptions)
+        plan = slice_plan(store, form, options)
+        slabs = max(3, _OPEN_SLICES // plan.thickest) if buffer is None else buffer
         super().__init__(store, plan, form, buffer=slabs, seed=seed, prefetch=prefetch)
 
     def _unit(self, number: int, epoch: int) -> Unit:  # noqa: ARG002 - slabs are those of any epoch
@@ -266,13 +260,12 @@ class PatchStream(Stream[PatchPlan]):
     Args:
         store: the selection.
         size: (z, y, x) voxels, or one edge of a cube.
-        samples_per_volume: an epoch has this many times the cases.
         patches_per_region: how many share a read; 1 for independent patches.
-        strategy, spacing, fill: as for `PatchDataset`.
         buffer: regions that patches are drawn from at a time; as many are held in memory as
             stored, 11 MB each for four 96-cubes.
         prefetch: regions, as slabs for `SliceStream`.
-        seed, options: as for `SliceStream`.
+        options: `samples_per_volume`, `strategy`, `spacing`, `fill`, `seed` and all others, as for
+            `PatchDataset`; the order of the samples depends on `seed` too.
 
     Raises:
         UnknownValue: as `PatchDataset`.
@@ -285,27 +278,15 @@ class PatchStream(Stream[PatchPlan]):
         store: Store,
         size: int | Sequence[int],
         *,
-        samples_per_volume: int = 4,
         patches_per_region: int = 4,
-        strategy: Strategy | None = None,
-        spacing: float | Sequence[float] | None = None,
-        fill: float = AIR,
         buffer: int = 8,
         prefetch: int | None = None,
-        seed: int = 0,
-        **options: Unpack[Options],
+        **options: Unpack[PatchOptions],
     ) -> None:
-        plan = patch_plan(
-            store,
-            size,
-            samples_per_volume=samples_per_volume,
-            strategy=strategy,
-            spacing=spacing,
-            seed=seed,
-            patches_per_region=patches_per_region,
-        )
-        form = Form.of(options)
-        super().__init__(store, plan, form, buffer=buffer, seed=seed, prefetch=prefetch, fill=fill)
+        form = Form.of(options, PatchOptions)
+        plan = patch_plan(store, size, form, options, together=patches_per_region)
+        fill = options.get("fill", AIR)
+        super().__init__(store, plan, form, buffer=buffer, seed=plan.seed, prefetch=prefetch, fill=fill)
 
     def _unit(self, number: int, epoch: int) -> Unit:
         return self._plan.unit(number, epoch, self._voxels)

@@ -11,19 +11,20 @@ from functools import partial
 
 from ctspine_zarr.background import Background
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.source.cases import Fetched, Source, SourceCase
+from ctspine_zarr.sources.source import Fetched, Source
+from ctspine_zarr.write.plan import PlannedCase
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A case whose files are here, or the reason why they are not."""
 
-    case: SourceCase
+    planned: PlannedCase
     files: Fetched | None = None
     reason: str = ""
 
 
-def arrivals(source: Source, cases: Iterable[SourceCase]) -> Iterator[Arrival]:
+def arrivals(source: Source, cases: Iterable[PlannedCase]) -> Iterator[Arrival]:
     """Each case in order, its files fetched; at most `source.ahead` more are here or on their way.
 
     Raises:
@@ -48,10 +49,10 @@ def arrivals(source: Source, cases: Iterable[SourceCase]) -> Iterator[Arrival]:
         fetchers.close()
 
 
-def _fetched(source: Source, case: SourceCase, left: threading.Event) -> Arrival:
+def _fetched(source: Source, case: PlannedCase, left: threading.Event) -> Arrival:
     """A case's arrival; where nobody waits for it any more, its files go again."""
     try:
-        files = source.fetch(case)
+        files = source.fetch(case.case)
     except CaseRefused as error:
         return Arrival(case, reason=str(error))
     if left.is_set():

@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
-from ctspine_zarr.commit import read_receipts
-from ctspine_zarr.errors import CaseRefused, Malformed, StorageError
+from ctspine_zarr.datasets.cases import Refusal, SourceCase
+from ctspine_zarr.errors import CaseRefused, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import About, Refused
-from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, Document, decode
+from ctspine_zarr.format.catalog import Entry, Provenance, Refused
 from ctspine_zarr.format.profiles import profile
-from ctspine_zarr.format.receipt import Receipt
-from ctspine_zarr.source.cases import Refusal, SourceCase
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.commit import claim, switch
+from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.workers import Started, run_each
 from ctspine_zarr.write.arrivals import Arrival, arrivals
+from ctspine_zarr.write.case_objects import WRITER
 from ctspine_zarr.write.finalize import finalize
-from ctspine_zarr.write.ingest import WRITER, ingest
+from ctspine_zarr.write.ingest import Recipe, ingest
 from ctspine_zarr.write.plan import Plan
 
 _LOG: Final = logging.getLogger(__name__)
@@ -89,11 +91,12 @@ class _Outcome:
 
 
 def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> BuildResult:
-    """Build every case of a plan that is not whole yet, and write the catalog.
+    """Build every case of a plan that is not whole yet, then make the new state hold.
 
-    May be interrupted at any moment and run again with a new plan: whole cases are kept. The
-    store's bytes depend neither on the number of workers nor on interruptions; the time of
-    writing is kept in the root's provenance alone.
+    Until then a store that was there before is read as it was, and one whose first build this is
+    opens as partial. May be interrupted at any moment and run again with a new plan: whole cases are
+    kept. The store's bytes depend neither on the number of workers nor on interruptions; the time of
+    writing is kept in the root's provenance alone. A store that is whole is not written to.
 
     Args:
         plan: from `plan_build`.
@@ -107,16 +110,18 @@ def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> 
     begun = time.monotonic()
     try:
         plan.require_space()
+        if plan.holdings.root is None:
+            claim(plan.storage, plan.spec, _provenance(written=""))
         built, refused = _ingest_all(plan, on_event or _ignore)
     finally:
         plan.source.close()
     refused = (*plan.refused, *refused)
-    _write_top(plan, refused, changed=bool(built))
+    _finish(plan, built, refused)
     return BuildResult(built, plan.whole, refused, time.monotonic() - begun)
 
 
 def _ignore(event: Event) -> None:
-    """Nobody listens."""
+    """The listener where nobody asked to be told."""
 
 
 def _ingest_all(
@@ -124,15 +129,17 @@ def _ingest_all(
 ) -> tuple[tuple[Receipt, ...], tuple[Refusal, ...]]:
     built: list[Receipt] = []
     refused: list[Refusal] = []
-    task = functools.partial(_attempt, profile_name=plan.profile.name, storage=plan.storage)
-    arriving = arrivals(plan.source, (planned.case for planned in plan.pending))
-    for progress in run_each(task, arriving, plan.workers):
+    task = functools.partial(
+        _attempt, spec=plan.spec, profile_name=plan.profile.name, storage=plan.storage
+    )
+    for progress in run_each(task, arrivals(plan.source, plan.pending), plan.workers):
+        case = progress.item.planned.case
         if isinstance(progress, Started):
-            on_event(CaseStarted(progress.worker, progress.item.case))
+            on_event(CaseStarted(progress.worker, case))
             continue
         if progress.item.files is not None:
             plan.source.release(progress.item.files)
-        event = _event(progress.worker, progress.item.case, progress.result)
+        event = _event(progress.worker, case, progress.result)
         if isinstance(event, CaseBuilt):
             built.append(event.receipt)
         else:
@@ -141,13 +148,14 @@ def _ingest_all(
     return tuple(built), tuple(refused)
 
 
-def _attempt(arrival: Arrival, profile_name: str, storage: Storage) -> _Outcome:
+def _attempt(arrival: Arrival, spec: Spec, profile_name: str, storage: Storage) -> _Outcome:
     """Ingest one case; every way in which the case itself can fail becomes a reason."""
     begun = time.monotonic()
     if arrival.files is None:
         return _Outcome(0, reason=arrival.reason)
     try:
-        receipt = ingest(arrival.files, profile(profile_name), storage)
+        recipe = Recipe(spec, profile(profile_name))
+        receipt = ingest(arrival.files, recipe, storage, arrival.planned.earlier)
     except CaseRefused as error:
         return _Outcome(time.monotonic() - begun, reason=str(error))
     except StorageError as error:
@@ -155,7 +163,7 @@ def _attempt(arrival: Arrival, profile_name: str, storage: Storage) -> _Outcome:
     except MemoryError:
         return _Outcome(time.monotonic() - begun, reason="out of memory; use fewer --workers")
     except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
-        _LOG.debug("case %s", arrival.case.id, exc_info=True)
+        _LOG.debug("case %s", arrival.planned.case.id, exc_info=True)
         return _Outcome(time.monotonic() - begun, reason=f"{type(error).__name__}: {error}")
     return _Outcome(time.monotonic() - begun, receipt=receipt)
 
@@ -171,39 +179,47 @@ def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt
     return CaseBuilt(worker, case, outcome.receipt, outcome.seconds)
 
 
-def _write_top(plan: Plan, refused: Iterable[Refusal], *, changed: bool) -> None:
-    storage = plan.storage
-    storage.remove_torn()
-    earlier = _earlier_about(storage)
-    provenance = earlier.provenance if earlier and not changed else _provenance()
-    receipts = read_receipts(storage)
-    now = [Refused(r.case, _told(r, receipts)) for r in refused]
+def _finish(plan: Plan, built: Iterable[Receipt], refused: Iterable[Refusal]) -> None:
+    """Make the state hold that has the cases of this build, and beside them those that were there."""
+    earlier = plan.holdings.root
+    there = read_receipts(plan.storage)
+    entries = _entries(plan, built, there)
+    now = [Refused(r.case, _told(r, entries)) for r in refused]
     before = [
         entry
         for entry in (earlier.refused if earlier else ())
-        if entry.case in plan.elsewhere and entry.case not in receipts
+        if entry.case in plan.elsewhere and entry.case not in entries
     ]
-    for key, data in finalize(plan.ids, receipts, [*now, *before], provenance).items():
-        if data is None:
-            storage.remove(key)
-        else:
-            storage.put(key, data)
+    finished = functools.partial(finalize, plan.ids, entries, [*now, *before], plan.spec)
+    documents = finished(earlier.provenance if earlier and not earlier.is_partial else _provenance())
+    if plan.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
+        documents = finished(_provenance())
+    specs = [plan.spec, earlier and earlier.dataset]
+    switch(plan.storage, documents, entries.values(), there, specs)
 
 
-def _told(refusal: Refusal, receipts: Mapping[str, Receipt]) -> str:
-    kept = "; as an earlier build read it, it is still in the store" if refusal.case in receipts else ""
+def _entries(plan: Plan, built: Iterable[Receipt], there: Iterable[Receipt]) -> dict[str, Entry]:
+    """Case id -> line of the catalog, of every case of the new state.
+
+    Those of this build's cases, else those that the state has; cases that an interrupted build, or
+    one of other cases, wrote meanwhile are found by their receipts.
+    """
+    entries = dict(plan.holdings.entries)
+    for receipt in there:
+        entries.setdefault(receipt.record.id, Entry.of(receipt))
+    return entries | {receipt.record.id: Entry.of(receipt) for receipt in (*plan.whole, *built)}
+
+
+def _told(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
+    kept = "; as an earlier build read it, it is still in the store" if refusal.case in entries else ""
     return refusal.reason + kept
 
 
-def _earlier_about(storage: Storage) -> About | None:
-    """What the root says; nothing of it is needed to write it anew where it is damaged."""
-    try:
-        return decode(storage.get(layout.ROOT), About.from_json, OWN_ATTRIBUTES)
-    except Malformed:
-        return None
-
-
-def _provenance() -> Document:
+def _provenance(written: str | None = None) -> Provenance:
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    libraries = {name: version(name) for name in _LIBRARIES}
-    return {"writer": WRITER, "written": now, "python": platform.python_version(), "libraries": libraries}
+    return Provenance(
+        writer=WRITER,
+        written=now if written is None else written,
+        python=platform.python_version(),
+        libraries={name: version(name) for name in _LIBRARIES},
+    )

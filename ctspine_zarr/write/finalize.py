@@ -1,60 +1,62 @@
-"""From receipts to a store that opens: the catalog and the groups above the cases.
+"""From the cases to a state: the documents above the cases.
 
-A pure function of the plan and the receipts, which can be run again at any time.
+A pure function of the plan and the cases, which can be run again at any time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import IncompleteBuild
-from ctspine_zarr.format import documents, layout
-from ctspine_zarr.format.catalog import POSSIBLE_GROUPS, About, Refused, encode_catalog, groups_above
-from ctspine_zarr.format.encoding import encode
-from ctspine_zarr.format.receipt import Receipt
-from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.catalog import (
+    CatalogFile,
+    Entry,
+    Provenance,
+    Refused,
+    Root,
+    counted,
+    encode_catalog,
+)
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.inventory import documents_above
 
 _MOST_NAMED: Final = 20
 
 
 def finalize(
     planned: Collection[str],
-    receipts: Mapping[str, Receipt],
+    entries: Mapping[str, Entry],
     refused: Iterable[Refused],
-    provenance: Mapping[str, Any],
-) -> dict[str, bytes | None]:
-    """The objects above the cases, in the order of writing: key -> bytes, None where none may be.
+    spec: Spec,
+    provenance: Provenance,
+) -> dict[str, bytes]:
+    """The documents above the cases, in the order of writing: key -> bytes, the root the last.
 
     Args:
         planned: ids of the cases that the build is for.
-        receipts: every receipt of the store, of this build or an earlier one.
+        entries: of every case of the state, of this build or an earlier one.
         refused: cases with a reason why they are not there, or only as an earlier build has
             them; they travel in the root's attributes.
+        spec: the dataset's description.
         provenance: what wrote the store and when; the only part that differs between builds.
 
     Raises:
         IncompleteBuild: a planned case has neither a receipt nor a reason; `missing` holds all.
     """
     reasons = {entry.case: entry for entry in sorted(refused, key=lambda entry: entry.case)}
-    missing = tuple(case for case in planned if case not in receipts and case not in reasons)
+    missing = tuple(case for case in planned if case not in entries and case not in reasons)
     if missing:
         shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
         message = f"{len(missing)} of {len(planned)} cases have no receipt: {shown}; run the build again"
         raise IncompleteBuild(message, missing)
-    records = [receipt.record for receipt in receipts.values()]
-    catalog = encode_catalog(receipts.values())
-    about = About.of(records, reasons.values(), catalog, provenance)
-    root = documents.group({layout.OWN_KEY: about.to_json()})
-    return {
-        **_groups(records),
-        layout.CATALOG: catalog,
-        layout.ROOT: encode(root),
-    }
-
-
-def _groups(records: Iterable[Record]) -> dict[str, bytes | None]:
-    """A group for every split and source that has cases, and none for one that has none left."""
-    filled = groups_above(records)
-    group = encode(documents.group())
-    return {f"{path}/{layout.METADATA}": group if path in filled else None for path in POSSIBLE_GROUPS}
+    catalog = encode_catalog(spec, entries.values())
+    root = Root(
+        dataset=spec,
+        catalog=CatalogFile(sha256(catalog), len(catalog), len(entries)),
+        cases=counted(spec, (entry.record for entry in entries.values())),
+        refused=tuple(reasons.values()),
+        provenance=provenance,
+    )
+    return documents_above(root, entries.values())

@@ -1,53 +1,65 @@
-"""One case: two NIfTI files in, the objects of its group and a receipt out.
-
-The order of writing is the commit protocol, and needs no rename: shards, then the metadata of
-arrays and groups, then the receipt. A case exists when its receipt does.
-"""
+"""One case: its NIfTI files in, the objects of its group and a receipt out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.commit import forget
-from ctspine_zarr.dataset import TRANSITIONAL
+from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.format import documents, layout
+from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
-from ctspine_zarr.format.encoding import Document, encode
 from ctspine_zarr.format.profiles import Profile
-from ctspine_zarr.format.receipt import (
-    Arrays,
-    Facts,
-    NiftiSource,
-    Receipt,
-    SourceFile,
-    StoredObject,
-    encode_receipt,
-)
-from ctspine_zarr.format.record import Code, Finding, Intensity, Record, Vertebra
-from ctspine_zarr.format.shard import encode_shard, slabs
+from ctspine_zarr.format.receipt import NiftiSource, Receipt, SourceFile
+from ctspine_zarr.format.record import Code, Finding, Intensity, Label, Record, StoredArray
+from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
+from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
+from ctspine_zarr.manifest.commit import commit_case, placed, validated
 from ctspine_zarr.nifti import Header, Volume
-from ctspine_zarr.source.cases import Fetched, SourceCase
+from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.write import quality
-from ctspine_zarr.write.measure import IntensityMeter, measure_vertebrae
-from ctspine_zarr.write.values import convert, exact_dtype, is_restorable, require_labels, survey
-
-WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
+from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_of, objects_of, receipt_of
+from ctspine_zarr.write.foreground import ForegroundMeter
+from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
+from ctspine_zarr.write.intensity import IntensityMeter
+from ctspine_zarr.write.measure import Measured, measure_labels
+from ctspine_zarr.write.quality import label_findings
+from ctspine_zarr.write.values import (
+    convert,
+    exact_dtype,
+    is_restorable,
+    require_known_labels,
+    require_label_range,
+    survey,
+)
 
 # Threads beside a worker's own, for work that frees the GIL: compressing, hashing, labelling.
 _HELPERS: Final = 2
+_NO_CONTENT: Final = "0" * 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the cases of a store are made.
+
+    Attributes:
+        spec: the dataset's description.
+        profile: how arrays are encoded.
+    """
+
+    spec: Spec
+    profile: Profile
 
 
 @dataclass(frozen=True)
@@ -61,18 +73,7 @@ class _Grid:
 
 
 @dataclass(frozen=True)
-class _Array:
-    """One array, ready to be written, and what a reader must know to undo it."""
-
-    metadata: bytes
-    shard: bytearray
-    dtype: np.dtype[Any]
-    voxels_digest: str
-    source: NiftiSource
-
-
-@dataclass(frozen=True)
-class _Recipe:
+class _Encoding:
     """How one array is encoded; see `encode_shard`."""
 
     dtype: np.dtype[Any]
@@ -81,19 +82,25 @@ class _Recipe:
 
 
 @dataclass(frozen=True)
-class _Content:
-    """A case's two arrays and what was measured of them."""
+class _Mask:
+    """An encoded mask, its voxels, and its labels as they are measured in another thread."""
 
-    image: _Array
-    segmentation: _Array
-    intensity: Intensity
-    vertebrae: tuple[Vertebra, ...]
+    array: EncodedArray
+    voxels: NDArray[np.uint8]
+    measured: Future[tuple[Measured, ...]]
 
 
-def ingest(fetched: Fetched, profile: Profile, storage: Storage) -> Receipt:
+def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
     """Read, check, encode and commit one case.
 
-    Peak memory is at most twice the larger inflated file and 300 MB.
+    Peak memory is at most, for the larger of the two files, its bytes inflated, its
+    `Header.decoded_bytes` and 300 MB.
+
+    Args:
+        fetched: the case's files.
+        recipe: how it is made.
+        storage: of the store.
+        earlier: the record that the store has of a case of that id.
 
     Raises:
         CaseRefused: the files are not what the dataset promises; the store was not touched.
@@ -101,33 +108,48 @@ def ingest(fetched: Fetched, profile: Profile, storage: Storage) -> Receipt:
     """
     grid = _check_grids(fetched)
     with ThreadPoolExecutor(_HELPERS) as helpers:
-        segmentation, vertebrae = _encode_mask(fetched.segmentation, profile, helpers)
-        image, intensity = _encode_image(fetched.image, profile, helpers)
-        content = _Content(image, segmentation, intensity, vertebrae.result())
-    return _commit(storage, _record(fetched.case, profile, grid, content), content)
+        mask = None
+        if fetched.segmentation is not None:
+            mask = _encode_mask(fetched.segmentation, recipe, helpers)
+        case, intensity, labels = _encode_image(fetched.image, recipe, mask, helpers)
+    record = _record(fetched.case, recipe.spec, grid, case, intensity, labels)
+    record = placed(structs.replace(record, content=content_of(case, record)), earlier)
+    objects = objects_of(case, record, recipe.spec)
+    receipt = receipt_of(case, record, objects)
+    commit_case(objects, receipt, storage.put)
+    return receipt
 
 
 def _check_grids(case: Fetched) -> _Grid:
     """The canonical grid, after seeing that image and mask cover the same voxels.
 
-    It takes the two headers only, so that a case that cannot be is refused before it is read.
+    It takes the headers only, so that a case that cannot be is refused before it is read.
     """
-    image, mask = nifti.read_header(case.image), nifti.read_header(case.segmentation)
+    image = nifti.read_header(case.image)
     shape, affine = _canonical(image)
+    mask, offset = None, 0.0
+    if case.segmentation is not None:
+        mask = nifti.read_header(case.segmentation)
+        offset = _require_one_grid(shape, affine, mask)
+    findings = tuple(grid_findings(image, mask, offset))
+    return _Grid(shape, affine, disk_codes(image.reorientation), findings)
+
+
+def _require_one_grid(shape: Shape, affine: Affine, mask: Header) -> float:
+    """How far the grid of a mask lies from that of its image, in voxels."""
     mask_shape, mask_affine = _canonical(mask)
     if shape != mask_shape:
         message = f"mask of shape {mask_shape} for an image of shape {shape} (z, y, x); legal: the same"
         raise CaseRefused(message)
     z, y, x = shape
     offset = grid_offset(affine, mask_affine, (x, y, z))
-    if not offset < quality.MOST_OFFSET:
+    if not offset < MOST_OFFSET:
         message = (
-            f"mask lies {offset:.3g} voxels from its image; legal: below {quality.MOST_OFFSET} "
+            f"mask lies {offset:.3g} voxels from its image; legal: below {MOST_OFFSET} "
             f"(image affine {affine[:3].round(3).tolist()}, mask {mask_affine[:3].round(3).tolist()})"
         )
         raise CaseRefused(message)
-    findings = tuple(quality.geometry_findings(image, mask, offset))
-    return _Grid(shape, affine, disk_codes(image.reorientation), findings)
+    return offset
 
 
 def _canonical(header: Header) -> tuple[Shape, Affine]:
@@ -136,59 +158,90 @@ def _canonical(header: Header) -> tuple[Shape, Affine]:
     return (z, y, x), reorientation.affine(header.affine, header.shape)
 
 
-def _encode_mask(
-    path: Path, profile: Profile, helpers: Executor
-) -> tuple[_Array, Future[tuple[Vertebra, ...]]]:
+def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
     volume = nifti.read(path)
-    require_labels(volume)
+    require_label_range(volume, recipe.spec.labels)
     rows: list[NDArray[Any]] = []
-    recipe = _Recipe(MASK_DTYPE, profile.segmentation, keep_empty=False)
-    array = _encode(volume, recipe, rows.append, helpers)
-    return array, helpers.submit(measure_vertebrae, np.concatenate(rows))
+    encoding = _Encoding(MASK_DTYPE, recipe.profile.segmentation(), keep_empty=False)
+    array = _encode(volume, encoding, rows.append, helpers)
+    voxels = np.concatenate(rows)
+    return _Mask(array, voxels, helpers.submit(measure_labels, voxels))
 
 
-def _encode_image(path: Path, profile: Profile, helpers: Executor) -> tuple[_Array, Intensity]:
+def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
+    measured = mask.measured.result()
+    require_known_labels(mask.array.source.file.name, [one.label for one in measured], spec.labels)
+    return measured
+
+
+def _encode_image(
+    path: Path, recipe: Recipe, mask: _Mask | None, helpers: Executor
+) -> tuple[EncodedCase, Intensity, tuple[Label, ...]]:
     volume = nifti.read(path)
-    dtype = exact_dtype(survey(volume))
-    meter = IntensityMeter()
+    seen = survey(volume)
+    dtype = exact_dtype(seen)
+    measured = () if mask is None else _measured(mask, recipe.spec)
+    intensity = IntensityMeter(dtype, seen.low, seen.high)
+    foreground = None if mask is None else ForegroundMeter(mask.voxels, dtype, seen.low, seen.high)
+
+    def see(slab: NDArray[Any]) -> None:
+        intensity.add(slab)
+        if foreground is not None:
+            foreground.add(slab)
+
     # Every chunk of an image is stored: were one lost, its absence could not pass for zeros.
-    recipe = _Recipe(dtype, profile.image(dtype), keep_empty=True)
-    return _encode(volume, recipe, meter.add, helpers), meter.result()
+    encoding = _Encoding(dtype, recipe.profile.image(dtype), keep_empty=True)
+    array = _encode(volume, encoding, see, helpers)
+    found = {} if foreground is None else foreground.result()
+    labels = tuple(
+        Label(name=recipe.spec.labels[one.label], hu=found[one.label][0], **one.facts) for one in measured
+    )
+    histograms = {value: histogram for value, (_, histogram) in found.items()}
+    return EncodedCase(array, mask and mask.array, histograms), intensity.result(), labels
 
 
 def _encode(
-    volume: Volume, recipe: _Recipe, see: Callable[[NDArray[Any]], None], helpers: Executor
-) -> _Array:
+    volume: Volume, encoding: _Encoding, see: Callable[[NDArray[Any]], None], helpers: Executor
+) -> EncodedArray:
     """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache."""
-    header = volume.header
+    header, codec = volume.header, encoding.codec
     shape, _ = _canonical(header)
     digest = VoxelDigest()
 
     def rows() -> Iterator[NDArray[Any]]:
-        for slab in slabs(header.reorientation.apply(volume.stored)):
-            row = convert(header, slab, recipe.dtype)
+        for slab in slabs(header.reorientation.apply(volume.stored), codec.chunk):
+            row = convert(header, slab, encoding.dtype)
             digest.update(row)
             see(row)
             yield row
 
-    shard = encode_shard(rows(), recipe.codec, keep_empty=recipe.keep_empty, each=helpers.map)
-    return _Array(
-        metadata=encode(documents.array(shape, recipe.dtype, recipe.codec)),
+    shard = encode_shard(rows(), codec, keep_empty=encoding.keep_empty, each=helpers.map)
+    stored = StoredArray(
+        dtype=encoding.dtype.name,  # type: ignore[arg-type]  # one of the ladder of `values`
+        bytes=len(shard),
+        index=index_checksum(shard) or 0,
+        chunk=codec.chunk,
+        codec=codec.name,
+    )
+    return EncodedArray(
+        metadata=documents.array(shape, encoding.dtype, codec),
         shard=shard,
-        dtype=recipe.dtype,
-        voxels_digest=digest.hexdigest(),
-        source=_nifti_source(volume, recipe.dtype),
+        digest=sha256(shard),
+        stored=stored,
+        voxels=digest.hexdigest(),
+        source=_nifti_source(volume, encoding.dtype),
     )
 
 
 def _nifti_source(volume: Volume, dtype: np.dtype[Any]) -> NiftiSource:
     header = volume.header
+    affine: Any = tuple(tuple(row) for row in header.affine.tolist())
     return NiftiSource(
         file=SourceFile(volume.name, volume.file_bytes, volume.file_sha256, volume.file_ending),
         inflated_sha256=volume.inflated_sha256,
         dtype=header.dtype.str,
         shape=header.disk_shape,
-        affine=tuple(tuple(row) for row in header.affine.tolist()),
+        affine=affine,
         sform_code=header.sform_code,
         qform_code=header.qform_code,
         slope=header.slope,
@@ -201,77 +254,55 @@ def _nifti_source(volume: Volume, dtype: np.dtype[Any]) -> NiftiSource:
     )
 
 
-def _restorability(sources: Iterable[NiftiSource]) -> Iterator[Finding]:
+def _restorability(sources: Iterable[NiftiSource | None]) -> Iterator[Finding]:
     for source in sources:
-        if not source.restorable:
+        if source is not None and not source.restorable:
             message = f"{source.file.name}: its values are kept, the bytes of its voxels are not"
             yield Finding(Code.NOT_RESTORABLE, message)
 
 
-def _record(case: SourceCase, profile: Profile, grid: _Grid, content: _Content) -> Record:
-    image, segmentation = content.image, content.segmentation
-    return Record(
-        id=case.id,
-        split=case.split,
-        source=case.source,
-        path=layout.case_path(case.split, case.source, case.id),
-        shape=grid.shape,
-        affine=tuple(tuple(row) for row in grid.affine.tolist()),
-        orientation=grid.orientation,
-        dtype=image.dtype.name,
-        codec=profile.name,
-        image_bytes=len(image.shard),
-        segmentation_bytes=len(segmentation.shard),
-        source_bytes=image.source.file.bytes + segmentation.source.file.bytes,
-        intensity=content.intensity,
-        vertebrae=content.vertebrae,
-        transitional=TRANSITIONAL.get(case.id),
-        findings=(
-            *grid.findings,
-            *_restorability((image.source, segmentation.source)),
-            *quality.label_findings(content.vertebrae),
-        ),
-        spreadsheet=case.spreadsheet,
+def _record(
+    case: SourceCase,
+    spec: Spec,
+    grid: _Grid,
+    encoded: EncodedCase,
+    intensity: Intensity,
+    labels: tuple[Label, ...],
+) -> Record:
+    """The record of a case, but for its content.
+
+    Raises:
+        CaseRefused: a value that no record may have.
+    """
+    sources = (encoded.nifti.image, encoded.nifti.segmentation)
+    about_labels = (
+        label_findings(labels, spec)
+        if encoded.segmentation is not None
+        else [Finding(Code.NO_MASK, "the case has no mask: what it shows is not known")]
     )
-
-
-def _commit(storage: Storage, record: Record, content: _Content) -> Receipt:
-    objects = dict(_objects(record, content))
-    forget(storage, record.id, record.path, objects)
-    for key, data in objects.items():
-        storage.put(f"{record.path}/{key}", data)
-    receipt = Receipt(
-        record=record,
-        writer=WRITER,
-        files=Arrays(content.image.source.file, content.segmentation.source.file),
-        voxels=_voxels(content),
-        objects={key: StoredObject(len(data), sha256(data)) for key, data in objects.items()},
-    )
-    storage.put(layout.receipt_key(record.id), encode_receipt(receipt))
-    return receipt
-
-
-def _voxels(content: _Content) -> Arrays[str]:
-    return Arrays(content.image.voxels_digest, content.segmentation.voxels_digest)
-
-
-def _objects(record: Record, content: _Content) -> Iterator[tuple[str, bytes | bytearray]]:
-    """Every object of a case but its receipt, in the order of writing."""
-    image, segmentation = content.image, content.segmentation
-    for name, array in ((layout.IMAGE, image), (layout.SEGMENTATION, segmentation)):
-        if array.shard:
-            yield f"{name}/{layout.SHARD}", array.shard
-    yield f"{layout.IMAGE}/{layout.METADATA}", image.metadata
-    yield f"{layout.SEGMENTATION}/{layout.METADATA}", segmentation.metadata
-    affine = record.affine_matrix
-    labels = (vertebra.label for vertebra in record.vertebrae)
-    yield _group(layout.VERTEBRAE_GROUP, documents.vertebrae_attributes(affine, labels))
-    yield _group(layout.LABEL_GROUP, documents.labels_attributes())
-    facts = Facts(record, WRITER, _voxels(content), Arrays(image.source, segmentation.source))
-    hu_range = record.intensity.min, record.intensity.max
-    yield _group("", documents.image_attributes(affine, hu_range) | {layout.OWN_KEY: facts.to_json()})
-
-
-def _group(path: str, attributes: Document) -> tuple[str, bytes]:
-    key = f"{path}/{layout.METADATA}" if path else layout.METADATA
-    return key, encode(documents.group(attributes))
+    affine: Any = tuple(tuple(row) for row in grid.affine.tolist())
+    try:
+        return validated(
+            Record(
+                id=case.id,
+                patient_id=case.patient_id,
+                split=case.split,
+                source=case.source,
+                content=_NO_CONTENT,
+                is_replaced=False,
+                shape=grid.shape,
+                affine=affine,
+                orientation=grid.orientation,
+                image=encoded.image.stored,
+                segmentation=encoded.segmentation and encoded.segmentation.stored,
+                source_bytes=sum(source.file.bytes for source in sources if source is not None),
+                intensity=intensity,
+                labels=labels,
+                transitional=case.transitional,
+                findings=(*grid.findings, *_restorability(sources), *about_labels),
+                spreadsheet=case.spreadsheet,
+            )
+        )
+    except (ValueError, msgspec.ValidationError) as error:
+        message = f"{encoded.image.source.file.name}: {error}"
+        raise CaseRefused(message) from error

@@ -1,60 +1,46 @@
-"""What is measured of a case: its HU distribution and its vertebrae. Pure arithmetic."""
+"""Where the labels of a mask lie and in how many pieces. Pure arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from ctspine_zarr.dataset import MAX_LABEL, VERTEBRAE
-from ctspine_zarr.format.record import Intensity, Vertebra
+from ctspine_zarr.format.record import Triple
+from ctspine_zarr.geometry import Shape
 
-_LATTICE: Final = (slice(None, None, 2), slice(None, None, 4), slice(None, None, 4))
-_PERCENTS: Final = (0.5, 5, 50, 95, 99.5)
 _TOUCHING: Final = np.ones((3, 3, 3), dtype=bool)
+_MOST_LABEL: Final = np.iinfo(np.uint8).max
 
 
-class IntensityMeter:
-    """Collects a volume's HU distribution slab by slab, in order of z."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One label of one mask, as `Label` has it, before it has a name and HU."""
 
-    def __init__(self) -> None:
-        self._ranges: list[tuple[float, float]] = []
-        self._samples: list[NDArray[Any]] = []
+    label: int
+    voxels: int
+    start: Shape
+    stop: Shape
+    centroid: Triple
+    pieces: int
+    largest: int
 
-    def add(self, slab: NDArray[Any]) -> None:
-        """Take in the next 16 slices; an even number, so that the lattice goes on."""
-        self._ranges.append((slab.min().item(), slab.max().item()))
-        self._samples.append(slab[_LATTICE].ravel())
-
-    def result(self) -> Intensity:
-        """The distribution over all slabs; see `Intensity` for which voxels count."""
-        samples = np.concatenate(self._samples)
-        percentiles = np.percentile(samples, _PERCENTS, method="inverted_cdf")
-        lows, highs = zip(*self._ranges, strict=True)
-        return Intensity(
-            min(lows),
-            max(highs),
-            *_mean_and_std(samples),
-            *(value.item() for value in percentiles),
-        )
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Field -> value, to make a `Label` of."""
+        return asdict(self)
 
 
-def _mean_and_std(samples: NDArray[Any]) -> tuple[float, float]:
-    # Of values scaled to one, for float64 squares above 1e154 overflow.
-    scale = max(1.0, float(np.abs(samples.astype(np.float64)).max()))
-    shares = samples / scale
-    return round(float(shares.mean()) * scale, 3), round(float(shares.std()) * scale, 3)
-
-
-def measure_vertebrae(mask: NDArray[np.uint8]) -> tuple[Vertebra, ...]:
-    """Count, box, centroid and pieces of every label present in a (z, y, x) mask of 0-25."""
+def measure_labels(mask: NDArray[np.uint8]) -> tuple[Measured, ...]:
+    """Count, box, centroid and pieces of every label of 1-255 in a (z, y, x) mask, in order of label."""
     occupied = _occupied(mask)
     corner = [int(span.start) for span in occupied]
-    boxes = scipy.ndimage.find_objects(mask[occupied], max_label=MAX_LABEL)
-    return tuple(_vertebra(mask, label, box, corner) for label, box in enumerate(boxes, start=1) if box)
+    boxes = scipy.ndimage.find_objects(mask[occupied], max_label=_MOST_LABEL)
+    return tuple(_measured(mask, label, box, corner) for label, box in enumerate(boxes, start=1) if box)
 
 
 def _occupied(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
@@ -69,15 +55,14 @@ def _extent(line: NDArray[np.uint8]) -> slice:
     return slice(filled[0], filled[-1] + 1) if filled.size else slice(0, 0)
 
 
-def _vertebra(mask: NDArray[np.uint8], label: int, box: tuple[slice, ...], corner: list[int]) -> Vertebra:
+def _measured(mask: NDArray[np.uint8], label: int, box: tuple[slice, ...], corner: list[int]) -> Measured:
     start = [span.start + offset for span, offset in zip(box, corner, strict=True)]
     stop = [span.stop + offset for span, offset in zip(box, corner, strict=True)]
     inside = mask[tuple(map(slice, start, stop))] == label
     counts = _counts(inside)
     pieces = [size for island in _islands(inside) for size in _piece_sizes(island)]
-    return Vertebra(
+    return Measured(
         label=label,
-        name=VERTEBRAE[label],
         voxels=sum(pieces),
         start=(start[0], start[1], start[2]),
         stop=(stop[0], stop[1], stop[2]),
@@ -118,7 +103,7 @@ def _counts(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
     return planes, column.sum(axis=1, dtype=np.int64), column.sum(axis=0, dtype=np.int64)
 
 
-def _centroid(counts: tuple[NDArray[np.int64], ...], start: list[int]) -> tuple[float, float, float]:
+def _centroid(counts: tuple[NDArray[np.int64], ...], start: list[int]) -> Triple:
     # Exact integers until the division: the same bytes wherever it runs.
     z, y, x = (
         round(float(line @ np.arange(len(line)) / line.sum()) + offset, 3)

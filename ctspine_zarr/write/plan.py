@@ -11,24 +11,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from ctspine_zarr import nifti
-from ctspine_zarr.commit import read_receipts
-from ctspine_zarr.dataset import SOURCE_NAMES, SPLIT_NAMES
-from ctspine_zarr.errors import (
-    CaseRefused,
-    Malformed,
-    NoSpace,
-    OtherFormat,
-    SourceError,
-    StoreMismatch,
-    UnknownValue,
-)
-from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import About
-from ctspine_zarr.format.encoding import OWN_ATTRIBUTES, decode
+from ctspine_zarr.datasets import dataset_of
+from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
+from ctspine_zarr.datasets.dataset import Wishes
+from ctspine_zarr.datasets.selection import Selection
+from ctspine_zarr.errors import CaseRefused, NoSpace, SourceError, StoreMismatch, UnknownValue
+from ctspine_zarr.format.names import colliding
 from ctspine_zarr.format.profiles import Profile, profile
 from ctspine_zarr.format.receipt import Receipt
-from ctspine_zarr.source.cases import Listing, Refusal, Selection, Source, SourceCase
-from ctspine_zarr.source.location import open_source
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.holdings import Holdings, read_holdings, require_same_dataset
+from ctspine_zarr.sources.folder import read_split_list
+from ctspine_zarr.sources.location import open_source
+from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage, share_disk
 from ctspine_zarr.text import cases_table, size
 from ctspine_zarr.workers import usable_cores
@@ -36,13 +32,12 @@ from ctspine_zarr.write.resume import is_whole
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
 _MASK_RATIO: Final = 0.26
-# The seven metadata objects of a case and its receipt.
-_METADATA_BYTES: Final = 30_000
+# The metadata objects of a case and its receipt.
+_METADATA_BYTES: Final = 60_000
 # Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
 _INFLATES: Final = 4.5
 _MOST_NAMED: Final = 20
 _WORKER_BASE: Final = 300_000_000
-_INFLATED_COPIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +46,15 @@ class PlannedCase:
 
     Attributes:
         case: its files.
-        inflated_bytes: of the larger of them; an estimate where they are not here yet, and 0
-            where its header cannot be read, which the build will say.
+        working_bytes: memory that the larger of them takes, inflated and as values; an estimate where
+            they are not here yet, and 0 where a header cannot be read, which the build will say.
+        earlier: the record of the case of that id that the store has, which keeps its place until the
+            build has ended.
     """
 
     case: SourceCase
-    inflated_bytes: int
+    working_bytes: int
+    earlier: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,9 @@ class Plan:
 
     Attributes:
         source: where the files are.
+        spec: the dataset's description.
         storage: where the store is, or will be.
+        holdings: what is there already.
         profile: how arrays are encoded.
         workers: cases in flight at once.
         pending: cases to build, largest first, so that no large one is left for the end.
@@ -75,7 +75,9 @@ class Plan:
     """
 
     source: Source
+    spec: Spec
     storage: Storage
+    holdings: Holdings
     profile: Profile
     workers: int
     pending: tuple[PlannedCase, ...]
@@ -103,12 +105,14 @@ class Plan:
     def store_bytes(self) -> int:
         """Estimated bytes still to be written, from ratios measured on real CT."""
         images = sum(planned.case.image.bytes for planned in self.pending) * self.profile.image_ratio
-        masks = sum(planned.case.segmentation.bytes for planned in self.pending) * _MASK_RATIO
+        masks = sum(p.case.segmentation.bytes for p in self.pending if p.case.segmentation) * _MASK_RATIO
         return math.ceil(images + masks + _METADATA_BYTES * len(self.pending))
 
     @property
     def memory_bytes(self) -> int:
-        """Upper bound of memory: twice the largest inflated file and 300 MB for each worker."""
+        """Upper bound of memory: for each worker what the largest file takes, inflated and as values, which
+        is twice the inflated file but for a scaled one, and 300 MB.
+        """
         return self.workers * worker_memory(self.pending)
 
     @property
@@ -150,6 +154,10 @@ def plan_build(
     store: Location,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
+    dataset: str | None = None,
+    fold: int | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
     codec: str = "portable",
     workers: int | None = None,
     split_file: str | Path | None = None,
@@ -160,67 +168,78 @@ def plan_build(
     """Find out what a build would do; reads headers and receipts, writes nothing.
 
     Args:
-        source: a local tree laid out as the dataset is on the Hub, hf://datasets/USER/NAME[@REVISION],
-            or "hub" for the dataset itself. What is there is built as its newest commit has it.
+        source: a folder that holds a dataset, hf://datasets/USER/NAME[@REVISION], or "hub" for
+            CTSpine1K itself. What is there is built as its newest commit has it.
         store: where the store is, or will be: a path, s3://, gs://, az://, memory:// or a zarr Store.
         selection: which cases; all by default.
+        dataset: `ctspine1k`, `verse` or `nnunet`; by default what the layout of the files says.
+        fold: of an nnU-Net dataset's `splits_final.json`, whose validation cases become the split
+            `validation`.
+        licence, citation: of a dataset that states none.
         codec: `portable` or `compact`.
         workers: cases in flight at once; by default as many as cores and memory allow.
-        split_file: the split list, where it is not at `metadata/data_split.txt`.
+        split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`.
         storage_options: see `open_store`.
         source_options: of the Hub: `token` and `endpoint`; else those of the environment.
         keep_downloads: leave them in the Hub's cache; else each is deleted once its case is built.
 
     Raises:
-        SourceError: the source is not laid out as the dataset, has no split list, or is on the Hub
+        SourceError: the source is laid out as no dataset is, has no split list, or is on the Hub
             and lacks a file of a selected case.
         HubError: the Hub cannot be reached, or has no such repository.
-        UnknownCase, UnknownValue: the selection or codec names what does not exist, or the
+        UnknownCase, UnknownValue: the selection, dataset or codec names what does not exist, or the
             store is one that several workers cannot share.
         MissingDependency: the codec needs a library that is not installed.
-        StoreMismatch: the store was begun with another codec, or is of another format.
+        StoreMismatch: the store holds another dataset, was begun with another codec, or is of another
+            format.
         StorageError: the store cannot be read, or is not one that can be written.
     """
     chosen = profile(codec)
     storage = open_storage(store, options=storage_options)
-    origin = open_source(source, split_file, source_options or {}, name=storage.location, keep=keep_downloads)
-    everything = origin.listing()
-    listing = selection.of(everything)
+    origin = open_source(source, source_options or {}, name=storage.location, keep=keep_downloads)
+    splits = None if split_file is None else read_split_list(Path(split_file))
+    wishes = Wishes(splits, fold, licence, citation)
+    described = dataset_of(origin, dataset).describe(origin, wishes)
+    listing = selection.of(described.spec, described.listing)
     if not listing.ids:
         message = f"no case of the source is selected by {selection}"
         raise UnknownValue(message)
     _require_all(origin, listing)
-    receipts = read_receipts(storage)
-    _require_ours(storage, receipts)
-    _require_codec(receipts.values(), chosen, storage)
-    sizes = storage.sizes() if receipts else {}
-    whole = {case.id for case in listing.cases if is_whole(receipts.get(case.id), case, origin, sizes)}
-    pending = _largest_first((case for case in listing.cases if case.id not in whole), origin)
+    holdings = read_holdings(storage)
+    require_same_dataset(holdings, described.spec, storage.location)
+    _require_codec(holdings, chosen, storage)
+    listing = _without_twins(listing, holdings)
+    whole = _whole(listing, holdings, origin, storage)
+    pending = [case for case in listing.cases if case.id not in whole]
+    planned = _largest_first(pending, holdings, origin)
     return Plan(
         source=origin,
+        spec=described.spec,
         storage=storage,
+        holdings=holdings,
         profile=chosen,
-        workers=_workers(workers, pending, storage),
-        pending=pending,
-        whole=tuple(receipts[case.id] for case in listing.cases if case.id in whole),
+        workers=_workers(workers, planned, storage),
+        pending=planned,
+        whole=tuple(whole[case.id] for case in listing.cases if case.id in whole),
         refused=listing.refused,
-        elsewhere=everything.ids - listing.ids,
+        elsewhere=described.listing.ids - listing.ids,
     )
 
 
 def worker_memory(pending: Iterable[PlannedCase]) -> int:
     """Upper bound of one worker's memory in bytes."""
-    largest = max((planned.inflated_bytes for planned in pending), default=0)
-    return _INFLATED_COPIES * largest + _WORKER_BASE
+    largest = max((planned.working_bytes for planned in pending), default=0)
+    return largest + _WORKER_BASE
 
 
 def describe(plan: Plan) -> list[str]:
     """The plan in lines for a person: cases by split and source, bytes, memory, disk."""
-    counts = plan.counts
-    by_split = {split: {s: counts.get((split, s), 0) for s in SOURCE_NAMES} for split in SPLIT_NAMES}
+    counts, spec = plan.counts, plan.spec
+    by_split = {split: {s: counts.get((split, s), 0) for s in spec.sources} for split in spec.splits}
     free = plan.free_bytes
     short = "" if free is None or free >= plan.store_bytes else ": too little"
     return [
+        f"dataset      {spec.name}, licence {spec.licence}",
         *cases_table({split: row for split, row in by_split.items() if any(row.values())}),
         f"whole        {len(plan.whole)} of {sum(counts.values())} are built already",
         f"refused      {len(plan.refused)}",
@@ -238,19 +257,55 @@ def _downloads(plan: Plan) -> list[str]:
     return [f"downloads    at most {size(plan.download_bytes)} at a time at {plan.source.disk}"]
 
 
-def _largest_first(cases: Iterable[SourceCase], source: Source) -> tuple[PlannedCase, ...]:
-    planned = (PlannedCase(case, _inflated_bytes(case, source)) for case in cases)
-    return tuple(sorted(planned, key=lambda p: (-p.inflated_bytes, p.case.id)))
+def _whole(listing: Listing, holdings: Holdings, source: Source, storage: Storage) -> dict[str, Receipt]:
+    """Case id -> a receipt that says that the case needs no building, where there is one."""
+    sizes = storage.sizes() if holdings.receipts else {}
+    found: dict[str, Receipt] = {}
+    for case in listing.cases:
+        receipts = holdings.receipts.get(case.id, ())
+        whole = next((one for one in receipts if is_whole(one, case, source, sizes)), None)
+        if whole is not None:
+            found[case.id] = whole
+    return found
 
 
-def _inflated_bytes(case: SourceCase, source: Source) -> int:
-    image, mask = source.local(case.image), source.local(case.segmentation)
-    if image is None or mask is None:
-        return math.ceil(case.image.bytes * _INFLATES)
+def _without_twins(listing: Listing, holdings: Holdings) -> Listing:
+    """The listing, but for cases whose ids are those of others in the store but for upper and lower case."""
+    twins = colliding([*listing.ids, *holdings.ids])
+    refused = [
+        Refusal(
+            case.id,
+            f"its name differs from {twins[case.id][0]}, in the store, by case alone; legal: other names",
+            case.split,
+            case.source,
+        )
+        for case in listing.cases
+        if case.id in twins and case.id not in holdings.ids
+    ]
+    ids = {refusal.case for refusal in refused}
+    return Listing(
+        tuple(case for case in listing.cases if case.id not in ids), (*listing.refused, *refused)
+    )
+
+
+def _largest_first(
+    cases: Iterable[SourceCase], holdings: Holdings, source: Source
+) -> tuple[PlannedCase, ...]:
+    planned = (
+        PlannedCase(case, _working_bytes(case, source), holdings.earlier(case.id)) for case in cases
+    )
+    return tuple(sorted(planned, key=lambda p: (-p.working_bytes, p.case.id)))
+
+
+def _working_bytes(case: SourceCase, source: Source) -> int:
+    paths = [source.local(file) for file in case.files]
+    if None in paths:
+        return 2 * math.ceil(case.image.bytes * _INFLATES)
     try:
-        return max(nifti.read_header(path).nbytes for path in (image, mask))
+        headers = [nifti.read_header(path) for path in paths if path is not None]
     except CaseRefused:
         return 0
+    return max(header.nbytes + header.decoded_bytes for header in headers)
 
 
 def _require_all(source: Source, listing: Listing) -> None:
@@ -264,23 +319,14 @@ def _require_all(source: Source, listing: Listing) -> None:
         raise SourceError(message)
 
 
-def _require_ours(storage: Storage, receipts: Mapping[str, Receipt]) -> None:
-    root = storage.get(layout.ROOT)
-    if root is None or receipts:
-        return
-    try:
-        decode(root, About.from_json, OWN_ATTRIBUTES)
-    except (Malformed, OtherFormat) as error:
-        message = f"{storage.location} holds a {layout.ROOT} that is not ours; build into another place"
-        raise StoreMismatch(message) from error
-
-
-def _require_codec(receipts: Iterable[Receipt], chosen: Profile, storage: Storage) -> None:
-    for receipt in receipts:
-        if receipt.record.codec != chosen.name:
+def _require_codec(holdings: Holdings, chosen: Profile, storage: Storage) -> None:
+    receipts = (receipt for some in holdings.receipts.values() for receipt in some)
+    records = [entry.record for entry in holdings.entries.values()]
+    for record in (*records, *(receipt.record for receipt in receipts)):
+        if record.image.codec != chosen.image_codec:
             message = (
-                f"{storage.location} was begun with codec {receipt.record.codec}, asked for {chosen.name}; "
-                f"legal: --codec {receipt.record.codec}, or another store"
+                f"{storage.location} was begun with codec {record.image.codec}, asked for {chosen.name} "
+                f"({chosen.image_codec}); legal: the --codec of the store, or another store"
             )
             raise StoreMismatch(message)
 

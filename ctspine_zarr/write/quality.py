@@ -1,6 +1,7 @@
-"""What is odd about a case, found by the store itself: none of the known faults ships with the data.
+"""What is odd about the labels of a case, found by the store itself: none of the known faults ships with
+the data.
 
-Findings never refuse a case; `format.records.Code` says what each means.
+Findings never refuse a case; `format.record.Code` says what each means.
 """
 
 from __future__ import annotations
@@ -10,78 +11,74 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ctspine_zarr.dataset import VERTEBRAE
-from ctspine_zarr.format.record import Code, Finding, Vertebra
-from ctspine_zarr.geometry import grid_offset
-from ctspine_zarr.nifti import Header
+from ctspine_zarr.format.record import Code, Finding, Label
+from ctspine_zarr.format.spec import Spec
 
-MOST_OFFSET: Final = 0.5
-"""Voxels by which image and mask may lie apart: below it, they share every voxel."""
-
-_NOTED_OFFSET: Final = 0.01
-# Of the median vertebra's voxels: what is smaller, and apart, is a stray.
+# Of the median label's voxels: what is smaller, and apart, is a stray.
 _STRAY_SHARE: Final = 0.05
 _WHOLE_SHARE: Final = 0.9
 
 
-def label_findings(vertebrae: Sequence[Vertebra]) -> Iterator[Finding]:
-    """What is odd about the labels of one mask, given in order of label."""
-    if not vertebrae:
-        yield Finding(Code.NO_LABEL, "the mask holds no vertebra")
+def label_findings(labels: Sequence[Label], spec: Spec) -> Iterator[Finding]:
+    """What is odd about the labels of one mask, given in order of value.
+
+    Only the spec's levels are looked at for gaps, strays, pieces and order: other labels may well lie
+    apart, or in several pieces.
+    """
+    if not labels:
+        yield Finding(Code.NO_LABEL, "the mask holds no label")
         return
-    strays = _strays(vertebrae)
+    spine = _in_order(labels, spec)
+    strays = _strays(spine, spec)
     if strays:
-        yield Finding(Code.STRAY_LABEL, f"few voxels, apart from the others: {_names(strays)}", strays)
-    spine = [v for v in vertebrae if v.label not in strays]
-    missing = _missing([v.label for v in spine])
+        yield Finding(Code.STRAY_LABEL, f"few voxels, apart from the others: {_names(strays, spec)}", strays)
+    spine = [level for level in spine if level.label not in strays]
+    missing = _missing([level.label for level in spine], spec)
     if missing:
-        yield Finding(Code.MISSING_LEVEL, f"absent between present ones: {_names(missing)}", missing)
-    split = tuple(v.label for v in spine if v.largest < _WHOLE_SHARE * v.voxels)
+        yield Finding(Code.MISSING_LEVEL, f"absent between present ones: {_names(missing, spec)}", missing)
+    split = tuple(level.label for level in spine if level.largest < _WHOLE_SHARE * level.voxels)
     if split:
-        yield Finding(Code.SPLIT_VERTEBRA, f"in pieces: {_names(split)}", split)
+        yield Finding(Code.SPLIT_VERTEBRA, f"in pieces: {_names(split, spec)}", split)
     for upper, lower in itertools.pairwise(spine):
         if upper.centroid[0] <= lower.centroid[0]:
             yield Finding(Code.ORDER, f"{upper.name} is not above {lower.name}", (upper.label, lower.label))
 
 
-def geometry_findings(image: Header, mask: Header, offset: float) -> Iterator[Finding]:
-    """What is odd about the grids of a case; `offset` is that of the mask, in voxels."""
-    if offset > _NOTED_OFFSET:
-        yield Finding(Code.MASK_OFFSET, f"image and mask lie {offset:.3f} voxel apart")
-    if image.qform_code > 0 and image.qform is None:
-        yield Finding(Code.SFORM_QFORM, "the qform of the image is unusable; its sform is used")
-    elif image.sform is not None and image.qform is not None:
-        apart = grid_offset(image.sform, image.qform, image.shape)
-        if apart > MOST_OFFSET:
-            yield Finding(Code.SFORM_QFORM, f"sform and qform of the image lie {apart:.3g} voxels apart")
-    for name, header in (("image", image), ("mask", mask)):
-        if header.sform is None and header.qform is None:
-            yield Finding(Code.NO_ORIENTATION, f"the {name} has neither sform nor qform")
-        if header.disk_shape != header.shape:
-            message = f"the {name} has shape {header.disk_shape}, read as {header.shape}"
-            yield Finding(Code.TRAILING_AXIS, message)
+def _in_order(labels: Sequence[Label], spec: Spec) -> list[Label]:
+    """The labels that are levels, from the head down."""
+    by_value = {label.label: label for label in labels}
+    return [by_value[value] for value in spec.levels if value in by_value]
 
 
-def _strays(vertebrae: Sequence[Vertebra]) -> tuple[int, ...]:
-    """Labels outside the run of consecutive labels that holds most voxels, and small beside it."""
-    runs = _runs(vertebrae)
-    main = max(runs, key=lambda run: sum(v.voxels for v in run))
-    least = _STRAY_SHARE * statistics.median(v.voxels for v in main)
-    return tuple(v.label for run in runs if run is not main for v in run if v.voxels < least)
+def _strays(spine: Sequence[Label], spec: Spec) -> tuple[int, ...]:
+    """Levels outside the run of neighbouring levels that holds most voxels, and small beside it."""
+    runs = _runs(spine, spec)
+    if not runs:
+        return ()
+    main = max(runs, key=lambda run: sum(level.voxels for level in run))
+    least = _STRAY_SHARE * statistics.median(level.voxels for level in main)
+    return tuple(level.label for run in runs if run is not main for level in run if level.voxels < least)
 
 
-def _runs(vertebrae: Sequence[Vertebra]) -> list[list[Vertebra]]:
-    runs: list[list[Vertebra]] = []
-    for vertebra in vertebrae:
-        if not runs or vertebra.label != runs[-1][-1].label + 1:
+def _runs(spine: Sequence[Label], spec: Spec) -> list[list[Label]]:
+    runs: list[list[Label]] = []
+    for level in spine:
+        if not runs or _between(runs[-1][-1].label, level.label, spec):
             runs.append([])
-        runs[-1].append(vertebra)
+        runs[-1].append(level)
     return runs
 
 
-def _missing(labels: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(set(range(labels[0], labels[-1])) - set(labels))) if labels else ()
+def _missing(values: Sequence[int], spec: Spec) -> tuple[int, ...]:
+    absent = (_between(upper, lower, spec) for upper, lower in itertools.pairwise(values))
+    return tuple(itertools.chain.from_iterable(absent))
 
 
-def _names(labels: Sequence[int]) -> str:
-    return ", ".join(VERTEBRAE[label] for label in labels)
+def _between(upper: int, lower: int, spec: Spec) -> list[int]:
+    """Levels that lie between two others in everybody."""
+    first, last = spec.levels.index(upper), spec.levels.index(lower)
+    return [value for value in spec.levels[first + 1 : last] if value not in spec.optional_levels]
+
+
+def _names(labels: Sequence[int], spec: Spec) -> str:
+    return ", ".join(spec.labels[label] for label in labels)

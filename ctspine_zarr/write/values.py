@@ -8,14 +8,13 @@ case whose HU happen to lie in 0-127 has the dtype of its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.dataset import MAX_LABEL
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.nifti import EXACT_INTEGERS, Header, Volume
 
@@ -82,22 +81,34 @@ def exact_dtype(seen: Survey) -> np.dtype[Any]:
     return _SINGLE if seen.single else _DOUBLE
 
 
-def require_labels(mask: Volume) -> None:
-    """Refuse a mask whose values are not the dataset's labels; a negative zero counts as 0.
+def require_label_range(mask: Volume, labels: Collection[int]) -> None:
+    """Refuse a mask whose values cannot be labels; a negative zero counts as 0.
 
     Raises:
-        CaseRefused: NaN or infinity, values outside 0-25, or fractions.
+        CaseRefused: NaN or infinity, values outside 0 and the greatest label, or fractions.
     """
-    seen = survey(mask)
-    if not 0 <= seen.low <= seen.high <= MAX_LABEL:
-        message = f"{mask.name}: values from {seen.low:g} to {seen.high:g}; legal: integers 0 to {MAX_LABEL}"
+    seen, most = survey(mask), max(labels, default=0)
+    if not 0 <= seen.low <= seen.high <= most:
+        message = f"{mask.name}: values from {seen.low:g} to {seen.high:g}; legal: integers 0 to {most}"
         raise CaseRefused(message)
     for part in () if seen.whole else _parts(mask.stored):
         values = mask.header.scale(part)
         fractions = values[values != np.rint(values)]
         if fractions.size:
-            message = f"{mask.name}: value {fractions[0]:g}; legal: integers 0 to {MAX_LABEL}"
+            message = f"{mask.name}: value {fractions[0]:g}; legal: integers 0 to {most}"
             raise CaseRefused(message)
+
+
+def require_known_labels(name: str, present: Collection[int], labels: Collection[int]) -> None:
+    """Refuse a mask that holds a value between the labels, which the dataset does not name.
+
+    Raises:
+        CaseRefused: there is one.
+    """
+    unknown = sorted(set(present) - set(labels))
+    if unknown:
+        message = f"{name}: label {unknown[0]}; legal: 0 and {', '.join(map(str, sorted(labels)))}"
+        raise CaseRefused(message)
 
 
 def convert(header: Header, stored: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

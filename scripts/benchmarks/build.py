@@ -22,16 +22,20 @@ from typing import Any
 import nibabel
 import numpy as np
 import zarr
+from arguments import described, local_cases
 from isal import igzip
-from zarr.codecs import BloscCodec, Crc32cCodec, ShardingCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from ctspine_zarr import nifti
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.profiles import PROFILES, profile
-from ctspine_zarr.source.cases import Fetched
-from ctspine_zarr.source.tree import LocalTree
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import open_storage
-from ctspine_zarr.write.ingest import ingest
+from ctspine_zarr.write.ingest import Recipe, ingest
+
+
+CHUNK = layout.DEFAULT_CHUNK
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ class Row:
 
 def run(source: Path, repeats: int) -> dict[str, Any]:
     """Measure every way on every case, print a table, return the figures."""
-    cases = LocalTree(source).files()
+    cases, spec = local_cases(source), described(source).spec
     voxel_bytes = sum(2 * math.prod(nifti.read_header(case.image).shape) for case in cases)
-    rows = [measured(name, work, cases, repeats) for name, work in WAYS.items()]
+    rows = [measured(name, work, cases, repeats) for name, work in ways(spec).items()]
     source_bytes = sum(case.case.bytes for case in cases)
     report(rows, voxel_bytes, source_bytes)
     help_seconds = statistics.median(help_time() for _ in range(repeats))
@@ -59,33 +63,32 @@ def run(source: Path, repeats: int) -> dict[str, Any]:
     return found | {"rows": [asdict(row) for row in rows]}
 
 
-def build(case: Fetched, store: Path, codec: str) -> int:
+def build(case: Fetched, store: Path, spec: Spec, codec: str) -> int:
     """What a worker of ours does with a case; returns the bytes stored."""
-    return ingest(case, profile(codec), open_storage(store)).record.stored_bytes
+    return ingest(case, Recipe(spec, profile(codec)), open_storage(store), None).record.stored_bytes
 
 
 def build_by_hand(case: Fetched, store: Path) -> int:
     """The same two arrays by nibabel and zarr-python: no checks, digests, index or receipt."""
     stored = 0
-    for name, path, typesize, shuffle, level in (
-        ("image", case.image, 2, "shuffle", 1),
-        ("segmentation", case.segmentation, 1, "bitshuffle", 5),
-    ):
+    compressors: dict[str, list[Any]] = {
+        "image": [BloscCodec(typesize=2, clevel=1, shuffle="shuffle", blocksize=2 * math.prod(CHUNK))],
+        "segmentation": [ZstdCodec(level=9)],
+    }
+    for (name, compressor), path in zip(compressors.items(), case.paths, strict=False):
         image = nibabel.as_closest_canonical(nibabel.load(path))
         voxels = np.asarray(image.dataobj).transpose().astype("int16" if name == "image" else "uint8")
         z, y, x = voxels.shape
-        size = math.prod(layout.CHUNK) * typesize
-        blosc = BloscCodec(typesize=typesize, clevel=level, shuffle=shuffle, blocksize=size)  # type: ignore[arg-type]
         sharding = ShardingCodec(
-            chunk_shape=layout.CHUNK,
-            codecs=[{"name": "bytes", "configuration": {"endian": "little"}}, blosc, Crc32cCodec()],
+            chunk_shape=CHUNK,
+            codecs=[{"name": "bytes", "configuration": {"endian": "little"}}, *compressor, Crc32cCodec()],
             subchunk_write_order="lexicographic",
         )
         array: zarr.Array[Any] = zarr.create_array(
             zarr.storage.LocalStore(store / case.id / name),
             shape=voxels.shape,
             dtype=voxels.dtype,
-            chunks=layout.shard_shape((z, y, x)),
+            chunks=layout.shard_shape((z, y, x), CHUNK),
             filters=None,
             compressors=None,
             serializer=sharding,
@@ -98,18 +101,17 @@ def build_by_hand(case: Fetched, store: Path) -> int:
 
 def inflate(case: Fetched, store: Path) -> int:  # noqa: ARG001 - called like the others
     """Inflating alone, with the library that the build uses."""
-    for path in (case.image, case.segmentation):
+    for path in case.paths:
         with igzip.open(path) as file:
             while file.read(1 << 20):
                 pass
     return 0
 
 
-WAYS: dict[str, Callable[[Fetched, Path], int]] = {
-    **{f"ctspine-zarr, {name}": functools.partial(build, codec=name) for name in PROFILES},
-    "nibabel + zarr-python": build_by_hand,
-    "inflating alone": inflate,
-}
+def ways(spec: Spec) -> dict[str, Callable[[Fetched, Path], int]]:
+    """Name -> what a worker does with a case; returns the bytes stored."""
+    ours = {f"ctspine-zarr, {name}": functools.partial(build, spec=spec, codec=name) for name in PROFILES}
+    return {**ours, "nibabel + zarr-python": build_by_hand, "inflating alone": inflate}
 
 
 def measured(name: str, work: Callable[[Fetched, Path], int], cases: list[Fetched], repeats: int) -> Row:

@@ -72,14 +72,14 @@ class Peer:
 def ours(material: Material, threads: int | None) -> Peer:
     """This project's engine, checksums on."""
     voxels = cz.open_store(material.store, threads=threads)[material.record.id].voxels("image")
-    return Peer(voxels.__getitem__, material.record.image_bytes)
+    return Peer(voxels.__getitem__, material.record.image.bytes)
 
 
 def zarr_python(material: Material, pipeline: str) -> Peer:
     """zarr-python on the same store, checksums on."""
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         array = zarr.open_array(material.array, mode="r")
-    return Peer(lambda box: np.asarray(array[box]), material.record.image_bytes)
+    return Peer(lambda box: np.asarray(array[box]), material.record.image.bytes)
 
 
 def zarrs(material: Material) -> Peer:
@@ -89,7 +89,7 @@ def zarrs(material: Material) -> Peer:
 
     with zarr.config.set({"codec_pipeline.path": ZARRS_PIPELINE, "threading.max_workers": 1}):
         array = zarr.open_array(material.array, mode="r")
-    return Peer(lambda box: np.asarray(array[box]), material.record.image_bytes)
+    return Peer(lambda box: np.asarray(array[box]), material.record.image.bytes)
 
 
 def tensorstore(material: Material) -> Peer:
@@ -99,7 +99,7 @@ def tensorstore(material: Material) -> Peer:
     limits = {"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}}
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(material.array)}}
     array = ts.open(spec | {"context": limits}).result()
-    return Peer(lambda box: np.asarray(array[box].read().result()), material.record.image_bytes)
+    return Peer(lambda box: np.asarray(array[box].read().result()), material.record.image.bytes)
 
 
 def blosc2_int16(material: Material) -> Peer:
@@ -107,7 +107,7 @@ def blosc2_int16(material: Material) -> Peer:
     import blosc2  # noqa: PLC0415 - not everyone has it
 
     cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
-    return _blosc2(material, material.voxels, (64, 256, 256), layout.CHUNK, cparams)
+    return _blosc2(material, material.voxels, (64, 256, 256), layout.DEFAULT_CHUNK, cparams)
 
 
 def blosc2_float32(material: Material) -> Peer:

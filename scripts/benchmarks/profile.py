@@ -88,11 +88,13 @@ def shares(material: Material, boxes: list[Box]) -> dict[str, float]:
     """Median share of each part of the engine's time, over the boxes; they may not add up to 1."""
     clock = Clock()
     voxels = cz.open_store(material.store, threads=1)[material.record.id].voxels("image")
-    storage = voxels.storage
+    storage = voxels.array.storage
     timed = dataclasses.replace(
         voxels,
         codec=TimedCodec(voxels.codec, clock) if voxels.codec else None,
-        storage=TimedStorage(storage.backend, storage.location, clock),
+        array=dataclasses.replace(
+            voxels.array, storage=TimedStorage(storage.backend, storage.location, clock)
+        ),
     )
     _ = timed[boxes[0]]
     found: dict[str, list[float]] = {}

@@ -27,7 +27,6 @@ from benchmarks.peers import (
     Peer,
 )
 from ctspine_zarr import nifti
-from ctspine_zarr.source.tree import LocalTree
 
 _CUBES = (96, 128)
 _WHOLE = "volume"
@@ -67,7 +66,7 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int) -> dict[str
 
 def prepare(source: Path, scratch: Path, chosen: str | None) -> Material:
     """The volume with most voxels, or the one asked for, in a store of its own."""
-    cases = {case.id: case for case in LocalTree(source).files()}
+    cases = {case.id: case for case in local_cases(source)}
     largest = max(cases.values(), key=lambda case: np.prod(nifti.read_header(case.image).shape))
     case = cases[chosen] if chosen else largest
     store = scratch / "spine.zarr"

@@ -98,7 +98,7 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int, latency: fl
         alone = ours_alone(distant, repeats)
         alone[PATCHES], errors = concurrent(distant, repeats)
     report(material, latency, costs, alone)
-    goals = [*goals_met(costs), *own_goals(costs, alone, layout.grid(material.record.shape)[0])]
+    goals = [*goals_met(costs), *own_goals(costs, alone, layout.grid(material.record.shape, layout.DEFAULT_CHUNK)[0])]
     goals += cube_goals(costs, turns[CUBE], material)
     goals.append(goal(f"{PATCHES}: errors", len(errors), 0))
     print(*missing, _TARGETS, *goals, *errors, sep="\n")
@@ -195,7 +195,7 @@ def turn(shape: Shape, size: tuple[int, ...], chooser: random.Random) -> Turn:
 
 def spans(box: Box) -> list[range]:
     """Along each axis the chunks that hold a voxel of the box."""
-    edges = zip(box, layout.CHUNK, strict=True)
+    edges = zip(box, layout.DEFAULT_CHUNK, strict=True)
     return [range(span.start // edge, (span.stop - 1) // edge + 1) for span, edge in edges]
 
 
@@ -250,7 +250,7 @@ def own_pieces(distant: Distant, chooser: random.Random) -> Iterator[tuple[str, 
     server = distant.server
     cost, case = timed(server, distant.case)
     yield OPENING, cost
-    slabs = range(0, case.shape[0], layout.CHUNK[0])
+    slabs = range(0, case.shape[0], layout.DEFAULT_CHUNK[0])
     drawn = chooser.sample(slabs, len(slabs))
     for state, z in ((COLD, drawn[0]), (WARM, drawn[-1])):
         yield f"{SAMPLE}, {state}", timed(server, partial(case.slice, z))[0]
@@ -377,7 +377,7 @@ def over_read(costs: list[Cost], boxes: list[Box], material: Material) -> list[f
     """Of each read, whose index was known, its bytes over those of the chunks that the box touches."""
     record = material.record
     stored = (material.array / layout.SHARD).read_bytes()
-    body = len(stored) - shard.index_size(record.shape)
-    sizes = np.diff(shard.decode_index(stored[body:], record.shape, body))
+    body = len(stored) - shard.index_size(record.shape, record.image.chunk)
+    sizes = np.diff(shard.decode_index(stored[body:], record.shape, record.image.chunk, body))
     needed = (sizes[list(touched(box, record.shape))].sum() for box in boxes)
     return [cost.bytes / bytes_ for cost, bytes_ in zip(costs, needed, strict=True)]

@@ -19,7 +19,7 @@ import ctspine_zarr as cz
 from benchmarks.read import goal
 from ctspine_zarr.format import layout
 
-CASES, SLICES, VERTEBRAE = 1005, 500, 20
+CASES, SLICES, LABELS = 1005, 500, 20
 PATCH = 96
 SAMPLES = 64
 
@@ -67,7 +67,7 @@ def slice_ways(store: cz.Store, scratch: Path) -> dict[str, Way]:
     order = random.Random(0).sample(range(case.shape[0]), case.shape[0])  # noqa: S311 - no secret
     arrays = [
         zarr.open_array(Path(store.location) / case.record.path / path, mode="r")
-        for path in (layout.IMAGE, layout.SEGMENTATION)
+        for path in (layout.IMAGE, layout.mask_path(store.spec.mask))
     ]
 
     def zarr_python() -> Iterator[Any]:
@@ -189,10 +189,10 @@ def start_up(scratch: Path, repeats: int) -> list[float]:
     source = scratch / "tiny"
     affine = np.diag([4.0, 4.0, 1.0, 1.0])
     names = [f"liver_{number}" for number in range(CASES)]
-    # As many slices and vertebrae as real ones have, and few voxels.
+    # As many slices and labels as real ones have, and few voxels.
     mask = np.zeros((16, 16, SLICES), np.uint8)
-    for level in range(VERTEBRAE):
-        mask[4:12, 4:12, level * 25 : level * 25 + 20] = VERTEBRAE - level
+    for level in range(LABELS):
+        mask[4:12, 4:12, level * 25 : level * 25 + 20] = LABELS - level
     for folder, suffix, voxels in (("volumes", "", mask.astype(np.int16)), ("labels", "_seg", mask)):
         (source / "raw_data" / folder / "MSD-T10").mkdir(parents=True)
         first = source / "raw_data" / folder / "MSD-T10" / f"{names[0]}{suffix}.nii.gz"

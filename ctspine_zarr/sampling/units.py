@@ -1,4 +1,4 @@
-"""What is read at once, and what becomes of it."""
+"""Units of reading, and the boxes of voxels that samples are made of. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.record import Code, Record, Vertebra
+from ctspine_zarr.format.record import Code, Label, Record
 from ctspine_zarr.geometry import Lattice, Reorientation, Shape, oriented
 
 HUB: Final = "hub"
@@ -14,11 +14,11 @@ HUB: Final = "hub"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """The voxels of one sample.
+class SampleBox:
+    """The box of voxels of one sample: a slice, patch, window or volume.
 
     Attributes:
-        lattice: where they lie in their volume.
+        lattice: where its voxels lie in the volume.
         index: of a slice, along the axis it is cut across, as the sample has it.
         start: of a patch, (z, y, x), in the volume at the patch's spacing.
         volume: (z, y, x) voxels of that volume.
@@ -34,19 +34,20 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Pieces of one case that lie together: reading them decodes each chunk once.
+    """A unit of reading, such as a slab of slices or a region of patches: boxes of one case that
+    lie together, so that reading them at once decodes each chunk once.
 
     Attributes:
         case: number of the case in the selection.
-        pieces: one or more.
+        boxes: one or more.
     """
 
     case: int
-    pieces: tuple[Piece, ...]
+    boxes: tuple[SampleBox, ...]
 
 
 def reorientation_of(record: Record, orientation: str) -> Reorientation:
-    """How a case's canonical voxels become those of a sample.
+    """The permutation and flips that make a case's canonical voxels those of a sample.
 
     Args:
         record: of the case.
@@ -61,10 +62,10 @@ def reorientation_of(record: Record, orientation: str) -> Reorientation:
     return oriented(orientation)
 
 
-def sound_vertebrae(record: Record) -> list[Vertebra]:
-    """A case's vertebrae, without the labels that its findings call strays."""
+def sound_labels(record: Record) -> list[Label]:
+    """A case's labels, without those that its findings call strays; none where it has no mask."""
     strays = {label for found in record.findings if found.code == Code.STRAY_LABEL for label in found.labels}
-    return [vertebra for vertebra in record.vertebrae if vertebra.label not in strays]
+    return [label for label in record.labels if label.label not in strays]
 
 
 def require_cases(count: int) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from ctspine_zarr import nifti
-from ctspine_zarr.errors import StorageError
-from ctspine_zarr.read.case import Case, Name
+from ctspine_zarr.datasets import DATASETS
+from ctspine_zarr.errors import StorageError, choose
+from ctspine_zarr.read.case import NAMES, Case, Name
 from ctspine_zarr.read.original import inflated_source
-
-_FOLDERS: Final[dict[Name, str]] = {"image": "raw_data/volumes", "segmentation": "raw_data/labels"}
 
 
 def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
-    """Write a case's volume and mask below `output`, laid out as the dataset is on the Hub.
+    """Write a case's volume and mask below `output`, named and laid out as their dataset is.
 
     Each file is proven against the sha256 of the inflated source, and appears under its name
     only when it is whole and proven. The gzip layer itself is our own. A file that is not
@@ -26,13 +24,14 @@ def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[
         overwrite: replace files that are there.
 
     Returns:
-        The two paths, the volume's first.
+        The paths: the volume's, and that of the mask where the case has one.
 
     Raises:
         StorageError: a file exists, or cannot be written; nothing was replaced.
         DamagedStore: the rebuilt bytes are not those of the source.
     """
-    paths = {which: _path(case, which, Path(output)) for which in _FOLDERS}
+    names = NAMES if case.has_mask else NAMES[:1]
+    paths = {which: Path(output) / _path(case, which) for which in names}
     for path in paths.values():
         if path.exists() and not overwrite:
             message = f"{path} exists; give --overwrite to replace it"
@@ -44,5 +43,8 @@ def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[
     return tuple(paths.values())
 
 
-def _path(case: Case, which: Name, output: Path) -> Path:
-    return output / _FOLDERS[which] / case.record.source / case.nifti_source(which).file.name
+def _path(case: Case, which: Name) -> str:
+    """Where a file lies in its dataset: it follows from names that were checked, not from what was kept."""
+    layout, record = choose("layout", case.spec.layout, DATASETS), case.record
+    path = layout.image_path if which == "image" else layout.mask_path
+    return path(record.split, record.source, record.id)

@@ -1,0 +1,66 @@
+"""The dataset's spreadsheet of patients, joined to cases by id."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from ctspine_zarr.errors import SourceError
+from ctspine_zarr.format.record import Cell
+
+KEY: Final = "Patient Id"
+
+type Rows = Mapping[str, tuple[Mapping[str, Cell], ...]]
+
+
+def read_spreadsheet(workbook: bytes, name: str) -> Rows:
+    """Patient id -> its rows, column -> value; blank cells are left out, dates are ISO text.
+
+    Args:
+        workbook: bytes of an `.xlsx` file.
+        name: what it is called in messages.
+
+    Raises:
+        SourceError: not a workbook, or its first sheet has no `Patient Id` column.
+    """
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(workbook), read_only=True, data_only=True)
+        try:
+            rows = list(book.worksheets[0].iter_rows(values_only=True))
+        finally:
+            book.close()
+    # It raises whatever its zip and XML parsers do.
+    except Exception as error:
+        message = f"cannot read spreadsheet {name}: {error}"
+        raise SourceError(message) from error
+    return _by_patient(rows, name)
+
+
+def _by_patient(rows: Iterable[tuple[Any, ...]], name: str) -> Rows:
+    lines = iter(rows)
+    header = [str(cell).strip() if cell is not None else "" for cell in next(lines, ())]
+    if KEY not in header:
+        message = f"spreadsheet {name} has columns {header}; legal: one of them {KEY!r}"
+        raise SourceError(message)
+    patients: dict[str, list[Mapping[str, Cell]]] = defaultdict(list)
+    for line in lines:
+        row = {
+            name: _plain(cell) for name, cell in zip(header, line, strict=False) if name and cell is not None
+        }
+        if KEY in row:
+            patients[str(row.pop(KEY)).strip()].append(row)
+    return {patient: tuple(found) for patient, found in patients.items()}
+
+
+def _plain(cell: Any) -> Cell:
+    if isinstance(cell, dt.datetime | dt.date | dt.time):
+        return cell.isoformat()
+    # JSON has no NaN and no infinity.
+    is_plain = isinstance(cell, str | int | bool) or (isinstance(cell, float) and math.isfinite(cell))
+    return cell if is_plain else str(cell)

@@ -1,0 +1,103 @@
+"""What a store says of the dataset it was made from: names, labels, licence, citation.
+
+The root carries it, so that every reader, sampler, card and picture takes its names from the store.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.names import require_legal
+
+type LabelValue = Annotated[int, Meta(ge=1, le=255)]
+type Text = Annotated[str, Meta(max_length=10_000)]
+type Name = Annotated[str, Meta(min_length=1, max_length=128)]
+
+UNKNOWN: Final = "unknown"
+"""The licence and citation of a dataset that states none."""
+
+# Successive hues this far apart (the golden ratio) stay distinct for any number of labels.
+_HUE_STEP: Final = 0.6180339887
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """A dataset's description.
+
+    Attributes:
+        name: short, such as `CTSpine1K`.
+        title: in a sentence.
+        layout: how its files are named: the name of one of the package's `datasets`.
+        licence, citation: what the dataset says, or `unknown`.
+        licence_note: what the licence asks of who uses the store; may be empty.
+        mask: name of the OME-Zarr label group that holds the masks, such as `vertebrae`.
+        labels: value -> name, 1 to 255; 0 is background.
+        levels: values of the labels that lie below one another, from the head down; the build
+            looks for gaps and disorder among them.
+        optional_levels: of them, those that most people do not have.
+        regions: name of a group of labels -> their values.
+        splits, sources: names, in the order in which cases are listed.
+    """
+
+    name: Name
+    title: Text
+    layout: Name
+    licence: Text
+    licence_note: Text
+    citation: Text
+    mask: Name
+    labels: Mapping[LabelValue, Name]
+    levels: tuple[LabelValue, ...]
+    optional_levels: tuple[LabelValue, ...]
+    regions: Mapping[Name, tuple[LabelValue, ...]]
+    splits: tuple[Name, ...]
+    sources: tuple[Name, ...]
+
+    def __post_init__(self) -> None:
+        require_legal("split", self.splits)
+        require_legal("source", self.sources)
+        require_legal("mask group", [self.mask])
+        for names in (self.labels.values(), self.regions, [self.name]):
+            for name in names:
+                _require_printable(name)
+        if len(set(self.labels.values())) != len(self.labels):
+            message = "two labels of one name; legal: a name for each"
+            raise ValueError(message)
+        used = {*self.levels, *self.optional_levels, *(v for values in self.regions.values() for v in values)}
+        if unknown := used - set(self.labels):
+            message = f"label value {min(unknown)} without a name; legal: {sorted(self.labels)}"
+            raise ValueError(message)
+
+    @property
+    def values(self) -> Mapping[str, int]:
+        """Name of a label -> its value."""
+        return {name: value for value, name in self.labels.items()}
+
+    def require_label(self, label: str | int) -> int:
+        """The value of a label by its name or value.
+
+        Raises:
+            UnknownValue: the dataset has no such label; the message lists what is legal.
+        """
+        value = self.values.get(label) if isinstance(label, str) else label
+        if value not in self.labels:
+            values = f"{min(self.labels)} to {max(self.labels)}" if self.labels else "none"
+            message = f"unknown label {label!r}; legal: {', '.join(self.labels.values())}, or {values}"
+            raise UnknownValue(message)
+        return value
+
+
+def colour(label: int) -> tuple[int, int, int]:
+    """Red, green and blue (0-255) that stand for a label everywhere."""
+    red, green, blue = colorsys.hsv_to_rgb(label * _HUE_STEP % 1, 0.75, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _require_printable(name: str) -> None:
+    if not name.isprintable():
+        message = f"name {name!r}; legal: printable text"
+        raise ValueError(message)

@@ -1,0 +1,237 @@
+"""A proof that what is stored is what was written: every digest against every byte.
+
+The root holds the sha256 of the catalog, the catalog that of every receipt and group, a receipt that
+of every object and of the voxels that went in: who keeps the root's seal can prove the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ctspine_zarr.arrays.reading import Reading
+from ctspine_zarr.arrays.voxels import Voxels
+from ctspine_zarr.digest import VoxelDigest, sha256
+from ctspine_zarr.errors import (
+    DamagedStore,
+    Malformed,
+    OtherFormat,
+    StorageError,
+    StoreUpdated,
+    require_case,
+)
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry, Refused, counted
+from ctspine_zarr.format.receipt import (
+    MOST_DOCUMENT_BYTES,
+    Receipt,
+    StoredObject,
+    decode_facts,
+    decode_receipt,
+)
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.inventory import documents_above, own_keys, strangers
+from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.manifest.state import State, UpdateCheck, load
+from ctspine_zarr.read.case import NAMES, Case
+from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.workers import Finished, run_each
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReport:
+    """What was found of one case; whole when there are no problems.
+
+    Attributes:
+        case: its id.
+        problems: a line each.
+        has_mask: False where the case has no mask, so that there is none to prove.
+    """
+
+    case: str
+    problems: tuple[str, ...]
+    has_mask: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found of a store.
+
+    Attributes:
+        cases: one report a case of the catalog.
+        problems: of the store as a whole: the root, the catalog, the groups above the cases,
+            and whatever lies there that is not of the store.
+        refused: cases that the build could not take in, and why; no fault of the store.
+        digest: the root's seal, if the root can be read.
+    """
+
+    cases: tuple[CaseReport, ...]
+    problems: tuple[str, ...]
+    refused: tuple[Refused, ...]
+    digest: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing at all is wrong with what is stored."""
+        return not self.problems and all(not report.problems for report in self.cases)
+
+
+def verify(
+    location: Location,
+    *,
+    cases: str | Collection[str] = (),
+    digest: str | None = None,
+    workers: int = 1,
+    on_case: Callable[[CaseReport], None] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Verification:
+    """Compare every object with its size and sha256, and every decoded volume with the digest of
+    the voxels that went in.
+
+    Whatever else lies in the store is told too, where it can be listed: a web server's cannot.
+
+    Args:
+        location: of the store.
+        cases: ids to verify; all by default.
+        digest: the root's seal as somebody kept it (`Store.digest`): with it every byte is proven, the
+            root's own included.
+        workers: processes.
+        on_case: told of each case as it is done, in this process.
+        storage_options: see `open_store`.
+
+    Raises:
+        NotAStore: there is no store.
+        UnknownCase: an id that the store does not have.
+        StoreUpdated: the store was updated meanwhile; verify it again.
+        StorageError: a store elsewhere than in a folder cannot be read; it may be whole.
+    """
+    storage = open_storage(location, read_only=True, options=storage_options)
+    try:
+        state = load(storage)
+    except DamagedStore as error:
+        return Verification((), (str(error), *_irregular(storage)), ())
+    chosen = {cases} if isinstance(cases, str) else set(cases)
+    for case in sorted(chosen):
+        require_case(case, state.records.keys(), storage.location)
+    task = functools.partial(_verify_case, storage=storage, spec=state.spec)
+    reports = []
+    wanted = [entry for entry in state.entries if not chosen or entry.record.id in chosen]
+    for progress in run_each(task, wanted, workers):
+        if isinstance(progress, Finished):
+            died = CaseReport(progress.item.record.id, ("its worker process died",))
+            reports.append(progress.result or died)
+            if on_case is not None:
+                on_case(reports[-1])
+    problems = (*_wrong_digest(state, digest), *_damaged_above(state, storage), *_unclaimed(state, storage))
+    _require_current(storage, state, reports, problems)
+    return Verification(tuple(reports), problems, state.root.refused, state.root.seal)
+
+
+def _require_current(
+    storage: Storage, state: State, reports: Collection[CaseReport], problems: Collection[str]
+) -> None:
+    """Do nothing where what was found is of the state that holds."""
+    is_whole = not problems and not any(report.problems for report in reports)
+    if not is_whole and UpdateCheck(storage, state.root.seal)():
+        message = f"{storage.location} was updated while it was verified; verify it again"
+        raise StoreUpdated(message)
+
+
+def _wrong_digest(state: State, digest: str | None) -> Iterator[str]:
+    if digest is not None and digest != state.root.seal:
+        yield f"the root's digest is {state.root.seal}, not {digest}: it is another state of the store"
+    if state.is_partial:
+        yield "partial: its first build has not ended; run it again"
+
+
+def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
+    """Documents above the cases that are not what follows from the root and the catalog."""
+    for key, data in documents_above(state.root, state.entries).items():
+        if storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) != data:
+            yield f"{key} is missing or altered; run the build again"
+    if not state.is_partial and state.root.cases != counted(state.spec, state.records.values()):
+        yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
+
+
+def _unclaimed(state: State, storage: Storage) -> Iterator[str]:
+    """What lies in the store, or beside its objects, and is not of its state."""
+    if storage.is_listable:
+        above = documents_above(state.root, state.entries)
+        own = own_keys(above, state.entries, read_receipts(storage))
+        for key in strangers(storage.sizes(), own):
+            yield f"{key} belongs to no case of the catalog; run the build again"
+    yield from _irregular(storage)
+
+
+def _irregular(storage: Storage) -> Iterator[str]:
+    for path, kind in storage.irregular():
+        yield f"{path} is {kind}; a store has none"
+
+
+def _verify_case(entry: Entry, storage: Storage, spec: Spec) -> CaseReport:
+    record = entry.record
+    try:
+        return CaseReport(record.id, tuple(_problems(entry, storage, spec)), record.has_mask)
+    except DamagedStore as error:
+        return CaseReport(record.id, (str(error),), record.has_mask)
+    except StorageError as error:
+        if storage.path is None:
+            # Far away, what cannot be read may well be whole.
+            raise
+        return CaseReport(record.id, (str(error),), record.has_mask)
+
+
+def _problems(entry: Entry, storage: Storage, spec: Spec) -> Iterator[str]:
+    key = entry.record.receipt_key
+    data = storage.get(key, most=MOST_DOCUMENT_BYTES)
+    try:
+        receipt = decode_receipt(data, key)
+    except (Malformed, OtherFormat) as error:
+        yield f"its receipt is damaged ({error})"
+        return
+    if sha256(data or b"") != entry.receipt:
+        yield "its receipt was altered: its sha256 is not that in the catalog"
+    if receipt.record != entry.record or receipt.group.sha256 != entry.group:
+        yield "its line of the catalog differs from its receipt"
+        return
+    damaged = list(_damaged_objects(receipt, storage))
+    yield from damaged or _damaged_content(entry, receipt, storage, spec)
+
+
+def _damaged_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
+    for key, written in receipt.keys.items():
+        problem = damage(storage, key, written)
+        if problem:
+            yield f"{key.removeprefix(receipt.record.path + '/')} {problem}"
+
+
+def damage(storage: Storage, key: str, written: StoredObject) -> str:
+    """What is wrong with an object; empty where it is what was written."""
+    [data] = storage.ranges(key, [(0, written.bytes + 1)])
+    if len(data) == written.bytes:
+        is_same = sha256(data) == written.sha256
+        return "" if is_same else "was altered: its sha256 is not that in its receipt"
+    size = storage.size(key)
+    return "is missing" if size is None else f"has {size} bytes, {written.bytes} were written"
+
+
+def _damaged_content(entry: Entry, receipt: Receipt, storage: Storage, spec: Spec) -> Iterator[str]:
+    """Facts and voxels that are not those of the receipt."""
+    case = Case(storage, entry, spec, Reading())
+    facts = decode_facts(storage.get(f"{entry.record.path}/{layout.METADATA}", most=MOST_DOCUMENT_BYTES))
+    if (facts.record, facts.voxels) != (receipt.record, receipt.voxels):
+        yield f"{layout.METADATA} says other things of the case than its receipt"
+    for name in NAMES if entry.record.has_mask else NAMES[:1]:
+        expected = receipt.voxels.image if name == "image" else receipt.voxels.segmentation
+        if _voxels_digest(case.voxels(name)) != expected:
+            yield f"the {name} decodes to other voxels than went in"
+
+
+def _voxels_digest(voxels: Voxels) -> str:
+    digest = VoxelDigest()
+    thickness = voxels.chunk[0]
+    for start in range(0, voxels.shape[0], thickness):
+        digest.update(voxels[start : start + thickness])
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""The commit protocol: a case exists when its receipt does, a state when the root that names it does.
+
+It needs no rename, so that it holds in a bucket as in a folder: a case is written to a place that
+no state names, its receipt last; then the documents above the cases, the root last; then what no
+state names any more is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from msgspec import convert, structs, to_builtins
+
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry, Provenance, Root, encode_root
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, encode_receipt
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.inventory import left_over, own_keys
+from ctspine_zarr.storage import Storage
+
+
+def validated[T](document: T) -> T:
+    """A structure as it would be read again: its numbers of the stated types, its values legal.
+
+    Raises:
+        msgspec.ValidationError: one is not.
+    """
+    kind: type[T] = type(document)
+    return convert(to_builtins(document, builtin_types=(bytes,)), kind)
+
+
+def placed(record: Record, earlier: Record | None) -> Record:
+    """The record of a case, in a group where no reader of another state reads.
+
+    Args:
+        record: of the case.
+        earlier: of the case of that id which the store has, whose group may be open: the same content
+            goes to the same place, other content to a place of its own.
+    """
+    if earlier is None:
+        return structs.replace(record, is_replaced=False)
+    is_same = (earlier.content, earlier.split, earlier.source) == (
+        record.content,
+        record.split,
+        record.source,
+    )
+    return structs.replace(record, is_replaced=earlier.is_replaced if is_same else True)
+
+
+def claim(storage: Storage, spec: Spec, provenance: Provenance) -> None:
+    """Write the root of a store whose first build begins: it opens, as what it is.
+
+    Raises:
+        StorageError: the store could not be written.
+    """
+    root = Root(dataset=spec, catalog=None, cases={}, refused=(), provenance=provenance)
+    put_changed(storage, layout.ROOT, encode_root(root))
+
+
+def commit_case(
+    objects: Mapping[str, bytes | bytearray], receipt: Receipt, put: Callable[[str, Any], None]
+) -> None:
+    """Write a case: its objects in their order, then the receipt that makes it exist.
+
+    Args:
+        objects: key below the case's group -> bytes.
+        receipt: of the case.
+        put: writes an object of the store.
+    """
+    for key, data in objects.items():
+        put(f"{receipt.record.path}/{key}", data)
+    put(receipt.key, encode_receipt(receipt))
+
+
+def switch(
+    storage: Storage,
+    documents: Mapping[str, bytes],
+    entries: Collection[Entry],
+    receipts: Collection[Receipt],
+    specs: Collection[Spec | None],
+) -> None:
+    """Make a state hold, then remove what no state names any more.
+
+    Args:
+        storage: of the store.
+        documents: above the cases, the root the last: its put is the switch.
+        entries: the state's cases, all of them written.
+        receipts: that are there, those of the cases among them.
+        specs: of this state and of those before it.
+
+    Raises:
+        StorageError: the store could not be written.
+    """
+    for key, data in documents.items():
+        put_changed(storage, key, data)
+    storage.remove_torn()
+    own = own_keys(documents, entries, receipts)
+    for key in left_over(storage.sizes(), own, specs):
+        storage.remove(key)
+
+
+def put_changed(storage: Storage, key: str, data: bytes) -> None:
+    """Write a document, where it is not there already: a store that is whole is not written to.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    if storage.size(key) != len(data) or storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) != data:
+        storage.put(key, data)

@@ -1,0 +1,109 @@
+"""What a store holds as a build or a publication begins: the state that holds, and what is whole beside it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import DamagedStore, NotAStore, StoreMismatch
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry, Root
+from ctspine_zarr.format.receipt import Receipt, encode_receipt
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.manifest.state import State, load
+from ctspine_zarr.storage import Storage
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What is there before anything is written.
+
+    Attributes:
+        root: None where there is none, or a damaged one.
+        entries: case id -> line of the catalog.
+        receipts: case id -> every receipt that holds, that of the catalog first.
+    """
+
+    root: Root | None
+    entries: Mapping[str, Entry]
+    receipts: Mapping[str, tuple[Receipt, ...]]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of every case that the store knows."""
+        return frozenset(self.entries) | frozenset(self.receipts)
+
+    def earlier(self, case: str) -> Record | None:
+        """The record that a case has now, by which its group may be open; None for a new case."""
+        if case in self.entries:
+            return self.entries[case].record
+        return self.receipts[case][0].record if case in self.receipts else None
+
+    def committed(self, case: str) -> Receipt | None:
+        """The receipt that the state has of a case; where no state holds, any that proves itself."""
+        found = self.receipts.get(case, ())
+        return found[0] if found else None
+
+
+def read_holdings(storage: Storage) -> Holdings:
+    """What a store holds; nothing where there is no store.
+
+    Raises:
+        StoreMismatch: something else is there, or a store of another format.
+        StorageError: the location cannot be read.
+    """
+    receipts = read_receipts(storage)
+    state = _state(storage, receipts)
+    entries = {} if state is None else {entry.record.id: entry for entry in state.entries}
+    found: dict[str, list[Receipt]] = defaultdict(list)
+    for receipt in receipts:
+        entry = entries.get(receipt.record.id)
+        is_committed = entry is not None and entry.receipt == sha256(encode_receipt(receipt))
+        found[receipt.record.id].insert(0 if is_committed else len(found[receipt.record.id]), receipt)
+    root = None if state is None else state.root
+    return Holdings(root, entries, {case: tuple(some) for case, some in found.items()})
+
+
+def require_same_dataset(holdings: Holdings, spec: Spec, location: str) -> None:
+    """Do nothing where a store is empty, or of the dataset that is to be written to it.
+
+    Raises:
+        StoreMismatch: it is of another.
+    """
+    root = holdings.root
+    if root is None:
+        return
+    own, new = (
+        (one.name, one.mask, dict(one.labels), one.splits, one.sources) for one in (root.dataset, spec)
+    )
+    if own != new:
+        message = (
+            f"{location} holds {root.dataset.name} with {len(root.dataset.labels)} labels, asked to add "
+            f"{spec.name} with {len(spec.labels)}; legal: the same dataset, or another store"
+        )
+        raise StoreMismatch(message)
+
+
+def _state(storage: Storage, receipts: Collection[Receipt]) -> State | None:
+    """The state of the store; None where there is none, or it can only be made again from receipts."""
+    if storage.size(layout.ROOT) is None:
+        return None
+    try:
+        return load(storage)
+    except DamagedStore as error:
+        if receipts:
+            return None
+        raise _not_ours(storage) from error
+    except NotAStore as error:
+        raise _not_ours(storage, str(error)) from error
+
+
+def _not_ours(storage: Storage, reason: str = "") -> StoreMismatch:
+    seen = reason or f"{storage.location} holds a {layout.ROOT} that is not ours"
+    return StoreMismatch(f"{seen}; build into another place")
+
+

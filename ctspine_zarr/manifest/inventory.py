@@ -1,0 +1,93 @@
+"""What belongs to a state of a store, key by key; whatever else lies there does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry, Root, encode_catalog, encode_root, groups_above
+from ctspine_zarr.format.documents import group
+from ctspine_zarr.format.encoding import encode
+from ctspine_zarr.format.receipt import Receipt, encode_receipt
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+
+BESIDE: Final = frozenset({"README.md", ".gitattributes", "LICENSE"})
+"""Keys at the top that a repository has beside a store: a card, and what goes with it."""
+
+
+def documents_above(root: Root, entries: Iterable[Entry]) -> dict[str, bytes]:
+    """The documents above the cases, in the order of writing: the root, which makes them hold, is the last.
+
+    Args:
+        root: of the state; its catalog is that of the entries.
+        entries: the cases.
+    """
+    entries = list(entries)
+    found = dict.fromkeys(group_keys(entry.record for entry in entries), encode(group()))
+    if root.catalog is not None:
+        found[root.catalog.key] = encode_catalog(root.dataset, entries)
+    return found | {layout.ROOT: encode_root(root)}
+
+
+def group_keys(records: Iterable[Record]) -> list[str]:
+    """Keys of the groups that lie above cases."""
+    return sorted(f"{path}/{layout.METADATA}" for path in groups_above(records))
+
+
+@dataclass(frozen=True)
+class OwnKeys:
+    """The keys of a state.
+
+    Attributes:
+        exact: of its documents, receipts and objects.
+        open: paths of groups whose receipt cannot be read: all that is below them may be theirs.
+    """
+
+    exact: frozenset[str]
+    open: tuple[str, ...]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.exact or (bool(self.open) and key.startswith(self.open))
+
+
+def own_keys(above: Iterable[str], entries: Iterable[Entry], receipts: Iterable[Receipt]) -> OwnKeys:
+    """Every key of a state.
+
+    Args:
+        above: keys of the documents above the cases.
+        entries: its cases.
+        receipts: that are there; those of other states are left out.
+    """
+    exact, unread = set(above), []
+    found = {sha256(encode_receipt(receipt)): receipt for receipt in receipts}
+    for entry in entries:
+        exact.add(entry.record.receipt_key)
+        if entry.receipt in found:
+            exact.update(found[entry.receipt].keys)
+        else:
+            unread.append(f"{entry.record.path}/")
+    return OwnKeys(frozenset(exact), tuple(unread))
+
+
+def left_over(keys: Iterable[str], own: OwnKeys, specs: Iterable[Spec | None]) -> list[str]:
+    """Keys of what other states, and writers that were interrupted, have left: they may be removed.
+
+    Args:
+        keys: of everything there.
+        own: of the state that holds.
+        specs: of this state and of earlier ones, whose splits are folders.
+    """
+    splits = {split for spec in specs if spec is not None for split in spec.splits}
+    folders = (layout.RECEIPTS, *(f"{split}/" for split in sorted(splits)))
+    return sorted(
+        key for key in keys if key not in own and (key.startswith(folders) or layout.is_catalog(key))
+    )
+
+
+def strangers(keys: Iterable[str], own: OwnKeys) -> list[str]:
+    """Keys of all that is not of a state, wherever it lies below the store."""
+    return sorted(key for key in keys if key not in own and key not in BESIDE)

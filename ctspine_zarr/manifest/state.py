@@ -1,0 +1,187 @@
+"""The state of a store: what its root names, and by it every case.
+
+The put of a root is the one switch from a state to the next. Whoever reads the root, then the
+catalog that it names, sees one whole state, whatever is written meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NotAStore, OtherFormat
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import CatalogFile, Entry, Root, decode_catalog, decode_root, require_spec
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.storage import Storage
+
+# Updates that may meet one opening, each between its two reads.
+_TRIES: Final = 8
+
+
+@dataclass(frozen=True)
+class State:
+    """What a store holds, at one moment.
+
+    Attributes:
+        root: what it says of itself.
+        entries: its cases, in the catalog's order; while the first build goes on, those that are whole.
+    """
+
+    root: Root
+    entries: tuple[Entry, ...]
+
+    @property
+    def spec(self) -> Spec:
+        """The dataset's description."""
+        return self.root.dataset
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the first build has not ended."""
+        return self.root.is_partial
+
+    @cached_property
+    def records(self) -> Mapping[str, Record]:
+        """Case id -> record."""
+        return {entry.record.id: entry.record for entry in self.entries}
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the cases from those of any other state."""
+        if self.root.catalog is not None:
+            return self.root.catalog.sha256
+        return sha256("".join(entry.receipt for entry in self.entries).encode())
+
+
+@dataclass(frozen=True)
+class UpdateCheck:
+    """A question that a read asks where what it looks for is gone or altered. Pickles as its storage does.
+
+    Attributes:
+        storage: of the store.
+        seal: of the root when the store was opened.
+    """
+
+    storage: Storage
+    seal: str
+
+    def __call__(self) -> bool:
+        """Whether the store has another root by now."""
+        try:
+            return decode_root(self.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)).seal != self.seal
+        except CtspineError:
+            return False
+
+
+def load(storage: Storage) -> State:
+    """The state of a store: two reads, of the root and of the catalog that it names.
+
+    While the first build goes on there is no catalog, and every receipt is read instead.
+
+    Raises:
+        NotAStore: there is none, of a format that this version reads.
+        DamagedStore: the root or the catalog is missing or altered.
+        StorageError: the location cannot be read.
+    """
+    seal = None
+    for _ in range(_TRIES):
+        root = read_root(storage)
+        if root.catalog is None:
+            return State(root, _whole_cases(storage, root))
+        data = _catalog_bytes(storage, root.catalog)
+        if data is not None:
+            return State(root, _entries(storage, root, root.catalog, data))
+        if root.seal == seal:
+            break
+        # The store was updated between the two reads: the new root names a catalog that is there.
+        seal = root.seal
+    key = "" if root.catalog is None else root.catalog.key
+    message = f"{storage.location}: {key} is missing, which {layout.ROOT} names; run the build again"
+    raise DamagedStore(message)
+
+
+def read_root(storage: Storage) -> Root:
+    """What a store's root says.
+
+    Raises:
+        NotAStore: there is none, of a format that this version reads.
+        DamagedStore: it is altered, or missing beside receipts.
+    """
+    data = storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)
+    if data is None:
+        raise _absence(storage)
+    try:
+        return decode_root(data)
+    except OtherFormat as error:
+        message = (
+            f"{storage.location} is a store of another version ({error}); a store of format 1 was never "
+            "released: build it anew, in another place"
+        )
+        raise NotAStore(message) from error
+    except Malformed as error:
+        if layout.OWN_KEY.encode() not in data and not _has_receipts(storage):
+            message = f"{storage.location} is no ctspine_zarr store: its {layout.ROOT} is another's"
+            raise NotAStore(message) from error
+        message = f"{storage.location}: {layout.ROOT} is damaged ({error}); run the build again"
+        raise DamagedStore(message) from error
+
+
+def _absence(storage: Storage) -> CtspineError:
+    if _has_receipts(storage):
+        message = (
+            f"{storage.location} has receipts but no {layout.ROOT}: it was not published to its end, or the "
+            f"{layout.ROOT} was lost; publish, or run its build, again to the end"
+        )
+        return NotAStore(message)
+    return NotAStore(f"{storage.location} is no ctspine_zarr store: it has no {layout.ROOT}")
+
+
+def _has_receipts(storage: Storage) -> bool:
+    return storage.is_listable and bool(storage.sizes(layout.RECEIPTS))
+
+
+def _catalog_bytes(storage: Storage, catalog: CatalogFile) -> bytes | None:
+    """The catalog, and no more than a byte too many of whatever is there in its place."""
+    if not catalog.bytes:
+        return b""
+    [data] = storage.ranges(catalog.key, [(0, catalog.bytes + 1)])
+    return bytes(data) or None
+
+
+def _entries(storage: Storage, root: Root, catalog: CatalogFile, data: bytes) -> tuple[Entry, ...]:
+    if sha256(data) != catalog.sha256:
+        message = (
+            f"{storage.location}: {catalog.key} was altered: its sha256 is not that in {layout.ROOT}; "
+            "run its build again"
+        )
+        raise DamagedStore(message)
+    try:
+        return tuple(decode_catalog(data, root.dataset))
+    except (Malformed, OtherFormat) as error:
+        message = f"{storage.location}: {catalog.key} cannot be read ({error}); run its build again"
+        raise DamagedStore(message) from error
+
+
+def _whole_cases(storage: Storage, root: Root) -> tuple[Entry, ...]:
+    if not storage.is_listable:
+        message = (
+            f"{storage.location}: its first build has not ended, and what is whole cannot be listed here; "
+            "run its build to the end"
+        )
+        raise NotAStore(message)
+    found: dict[str, Entry] = {}
+    for receipt in read_receipts(storage):
+        try:
+            require_spec(receipt.record, root.dataset)
+        except Malformed as error:
+            message = f"{storage.location}: {receipt.key}: {error}; run its build again"
+            raise DamagedStore(message) from error
+        found.setdefault(receipt.record.id, Entry.of(receipt))
+    return tuple(found.values())

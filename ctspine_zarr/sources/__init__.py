@@ -1,0 +1,1 @@
+"""Where the files of a dataset are: a local folder, or a repository on the Hub."""

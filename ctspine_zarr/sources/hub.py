@@ -1,0 +1,171 @@
+"""A repository on the Hub as a source: listed at one commit, brought here case by case, checked, let go."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Final, override
+
+from ctspine_zarr.datasets.cases import CaseFile, Listing, SourceCase
+from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
+from ctspine_zarr.datasets.naming import FilesMissing
+from ctspine_zarr.digest import file_sha256, sha256
+from ctspine_zarr.errors import CaseRefused, SourceError
+from ctspine_zarr.hub import Repository, cache_folder, download_folder, patiently
+from ctspine_zarr.sources.source import Fetched, Source
+
+CTSPINE1K: Final = "hf://datasets/alexanderdann/CTSpine1K"
+"""CTSpine1K on the Hub."""
+
+# A file that arrives altered is asked for again.
+_TRIES: Final = 3
+# Seconds after each failure, beside the client's own: a night's build outlives ten minutes without a net.
+_WAITS: Final = (5, 15, 40, 120, 420)
+
+
+@dataclass(frozen=True)
+class HubSource(Source):
+    """A dataset repository.
+
+    Attributes:
+        repository: at one commit.
+        build: name of what is built from it, which tells its downloads from those of other builds.
+        keep: leave what is downloaded in the Hub's cache; else it is deleted once built.
+    """
+
+    ahead: ClassVar[int] = 2
+
+    repository: Repository
+    build: str
+    keep: bool = False
+    _documents: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.repository} at commit {self.repository.commit[:7]}"
+
+    @classmethod
+    def at(cls, location: str, options: Mapping[str, Any], build: str, *, keep: bool) -> HubSource:
+        """The repository that a location names, at the commit that its revision names now.
+
+        Raises:
+            HubError: there is none, or the Hub cannot be reached.
+        """
+        repository = Repository.at(location, options)
+        _ = repository.commit
+        return cls(repository, build, keep)
+
+    @property
+    @override
+    def name(self) -> str:
+        return str(self.repository)
+
+    @cached_property
+    def paths(self) -> Sequence[str]:
+        """Of every file of the repository.
+
+        Raises:
+            HubError: the Hub cannot be reached.
+        """
+        return sorted(self.repository.files)
+
+    @override
+    def read(self, path: str) -> bytes | None:
+        """A document, of which nothing is left on this machine unless downloads are kept."""
+        record = self.repository.files.get(path)
+        if record is None:
+            return None
+        if record.size > MAX_DOCUMENT_BYTES:
+            message = (
+                f"{path} of {self.name} has {record.size} bytes; legal: a document of {MAX_DOCUMENT_BYTES}"
+            )
+            raise SourceError(message)
+        self._documents.add(path)
+        cached = self.repository.cached(path)
+        return self.repository.read(path) if cached is None else cached.read_bytes()
+
+    @override
+    def describe(self, path: str) -> CaseFile:
+        record = self.repository.files.get(path)
+        if record is None:
+            name = path.rpartition("/")[2]
+            message = f"{path}: not in {self.name}"
+            raise FilesMissing(message, (name,))
+        return CaseFile(path, record.size, record.sha256)
+
+    @property
+    @override
+    def disk(self) -> Path | None:
+        return cache_folder() if self.keep else self._downloads
+
+    @override
+    def disk_bytes(self, cases: Iterable[SourceCase], workers: int) -> int:
+        sizes = sorted((self._missing_bytes(case) for case in cases), reverse=True)
+        return sum(sizes if self.keep else sizes[: workers + self.ahead + 1])
+
+    def _missing_bytes(self, case: SourceCase) -> int:
+        return sum(file.bytes for file in case.files if self.local(file) is None)
+
+    @override
+    def missing(self, chosen: Listing) -> Sequence[str]:
+        """What cases are refused for want of: a listing may come back in part."""
+        return [name for refusal in chosen.refused for name in refusal.missing]
+
+    @override
+    def fetch(self, case: SourceCase) -> Fetched:
+        _ = self._remembered
+        mask = case.segmentation
+        return Fetched(case, self._proven(case.image), None if mask is None else self._proven(mask))
+
+    @override
+    def release(self, fetched: Fetched) -> None:
+        for path in fetched.paths:
+            if path.is_relative_to(self._downloads):
+                path.unlink(missing_ok=True)
+
+    @override
+    def local(self, file: CaseFile) -> Path | None:
+        return self.repository.cached(file.path)
+
+    @override
+    def close(self) -> None:
+        shutil.rmtree(self._downloads, ignore_errors=True)
+
+    @cached_property
+    def _remembered(self) -> bool:
+        """Whether the cache knows what the revision names, so that another build can do without the Hub."""
+        files = self.repository.files
+        wanted = self.keep and not self.repository.is_offline
+        if wanted:
+            for path in sorted(self._documents) or [min(files, key=lambda path: files[path].size)]:
+                self.repository.remember(path)
+        return wanted
+
+    @cached_property
+    def _downloads(self) -> Path:
+        return download_folder() / sha256(f"{self.repository} {self.build}".encode())[:16]
+
+    def _proven(self, file: CaseFile) -> Path:
+        """A file of the size and sha256 that the Hub has a record of."""
+        for number in range(_TRIES):
+            path = self._downloaded(file.path, again=True) if number else self._fetched(file.path)
+            if _is(file, path):
+                return path
+        message = (
+            f"{path.name}: came {_TRIES} times with another size or sha256 than the Hub's record, "
+            f"{file.bytes} bytes and {file.sha256}"
+        )
+        raise CaseRefused(message)
+
+    def _fetched(self, path: str) -> Path:
+        return self.repository.cached(path) or self._downloaded(path)
+
+    def _downloaded(self, path: str, *, again: bool = False) -> Path:
+        to = None if self.keep or self.repository.is_offline else self._downloads
+        return patiently(lambda: self.repository.download(path, to, again=again), _WAITS)
+
+
+def _is(file: CaseFile, path: Path) -> bool:
+    return path.stat().st_size == file.bytes and file.sha256 in {None, file_sha256(path)}

@@ -1,0 +1,123 @@
+"""The objects of one case from its encoded arrays and its record. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from msgspec import to_builtins
+
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.format import documents, layout
+from ctspine_zarr.format.encoding import Document, encode
+from ctspine_zarr.format.histogram import Histogram
+from ctspine_zarr.format.receipt import Arrays, Facts, NiftiSource, Receipt, StoredObject
+from ctspine_zarr.format.record import Record, StoredArray
+from ctspine_zarr.format.spec import Spec
+
+WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
+
+
+@dataclass(frozen=True)
+class EncodedArray:
+    """One array, ready to be written, and what a reader must know to undo it.
+
+    Attributes:
+        metadata: its `zarr.json`.
+        shard: its one shard; empty where it has none.
+        digest: sha256 of the shard.
+        stored: as the record has it.
+        voxels: digest of its voxels.
+        source: of the file it was made from.
+    """
+
+    metadata: Document
+    shard: bytearray
+    digest: str
+    stored: StoredArray
+    voxels: str
+    source: NiftiSource
+
+
+@dataclass(frozen=True)
+class EncodedCase:
+    """A case's arrays, and what was measured of them.
+
+    Attributes:
+        image, segmentation: the arrays; no `segmentation` where the case has no mask.
+        foreground: value of a label -> counts of the HU of its voxels.
+    """
+
+    image: EncodedArray
+    segmentation: EncodedArray | None
+    foreground: Mapping[int, Histogram]
+
+    @property
+    def nifti(self) -> Arrays[NiftiSource]:
+        """The source files."""
+        return Arrays(self.image.source, self.segmentation and self.segmentation.source)
+
+    @property
+    def voxels(self) -> Arrays[str]:
+        """Digests of the voxels."""
+        return Arrays(self.image.voxels, self.segmentation and self.segmentation.voxels)
+
+
+def content_of(case: EncodedCase, record: Record) -> str:
+    """sha256 of all that a case holds: its record, sources, measures and shards."""
+    shards = [case.image.digest, case.segmentation and case.segmentation.digest]
+    named = to_builtins([record, case.nifti, case.voxels, case.foreground, WRITER, shards], str_keys=True)
+    return sha256(encode(named))
+
+
+def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes | bytearray]:
+    """Every object of a case but its receipt, by key below its group, in the order of writing."""
+    masks = layout.mask_path(spec.mask)
+    arrays = {layout.IMAGE: case.image}
+    if case.segmentation is not None:
+        arrays[masks] = case.segmentation
+    shards = {f"{path}/{layout.SHARD}": array.shard for path, array in arrays.items() if array.shard}
+    metadata = _members(arrays, record, spec)
+    encoded = {f"{path}/{layout.METADATA}": encode(document) for path, document in metadata.items()}
+    return {**shards, **encoded, layout.METADATA: encode(_case_group(case, record, metadata))}
+
+
+def receipt_of(case: EncodedCase, record: Record, objects: Mapping[str, bytes | bytearray]) -> Receipt:
+    """The receipt of a case with these objects."""
+    nifti = case.nifti
+    # The sha256 of a shard takes a while, and is known.
+    arrays = [array for array in (case.image, case.segmentation) if array is not None]
+    known = {id(array.shard): StoredObject(len(array.shard), array.digest) for array in arrays}
+    return Receipt(
+        record=record,
+        writer=WRITER,
+        files=Arrays(nifti.image.file, nifti.segmentation and nifti.segmentation.file),
+        voxels=case.voxels,
+        objects={key: known.get(id(data)) or StoredObject.of(data) for key, data in objects.items()},
+        foreground=case.foreground,
+    )
+
+
+def _members(arrays: Mapping[str, EncodedArray], record: Record, spec: Spec) -> dict[str, Document]:
+    """Path below the case's group -> `zarr.json`, for every array and group in it."""
+    found = {path: array.metadata for path, array in arrays.items()}
+    if not record.has_mask:
+        return found
+    values = (label.label for label in record.labels)
+    group, mask = layout.mask_group(spec.mask), layout.mask_path(spec.mask)
+    attributes = documents.mask_attributes(spec, record.affine_matrix, values)
+    inner = {mask.removeprefix(f"{group}/"): found[mask]}
+    found[group] = documents.group(attributes, inner)
+    found[layout.LABEL_GROUP] = documents.group(documents.labels_attributes(spec))
+    return found
+
+
+def _case_group(case: EncodedCase, record: Record, members: Mapping[str, Document]) -> Document:
+    """The `zarr.json` of a case's group: OME-Zarr metadata, facts, and the metadata of its members."""
+    facts = Facts(record, WRITER, case.voxels, case.nifti)
+    hu_range = record.intensity.min, record.intensity.max
+    attributes = documents.image_attributes(record.affine_matrix, hu_range)
+    attributes[layout.OWN_KEY] = facts.to_json()
+    return documents.group(attributes, dict(sorted(members.items())))

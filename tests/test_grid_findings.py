@@ -1,0 +1,125 @@
+"""What is odd about headers is told with figures, the right file named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from trees import AFFINE, SHAPE, edited, in_mm, labels, voxels
+
+from ctspine_zarr import nifti
+from ctspine_zarr.write.grid_findings import grid_findings
+
+
+def header(inflated: bytes) -> nifti.Header:
+    return nifti.parse_header(inflated[:352])
+
+
+GOOD = header(edited(voxels()))
+
+
+def found(image: nifti.Header, mask: nifti.Header | None = GOOD, offset: float = 0) -> list[tuple[str, str]]:
+    return [(finding.code, finding.message) for finding in grid_findings(image, mask, offset)]
+
+
+def turned(degrees: float, sheared: float = 0) -> Any:
+    """The affine turned about x; its y axis then leans towards z."""
+    angle, lean = np.radians([degrees, sheared])
+    rotation = np.eye(4)
+    rotation[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    leaning = np.eye(4)
+    leaning[1:3, 1] = np.cos(lean), np.sin(lean)
+    return rotation @ leaning @ AFFINE
+
+
+def test_a_plain_case_has_none() -> None:
+    assert found(GOOD) == []
+    assert found(GOOD, None) == []
+    assert found(header(in_mm(voxels(), turned(0.05)).to_bytes())) == []
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])
+def test_a_tilted_grid_is_told_with_the_error_of_its_coordinates(codes: str) -> None:
+    image = in_mm(voxels(), turned(10)).as_reoriented(nibabel.orientations.axcodes2ornt(codes))
+    canonical = nibabel.as_closest_canonical(image)
+    indices = np.moveaxis(np.indices(canonical.shape), 0, -1).reshape(-1, 3)
+    exact = nibabel.affines.apply_affine(canonical.affine, indices)
+    straight = canonical.affine[:3, 3] + indices * nibabel.affines.voxel_sizes(canonical.affine)
+    error = np.linalg.norm(exact - straight, axis=1).max()
+    image.header.set_xyzt_units("mm")
+    message = (
+        "its axes are up to 10 degrees off the world's: the affine is exact, "
+        f"positions from origin and spacing are up to {error:.3g} mm off"
+    )
+    assert found(header(image.to_bytes())) == [("oblique", message)]
+
+
+def test_a_sheared_grid_is_told_with_what_its_spacing_exceeds() -> None:
+    """As an affine of 20 degrees' lean has it: 1 / cos(20 degrees) is 1.064."""
+    told = dict(found(header(in_mm(voxels(), turned(0, 20)).to_bytes())))
+    assert list(told) == ["oblique", "sheared"]
+    assert told["sheared"] == (
+        "its axes are up to 20 degrees off a right angle: "
+        "the product of the spacing is 6.4% above a voxel's volume"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (0, "names no unit of length; taken as millimetres"),
+        (1, "is in metres; converted to millimetres"),
+        (3, "is in microns; converted to millimetres"),
+        (2, None),
+        (10, None),
+    ],
+)
+def test_a_unit_other_than_millimetres_is_told(code: int, message: str | None) -> None:
+    odd = header(edited(voxels(), xyzt_units=code))
+    for name, headers in (("image", (odd, GOOD)), ("mask", (GOOD, odd))):
+        assert found(*headers) == ([] if message is None else [("unit", f"the {name} {message}")])
+
+
+def test_each_repair_is_told_with_its_file() -> None:
+    odd = header(edited(labels(), sform_code=99, qform_code=1, bitpix=9))
+    assert found(odd, odd) == [
+        ("repaired_header", f"the {name}'s {repair}")
+        for name in ("image", "mask")
+        for repair in ("bitpix 9 taken as 8", "sform_code 99 taken as 0")
+    ]
+
+
+def test_a_made_up_spacing_is_told() -> None:
+    odd = header(edited(voxels(), sform_code=0, qform_code=1, pixdim=[1, 0, 0, 0, 0, 0, 0, 0]))
+    assert found(odd) == [
+        ("made_up_spacing", "the image has a spacing of 0 in its header; taken as 1"),
+        *[("repaired_header", f"the image's pixdim[{axis}] 0.0 taken as 1.0") for axis in (1, 2, 3)],
+    ]
+
+
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_two_affines_that_disagree_are_told_of_either_file(name: str) -> None:
+    image = in_mm(voxels())
+    image.set_qform(np.diag([0.8, 0.8, 3.0, 1]), code=1)
+    apart, unusable = header(image.to_bytes()), header(edited(voxels(), qform_code=1, quatern_b=2))
+    other = GOOD
+    for odd, message in (
+        (apart, f"sform and qform of the {name} lie 3.4 voxels apart"),
+        (unusable, f"the qform of the {name} is unusable; its sform is used"),
+    ):
+        headers = (odd, other) if name == "image" else (other, odd)
+        assert found(*headers) == [("sform_qform", message)]
+
+
+def test_an_image_without_affine_and_one_of_four_axes_is_told() -> None:
+    lost = header(edited(voxels(), sform_code=0))
+    assert found(lost) == [("no_orientation", "the image has neither sform nor qform")]
+    long = header(in_mm(voxels()[..., None]).to_bytes())
+    assert found(GOOD, long) == [("trailing_axis", f"the mask has shape {(*SHAPE, 1)}, read as {SHAPE}")]
+
+
+def test_an_offset_is_told_above_a_hundredth_of_a_voxel() -> None:
+    assert found(GOOD, offset=0.01) == []
+    assert found(GOOD, offset=0.3) == [("mask_offset", "image and mask lie 0.300 voxel apart")]

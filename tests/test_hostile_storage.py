@@ -1,0 +1,541 @@
+"""What a store does to its host: nothing outside of it is touched, nothing hangs, nothing fills memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from conftest import Bucket, Hub
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import dripping, dripping_head, dripping_part, endless, endless_part, failing, raw, silent
+from zarr.storage import LocalStore
+
+from ctspine_zarr.errors import NotAStore, StorageError
+from ctspine_zarr.storage import Storage, cached, open_storage
+
+DATA = bytes(range(256)) * 5
+SECRET = b"not of the store"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+type Answer = Callable[[socket.socket], None]
+
+
+def contents(folder: Path) -> dict[str, bytes | str | None]:
+    """All below a folder: the bytes of files, where links lead, None of all else."""
+    found: dict[str, bytes | str | None] = {}
+    for path in sorted(folder.rglob("*")):
+        is_file = path.is_file() and not path.is_symlink()
+        link = str(path.readlink()) if path.is_symlink() else None
+        found[str(path.relative_to(folder))] = path.read_bytes() if is_file else link
+    return found
+
+
+def writing(store: LocalStore) -> LocalStore:
+    """The same folder for a class of a user's own."""
+    return type("Derived", (LocalStore,), {})(store.root)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    victim = tmp_path / "outside"
+    (victim / "train").mkdir(parents=True)
+    for key in ("zarr.json", "train/a"):
+        (victim / key).write_bytes(SECRET)
+    return victim
+
+
+@pytest.fixture(params=["folder", "store of another class"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, outside: Path) -> Iterator[Storage]:
+    """A folder's objects; what lies outside of it is as before when the test is over."""
+    before = contents(outside)
+    root = LocalStore(tmp_path / "s.zarr")
+    local = open_storage(root.root if request.param == "folder" else writing(root))
+    for key in ("a/b", "d.json"):
+        local.put(key, DATA)
+    yield local
+    assert contents(outside) == before
+
+
+def inside(storage: Storage) -> Path:
+    """The store's folder."""
+    assert storage.path is not None
+    return storage.path
+
+
+# -- keys
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    key=st.one_of(
+        st.text(max_size=20),
+        st.lists(st.sampled_from(["..", ".", "", "a", "\\", "\0", "x\n", "~", "C:"]), max_size=5).map(
+            "/".join
+        ),
+    )
+)
+def test_whatever_a_key_says_only_the_store_is_written(
+    tmp_path_factory: pytest.TempPathFactory, key: str
+) -> None:
+    around = tmp_path_factory.mktemp("around", numbered=True)
+    (around / "victim").write_bytes(SECRET)
+    storage = open_storage(around / "deep" / "s.zarr")
+    try:
+        storage.put(key, DATA)
+    except StorageError:
+        assert sorted(contents(around)) in (["victim"], ["deep", "deep/s.zarr", "victim"])
+    else:
+        assert storage.get(key) == DATA
+        assert list(storage.sizes()) == [key]
+        assert (around / "deep" / "s.zarr" / key).read_bytes() == DATA
+        storage.remove_below(key.partition("/")[0], []) if "/" in key else storage.remove(key)
+        assert sorted(contents(around)) == ["deep", "deep/s.zarr", "victim"]
+
+
+# -- links
+
+
+def test_a_linked_folder_is_not_followed(storage: Storage, outside: Path) -> None:
+    (inside(storage) / "train").symlink_to(outside / "train")
+    operations: list[Callable[[], object]] = [
+        lambda: storage.get("train/a"),
+        lambda: list(storage.ranges("train/a", [(0, 4)])),
+        lambda: storage.size("train/a"),
+        lambda: storage.put("train/a", DATA),
+        lambda: storage.put("train/new/a", DATA),
+        lambda: storage.remove("train/a"),
+        lambda: storage.remove_below("train/a", []),
+    ]
+    for operation in operations:
+        with pytest.raises(StorageError, match=r"train is a link; legal: a folder of the store itself"):
+            operation()
+    assert storage.sizes() == {"a/b": 1280, "d.json": 1280}
+    assert storage.sizes("train/") == {}
+    assert storage.irregular() == [("train", "a link")]
+
+
+def test_links_are_removed_and_not_followed(storage: Storage, outside: Path) -> None:
+    for name in ("one", "a/two"):
+        (inside(storage) / name).symlink_to(outside)
+    (inside(storage) / "a/three").symlink_to(outside / "zarr.json")
+    storage.remove_below("a", ["b"])
+    storage.remove_below("one", ["zarr.json"])
+    assert list(contents(inside(storage))) == ["d.json"]
+
+
+def test_a_linked_file_is_replaced_and_not_written_through(storage: Storage, outside: Path) -> None:
+    (inside(storage) / "zarr.json").symlink_to(outside / "zarr.json")
+    storage.put("zarr.json", DATA)
+    assert storage.get("zarr.json") == DATA
+    assert storage.irregular() == []
+
+
+@pytest.mark.parametrize("target", ["../outside/zarr.json", "{outside}/zarr.json", "a/out"])
+def test_a_link_that_leads_outside_is_not_read(storage: Storage, outside: Path, target: str) -> None:
+    (inside(storage) / "a/out").symlink_to(outside / "zarr.json")
+    (inside(storage) / "zarr.json").symlink_to(target.format(outside=outside))
+    for read in (storage.get, storage.size, lambda key: list(storage.ranges(key, [(0, 4)]))):
+        with pytest.raises(
+            StorageError, match="'zarr.json' in .*: it is a link that leads outside the store"
+        ):
+            read("zarr.json")
+    assert "zarr.json" not in storage.sizes()
+
+
+def test_a_folder_beside_the_store_whose_name_begins_alike_is_outside(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "s.zarr")
+    storage.put("a", DATA)
+    (tmp_path / "s.zarr-other").mkdir()
+    (tmp_path / "s.zarr-other" / "b").write_bytes(SECRET)
+    (tmp_path / "s.zarr" / "b").symlink_to("../s.zarr-other/b")
+    with pytest.raises(StorageError, match="leads outside the store"):
+        storage.get("b")
+
+
+def test_a_link_to_another_object_is_read(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "s.zarr").symlink_to(tmp_path / "elsewhere")
+    storage = open_storage(tmp_path / "s.zarr")
+    storage.put("a/b", DATA)
+    (tmp_path / "s.zarr" / "link").symlink_to("a/b")
+    assert storage.get("link") == DATA
+    assert list(storage.ranges("link", [(5, 9)])) == [DATA[5:9]]
+    assert storage.sizes() == {"a/b": 1280}
+    assert storage.irregular() == [("link", "a link")]
+
+
+def test_a_dangling_link_is_an_error_and_can_be_replaced(storage: Storage) -> None:
+    (inside(storage) / "a/lost").symlink_to("nothing")
+    (inside(storage) / "a/loop").symlink_to("loop")
+    for key in ("a/lost", "a/loop"):
+        for read in (storage.get, storage.size):
+            with pytest.raises(StorageError, match=f"'{key}' in .*(it is a link to nothing|symbolic links)"):
+                read(key)
+        storage.put(key, DATA)
+        assert storage.get(key) == DATA
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    """A store as the Hub's cache keeps it, below a repository's folder."""
+    repository = tmp_path / "datasets--someone--spine"
+    folder = repository / "snapshots" / COMMIT / "below"
+    for at in (repository / "blobs", folder / "a"):
+        at.mkdir(parents=True)
+    (repository / "blobs" / "b1").write_bytes(DATA)
+    (folder / "a" / "b").symlink_to("../../../../blobs/b1")
+    return folder
+
+
+def test_a_snapshot_in_the_hubs_cache_is_read(snapshot: Path) -> None:
+    storage = open_storage(snapshot, read_only=True)
+    assert storage.get("a/b") == DATA
+    assert list(storage.ranges("a/b", [(5, 9), (1270, 1300)])) == [DATA[5:9], DATA[1270:]]
+    assert (storage.sizes(), storage.size("a/b"), storage.irregular()) == ({"a/b": 1280}, 1280, [])
+
+
+def test_a_snapshots_link_to_anywhere_else_is_not_read(snapshot: Path, outside: Path) -> None:
+    storage = open_storage(snapshot, read_only=True)
+    (snapshot / "zarr.json").symlink_to(outside / "zarr.json")
+    (snapshot / "ref").symlink_to("../../../refs/main")
+    (snapshot.parents[2] / "refs").mkdir()
+    (snapshot.parents[2] / "refs" / "main").write_bytes(SECRET)
+    for key in ("zarr.json", "ref"):
+        with pytest.raises(StorageError, match="leads outside the store"):
+            storage.get(key)
+    assert storage.irregular() == [("ref", "a link"), ("zarr.json", "a link")]
+
+
+def test_what_the_hubs_client_downloads_is_a_store(hub: Hub, tmp_path: Path) -> None:
+    hub.hub.add("someone/spine", {"a/b": DATA, "d.json": b"{}"})
+    folder = huggingface_hub.snapshot_download(
+        "someone/spine", repo_type="dataset", endpoint=hub.options["endpoint"], cache_dir=tmp_path
+    )
+    assert (Path(folder) / "a/b").is_symlink()
+    storage = open_storage(folder, read_only=True)
+    assert (storage.get("a/b"), storage.get("d.json")) == (DATA, b"{}")
+    assert storage.sizes() == {"a/b": 1280, "d.json": 2}
+
+
+# -- files that are none
+
+
+def special(path: Path, what: str) -> None:
+    if what == "a FIFO":
+        os.mkfifo(path)
+    elif what == "a socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            # A socket's name is short.
+            listening.bind(os.path.relpath(path))
+    else:
+        path.mkdir()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("a FIFO", "it is a FIFO"), ("a socket", "it is a socket"), ("a folder", "Is a directory")],
+)
+def test_what_is_no_regular_file_is_an_error_at_once(storage: Storage, what: str, told: str) -> None:
+    special(inside(storage) / "a" / "odd", what)
+    for read in (storage.get, storage.size, lambda key: list(storage.ranges(key, [(0, 4)]))):
+        with pytest.raises(StorageError, match=f"'a/odd' in .*: {told}; legal: a regular file"):
+            read("a/odd")
+    assert storage.sizes() == {"a/b": 1280, "d.json": 1280}
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_a_cache_on_disk_is_passed_over(storage: Storage, tmp_path: Path) -> None:
+    kept = cached(storage, tmp_path / "cache", 1_000_000, "tag")
+    assert list(kept.ranges("a/b", [(0, 4)])) == [DATA[:4]]
+    [block] = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    block.unlink()
+    os.mkfifo(block)
+    assert list(kept.ranges("a/b", [(0, 4)])) == [DATA[:4]]
+
+
+def test_all_that_is_no_object_is_told(storage: Storage, outside: Path) -> None:
+    root = inside(storage)
+    (root / "train" / "empty").mkdir(parents=True)
+    (root / "train" / "linked").symlink_to(outside)
+    (root / "a" / "b.0123.partial").write_bytes(b"half")
+    os.mkfifo(root / "a" / "fifo")
+    (root / "a\\b").write_bytes(b"")
+    (root / "gone").symlink_to("nothing")
+    assert storage.irregular() == [
+        ("a/b.0123.partial", "a half-written object"),
+        ("a/fifo", "a FIFO"),
+        ("a\\b", "a file whose name is no key"),
+        ("gone", "a link"),
+        ("train/empty", "an empty folder"),
+        ("train/linked", "a link"),
+    ]
+    assert storage.sizes() == {"a/b": 1280, "d.json": 1280}
+    storage.remove_torn()
+    assert not (root / "a" / "b.0123.partial").exists()
+
+
+def test_what_dies_while_it_writes_leaves_the_object_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(tmp_path)
+    storage.put("a/b", DATA)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        storage.put("a/b", b"new")
+    assert contents(tmp_path) == {"a": None, "a/b": DATA}
+
+
+def test_what_was_opened_read_only_is_not_written(tmp_path: Path) -> None:
+    open_storage(tmp_path).put("a/b", DATA)
+    storage = open_storage(tmp_path, read_only=True)
+    operations: list[Callable[[], object]] = [
+        lambda: storage.put("a/b", b""),
+        lambda: storage.remove("a/b"),
+        lambda: storage.remove_below("a", []),
+    ]
+    for operation in operations:
+        with pytest.raises(StorageError, match="it was opened read-only; legal: a store that can be written"):
+            operation()
+    assert storage.get("a/b") == DATA
+
+
+# -- locations
+
+
+def test_a_path_that_leads_nowhere_is_an_error_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "gone").symlink_to("nothing")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    locations: list[Any] = [
+        *(tmp_path / name for name in ("x" * 300, "file/below", "gone", "loop", "fifo", "file", "a\0b")),
+        *("~nobody-of-this-name/s.zarr", "file://[", "http://[", "s3://[", "\0", "\ud800", "file:///%00"),
+    ]
+    for location in locations:
+        for read_only in (True, False):
+            with pytest.raises((StorageError, NotAStore)) as caught:
+                open_storage(location, read_only=read_only)
+            assert "\n" not in str(caught.value)
+            assert "legal: " in str(caught.value)
+
+
+def test_every_operation_tells_a_name_too_long_in_a_line(storage: Storage) -> None:
+    key = "a/" + "x" * 300
+    operations: list[Callable[[], object]] = [
+        lambda: storage.get(key),
+        lambda: list(storage.ranges(key, [(0, 4)])),
+        lambda: storage.size(key),
+        lambda: storage.sizes(f"{key}/"),
+        lambda: storage.put(key, DATA),
+        lambda: storage.put(f"{key}/b", DATA),
+        lambda: storage.remove(key),
+        lambda: storage.remove_below(key, ["b"]),
+    ]
+    for operation in operations:
+        with pytest.raises(StorageError, match=r"in .*: File name too long$"):
+            operation()
+
+
+def test_an_object_is_no_folder(storage: Storage) -> None:
+    for operation in (storage.get, storage.size, storage.remove, lambda key: storage.put(key, DATA)):
+        with pytest.raises(StorageError, match=r"d.json is a file; legal: a folder of the store itself"):
+            operation("d.json/below")
+    assert storage.sizes("d.json/") == {}
+
+
+def test_a_folder_that_another_process_removed_is_made_again(storage: Storage) -> None:
+    other = open_storage(inside(storage))
+    other.remove_below("a", ["b"])
+    assert storage.get("a/b") is None
+    storage.put("a/b", DATA)
+    assert other.get("a/b") == DATA
+
+
+# -- memory
+
+
+def test_an_announced_petabyte_takes_no_memory(bucket: Bucket) -> None:
+    told = r"cannot read 'a' in .*: it has 1000000000000000 bytes; legal: at most"
+    keys = {key: value for key, value in bucket.options.items() if key != "endpoint"}
+    with raw(endless) as url:
+        web = open_storage(url, read_only=True)
+        s3 = open_storage("s3://bucket/x", options=keys | {"endpoint": url})
+        for storage in (web, s3):
+            for most in (None, 10**6):
+                with pytest.raises(StorageError, match=told):
+                    storage.get("a", most)
+            with pytest.raises(StorageError, match=told):
+                storage.get_each(["a", "a"], 1000)
+
+
+def test_no_more_is_taken_than_was_asked_for() -> None:
+    # It knows no ranges.
+    with raw(endless) as url, pytest.raises(StorageError, match="cannot read 'a' in http://"):
+        list(open_storage(url, read_only=True).ranges("a", [(100, 200)]))
+    with raw(endless_part) as url:
+        part = open_storage(url, read_only=True)
+        assert list(part.ranges("a", [(100, 200)])) == [b"x" * 100]
+
+
+def test_a_range_makes_room_for_no_more_than_there_is(storage: Storage) -> None:
+    tracemalloc.start()
+    try:
+        assert list(storage.ranges("a/b", [(0, 1 << 32), (1200, 1 << 31)])) == [DATA, DATA[1200:]]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_local_file_of_holes_is_not_read(storage: Storage) -> None:
+    with (inside(storage) / "holes").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(StorageError, match="it has 1099511627776 bytes; legal: at most 4294967296"):
+        storage.get("holes")
+
+
+# -- time
+
+
+def remote_operations(storage: Storage) -> list[Callable[[], object]]:
+    reads: list[Callable[[], object]] = [
+        lambda: storage.get("a"),
+        lambda: list(storage.ranges("a", [(0, 4), (8, 9)])),
+        lambda: storage.size("a"),
+        lambda: storage.get_each(["a", "b"]),
+    ]
+    writes: list[Callable[[], object]] = [
+        storage.sizes,
+        lambda: storage.put("a", DATA),
+        lambda: storage.remove("a"),
+    ]
+    return reads + writes if storage.is_listable else reads
+
+
+def remote(url: str, kind: str, bucket: Bucket) -> Storage:
+    """A web server or bucket at a URL of which a request may take 1.5 s."""
+    if kind == "http":
+        return open_storage(url, read_only=True, options={"timeout": 1.5})
+    return open_storage("s3://bucket/x", options=bucket.options | {"endpoint": url, "timeout": "1.5"})
+
+
+def require_error_in_time(operation: Callable[[], object], message: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(StorageError, match=message):
+        operation()
+    assert time.monotonic() - begun < 1.5 + 0.5
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["http", "s3"])
+@pytest.mark.parametrize("answer", [silent, dripping_head, failing])
+def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind: str) -> None:
+    with raw(answer) as url:
+        for operation in remote_operations(remote(url, kind, bucket)):
+            require_error_in_time(operation, r"given up(: a request may take|, for it did not end).*1.5 s")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["http", "s3"])
+def test_an_answer_that_drips_ends_within_its_time(bucket: Bucket, kind: str) -> None:
+    told = r"given up, for it did not end within 1.5 s; the storage option timeout=SECONDS allows more"
+    with raw(dripping) as url:
+        storage = remote(url, kind, bucket)
+        require_error_in_time(lambda: storage.get("a"), told)
+        if storage.is_listable:
+            require_error_in_time(storage.sizes, told)
+    with raw(dripping_part) as url:
+        part = remote(url, kind, bucket)
+        require_error_in_time(lambda: list(part.ranges("a", [(0, 1 << 15)])), told)
+
+
+def test_a_request_that_is_given_up_leaves_no_connection() -> None:
+    ended = threading.Event()
+
+    def watch(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            dripping(connection)
+        ended.set()
+
+    with raw(watch) as url:
+        with pytest.raises(StorageError, match="given up"):
+            open_storage(url, read_only=True, options={"timeout": 0.5}).get("a")
+        assert ended.wait(5)
+
+
+def test_a_failing_server_is_named_within_the_time() -> None:
+    with raw(failing) as url, pytest.raises(StorageError, match="500 Internal Server Error"):
+        open_storage(url, read_only=True, options={"timeout": 2}).get("a")
+
+
+@pytest.mark.parametrize("value", [0, -1, "soon", True, float("nan"), float("inf"), None, 1e9])
+@pytest.mark.parametrize("location", ["s3://bucket/x", "http://host/x"])
+def test_a_time_that_is_none_is_an_error(location: str, value: Any) -> None:
+    with pytest.raises(StorageError, match=r"option timeout .*; legal: seconds, a number above 0, at most"):
+        open_storage(location, read_only=True, options={"timeout": value})
+
+
+# -- options
+
+PANICS = """
+import sys
+from datetime import timedelta
+from ctspine_zarr.errors import StorageError
+from ctspine_zarr.storage import open_storage
+from ctspine_zarr.storage.options import _CLIENT
+WRONG = (5, "x", None, [], {"x": 1})
+BACKOFFS = (
+    5, {"base": 0}, {"base": 1}, {"base": float("nan")}, {"base": "x"}, {"base": None}, {"init_backoff": 5},
+    {"max_backoff": timedelta(0)}, {"init_backoff": timedelta(1)}, {"init_backoff": -timedelta(1)},
+)
+tried = 0
+for location, prefix, needed in (
+    ("s3://b/x", "AWS_", {}), ("gs://b/x", "google_", {}), ("az://c/x", "azure_", {"account_name": "a"}),
+    ("http://127.0.0.1:9/x", "", {}),
+):
+    names = [name for one in (*_CLIENT, "colour", "region") for name in {one, prefix + one}]
+    given = [{name: value} for name in names for value in ("true", "1s", 5, {})]
+    given += [{kind: value} for kind in ("client_options", "retry_config") for value in WRONG]
+    given += [{"retry_config": {"backoff": value}} for value in BACKOFFS]
+    for options in given:
+        tried += 1
+        try:
+            open_storage(location, read_only=True, options=options | needed)
+        except StorageError as error:
+            assert "\\n" not in str(error)
+print(tried)
+"""
+
+
+def test_no_option_makes_the_library_panic() -> None:
+    done = subprocess.run([sys.executable, "-c", PANICS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 600
+
+
+@pytest.mark.parametrize("value", [True, "true"])
+@pytest.mark.parametrize("name", ["allow_http", "aws_allow_http"])
+def test_a_plain_connection_can_be_asked_for(bucket: Bucket, name: str, value: object) -> None:
+    location = bucket.new()
+    storage = open_storage(location, options=bucket.options | {name: value})
+    storage.put("a", DATA)
+    assert (
+        open_storage(location, options=bucket.options | {"client_options": {name[-10:]: value}}).get("a")
+        == DATA
+    )
