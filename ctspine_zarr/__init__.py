@@ -1,4 +1,4 @@
-"""CTSpine1K, VerSe or any nnU-Net dataset as one Zarr v3 store: build it once, then read any slice or patch in milliseconds.
+"""CTSpine1K, VerSe or any nnU-Net dataset as one Zarr v3 store: built once, then read by slice or patch.
 
     import ctspine_zarr as cz
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ctspine_zarr.maintain.export import export
     from ctspine_zarr.maintain.verify import CaseReport, Verification, verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
-    from ctspine_zarr.read.case import Case, Sample
+    from ctspine_zarr.read.case import Case
+    from ctspine_zarr.read.sample import Sample
     from ctspine_zarr.read.store import Store, open_store
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
@@ -78,7 +79,8 @@ _HOMES = {
     "maintain.export": ("export",),
     "maintain.verify": ("CaseReport", "Verification", "verify"),
     "publishing.publish": ("CasePublished", "Published", "publish"),
-    "read.case": ("Case", "Sample"),
+    "read.case": ("Case",),
+    "read.sample": ("Sample",),
     "read.store": ("Store", "open_store"),
     "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
     "sampling.windows": ("assemble", "window_starts"),

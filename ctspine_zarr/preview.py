@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.spec import colour
-from ctspine_zarr.read.case import Case, Sample
+from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.regions import PLANES, Plane
+from ctspine_zarr.read.sample import Sample
 
 try:
     from PIL import Image, ImageDraw

@@ -19,8 +19,8 @@ from typing import Any
 from arguments import positive
 from benchmarks import build, picture, read, remote, train
 
-from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.datasets.phantom import write_phantom
+from ctspine_zarr.errors import CtspineError
 
 USUAL = ("build", "read", "train")
 

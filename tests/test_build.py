@@ -137,7 +137,7 @@ def test_a_store_that_was_updated_says_so_to_who_opened_it_before(source: Tree) 
     build(source.root, store, workers=1)
     for read in (
         lambda: opened["liver_1"].slice(0),
-        lambda: opened["liver_1"].image[0].compute(),
+        opened["liver_1"].image[0].compute,
         lambda: opened["liver_1"].facts,
     ):
         with pytest.raises(StoreUpdated, match="was updated since it was opened; open it again"):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import main
-from ctspine_zarr.write.ingest import WRITER
+from ctspine_zarr.write.case_objects import WRITER
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ctspine_zarr.errors import HubError, NoSpace, SourceError
 from ctspine_zarr.hub import RemoteFile, cache_folder, download_folder
 from ctspine_zarr.sources.hub import CTSPINE1K, HubSource
 from ctspine_zarr.storage import open_storage
+from ctspine_zarr.write import arrivals
 
 REPOSITORY = CTSPINE1K.removeprefix("hf://datasets/")
 COMMIT = "9b454add169b94f2c322ad6f08b66823975e8dbd"
@@ -35,16 +35,25 @@ def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tr
     """Four cases, on the Hub too; what a build that ended early still fetches ends with the test."""
     monkeypatch.setattr("ctspine_zarr.sources.hub._WAITS", (0,) * 8)
     monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0,) * 8)
+    fetched = arrivals._fetched
     for number in range(3):
         tree.add(f"liver_{number}", voxels(number))
     tree.add("HN_P001", voxels(3), source="HNSCC-3DCT-RT", section="test_public")
     hub.hub.add(REPOSITORY, tree.root, commit=COMMIT)
-    begun = set(threading.enumerate())
+    fetching: set[object] = set()
+
+    def fetch(*arguments: Any) -> Any:
+        fetching.add(token := object())
+        try:
+            return fetched(*arguments)
+        finally:
+            fetching.remove(token)
+
+    monkeypatch.setattr(arrivals, "_fetched", fetch)
     yield tree
     hub.server.heal()
-    for thread in set(threading.enumerate()) - begun:
-        if thread.name == "ctspine_zarr":
-            thread.join(timeout=60)
+    while fetching:
+        time.sleep(0.01)
 
 
 def plan(hub: Hub, store: Any, source: str = "hub", **options: Any) -> cz.Plan:

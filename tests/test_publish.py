@@ -181,7 +181,8 @@ def test_the_card_says_licence_citation_sizes_and_how_to_load(store: Path, hub: 
     publish(store, hub)
     card = bytes(hub.hub.repos["someone/spine"].files["README.md"]).decode()
     assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n")
-    for part in (cz.open_store(store).spec.citation, "share-alike", "9 CTs", "COLONOG", f'open_store("{TARGET}")'):
+    citation = cz.open_store(store).spec.citation
+    for part in (citation, "share-alike", "9 CTs", "COLONOG", f'open_store("{TARGET}")'):
         assert part in card
     first, second = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     scope: dict[str, Any] = {}

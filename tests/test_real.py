@@ -20,7 +20,7 @@ def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, m
     assert len(cases) == len(mini_store) == 7
     for source in cases:
         case = mini_store[source.id]
-        for which, path in (("image", source.image), ("segmentation", source.segmentation)):
+        for which, path in zip(("image", "segmentation"), source.paths, strict=True):
             image = load(path)
             values = np.asarray(image.dataobj)
             stored = case.voxels(which)[...]  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from typing import Final, override
 from msgspec import structs
 
 from ctspine_zarr.datasets.cases import SourceCase
-from ctspine_zarr.datasets.dataset import Dataset, Files, Survey, Wishes, read_text
+from ctspine_zarr.datasets.dataset import Dataset, Files, Survey, Wishes
 from ctspine_zarr.datasets.naming import CASE, ENDING, SUFFIX, Found, Wanted, find, require_files
 from ctspine_zarr.datasets.splits import SPLITS, SplitList, parse_splits
 from ctspine_zarr.datasets.spreadsheet import Rows, read_spreadsheet
@@ -182,11 +182,16 @@ def _pattern(data: str, kind: str, suffix: str) -> re.Pattern[str]:
 
 
 def _splits(files: Files, wishes: Wishes) -> SplitList:
-    text = read_text(files, SPLIT_FILE) if wishes.split_list is None else wishes.split_list
-    if text is None:
-        message = f"no split list at {files.name}/{SPLIT_FILE} (not found); give one with --split-file FILE"
-        raise SourceError(message)
-    return parse_splits(text)
+    if wishes.split_list is not None:
+        return parse_splits(wishes.split_list)
+    data, reason = files.read(SPLIT_FILE), "not found"
+    try:
+        if data is not None:
+            return parse_splits(data.decode())
+    except UnicodeDecodeError as error:
+        reason = str(error)
+    message = f"no split list at {files.name}/{SPLIT_FILE} ({reason}); give one with --split-file FILE"
+    raise SourceError(message)
 
 
 def _rows(files: Files) -> Rows:

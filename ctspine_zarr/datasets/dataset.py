@@ -15,7 +15,7 @@ from msgspec import structs
 
 from ctspine_zarr.datasets.cases import CaseFile, Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.naming import FilesMissing
-from ctspine_zarr.errors import CaseRefused, SourceError, UnknownValue
+from ctspine_zarr.errors import CaseRefused, UnknownValue
 from ctspine_zarr.format.names import LEGAL, colliding, is_legal_name, printable
 from ctspine_zarr.format.spec import UNKNOWN, Spec
 
@@ -168,27 +168,14 @@ class Dataset(ABC):
                 raise UnknownValue(message)
 
 
-def read_text(files: Files, path: str) -> str | None:
-    """A UTF-8 document; None where there is none.
-
-    Raises:
-        SourceError: as `Files.read`, or it is no UTF-8.
-    """
-    data = files.read(path)
-    try:
-        return None if data is None else data.decode()
-    except UnicodeDecodeError as error:
-        message = f"no text at {files.name}/{path} ({error}); legal: UTF-8"
-        raise SourceError(message) from error
-
-
 def _with_licence(spec: Spec, wishes: Wishes) -> Spec:
     """The spec with what the user says of its licence and citation, where it says nothing itself."""
     wished = {"licence": wishes.licence, "citation": wishes.citation}
     given = {what: text for what, text in wished.items() if text is not None}
     for what, text in given.items():
-        if not 0 < len(text) <= _MOST_TEXT:
-            message = f"{what} of {len(text)} characters; legal: 1 to {_MOST_TEXT}"
+        # Of bytes that are no text, a command line makes surrogates.
+        if not 0 < len(text) <= _MOST_TEXT or any("\ud800" <= c <= "\udfff" for c in text):
+            message = f"{what} of {len(text)} characters; legal: 1 to {_MOST_TEXT}, of Unicode text"
             raise UnknownValue(message)
         stated = getattr(spec, what)
         if stated not in {UNKNOWN, text}:

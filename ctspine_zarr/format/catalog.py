@@ -209,5 +209,3 @@ def _entry(line: bytes, cases: int) -> Entry:
 
 def _place(spec: Spec, record: Record) -> tuple[int, int, str]:
     return spec.splits.index(record.split), spec.sources.index(record.source), record.id
-
-

@@ -105,8 +105,9 @@ def parse[T](data: bytes, kind: type[T]) -> T:
 
 
 def _parse[T](data: bytes, kind: type[T], *, in_group: bool) -> T:
+    hashable: Any = kind
     try:
-        found: Any = _decoder(kind, in_group=in_group).decode(data)
+        found: Any = _decoder(hashable, in_group=in_group).decode(data)
     except _BROKEN as error:
         message = f"{type(error).__name__}: {error}"
         raise Malformed(message) from error

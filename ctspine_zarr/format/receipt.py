@@ -6,7 +6,7 @@ the attributes of the case's group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Buffer, Mapping
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs, to_builtins
@@ -34,9 +34,9 @@ class StoredObject(Struct, frozen=True):
     sha256: Sha256
 
     @classmethod
-    def of(cls, data: bytes | bytearray) -> StoredObject:
+    def of(cls, data: Buffer) -> StoredObject:
         """Of these bytes."""
-        return cls(len(data), sha256(data))
+        return cls(memoryview(data).nbytes, sha256(data))
 
 
 class SourceFile(Struct, frozen=True):

@@ -271,7 +271,7 @@ class Code(StrEnum):
 
 def _require_affine(rows: tuple[Row, Row, Row, Row]) -> None:
     x, y, z = (math.hypot(*(row[axis] for row in rows[:3])) for axis in range(3))
-    is_affine = rows[3] == (0, 0, 0, 1) and all(math.isfinite(row[3]) for row in rows)
+    is_affine = list(rows[3]) == [0, 0, 0, 1] and all(math.isfinite(row[3]) for row in rows)
     if not (is_affine and all(_LEAST_MM < mm < _MOST_MM for mm in (x, y, z)) and _determinant(rows)):
         message = f"affine {rows}; legal: finite, invertible, its last row 0 0 0 1, spacings in mm"
         raise ValueError(message)
@@ -300,7 +300,7 @@ def _require_grid(shape: Shape, image: StoredArray, mask: StoredArray | None) ->
             message = f"{array.bytes} bytes of an array of shape {shape}; legal: more than {least}"
             raise ValueError(message)
     if image.dtype == "uint8" or (mask is not None and mask.dtype != "uint8"):
-        message = f"dtypes {image.dtype} and {mask and mask.dtype}; legal: uint8 for masks, and only for them"
+        message = f"an image of {image.dtype}, or a mask of other than uint8; legal: uint8 for masks alone"
         raise ValueError(message)
 
 

@@ -84,7 +84,7 @@ class Spec(Struct, frozen=True, kw_only=True):
             UnknownValue: the dataset has no such label; the message lists what is legal.
         """
         value = self.values.get(label) if isinstance(label, str) else label
-        if value not in self.labels:
+        if value is None or value not in self.labels:
             values = f"{min(self.labels)} to {max(self.labels)}" if self.labels else "none"
             message = f"unknown label {label!r}; legal: {', '.join(self.labels.values())}, or {values}"
             raise UnknownValue(message)

@@ -7,8 +7,9 @@ from pathlib import Path
 from ctspine_zarr import nifti
 from ctspine_zarr.datasets import DATASETS
 from ctspine_zarr.errors import StorageError, choose
-from ctspine_zarr.read.case import NAMES, Case, Name
+from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.original import inflated_source
+from ctspine_zarr.read.sample import NAMES, Name
 
 
 def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:

@@ -35,7 +35,8 @@ from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.inventory import documents_above, own_keys, strangers
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, UpdateCheck, load
-from ctspine_zarr.read.case import NAMES, Case
+from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.sample import NAMES
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.workers import Finished, run_each
 

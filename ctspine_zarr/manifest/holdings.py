@@ -1,4 +1,4 @@
-"""What a store holds as a build or a publication begins: the state that holds, and what is whole beside it."""
+"""What a store holds as a build begins: the state that holds, and the cases that are whole beside it."""
 
 from __future__ import annotations
 
@@ -105,5 +105,3 @@ def _state(storage: Storage, receipts: Collection[Receipt]) -> State | None:
 def _not_ours(storage: Storage, reason: str = "") -> StoreMismatch:
     seen = reason or f"{storage.location} holds a {layout.ROOT} that is not ours"
     return StoreMismatch(f"{seen}; build into another place")
-
-

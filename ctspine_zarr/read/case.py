@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, SupportsIndex, TypedDict, cast
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,27 +12,20 @@ from numpy.typing import DTypeLike, NDArray
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.lazy import CANONICAL, Converted, Window
-from ctspine_zarr.arrays.reading import ArraySpec, Reading
+from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.threads import share_out
 from ctspine_zarr.arrays.voxels import Voxels
-from ctspine_zarr.errors import DamagedStore, Malformed, NoMask, OtherFormat, UnknownValue, require_known
-from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import DamagedStore, NoMask, UnknownValue, require_known
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.format.profiles import codec_of
-from ctspine_zarr.format.receipt import (
-    MOST_DOCUMENT_BYTES,
-    Facts,
-    NiftiSource,
-    Receipt,
-    decode_facts,
-    decode_receipt,
-)
-from ctspine_zarr.format.record import Record, StoredArray, Triple
+from ctspine_zarr.format.receipt import Facts, NiftiSource, Receipt, decode_facts, decode_receipt
+from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented
+from ctspine_zarr.read.arrays import arrays_of
 from ctspine_zarr.read.labelled import dataset_of
 from ctspine_zarr.read.original import original_bytes
+from ctspine_zarr.read.proof import proven
 from ctspine_zarr.read.regions import (
     PLANES,
     Plane,
@@ -42,35 +34,15 @@ from ctspine_zarr.read.regions import (
     patch_size,
     plane_region,
     plane_size,
+    several,
 )
+from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, mapped, require_fill, sample_of
 from ctspine_zarr.storage import Storage
 
 if TYPE_CHECKING:
     import dask.array
     import nibabel
     import xarray
-
-type Name = Literal["image", "segmentation"]
-
-NAMES: Final[tuple[Name, Name]] = ("image", "segmentation")
-"""The arrays of a case."""
-
-_log = logging.getLogger(__name__)
-
-AIR: Final = -1024
-"""HU of what lies beyond a volume's edge."""
-
-
-class Sample(TypedDict):
-    """Voxels of one place, or of several, one after another along a first axis of their own.
-
-    Attributes:
-        image: HU in the stored dtype, nearly always int16.
-        segmentation: labels, uint8, of the same shape; not there where the case has no mask.
-    """
-
-    image: NDArray[Any]
-    segmentation: NotRequired[NDArray[np.uint8]]
 
 
 class Case:
@@ -168,7 +140,7 @@ class Case:
             DamagedStore: they are missing or altered.
         """
         key = f"{self.record.path}/{layout.METADATA}"
-        return self._proven(key, self.entry.group, decode_facts)
+        return proven(self._storage, self._reading, key, self.entry.group, decode_facts)
 
     @cached_property
     def receipt(self) -> Receipt:
@@ -178,19 +150,8 @@ class Case:
             DamagedStore: it is missing or altered.
         """
         key = self.record.receipt_key
-        return self._proven(key, self.entry.receipt, lambda data: decode_receipt(data, key))
-
-    def _proven[T](self, key: str, digest: str, parse: Callable[[bytes | None], T]) -> T:
-        data = self._storage.get(key, most=MOST_DOCUMENT_BYTES)
-        try:
-            if data is not None and sha256(data) != digest:
-                message = "its sha256 is not that in the catalog"
-                raise Malformed(message)
-            return parse(data)
-        except (Malformed, OtherFormat) as error:
-            self._reading.require_current(self._storage.location)
-            message = f"{self._storage.location}, case {self.id}: {key} is damaged ({error}); run verify"
-            raise DamagedStore(message) from error
+        parse = partial(decode_receipt, key=key)
+        return proven(self._storage, self._reading, key, self.entry.receipt, parse)
 
     def slice(self, index: int, axis: Plane = "axial") -> Sample:
         """One 2-D slice, of the image and, where the case has one, of the mask.
@@ -204,7 +165,7 @@ class Case:
             UnknownValue: no such axis.
             DamagedStore: the chunks cannot be read.
         """
-        return _each(self.slices([index], axis), _first)
+        return mapped(self.slices([index], axis), _first)
 
     def slices(self, indices: Iterable[int], axis: Plane = "axial") -> Sample:
         """Many 2-D slices; each chunk that any of them touches is decoded once.
@@ -215,9 +176,9 @@ class Case:
         Raises: as `slice` does.
         """
         size = plane_size(self.shape, axis)
-        regions = [plane_region(self.shape, index, axis) for index in _several("indices", indices)]
+        regions = [plane_region(self.shape, index, axis) for index in several("indices", indices)]
         # Nothing is padded, so any fill will do.
-        return _each(self._read(size, regions, 0), lambda read: read.squeeze(1 + PLANES[axis]))
+        return mapped(self._read(size, regions, 0), lambda read: read.squeeze(1 + PLANES[axis]))
 
     def patch(
         self,
@@ -243,7 +204,7 @@ class Case:
             DamagedStore: the chunks cannot be read.
         """
         region = patch_region(self.shape, patch_size(size), center=center, start=start)
-        return _each(self._read(region.size, [region], fill), _first)
+        return mapped(self._read(region.size, [region], fill), _first)
 
     def patches(
         self,
@@ -267,10 +228,10 @@ class Case:
         edges = patch_size(size)
         if centers is not None and starts is None:
             regions = [
-                patch_region(self.shape, edges, center=center) for center in _several("centers", centers)
+                patch_region(self.shape, edges, center=center) for center in several("centers", centers)
             ]
         elif starts is not None and centers is None:
-            regions = [patch_region(self.shape, edges, start=one) for one in _several("starts", starts)]
+            regions = [patch_region(self.shape, edges, start=one) for one in several("starts", starts)]
         else:
             message = "give exactly one of centers and starts"
             raise UnknownValue(message)
@@ -295,15 +256,13 @@ class Case:
             for name in names or self._names
         }
         self._fill(regions, targets, fill)
-        return [_sample({name: targets[name][at] for name in targets}) for at in range(len(regions))]
+        return [sample_of({name: targets[name][at] for name in targets}) for at in range(len(regions))]
 
     def _read(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
         """Regions of one size, along a new first axis."""
-        targets = {
-            name: np.empty((len(regions), *size), self.voxels(name).dtype) for name in self._names
-        }
+        targets = {name: np.empty((len(regions), *size), self.voxels(name).dtype) for name in self._names}
         self._fill(regions, targets, fill)
-        return _sample(targets)
+        return sample_of(targets)
 
     def _fill(
         self, regions: Sequence[Region], targets: Mapping[Name, Iterable[NDArray[Any]]], fill: float
@@ -427,32 +386,7 @@ class Case:
 
     @cached_property
     def _arrays(self) -> dict[Name, Voxels]:
-        record = self.record
-        found: dict[Name, Voxels] = {"image": self._voxels(layout.IMAGE, record.image)}
-        if record.segmentation is not None:
-            found["segmentation"] = self._voxels(layout.mask_path(self.spec.mask), record.segmentation)
-        return found
-
-    def _voxels(self, path: str, stored: StoredArray) -> Voxels:
-        dtype = np.dtype(stored.dtype)
-        codec = codec_of(stored.codec, dtype, stored.chunk)
-        if codec is None:
-            reason = "codec %r of the catalog is unknown here; reading through zarr-python"
-            _log.debug(f"%s, case %s: {reason}", self._storage.location, self.id, stored.codec)
-        index = stored.index if stored.bytes else None
-        path = f"{self.record.path}/{path}"
-        spec = ArraySpec(self._storage, path, self.shape, dtype, stored.bytes, index)
-        return Voxels(spec, codec, self._reading)
-
-
-def _sample(arrays: Mapping[Name, NDArray[Any]]) -> Sample:
-    # A TypedDict of the arrays that are there.
-    return cast("Sample", dict(arrays))
-
-
-def _each(sample: Sample, work: Callable[[NDArray[Any]], NDArray[Any]]) -> Sample:
-    arrays = cast("dict[Name, NDArray[Any]]", sample)
-    return _sample({name: work(array) for name, array in arrays.items()})
+        return arrays_of(self._storage, self.record, self.spec, self._reading)
 
 
 def _fill_each(reads: Iterable[tuple[Voxels, list[Request]]]) -> None:
@@ -463,24 +397,3 @@ def _fill_each(reads: Iterable[tuple[Voxels, list[Request]]]) -> None:
 def _first(read: NDArray[Any]) -> NDArray[Any]:
     only: NDArray[Any] = read[0]
     return only
-
-
-def require_fill(fill: float, dtype: np.dtype[Any]) -> None:
-    """Do nothing where an image of that dtype can be padded with it.
-
-    Raises:
-        UnknownValue: the dtype does not hold it.
-    """
-    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    is_number = isinstance(fill, float | np.number | SupportsIndex) and limits.min <= fill <= limits.max
-    if not is_number or (dtype.kind != "f" and fill != int(fill)):
-        message = f"fill {fill!r}; legal: what {dtype} holds, {limits.min} to {limits.max}"
-        raise UnknownValue(message)
-
-
-def _several[T](name: str, values: Iterable[T]) -> Iterator[T]:
-    try:
-        return iter(values)
-    except TypeError:
-        message = f"{name} {values!r}; legal: several, in a list or array"
-        raise UnknownValue(message) from None

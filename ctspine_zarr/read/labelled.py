@@ -43,9 +43,7 @@ def dataset_of(
 
 def _along_axes(record: Record) -> dict[str, Any]:
     axes = zip(AXES, origin_of(record.affine_matrix), record.spacing, record.shape, strict=True)
-    return {
-        name: (name, first + step * np.arange(size), {"units": "mm"}) for name, first, step, size in axes
-    }
+    return {name: (name, first + step * np.arange(size), {"units": "mm"}) for name, first, step, size in axes}
 
 
 def _attributes(record: Record, spec: Spec) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def _attributes(record: Record, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _world(affine: Affine, shape: Shape) -> xarray.Coordinates:
+def _world(grid: Affine, shape: Shape) -> xarray.Coordinates:
     """The world position of every voxel by an index that computes it as it is asked for."""
     import xarray
     from xarray.indexes import CoordinateTransform, CoordinateTransformIndex
@@ -74,24 +72,24 @@ def _world(affine: Affine, shape: Shape) -> xarray.Coordinates:
     class WorldTransform(CoordinateTransform):
         """Voxel indices along z, y and x to RAS+ mm, and back."""
 
+        affine = grid
+
         def forward(self, dim_positions: dict[str, Any]) -> dict[Hashable, NDArray[np.float64]]:
             x, y, z = (np.asarray(dim_positions[name], np.float64) for name in reversed(AXES))
             return {
                 name: row[0] * x + row[1] * y + row[2] * z + row[3]
-                for name, row in zip(WORLD, affine[:3].tolist(), strict=True)
+                for name, row in zip(WORLD, grid[:3].tolist(), strict=True)
             }
 
         def reverse(self, coord_labels: dict[Hashable, Any]) -> dict[str, NDArray[np.float64]]:
             right, anterior, superior = (np.asarray(coord_labels[name], np.float64) for name in WORLD)
-            rows = np.linalg.inv(affine)[:3].tolist()
+            rows = np.linalg.inv(grid)[:3].tolist()
             x, y, z = (row[0] * right + row[1] * anterior + row[2] * superior + row[3] for row in rows)
             return {"z": z, "y": y, "x": x}
 
-        def equals(
-            self, other: CoordinateTransform, *, exclude: frozenset[Hashable] | None = None
-        ) -> bool:
-            return self.dim_size == other.dim_size and bool(np.array_equal(affine, other.affine))
+        def equals(self, other: CoordinateTransform, **options: Any) -> bool:  # noqa: ARG002 - all dimensions count
+            theirs = other.affine if isinstance(other, WorldTransform) else np.zeros(0)
+            return self.dim_size == other.dim_size and np.array_equal(self.affine, theirs)
 
     transform = WorldTransform(WORLD, dict(zip(AXES, shape, strict=True)))
-    transform.affine = affine
     return xarray.Coordinates.from_xindex(CoordinateTransformIndex(transform))

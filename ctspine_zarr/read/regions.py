@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, SupportsIndex
@@ -128,6 +128,19 @@ def _rounded(center: Sequence[float]) -> list[int]:
         message = f"center {center!r}; legal: three finite positions, (z, y, x)"
         raise UnknownValue(message) from None
     return [z, y, x]
+
+
+def several[T](name: str, values: Iterable[T]) -> Iterator[T]:
+    """The values, one by one.
+
+    Raises:
+        UnknownValue: there is only one.
+    """
+    try:
+        return iter(values)
+    except TypeError:
+        message = f"{name} {values!r}; legal: several, in a list or array"
+        raise UnknownValue(message) from None
 
 
 def _triple(name: str, values: Any) -> Shape:

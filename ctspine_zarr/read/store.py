@@ -36,9 +36,7 @@ class Store(Mapping[str, Case]):
         reading: threads and caches.
     """
 
-    def __init__(
-        self, storage: Storage, about: Root, entries: Mapping[str, Entry], reading: Reading
-    ) -> None:
+    def __init__(self, storage: Storage, about: Root, entries: Mapping[str, Entry], reading: Reading) -> None:
         self.storage = storage
         self.about = about
         self.entries = entries
@@ -88,7 +86,7 @@ class Store(Mapping[str, Case]):
 
     @property
     def digest(self) -> str:
-        """The seal of the root, 64 hex digits: who keeps it can prove every byte of the store, by `verify`."""
+        """The seal of the root, 64 hex digits: who keeps it can prove every byte of the store by `verify`."""
         return self.about.seal
 
     @cached_property

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ctspine_zarr.geometry import Lattice
-from ctspine_zarr.read.case import Case, Name, Sample
+from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.regions import Region, patch_region
+from ctspine_zarr.read.sample import Name, Sample
 from ctspine_zarr.sampling.resampling import Between, between, linear, nearest
 
 

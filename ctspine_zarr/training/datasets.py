@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, SupportsIndex, Unpack
 
 from ctspine_zarr.errors import OutOfBounds
-from ctspine_zarr.read.case import AIR
 from ctspine_zarr.read.regions import patch_size
+from ctspine_zarr.read.sample import AIR
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.patches import PatchPlan
 from ctspine_zarr.sampling.slices import SlicePlan

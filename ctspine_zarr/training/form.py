@@ -15,7 +15,7 @@ from ctspine_zarr.errors import UnknownValue, number, require_known
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Reorientation, Shape, lattice_affine, oriented
-from ctspine_zarr.read.case import NAMES, Name, Sample
+from ctspine_zarr.read.sample import NAMES, Name, Sample
 from ctspine_zarr.sampling.units import HUB, SampleBox, reorientation_of
 
 type Transform = Callable[[dict[str, Any]], Any]

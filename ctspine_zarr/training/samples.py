@@ -13,7 +13,8 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.case import AIR, Case, Sample, require_fill
+from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.sample import AIR, Sample, require_fill
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.units import SampleBox, Unit
 from ctspine_zarr.training.boxes import read_boxes, read_slab

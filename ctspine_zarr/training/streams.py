@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import integer
-from ctspine_zarr.read.case import AIR, Sample
+from ctspine_zarr.read.sample import AIR, Sample
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.order import Purpose, Share, announced, generator, items_of, shuffled
 from ctspine_zarr.sampling.patches import PatchPlan

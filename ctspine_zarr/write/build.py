@@ -129,9 +129,7 @@ def _ingest_all(
 ) -> tuple[tuple[Receipt, ...], tuple[Refusal, ...]]:
     built: list[Receipt] = []
     refused: list[Refusal] = []
-    task = functools.partial(
-        _attempt, spec=plan.spec, profile_name=plan.profile.name, storage=plan.storage
-    )
+    task = functools.partial(_attempt, spec=plan.spec, profile_name=plan.profile.name, storage=plan.storage)
     for progress in run_each(task, arrivals(plan.source, plan.pending), plan.workers):
         case = progress.item.planned.case
         if isinstance(progress, Started):
@@ -194,7 +192,7 @@ def _finish(plan: Plan, built: Iterable[Receipt], refused: Iterable[Refusal]) ->
     documents = finished(earlier.provenance if earlier and not earlier.is_partial else _provenance())
     if plan.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
         documents = finished(_provenance())
-    specs = [plan.spec, earlier and earlier.dataset]
+    specs = [plan.spec, None if earlier is None else earlier.dataset]
     switch(plan.storage, documents, entries.values(), there, specs)
 
 

@@ -14,7 +14,7 @@ from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.encoding import Document, encode
 from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.receipt import Arrays, Facts, NiftiSource, Receipt, StoredObject
-from ctspine_zarr.format.record import Record, StoredArray
+from ctspine_zarr.format.record import Intensity, Label, Record, StoredArray
 from ctspine_zarr.format.spec import Spec
 
 WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
@@ -47,27 +47,31 @@ class EncodedCase:
 
     Attributes:
         image, segmentation: the arrays; no `segmentation` where the case has no mask.
+        intensity: HU of the image.
+        labels: of the mask.
         foreground: value of a label -> counts of the HU of its voxels.
     """
 
     image: EncodedArray
     segmentation: EncodedArray | None
+    intensity: Intensity
+    labels: tuple[Label, ...]
     foreground: Mapping[int, Histogram]
 
     @property
     def nifti(self) -> Arrays[NiftiSource]:
         """The source files."""
-        return Arrays(self.image.source, self.segmentation and self.segmentation.source)
+        return Arrays(self.image.source, None if self.segmentation is None else self.segmentation.source)
 
     @property
     def voxels(self) -> Arrays[str]:
         """Digests of the voxels."""
-        return Arrays(self.image.voxels, self.segmentation and self.segmentation.voxels)
+        return Arrays(self.image.voxels, None if self.segmentation is None else self.segmentation.voxels)
 
 
 def content_of(case: EncodedCase, record: Record) -> str:
     """sha256 of all that a case holds: its record, sources, measures and shards."""
-    shards = [case.image.digest, case.segmentation and case.segmentation.digest]
+    shards = [array.digest for array in (case.image, case.segmentation) if array is not None]
     named = to_builtins([record, case.nifti, case.voxels, case.foreground, WRITER, shards], str_keys=True)
     return sha256(encode(named))
 
@@ -93,7 +97,7 @@ def receipt_of(case: EncodedCase, record: Record, objects: Mapping[str, bytes | 
     return Receipt(
         record=record,
         writer=WRITER,
-        files=Arrays(nifti.image.file, nifti.segmentation and nifti.segmentation.file),
+        files=Arrays(nifti.image.file, None if nifti.segmentation is None else nifti.segmentation.file),
         voxels=case.voxels,
         objects={key: known.get(id(data)) or StoredObject.of(data) for key, data in objects.items()},
         foreground=case.foreground,

@@ -21,7 +21,7 @@ from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
 from ctspine_zarr.format.profiles import Profile
 from ctspine_zarr.format.receipt import NiftiSource, Receipt, SourceFile
-from ctspine_zarr.format.record import Code, Finding, Intensity, Label, Record, StoredArray
+from ctspine_zarr.format.record import Code, Finding, Label, Record, StoredArray
 from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
@@ -111,8 +111,8 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
         mask = None
         if fetched.segmentation is not None:
             mask = _encode_mask(fetched.segmentation, recipe, helpers)
-        case, intensity, labels = _encode_image(fetched.image, recipe, mask, helpers)
-    record = _record(fetched.case, recipe.spec, grid, case, intensity, labels)
+        case = _encode_image(fetched.image, recipe, mask, helpers)
+    record = _record(fetched.case, recipe.spec, grid, case)
     record = placed(structs.replace(record, content=content_of(case, record)), earlier)
     objects = objects_of(case, record, recipe.spec)
     receipt = receipt_of(case, record, objects)
@@ -174,9 +174,7 @@ def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
     return measured
 
 
-def _encode_image(
-    path: Path, recipe: Recipe, mask: _Mask | None, helpers: Executor
-) -> tuple[EncodedCase, Intensity, tuple[Label, ...]]:
+def _encode_image(path: Path, recipe: Recipe, mask: _Mask | None, helpers: Executor) -> EncodedCase:
     volume = nifti.read(path)
     seen = survey(volume)
     dtype = exact_dtype(seen)
@@ -197,7 +195,7 @@ def _encode_image(
         Label(name=recipe.spec.labels[one.label], hu=found[one.label][0], **one.facts) for one in measured
     )
     histograms = {value: histogram for value, (_, histogram) in found.items()}
-    return EncodedCase(array, mask and mask.array, histograms), intensity.result(), labels
+    return EncodedCase(array, None if mask is None else mask.array, intensity.result(), labels, histograms)
 
 
 def _encode(
@@ -266,8 +264,6 @@ def _record(
     spec: Spec,
     grid: _Grid,
     encoded: EncodedCase,
-    intensity: Intensity,
-    labels: tuple[Label, ...],
 ) -> Record:
     """The record of a case, but for its content.
 
@@ -276,7 +272,7 @@ def _record(
     """
     sources = (encoded.nifti.image, encoded.nifti.segmentation)
     about_labels = (
-        label_findings(labels, spec)
+        label_findings(encoded.labels, spec)
         if encoded.segmentation is not None
         else [Finding(Code.NO_MASK, "the case has no mask: what it shows is not known")]
     )
@@ -294,10 +290,10 @@ def _record(
                 affine=affine,
                 orientation=grid.orientation,
                 image=encoded.image.stored,
-                segmentation=encoded.segmentation and encoded.segmentation.stored,
+                segmentation=None if encoded.segmentation is None else encoded.segmentation.stored,
                 source_bytes=sum(source.file.bytes for source in sources if source is not None),
-                intensity=intensity,
-                labels=labels,
+                intensity=encoded.intensity,
+                labels=encoded.labels,
                 transitional=case.transitional,
                 findings=(*grid.findings, *_restorability(sources), *about_labels),
                 spreadsheet=case.spreadsheet,

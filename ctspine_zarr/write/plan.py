@@ -178,7 +178,8 @@ def plan_build(
         licence, citation: of a dataset that states none.
         codec: `portable` or `compact`.
         workers: cases in flight at once; by default as many as cores and memory allow.
-        split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`.
+        split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`; or nnU-Net's
+            `splits_final.json`, together with `fold`.
         storage_options: see `open_store`.
         source_options: of the Hub: `token` and `endpoint`; else those of the environment.
         keep_downloads: leave them in the Hub's cache; else each is deleted once its case is built.
@@ -283,17 +284,13 @@ def _without_twins(listing: Listing, holdings: Holdings) -> Listing:
         if case.id in twins and case.id not in holdings.ids
     ]
     ids = {refusal.case for refusal in refused}
-    return Listing(
-        tuple(case for case in listing.cases if case.id not in ids), (*listing.refused, *refused)
-    )
+    return Listing(tuple(case for case in listing.cases if case.id not in ids), (*listing.refused, *refused))
 
 
 def _largest_first(
     cases: Iterable[SourceCase], holdings: Holdings, source: Source
 ) -> tuple[PlannedCase, ...]:
-    planned = (
-        PlannedCase(case, _working_bytes(case, source), holdings.earlier(case.id)) for case in cases
-    )
+    planned = (PlannedCase(case, _working_bytes(case, source), holdings.earlier(case.id)) for case in cases)
     return tuple(sorted(planned, key=lambda p: (-p.working_bytes, p.case.id)))
 
 
@@ -312,8 +309,9 @@ def _require_all(source: Source, listing: Listing) -> None:
     missing = source.missing(listing)
     if missing:
         shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
+        expected = sum(len(case.files) for case in listing.cases) + 2 * len(listing.refused)
         message = (
-            f"{source} lists {2 * len(listing.ids) - len(missing)} of {2 * len(listing.ids)} files; missing: "
+            f"{source} lists {expected - len(missing)} of {expected} files; missing: "
             f"{shown}; run it again, or choose others by --split or --case"
         )
         raise SourceError(message)

@@ -37,7 +37,7 @@ def is_whole(receipt: Receipt, case: SourceCase, source: Source, sizes: Mapping[
 
 def _is_same(read: SourceFile | None, file: CaseFile | None, source: Source) -> bool:
     if read is None or file is None:
-        return read is file
+        return read is None and file is None
     if file.sha256 is not None:
         return (read.bytes, read.sha256) == (file.bytes, file.sha256)
     path = source.local(file)

@@ -34,7 +34,6 @@ from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write.ingest import Recipe, ingest
 
-
 CHUNK = layout.DEFAULT_CHUNK
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ import ctspine_zarr as cz
 from benchmarks.peers import Box, Material
 from ctspine_zarr.format.codecs import Box as Inside
 from ctspine_zarr.format.codecs import Chunk, Codec, without_checksum
+from ctspine_zarr.geometry import Shape
 from ctspine_zarr.storage import Storage
 
 READING, CHECKSUMS, ZSTD, UNSHUFFLING, REST = (
@@ -57,8 +58,14 @@ class TimedChunk:
 class TimedCodec:
     """A codec that is timed as it decompresses."""
 
+    name: ClassVar[str] = "timed"
+
     codec: Codec
     clock: Clock
+
+    @property
+    def chunk(self) -> Shape:
+        return self.codec.chunk
 
     @property
     def metadata(self) -> list[dict[str, Any]]:

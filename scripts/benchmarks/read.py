@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arguments import local_cases
 from numpy.typing import NDArray
 
 import ctspine_zarr as cz

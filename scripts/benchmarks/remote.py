@@ -98,7 +98,10 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int, latency: fl
         alone = ours_alone(distant, repeats)
         alone[PATCHES], errors = concurrent(distant, repeats)
     report(material, latency, costs, alone)
-    goals = [*goals_met(costs), *own_goals(costs, alone, layout.grid(material.record.shape, layout.DEFAULT_CHUNK)[0])]
+    goals = [
+        *goals_met(costs),
+        *own_goals(costs, alone, layout.grid(material.record.shape, layout.DEFAULT_CHUNK)[0]),
+    ]
     goals += cube_goals(costs, turns[CUBE], material)
     goals.append(goal(f"{PATCHES}: errors", len(errors), 0))
     print(*missing, _TARGETS, *goals, *errors, sep="\n")
@@ -201,7 +204,8 @@ def spans(box: Box) -> list[range]:
 
 def touched(box: Box, shape: Shape) -> set[int]:
     """The same chunks by their number in C order."""
-    return set(np.ravel_multi_index(np.ix_(*spans(box)), layout.grid(shape)).ravel().tolist())
+    grid = layout.grid(shape, layout.DEFAULT_CHUNK)
+    return set(np.ravel_multi_index(np.ix_(*spans(box)), grid).ravel().tolist())
 
 
 def measured(turns: dict[str, list[Turn]], names: list[str], distant: Distant, material: Material) -> Costs:

@@ -1,1 +1,0 @@
-"""Which cases exist and where their files are: split list, local tree, spreadsheet."""
