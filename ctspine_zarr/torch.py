@@ -386,8 +386,10 @@ def _prefetch(asked: int | None, workers: int) -> int | None:
 
 
 def _start_method(asked: str | None, storage: Storage) -> str | None:
-    legal = [name for name in multiprocessing.get_all_start_methods() if storage.forks or name != "fork"]
+    legal = [
+        name for name in multiprocessing.get_all_start_methods() if storage.is_fork_safe or name != "fork"
+    ]
     require_known(f"start_method for {storage.location}", [asked] if asked else [], legal)
     if asked is not None or sys.platform != "linux":
         return asked
-    return "fork" if storage.forks else "forkserver"
+    return "fork" if storage.is_fork_safe else "forkserver"

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Extension
+from numpy.typing import NDArray
 from stores import objects
 from trees import NnunetTree, in_mm, labels, voxels
 
@@ -25,14 +26,19 @@ type Objects = dict[str, bytes]
 OWN: Final = "ctspine_zarr"
 
 
+def calm(seed: int) -> NDArray[Any]:
+    """HU from -32 to 95, so that what is counted of them is short."""
+    return voxels(seed) // 32
+
+
 def write_tree(root: Path, second: int = 5) -> NnunetTree:
     """`a` with an image of that seed, `b` with a NIfTI extension, `t` for testing, without a mask."""
     tree = NnunetTree(root)
-    tree.add("a", voxels(second))
-    image = in_mm(voxels(1))
+    tree.add("a", calm(second))
+    image = in_mm(calm(1))
     image.header.extensions.append(Nifti1Extension("comment", b"a comment"))
     tree.add("b", image)
-    tree.add("t", voxels(2), False, folder="Ts")
+    tree.add("t", calm(2), False, folder="Ts")
     return tree
 
 
@@ -91,76 +97,104 @@ def _nifti(case: cz.Case, which: Any) -> tuple[Any, ...]:
 # -- an author who has every digest made anew
 
 
-def reseal(document: bytes) -> bytes:
-    """A root or receipt whose content was changed, with the seal that is right for it."""
-    at = document.find(b'"seal": "')
-    if at < 0:
-        return document
-    start = at + len(b'"seal": "')
-    return sealed(document[:start] + UNSEALED.encode() + document[start + len(UNSEALED) :])
+class Raw(str):
+    """JSON text that stands in a document as it is, whether it is JSON or not."""
+
+    __slots__ = ()
+
+
+def dumps(document: Any, *, indent: int | None = 1) -> bytes:
+    """A document as the store writes it, but for `Raw` values, which any text may be."""
+    found: list[Raw] = []
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, Raw):
+            found.append(value)
+            return f"@@{len(found) - 1}@@"
+        if isinstance(value, dict):
+            return {key: marked(of) for key, of in value.items()}
+        return [marked(of) for of in value] if isinstance(value, list) else value
+
+    separators = (",", ": ") if indent else (",", ":")
+    text = json.dumps(marked(document), indent=indent, ensure_ascii=not indent, separators=separators)
+    for number, value in enumerate(found):
+        text = text.replace(f'"@@{number}@@"', value)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def replace_field(data: bytes, old: object, new: object) -> bytes:
-    return data.replace(json.dumps(old).encode(), json.dumps(new).encode())
+def resealed(document: bytes) -> bytes:
+    """A root or receipt whose content was changed, with the seal that is right for it."""
+    begun = b'"seal": "'
+    start = document.rfind(begun) + len(begun)
+    if start < len(begun):
+        return document
+    return sealed(document[:start] + UNSEALED.encode() + document[start + len(UNSEALED) :])
 
 
 class Author:
-    """Rewrites a store so that each digest fits whatever the author has put in: only checks of content are left.
+    """Rewrites a store so that each digest fits whatever the author has put in: checks of content are left.
 
     Attributes:
         before: the objects of an untouched store.
+        catalog: key of its catalog.
+        groups: case id -> path of its group.
+        receipts: case id -> key of its receipt.
     """
 
     def __init__(self, before: Objects) -> None:
         self.before = before
         [self.catalog] = [key for key in before if key.startswith("catalog-")]
-        self.receipts = {
-            f"{document['record']['path']}/": key
-            for key, data in before.items()
-            if key.startswith("receipts/") and (document := json.loads(data))
-        }
+        self._lines = {line["id"]: line for line in map(json.loads, before[self.catalog].splitlines())}
+        self.groups = {case: line["path"] for case, line in self._lines.items()}
+        self.receipts = {case: f"receipts/{path.rpartition('/')[2]}.json" for case, path in self.groups.items()}
 
-    def changed(self, key: str, data: bytes) -> Objects:
-        """The objects that differ once an object has these bytes: itself, and those that prove it.
+    def record(self, case: str) -> dict[str, Any]:
+        """A case's record, a copy that may be altered."""
+        proof = {"receipt", "group", "cases"}
+        return {key: value for key, value in self._line(case).items() if key not in proof}
 
-        The catalog lies under its new name beside the old one.
-        """
-        found: Objects = {}
-        self._change(key, data, found)
+    def root(self, root: Any) -> Objects:
+        """What differs once the root is this document."""
+        return {"zarr.json": resealed(dumps(root))}
+
+    def lines(self, lines: list[Any]) -> Objects:
+        """What differs once the catalog has these lines, which lie under its new name beside the old one."""
+        data = b"".join(dumps(line, indent=None) + b"\n" for line in lines)
+        root = json.loads(self.before["zarr.json"])
+        root["attributes"][OWN]["catalog"] |= {"sha256": digest(data), "bytes": len(data)}
+        return {f"catalog-{digest(data)[:16]}.jsonl": data, **self.root(root)}
+
+    def case(
+        self, case: str, *, objects: Objects | None = None, record: Any = None, receipt: Any = None
+    ) -> Objects:
+        """What differs once a case has these objects, this record everywhere, or this receipt."""
+        path, new = self.groups[case], dict(objects or {})
+        if record is not None:
+            group = json.loads(new.get(f"{path}/zarr.json", self.before[f"{path}/zarr.json"]))
+            group["attributes"][OWN] |= record
+            new[f"{path}/zarr.json"] = dumps(group)
+        document = json.loads(self.before[self.receipts[case]]) if receipt is None else receipt
+        if receipt is None:
+            document["record"] = document["record"] if record is None else record
+            stored = {key.removeprefix(f"{path}/"): data for key, data in new.items()}
+            document["objects"] |= {
+                key: {"bytes": len(data), "sha256": digest(data)} for key, data in stored.items()
+            }
+        new[self.receipts[case]] = resealed(dumps(document))
+        group = new.get(f"{path}/zarr.json", self.before[f"{path}/zarr.json"])
+        proof = {"receipt": digest(new[self.receipts[case]]), "group": digest(group)}
+        lines = [
+            self._line(one) | ((record or {}) | proof if one == case else {}) for one in self._lines
+        ]
+        return new | self.lines(lines)
+
+    def _line(self, case: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(json.dumps(self._lines[case]))
         return found
-
-    def _change(self, key: str, data: bytes, found: Objects) -> None:
-        if key == "zarr.json":
-            found[key] = reseal(data)
-        elif key == self.catalog:
-            name = f"catalog-{digest(data)[:16]}.jsonl"
-            found[name] = data
-            root = replace_field(self.before["zarr.json"], digest(self.before[key]), digest(data))
-            old, new = f'"bytes": {len(self.before[key])}', f'"bytes": {len(data)}'
-            self._change("zarr.json", root.replace(old.encode(), new.encode()), found)
-        elif key.startswith("receipts/"):
-            found[key] = reseal(data)
-            line = found.get("line", self.before[self.catalog])
-            self._change(self.catalog, replace_field(line, digest(self.before[key]), digest(found[key])), found)
-        else:
-            found[key] = data
-            if key.startswith(tuple(self.receipts)):
-                self._of_case(key, data, found)
-        found.pop("line", None)
-
-    def _of_case(self, key: str, data: bytes, found: Objects) -> None:
-        group, receipt = next((g, r) for g, r in self.receipts.items() if key.startswith(g))
-        old = self.before[key]
-        found["line"] = replace_field(self.before[self.catalog], digest(old), digest(data))
-        document = replace_field(self.before[receipt], digest(old), digest(data))
-        size = f'"bytes": {len(old)},\n   "sha256": "{digest(data)}"'.encode()
-        document = document.replace(size, size.replace(str(len(old)).encode(), str(len(data)).encode(), 1))
-        assert key.removeprefix(group).encode() in document
-        self._change(receipt, document, found)
 
 
 @contextmanager

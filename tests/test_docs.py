@@ -9,15 +9,25 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
+import obstore.store
 import pytest
+import xarray as xr
 from click.testing import CliRunner
+from servers import served
+from zarr.storage import ObjectStore
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import main
+from ctspine_zarr.datasets import DATASETS, ctspine1k, verse
+from ctspine_zarr.publishing.serve import application
 from ctspine_zarr.write.case_objects import WRITER
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
+GLOSSARY = (REPOSITORY / "docs" / "glossary.md").read_text()
+SOURCES = "\n".join(path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*.py")))
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
@@ -59,7 +69,7 @@ def test_every_exit_status_is_documented() -> None:
 
 def test_every_dependency_has_its_reason() -> None:
     extras = [name for names in PYPROJECT["project"]["optional-dependencies"].values() for name in names]
-    reasons = README.split("## Dependencies")[1].split("## Licence")[0].lower()
+    reasons = CONTRIBUTING.split("## Dependencies")[1].lower()
     for requirement in (*PYPROJECT["project"]["dependencies"], *extras):
         name = re.split(r"[\[>=]", requirement)[0]
         assert name in reasons, name
@@ -85,7 +95,7 @@ def test_every_public_name_states_its_guarantees() -> None:
 
 def test_the_makefile_has_the_targets_that_are_named() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    texts = README + (REPOSITORY / "CONTRIBUTING.md").read_text() + (REPOSITORY / ".ci" / "run").read_text()
+    texts = README + CONTRIBUTING + (REPOSITORY / ".ci" / "run").read_text()
     assert set(re.findall(r"make ([a-z-]+)", texts)) <= targets
 
 
@@ -100,3 +110,89 @@ def test_the_readmes_commands_for_elsewhere_are_legal() -> None:
     for _, name, *arguments in lines:
         command = main.cli.commands[name]
         assert command.make_context(name, arguments).params["store"]
+
+
+def test_other_readers_see_image_and_mask_over_http_as_the_readme_says(phantom_store: cz.Store) -> None:
+    case = phantom_store["liver_0"]
+    with served(application(Path(phantom_store.location))) as url:
+        own = ObjectStore(
+            obstore.store.HTTPStore.from_url(
+                f"{url}/{case.record.path}", client_options={"allow_http": True}
+            ),
+            read_only=True,
+        )
+        image, mask = xr.open_zarr(own), xr.open_zarr(own, group="labels/vertebrae")
+        tree = xr.open_datatree(own, engine="zarr")  # type: ignore[arg-type]  # zarr stores are legal
+        assert np.array_equal(image["image"], case.image.compute())
+        assert np.array_equal(mask["segmentation"], case.segmentation.compute())
+        assert np.array_equal(tree["image"], case.image.compute())
+        assert np.array_equal(tree["labels/vertebrae/segmentation"], case.segmentation.compute())
+
+
+def test_the_readme_has_every_dataset_with_its_licence() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", README, re.MULTILINE))
+    assert list(rows) == list(DATASETS)
+    for spec in (ctspine1k.SPEC, verse.SPEC):
+        assert rows[spec.layout] == spec.licence
+
+
+def test_every_option_of_a_build_is_in_the_readme() -> None:
+    options = {name for one in main.build.params for name in one.opts if name.startswith("--")}
+    # What is usual, and told by --help.
+    assert {name for name in options if name not in README} <= {"--workers", "--codec"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/format.md", "docs/glossary.md"])
+def test_every_link_between_pages_leads_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\((?!https?:)([^)]*)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings, target
+        else:
+            assert (REPOSITORY / page).parent.joinpath(target).is_file(), target
+
+
+def glossary() -> dict[str, str]:
+    return dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", GLOSSARY, re.MULTILINE))
+
+
+def test_the_glossary_has_each_word_once() -> None:
+    words = re.findall(r"^\| \*\*(.+?)\*\*", GLOSSARY, re.MULTILINE)
+    assert len(words) == len(set(words)) == len(glossary())
+    assert set(words) >= {
+        "case",
+        "volume",
+        "mask",
+        "label",
+        "source",
+        "spec",
+        "shard",
+        "receipt",
+        "seal",
+        "state",
+    }
+
+
+@pytest.mark.parametrize("word", glossary())
+def test_a_word_of_the_glossary_is_used(word: str) -> None:
+    assert re.search(rf"\b{word}s?\b", SOURCES, re.IGNORECASE)
+
+
+# What had these names has better ones, or is no more.
+RETIRED = ("record.vertebrae", 'by="vertebra"', "catalog.jsonl", "DerivedFolder", "ctspine_zarr.dataset ")
+
+
+@pytest.mark.parametrize("name", RETIRED)
+def test_a_retired_name_does_not_come_back(name: str) -> None:
+    assert name not in SOURCES + README + CONTRIBUTING + GLOSSARY
+
+
+def test_the_rooms_of_the_house_are_where_the_page_says() -> None:
+    rooms = {path.parent.name for path in Path(cz.__file__).parent.glob("*/__init__.py")}
+    assert {room for room in rooms if f"{room}/" not in CONTRIBUTING} == set()
+    named = set(re.findall(r"\b([a-z]+)/  ", CONTRIBUTING)) - {"docs"}
+    assert named <= rooms

@@ -123,6 +123,16 @@ def test_a_flip_in_every_byte_of_the_root_is_told(
     assert not list(wrong_reads(location, truth, sorted(truth)))
 
 
+def test_a_flip_in_the_version_of_a_receipt_is_told_as_that_of_any_digit(
+    location: Path, before: Objects, truth: Truth
+) -> None:
+    for key in before:
+        if key.startswith("receipts/"):
+            at = before[key].index(b'"format": 2') + len('"format": ')
+            for bit in range(8):
+                require_seen(location, before, truth, (key, at, bit))
+
+
 # -- two things of equal size in each other's place
 
 
@@ -182,7 +192,6 @@ def test_catalogs_of_two_stores_in_each_others_place_are_told(
 ) -> None:
     """The other one has the same cases, of other voxels."""
     other = build_every_kind(tmp_path)
-    (other / "elsewhere").mkdir()
     theirs = catalog_of(other).read_bytes().replace(b'"mean":', b'"mean": 1')
     with put_for_now(location, {catalog_of(location).name: theirs}, before):
         assert problems(location)

@@ -439,7 +439,8 @@ def require_error_in_time(operation: Callable[[], object], message: str) -> None
     begun = time.monotonic()
     with pytest.raises(StorageError, match=message):
         operation()
-    assert time.monotonic() - begun < 1.5 + 0.5
+    # Twice its time: of a server that never answers, nothing else would end it within the test's.
+    assert time.monotonic() - begun < 2 * 1.5
 
 
 @pytest.mark.timeout(120)

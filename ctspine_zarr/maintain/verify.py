@@ -160,7 +160,7 @@ def _unclaimed(state: State, storage: Storage) -> Iterator[str]:
     """What lies in the store, or beside its objects, and is not of its state."""
     if storage.is_listable:
         above = documents_above(state.root, state.entries)
-        own = own_keys(above, state.entries, read_receipts(storage))
+        own = own_keys(above, state.entries, read_receipts(storage, to_write=False))
         for key in strangers(storage.sizes(), own):
             yield f"{key} belongs to no case of the catalog; run the build again"
     yield from _irregular(storage)

@@ -8,7 +8,7 @@ state names any more is removed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import convert, structs, to_builtins
 
@@ -19,6 +19,9 @@ from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.inventory import left_over, own_keys
 from ctspine_zarr.storage import Storage
+
+# As `Storage.irregular` names it.
+_EMPTY: Final = "an empty folder"
 
 
 def validated[T](document: T) -> T:
@@ -95,10 +98,22 @@ def switch(
     """
     for key, data in documents.items():
         put_changed(storage, key, data)
-    storage.remove_torn()
     own = own_keys(documents, entries, receipts)
     for key in left_over(storage.sizes(), own, specs):
         storage.remove(key)
+    clean(storage)
+
+
+def clean(storage: Storage) -> None:
+    """Remove half-written objects and empty folders, which killed writers, and objects that went, leave.
+
+    Raises:
+        StorageError: one could not be removed.
+    """
+    storage.remove_torn()
+    while empty := [path for path, kind in storage.irregular() if kind == _EMPTY]:
+        for path in empty:
+            storage.remove_below(path, ())
 
 
 def put_changed(storage: Storage, key: str, data: bytes) -> None:

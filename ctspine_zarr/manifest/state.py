@@ -177,7 +177,7 @@ def _whole_cases(storage: Storage, root: Root) -> tuple[Entry, ...]:
         )
         raise NotAStore(message)
     found: dict[str, Entry] = {}
-    for receipt in read_receipts(storage):
+    for receipt in read_receipts(storage, to_write=False):
         try:
             require_spec(receipt.record, root.dataset)
         except Malformed as error:

@@ -8,6 +8,7 @@ from functools import partial
 from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import StoredObject
+from ctspine_zarr.manifest.commit import clean
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore, proven
 from ctspine_zarr.storage import Storage, all_at_once
 
@@ -52,6 +53,7 @@ def copy_top(whole: WholeStore, target: Storage) -> None:
             raise DamagedStore(message)
     for key in whole.left_over(target.sizes().keys()):
         target.remove(key)
+    clean(target)
 
 
 def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:

@@ -171,11 +171,6 @@ class Storage:
         """Whether a process forked from one that has read can read too; else it gets an error."""
         return self.backend.is_fork_safe
 
-    @property
-    def forks(self) -> bool:
-        """The former name of `is_fork_safe`."""
-        return self.is_fork_safe
-
     @contextmanager
     def _naming(
         self, action: str, key: str, require: Callable[[object], None] = require_key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.forks import require_own_threads
 from ctspine_zarr.storage.keys import require_size
 from ctspine_zarr.storage.options import Options
-from ctspine_zarr.storage.requests import Ask, within
+from ctspine_zarr.storage.requests import Ask, Deadline, within
 
 _WEB: Final = ("http", "https")
 
@@ -30,6 +29,8 @@ _WEB: Final = ("http", "https")
 _PART: Final = 1 << 24
 # Of answers that obstore does not ask for again when they are cut: listings, and those of failures.
 _CUT: Final = "response body"
+# Of an answer, in bytes: a larger one is taken in parts of no less.
+_SMALL: Final = 1 << 18
 _TRIES: Final = 4
 _PAGE: Final = 1000
 # What obstore's stores say of a range that begins beyond the end.
@@ -135,41 +136,37 @@ class Remote(Backend):
     def _open(self, client: Any) -> Any:
         """A handle whose connections have these options."""
 
-    async def _span(self, key: str, span: Span, deadline: asyncio.Timeout) -> bytes:
+    def _span(self, key: str, span: Span, deadline: Deadline) -> bytes:
         start, stop = span
         if start == stop:
             return b""
         try:
-            return await self._read(key, span, stop - start, deadline)
+            return self._read(key, span, stop - start, deadline)
         except FileNotFoundError:
             return b""
         except exceptions.BaseError as error:
-            if not any(text in str(error) for text in _BEYOND) or await self._size(key) > start:
+            if not any(text in str(error) for text in _BEYOND) or self._size(key) > start:
                 raise
             return b""
 
-    async def _size(self, key: str) -> int:
-        return (await obstore.head_async(self._store, key))["size"]
+    def _size(self, key: str) -> int:
+        return int(obstore.head(self._store, key)["size"])
 
-    async def _read(self, key: str, span: Span | None, most: int, deadline: asyncio.Timeout) -> bytes:
+    def _read(self, key: str, span: Span | None, most: int, deadline: Deadline) -> bytes:
         """An object of up to `most` bytes, or a span of that length.
 
         Its bytes are taken as they come: no room is made for what is only announced.
         """
         options: Any = {} if span is None else {"range": span}
         stream = None
-        found = await obstore.get_async(self._store, key, options=options)
+        found = obstore.get(self._store, key, options=options)
         try:
             if span is None:
                 require_size(found.meta["size"], most)
             first, last = found.range
             left = min(last - first, most)
-            stream = found.stream(min_chunk_size=max(1, min(_PART, left)))
-            parts: list[bytes] = []
-            while left > 0 and (part := await anext(stream, b"")):
-                parts.append(part[:left])
-                left -= len(part)
-                deadline.reschedule(asyncio.get_running_loop().time() + self.known.seconds)
+            stream = found.stream(min_chunk_size=1 if left <= _SMALL else _SMALL)
+            parts = list(_taken(stream, left, deadline))
         finally:
             # Whoever keeps the error keeps this frame, which must not keep the connection.
             del found, stream
@@ -183,14 +180,14 @@ class Remote(Backend):
     def _insisting[T](ask: Ask[T]) -> Ask[T]:
         """The same, asked again where obstore does not do so itself."""
 
-        async def insist(deadline: asyncio.Timeout) -> T:
+        def insist(deadline: Deadline) -> T:
             for _ in range(_TRIES - 1):
                 try:
-                    return await ask(deadline)
+                    return ask(deadline)
                 except exceptions.GenericError as error:
                     if _CUT not in str(error):
                         raise
-            return await ask(deadline)
+            return ask(deadline)
 
         return insist
 
@@ -215,27 +212,27 @@ class Bucket(Remote):
 
     @override
     def sizes(self, prefix: str) -> Mapping[str, int]:
-        async def listed(deadline: asyncio.Timeout) -> Mapping[str, int]:
+        def listed(deadline: Deadline) -> Mapping[str, int]:
             sizes: dict[str, int] = {}
-            async for page in obstore.list(self._store, prefix or None, chunk_size=_PAGE):
+            for page in obstore.list(self._store, prefix or None, chunk_size=_PAGE):
                 sizes |= {found["path"]: found["size"] for found in page}
-                deadline.reschedule(asyncio.get_running_loop().time() + self.known.seconds)
+                deadline.put_off()
             return sizes
 
         return self._ask(listed)
 
     @override
     def put(self, key: str, data: bytes | bytearray) -> None:
-        async def send(_: asyncio.Timeout) -> None:
+        def send(_: Deadline) -> None:
             # Several parts of a large object are sent at a time, and it appears when the last has come.
-            await obstore.put_async(self._store, key, memoryview(data))
+            obstore.put(self._store, key, memoryview(data))
 
         self._ask(send, parts=1 + len(data) // _PART)
 
     @override
     def remove(self, key: str) -> None:
-        async def delete(_: asyncio.Timeout) -> None:
-            await obstore.delete_async(self._store, key)
+        def delete(_: Deadline) -> None:
+            obstore.delete(self._store, key)
 
         # Google and Azure mind where there is nothing.
         with suppress(FileNotFoundError):
@@ -253,6 +250,26 @@ class Bucket(Remote):
         return obstore.store.from_url(
             self.url, client_options=client, retry_config=retries, **self.known.store
         )
+
+
+def _taken(stream: Iterable[Any], left: int, deadline: Deadline) -> Iterator[bytes]:
+    """Up to so many bytes of an answer, in parts, as they come.
+
+    Raises:
+        TimeoutError: nobody waits for them any more.
+    """
+    since = 0
+    for some in stream:
+        part = bytes(memoryview(some)[:left])
+        yield part
+        left, since = left - len(part), since + len(part)
+        if since >= _PART:
+            deadline.put_off()
+            since = 0
+        if left <= 0:
+            return
+        if deadline.left <= 0:
+            raise deadline.passed
 
 
 def objects_at(location: str, options: Mapping[str, Any]) -> Remote:

@@ -99,7 +99,7 @@ def _waits(seconds: float) -> dict[str, Any]:
     third = timedelta(seconds=seconds / 3)
     connect = min(third, timedelta(seconds=10))
     # The request's own deadline is kept by who asks, for it moves with what comes.
-    return {"connect_timeout": connect, "read_timeout": third, "timeout": timedelta(days=1)}
+    return {"connect_timeout": connect, "read_timeout": third, "timeout": timedelta(hours=6)}
 
 
 def _retries(given: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -1,25 +1,58 @@
-"""Requests that are under way together, in threads that no other process sees, and until a deadline."""
+"""Requests that are under way together, in threads that no other process sees, and until a deadline.
+
+The threads ask, the caller waits: Ctrl-C is heeded while a request hangs. obstore's own coroutines are
+not used: at the interpreter's end its threads would still call back, which ends the process.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import functools
+import math
 import os
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ctspine_zarr.background import Background
 
 _MOST_AT_ONCE: Final = 64
+# Of one wait, while a request has not begun and so has no deadline yet.
+_LONGEST_WAIT: Final = 3600.0
+
+
+class Deadline:
+    """The moment by which a request must have ended; none before it begins.
+
+    Args:
+        seconds: that it has.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends = math.inf
+
+    def put_off(self) -> None:
+        """Give it all of its time again, from now on."""
+        self._ends = time.monotonic() + self.seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds; below 0 once it has passed."""
+        return self._ends - time.monotonic()
+
+    @property
+    def passed(self) -> TimeoutError:
+        """The error that says that it has."""
+        return TimeoutError(f"given up, for it did not end within {self.seconds:g} s")
+
+
+type Ask[Answer] = Callable[[Deadline], Answer]
 
 
 def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[Asked]) -> list[Answer]:
     """What `ask` says of each item, in order; at most 64 are under way in a process.
-
-    The threads ask, this one waits: Ctrl-C is heeded while a request hangs.
 
     Args:
         ask: must not call this function itself.
@@ -30,61 +63,61 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
         asked.extend(_threads(os.getpid()).submit(partial(ask, item)) for item in items)
         return [one.result() for one in asked]
     finally:
-        while asked:
-            asked.pop().cancel()
-
-
-type Ask[Answer] = Callable[[asyncio.Timeout], Coroutine[Any, Any, Answer]]
+        _cancel(asked)
 
 
 def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
-    """What coroutines give, all at once and in order; at most 64 are under way in a process.
+    """What requests give, all at once and in order; at most 64 are under way in a process.
 
-    One that has not ended so many seconds after its begin is cancelled, and so are all when one
-    fails. Any thread may wait; Ctrl-C is heeded meanwhile, and cancels them too.
+    One that has not ended so many seconds after its begin is given up; its thread goes on until the
+    request itself ends.
 
     Args:
         seconds: until each deadline.
-        asks: each is told its deadline, which it may put off, and makes a coroutine.
+        asks: each is told its deadline, which it may put off.
 
     Raises:
         TimeoutError: a deadline passed.
     """
-    loop, gate = _loop(os.getpid())
-    future = asyncio.run_coroutine_threadsafe(_all(seconds, asks, gate), loop)
+    deadlines = [Deadline(seconds) for _ in asks]
+    asked: list[Future[Answer]] = []
     try:
-        return future.result()
+        for ask, deadline in zip(asks, deadlines, strict=True):
+            asked.append(_requests(os.getpid()).submit(partial(_begun, ask, deadline)))
+        return [_taken(one, deadline) for one, deadline in zip(asked, deadlines, strict=True)]
     finally:
-        future.cancel()
+        _cancel(asked)
 
 
-async def _all[Answer](seconds: float, asks: Sequence[Ask[Answer]], gate: asyncio.Semaphore) -> list[Answer]:
-    tasks = [asyncio.ensure_future(_in_time(seconds, ask, gate)) for ask in asks]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+def _begun[Answer](ask: Ask[Answer], deadline: Deadline) -> Answer:
+    deadline.put_off()
+    return ask(deadline)
 
 
-async def _in_time[Answer](seconds: float, ask: Ask[Answer], gate: asyncio.Semaphore) -> Answer:
-    async with gate:
+def _taken[Answer](asked: Future[Answer], deadline: Deadline) -> Answer:
+    while True:
         try:
-            async with asyncio.timeout(seconds) as deadline:
-                return await ask(deadline)
+            return asked.result(max(0.0, min(deadline.left, _LONGEST_WAIT)))
         except TimeoutError as error:
-            message = f"given up, for it did not end within {seconds:g} s"
-            raise TimeoutError(message) from error
+            if asked.done():
+                raise
+            if deadline.left <= 0:
+                raise deadline.passed from error
 
 
-# Threads are of one process: a forked child has none of its parent's.
+def _cancel[Answer](asked: list[Future[Answer]]) -> None:
+    # Nothing here is held by the error that is kept.
+    while asked:
+        asked.pop().cancel()
+
+
+# Threads are of one process: a forked child has none of its parent's. Those that make requests are
+# others than those that ask for several objects, which wait for them.
 @functools.cache
 def _threads(process: int) -> Background:  # noqa: ARG001 - the key
     return Background(_MOST_AT_ONCE)
 
 
 @functools.cache
-def _loop(process: int) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:  # noqa: ARG001 - the key
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True, name="ctspine_zarr requests").start()
-    return loop, asyncio.Semaphore(_MOST_AT_ONCE)
+def _requests(process: int) -> Background:  # noqa: ARG001 - the key
+    return Background(_MOST_AT_ONCE)

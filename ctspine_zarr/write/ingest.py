@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ from ctspine_zarr.write.values import (
     is_restorable,
     require_known_labels,
     require_label_range,
-    survey,
+    survey_image,
 )
 
 # Threads beside a worker's own, for work that frees the GIL: compressing, hashing, labelling.
@@ -161,11 +162,15 @@ def _canonical(header: Header) -> tuple[Shape, Affine]:
 def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
     volume = nifti.read(path)
     require_label_range(volume, recipe.spec.labels)
-    rows: list[NDArray[Any]] = []
+    shape, _ = _canonical(volume.header)
+    voxels = np.empty(shape, MASK_DTYPE)
     encoding = _Encoding(MASK_DTYPE, recipe.profile.segmentation(), keep_empty=False)
-    array = _encode(volume, encoding, rows.append, helpers)
-    voxels = np.concatenate(rows)
+    array = _encode(volume, encoding, _ignore, helpers, into=voxels)
     return _Mask(array, voxels, helpers.submit(measure_labels, voxels))
+
+
+def _ignore(slab: NDArray[Any]) -> None:
+    """What sees the slabs of a mask, which is measured as a volume."""
 
 
 def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
@@ -176,7 +181,7 @@ def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
 
 def _encode_image(path: Path, recipe: Recipe, mask: _Mask | None, helpers: Executor) -> EncodedCase:
     volume = nifti.read(path)
-    seen = survey(volume)
+    seen = survey_image(volume)
     dtype = exact_dtype(seen)
     measured = () if mask is None else _measured(mask, recipe.spec)
     intensity = IntensityMeter(dtype, seen.low, seen.high)
@@ -199,16 +204,27 @@ def _encode_image(path: Path, recipe: Recipe, mask: _Mask | None, helpers: Execu
 
 
 def _encode(
-    volume: Volume, encoding: _Encoding, see: Callable[[NDArray[Any]], None], helpers: Executor
+    volume: Volume,
+    encoding: _Encoding,
+    see: Callable[[NDArray[Any]], None],
+    helpers: Executor,
+    *,
+    into: NDArray[Any] | None = None,
 ) -> EncodedArray:
-    """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache."""
+    """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache.
+
+    The converted volume is left in `into`, where that is given.
+    """
     header, codec = volume.header, encoding.codec
     shape, _ = _canonical(header)
     digest = VoxelDigest()
 
     def rows() -> Iterator[NDArray[Any]]:
-        for slab in slabs(header.reorientation.apply(volume.stored), codec.chunk):
-            row = convert(header, slab, encoding.dtype)
+        kept = itertools.repeat(None) if into is None else slabs(into, codec.chunk)
+        for slab, target in zip(
+            slabs(header.reorientation.apply(volume.stored), codec.chunk), kept, strict=False
+        ):
+            row = convert(header, slab, encoding.dtype, target)
             digest.update(row)
             see(row)
             yield row

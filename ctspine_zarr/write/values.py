@@ -29,7 +29,7 @@ class Survey:
     """What every value of a volume has in common.
 
     Attributes:
-        low, high: least and greatest value.
+        low, high: least and greatest value, or limits between which all lie.
         whole: all are integers; a negative zero is none, for integers cannot hold it.
         single: all are exact in float32; not looked at where int32 holds them.
     """
@@ -56,6 +56,21 @@ def survey(volume: Volume) -> Survey:
         all(part.whole for part in parts),
         all(part.single for part in parts),
     )
+
+
+def survey_image(volume: Volume) -> Survey:
+    """As `survey`, but for a file whose dtype alone says that int16 holds every value: it is not looked at.
+
+    Raises:
+        CaseRefused: as `survey`.
+    """
+    header = volume.header
+    if header.shifts_integers and header.dtype.itemsize <= _INTEGERS[0].itemsize:
+        limits, inter = np.iinfo(header.dtype), int(header.inter)
+        bounds = Survey(limits.min + inter, limits.max + inter, whole=True, single=False)
+        if exact_dtype(bounds) == _INTEGERS[0]:
+            return bounds
+    return survey(volume)
 
 
 def _survey_integers(volume: Volume) -> Survey:
@@ -111,13 +126,28 @@ def require_known_labels(name: str, present: Collection[int], labels: Collection
         raise CaseRefused(message)
 
 
-def convert(header: Header, stored: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values of `stored` in a dtype that holds them all exactly, C-contiguous."""
-    if header.shifts_integers and dtype.kind in "iu":
-        # Integers wrap around, so the sum is right in `dtype` even where `stored` alone is not.
-        wrapped = np.ascontiguousarray(stored, dtype=dtype)
-        return wrapped if header.inter == 0 else wrapped + np.int64(header.inter).astype(dtype)
-    return np.ascontiguousarray(header.scale(stored), dtype=dtype)
+def convert(
+    header: Header, stored: NDArray[Any], dtype: np.dtype[Any], out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Values of `stored` in a dtype that holds them all exactly, C-contiguous.
+
+    Args:
+        header: of the file.
+        stored: voxels as they are on disk.
+        dtype: of the values.
+        out: an array to write them to; by default one is made where it is needed.
+    """
+    shifts = header.shifts_integers and dtype.kind in "iu"
+    values = stored if shifts else header.scale(stored)
+    # Integers wrap around, so the sum is right in `dtype` even where `stored` alone is not.
+    inter = np.int64(header.inter).astype(dtype) if shifts else dtype.type(0)
+    if out is None:
+        array = np.ascontiguousarray(values, dtype=dtype)
+        return array + inter if inter else array
+    np.copyto(out, values, casting="unsafe")
+    if inter:
+        out += inter
+    return out
 
 
 def is_restorable(volume: Volume, dtype: np.dtype[Any]) -> bool:
