@@ -44,7 +44,7 @@ class BackgroundSha256:
 
 
 class VoxelDigest:
-    """xxh3-128 of voxels as they are read, a tenth of sha256's cost: it meets faults, not foes."""
+    """xxh3-128 of voxels as they are read, at a tenth of sha256's cost: it shows accidents, not forgery."""
 
     def __init__(self) -> None:
         self._hash = xxhash.xxh3_128()

@@ -44,7 +44,9 @@ class NotAStore(CtspineError, FileNotFoundError):
 
 
 class StoreMismatch(CtspineError, ValueError):
-    """The store was begun with other settings than the build that wants to go on with it."""
+    """The location holds something else than what is to be written there: another dataset, another format,
+    or no store of ours.
+    """
 
 
 class NoSpace(CtspineError, OSError):

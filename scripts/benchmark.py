@@ -1,12 +1,12 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote] [--source DIR] [--repeats N] [--json FILE]
+    python scripts/benchmark.py [build|read|train|remote|scale] [--source DIR] [--repeats N] [--json FILE]
                                 [--picture FILE] [--latency MS]
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one;
-`remote` reads over HTTP from a server that is a round trip away. Every figure is a median and
-comes with its spread. Machines are noisy: ratios between the rows of one run are worth more than
-any figure.
+`remote` reads over HTTP from a server that is a round trip away, `scale` opens a store of 100,000
+cases. Every figure is a median and comes with its spread. Machines are noisy: ratios between the rows
+of one run are worth more than any figure.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, picture, read, remote, train
+from benchmarks import build, picture, read, remote, scale, train
 
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
@@ -41,6 +41,8 @@ def main() -> None:
         if "remote" in arguments.parts:
             latency = arguments.latency / 1000
             found["remote"] = remote.run(source, Path(scratch), arguments.case, arguments.repeats, latency)
+        if "scale" in arguments.parts:
+            found["scale"] = scale.run(source, Path(scratch))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -49,7 +51,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=(*USUAL, "remote"), help="default: all but remote")
+    parser.add_argument(
+        "part", nargs="?", choices=(*USUAL, "remote", "scale"), help="default: build, read, train"
+    )
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")

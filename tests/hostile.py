@@ -150,7 +150,9 @@ class Author:
         [self.catalog] = [key for key in before if key.startswith("catalog-")]
         self._lines = {line["id"]: line for line in map(json.loads, before[self.catalog].splitlines())}
         self.groups = {case: line["path"] for case, line in self._lines.items()}
-        self.receipts = {case: f"receipts/{path.rpartition('/')[2]}.json" for case, path in self.groups.items()}
+        self.receipts = {
+            case: f"receipts/{path.rpartition('/')[2]}.json" for case, path in self.groups.items()
+        }
 
     def record(self, case: str) -> dict[str, Any]:
         """A case's record, a copy that may be altered."""
@@ -187,9 +189,7 @@ class Author:
         new[self.receipts[case]] = resealed(dumps(document))
         group = new.get(f"{path}/zarr.json", self.before[f"{path}/zarr.json"])
         proof = {"receipt": digest(new[self.receipts[case]]), "group": digest(group)}
-        lines = [
-            self._line(one) | ((record or {}) | proof if one == case else {}) for one in self._lines
-        ]
+        lines = [self._line(one) | ((record or {}) | proof if one == case else {}) for one in self._lines]
         return new | self.lines(lines)
 
     def _line(self, case: str) -> dict[str, Any]:
@@ -250,4 +250,3 @@ def tree_of(folder: Path) -> dict[str, tuple[int, bytes]]:
         content = os.readlink(path).encode() if path.is_symlink() else b""
         found[str(path.relative_to(folder))] = (mode, path.read_bytes() if path.is_file() else content)
     return found
-

@@ -17,7 +17,9 @@ from stores import objects
 from trees import Tree, packed, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.cli import main
 from ctspine_zarr.cli.main import cli
+from ctspine_zarr.datasets import DATASETS
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 REPOSITORY = Path(__file__).parents[1]
@@ -141,6 +143,10 @@ def test_a_wrong_argument_is_one_line_and_a_status(
         assert done.stderr.startswith("ctspine-zarr: ")
         assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_dataset_can_be_chosen() -> None:
+    assert tuple(DATASETS) == main.DATASETS
 
 
 def test_help_names_every_command_and_status() -> None:

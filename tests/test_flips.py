@@ -160,7 +160,9 @@ def test_objects_of_two_cases_in_each_others_place_are_told(
 def test_groups_of_two_cases_in_each_others_place_are_told(
     location: Path, before: Objects, truth: Truth
 ) -> None:
-    one, other, *_ = (key for key in before if key.endswith(("/b/zarr.json", "31665c/zarr.json", "t/zarr.json")))
+    one, other, *_ = (
+        key for key in before if key.endswith(("/b/zarr.json", "31665c/zarr.json", "t/zarr.json"))
+    )
     with put_for_now(location, swapped(before, one, other), before):
         assert not list(wrong_reads(location, truth, sorted(truth)))
         assert problems(location)
@@ -175,9 +177,7 @@ def test_receipts_of_two_cases_in_each_others_place_are_told(
         assert len([p for p in problems(location) if "receipt" in p]) >= 2
 
 
-def test_a_whole_group_in_the_place_of_another_is_told(
-    location: Path, before: Objects, truth: Truth
-) -> None:
+def test_a_whole_group_in_the_place_of_another_is_told(location: Path, before: Objects, truth: Truth) -> None:
     """Every object, so that each fits the others there."""
     [one] = (key.removesuffix("zarr.json") for key in before if key.endswith("/b/zarr.json"))
     [other] = (group for key in before if (group := key.partition("image/c/")[0]) != key and "/a~" in key)

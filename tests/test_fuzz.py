@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import random
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +16,18 @@ import crc32c
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hostile import OWN, Author, Objects, Raw, build_every_kind, dumps, memory_within, put_for_now, time_within
-from hypothesis import HealthCheck, event, given, settings
+from hostile import (
+    OWN,
+    Author,
+    Objects,
+    Raw,
+    build_every_kind,
+    dumps,
+    memory_within,
+    put_for_now,
+    time_within,
+)
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import objects
 
@@ -29,7 +40,22 @@ SECONDS: Final = 10.0
 # A reader of more than that asks for it himself: the size of what he asks for is in the catalog.
 MOST_VOXELS: Final = 1 << 22
 
-NUMBERS: Final = [-1, 0, 1, 2, 255, 256, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**40]
+NUMBERS: Final = [
+    -1,
+    0,
+    1,
+    2,
+    255,
+    256,
+    2**31,
+    2**32 - 1,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64,
+    -(2**63) - 1,
+    10**40,
+]
 FLOATS: Final = [0.5, -0.0, 1e-320, 1e308, -1e308, 2.0]
 TOKENS: Final = [
     *("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1E400", "-0", "01", "0x10", "1e-999", "1.0e0"),
@@ -38,16 +64,37 @@ TOKENS: Final = [
 ]
 TEXTS: Final = [
     *("", "x", "x" * 129, "x" * 100_000, "../../x", "/etc/passwd", "a/../../b", "a\\b", "a\0b", "a\nb", "."),
-    *("..", "CON", "nul.txt", "zarr.json", "receipts", "A", "a~b", "\u202eabc", "é", "e\u0301", "L4", "train"),
-    *("int16", "float64", "pcodec", "zstd", "foreign", "0" * 64, "f" * 64, "c" * 63, "RAS", "SSS", ">i8", "|O"),
+    *(
+        "..",
+        "CON",
+        "nul.txt",
+        "zarr.json",
+        "receipts",
+        "A",
+        "a~b",
+        "\u202eabc",
+        "é",
+        "e\u0301",
+        "L4",
+        "train",
+    ),
+    *(
+        "int16",
+        "float64",
+        "pcodec",
+        "zstd",
+        "foreign",
+        "0" * 64,
+        "f" * 64,
+        "c" * 63,
+        "RAS",
+        "SSS",
+        ">i8",
+        "|O",
+    ),
 ]
-JUNK: Final = st.one_of(
-    st.sampled_from([None, True, False, [], {}, [[[]]], {"": None}, [1] * 500, [None], {"a": {"b": []}}]),
-    st.sampled_from(NUMBERS),
-    st.sampled_from(FLOATS),
-    st.sampled_from([Raw(token) for token in TOKENS]),
-    st.sampled_from(TEXTS),
-)
+OTHERS: Final = [None, True, False, [], {}, [[[]]], {"": None}, [1] * 500, [None], {"a": {"b": []}}]
+JUNK: Final = (OTHERS, NUMBERS, FLOATS, [Raw(token) for token in TOKENS], TEXTS)
 
 type Path_ = tuple[Any, ...]
 type Use = Callable[[Path], object]
@@ -88,38 +135,42 @@ def paths_in(document: Any, above: Path_ = ()) -> Iterator[Path_]:
             yield from paths_in(value, (*above, key))
 
 
-def spoil(document: Any, data: st.DataObject) -> None:
+def junk(chooser: random.Random) -> Any:
+    """A value that is not expected where it will stand."""
+    return copy.deepcopy(chooser.choice(chooser.choice(JUNK)))
+
+
+def spoil(document: Any, chooser: random.Random) -> None:
     """Up to three edits of a document, in place."""
-    for _ in range(data.draw(st.sampled_from([1, 1, 1, 2, 3]))):
+    for _ in range(chooser.choice([1, 1, 1, 2, 3])):
         paths = list(paths_in(document))
         if not paths:
             return
-        *above, last = data.draw(st.sampled_from(paths))
+        *above, last = chooser.choice(paths)
         holder = document
         for key in above:
             holder = holder[key]
-        _edit(holder, last, document, paths, data)
+        _edit(holder, last, document, paths, chooser)
 
 
-def _edit(holder: Any, last: Any, document: Any, paths: list[Path_], data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["junk", "junk", "junk", "near", "other", "delete", "rename", "add"]))
-    event(kind)
+def _edit(holder: Any, last: Any, document: Any, paths: list[Path_], chooser: random.Random) -> None:
+    kind = chooser.choice(["junk", "junk", "junk", "near", "other", "delete", "rename", "add"])
     value = holder[last]
     if kind == "junk":
-        holder[last] = copy.deepcopy(data.draw(JUNK))
+        holder[last] = junk(chooser)
     elif kind == "near":
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        holder[last] = value + data.draw(st.sampled_from([-1, 1, 0.5, 1e9])) if is_number else [value]
+        holder[last] = value + chooser.choice([-1, 1, 0.5, 1e9]) if is_number else [value]
     elif kind == "other":
-        holder[last] = copy.deepcopy(_at(document, data.draw(st.sampled_from(paths))))
+        holder[last] = copy.deepcopy(_at(document, chooser.choice(paths)))
     elif kind == "delete":
         del holder[last]
     elif isinstance(holder, list):
         holder.append(copy.deepcopy(value))
     else:
         # A key of its own, or, as JSON allows it, one that is there twice.
-        name = data.draw(st.sampled_from([*TEXTS, *map(str, NUMBERS)]))
-        holder[name] = holder.pop(last) if kind == "rename" else copy.deepcopy(data.draw(JUNK))
+        name = chooser.choice([*TEXTS, *map(str, NUMBERS)])
+        holder[name] = holder.pop(last) if kind == "rename" else junk(chooser)
 
 
 def _at(document: Any, path: Path_) -> Any:
@@ -128,32 +179,31 @@ def _at(document: Any, path: Path_) -> Any:
     return document
 
 
-def spoilt(target: Target, data: st.DataObject) -> Objects:
+def spoilt(target: Target, chooser: random.Random) -> Objects:
     """A root, line of the catalog, record, receipt or group of a hostile author, and all that proves it."""
     author = target.author
-    kind = data.draw(st.sampled_from(["root", "line", "record", "record", "receipt", "group", "array"]))
-    case = data.draw(st.sampled_from(sorted(author.groups)))
-    event(kind)
+    kind = chooser.choice(["root", "line", "record", "record", "receipt", "group", "array"])
+    case = chooser.choice(sorted(author.groups))
     path = author.groups[case]
     if kind == "root":
         root = json.loads(target.before["zarr.json"])
-        spoil(root, data)
+        spoil(root, chooser)
         return author.root(root)
     if kind == "line":
         lines = [json.loads(line) for line in target.before[author.catalog].splitlines()]
-        spoil(lines, data)
+        spoil(lines, chooser)
         return author.lines(lines)
     if kind == "record":
         record = author.record(case)
-        spoil(record, data)
+        spoil(record, chooser)
         return author.case(case, record=record)
     if kind == "receipt":
         receipt = json.loads(target.before[author.receipts[case]])
-        spoil(receipt, data)
+        spoil(receipt, chooser)
         return author.case(case, receipt=receipt)
     key = f"{path}/zarr.json" if kind == "group" else f"{path}/image/zarr.json"
     document = json.loads(target.before[key])
-    spoil(document["attributes"][OWN] if kind == "group" else document, data)
+    spoil(document["attributes"][OWN] if kind == "group" else document, chooser)
     record = None
     if kind == "array":
         record = author.record(case)
@@ -166,7 +216,9 @@ def spoilt(target: Target, data: st.DataObject) -> Objects:
 
 def cases_of(location: Path) -> list[cz.Case]:
     """Those of which a whole volume is little."""
-    return [case for case in cz.open_store(location).values() if np.prod(case.shape, dtype=float) < MOST_VOXELS]
+    return [
+        case for case in cz.open_store(location).values() if np.prod(case.shape, dtype=float) < MOST_VOXELS
+    ]
 
 
 def each_case(use: Callable[[cz.Case], object]) -> Use:
@@ -230,99 +282,110 @@ def require_documented(location: Path, name: str) -> None:
 
 FUZZ: Final = settings(
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
 )
 
 
-def attack(target: Target, data: st.DataObject) -> None:
-    new = spoilt(target, data)
-    name = data.draw(st.sampled_from(sorted(USES)))
+def attack(target: Target, chooser: random.Random) -> None:
+    new = spoilt(target, chooser)
+    name = chooser.choice(sorted(USES))
     with put_for_now(target.location, new, target.before):
         require_documented(target.location, name)
 
 
 @settings(FUZZ, max_examples=200)
-@given(st.data())
-def test_any_document_is_read_or_a_documented_error(target: Target, data: st.DataObject) -> None:
-    attack(target, data)
+@given(st.randoms(use_true_random=True))
+def test_any_document_is_read_or_a_documented_error(target: Target, chooser: random.Random) -> None:
+    attack(target, chooser)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @settings(FUZZ, max_examples=20_000)
-@given(st.data())
-def test_many_documents_are_read_or_a_documented_error(target: Target, data: st.DataObject) -> None:
-    attack(target, data)
+@given(st.randoms(use_true_random=True))
+def test_many_documents_are_read_or_a_documented_error(target: Target, chooser: random.Random) -> None:
+    attack(target, chooser)
 
 
 # -- shards
 
 
-def spoilt_shard(shard: bytes, data: st.DataObject) -> bytes:
+def spoilt_shard(shard: bytes, chooser: random.Random) -> bytes:
     """Chunks, their headers and the index altered, and the checksums of all of them right again."""
     count = 2
     at = len(shard) - 16 * count - 4
     index = list(struct.unpack_from(f"<{2 * count}Q", shard, at))
     chunks = [bytearray(shard[index[2 * i] : index[2 * i] + index[2 * i + 1] - 4]) for i in range(count)]
-    for number in data.draw(st.lists(st.integers(0, count - 1), max_size=2)):
-        _spoil_chunk(chunks[number], data)
+    for number in chooser.choices(range(count), k=chooser.randrange(3)):
+        _spoil_chunk(chunks[number], chooser)
     bodies = [bytes(chunk) + crc32c.crc32c(bytes(chunk)).to_bytes(4, "little") for chunk in chunks]
     sizes = [len(body) for body in bodies]
     index = [value for i in range(count) for value in (sum(sizes[:i]), sizes[i])]
-    for position in data.draw(st.lists(st.integers(0, 2 * count - 1), max_size=2)):
-        index[position] = data.draw(
-            st.one_of(st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1, 2**32]), st.integers(0, 2**64 - 1))
-        )
+    for position in chooser.choices(range(2 * count), k=chooser.randrange(3)):
+        edges = [
+            0,
+            1,
+            2**63 - 1,
+            2**63,
+            2**64 - 1,
+            2**32,
+            chooser.randrange(2**64),
+            chooser.randrange(20_000),
+        ]
+        index[position] = chooser.choice(edges)
     packed = struct.pack(f"<{2 * count}Q", *index)
     return b"".join(bodies) + packed + crc32c.crc32c(packed).to_bytes(4, "little")
 
 
-def _spoil_chunk(chunk: bytearray, data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["byte", "word", "cut", "longer", "empty"]))
-    event(kind)
+def _spoil_chunk(chunk: bytearray, chooser: random.Random) -> None:
+    kind = chooser.choice(["byte", "word", "cut", "longer", "empty"])
     if kind == "byte":
-        at = data.draw(st.integers(0, 40))
-        chunk[at : at + 1] = [data.draw(st.integers(0, 255))]
+        at = chooser.randint(0, 40)
+        chunk[at : at + 1] = [chooser.randint(0, 255)]
     elif kind == "word":
-        at = data.draw(st.integers(0, 9)) * 4
-        chunk[at : at + 4] = struct.pack("<I", data.draw(st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1])))
+        at = chooser.randint(0, 9) * 4
+        chunk[at : at + 4] = struct.pack("<I", chooser.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]))
     elif kind == "cut":
-        del chunk[data.draw(st.integers(0, len(chunk))) :]
+        del chunk[chooser.randint(0, len(chunk)) :]
     elif kind == "longer":
-        chunk += bytes(data.draw(st.integers(1, 5000)))
+        chunk += bytes(chooser.randint(1, 5000))
     else:
         chunk.clear()
-    if data.draw(st.booleans()) and len(chunk) >= 16:
+    if chooser.random() < 0.5 and len(chunk) >= 16:
         # blosc's own header says how long the chunk is.
         chunk[12:16] = struct.pack("<I", len(chunk))
 
 
-def attack_shard(target: Target, data: st.DataObject) -> None:
+def attack_shard(target: Target, chooser: random.Random) -> None:
     """In the store the catalog and the receipt are right for the shard, as a hostile author would have it."""
-    case, array = data.draw(st.sampled_from([("a", "image"), ("t", "image"), ("b", "segmentation")]))
+    case, array = chooser.choice([("a", "image"), ("t", "image"), ("b", "segmentation")])
     author = target.author
     folder = "image" if array == "image" else "labels/structures/segmentation"
     key = f"{author.groups[case]}/{folder}/c/0/0/0"
-    shard = spoilt_shard(target.before[key], data)
+    shard = spoilt_shard(target.before[key], chooser)
     record = author.record(case)
     record[array] |= {"bytes": len(shard), "index": int.from_bytes(shard[-4:], "little")}
-    if data.draw(st.booleans()):
-        record[array]["codec"] = data.draw(st.sampled_from(["pcodec", "zstd", "blosc-zstd", "foreign"]))
+    if chooser.random() < 0.5:
+        record[array]["codec"] = chooser.choice(["pcodec", "zstd", "blosc-zstd", "foreign"])
     new = author.case(case, objects={key: shard}, record=record)
-    name = data.draw(st.sampled_from(["verify", "slices", "patch", "nibabel", "mask", "canonical"]))
+    name = chooser.choice(["verify", "slices", "patch", "nibabel", "mask", "canonical"])
     with put_for_now(target.location, new, target.before):
         require_documented(target.location, name)
 
 
 @settings(FUZZ, max_examples=100)
-@given(st.data())
-def test_any_shard_is_read_or_a_documented_error(target: Target, data: st.DataObject) -> None:
-    attack_shard(target, data)
+@given(st.randoms(use_true_random=True))
+def test_any_shard_is_read_or_a_documented_error(target: Target, chooser: random.Random) -> None:
+    attack_shard(target, chooser)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @settings(FUZZ, max_examples=10_000)
-@given(st.data())
-def test_many_shards_are_read_or_a_documented_error(target: Target, data: st.DataObject) -> None:
-    attack_shard(target, data)
+@given(st.randoms(use_true_random=True))
+def test_many_shards_are_read_or_a_documented_error(target: Target, chooser: random.Random) -> None:
+    attack_shard(target, chooser)

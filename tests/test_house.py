@@ -158,6 +158,11 @@ def test_functions_are_short(module: str) -> None:
             assert (node.end_lineno or 0) - begin < 40, f"{module}.{node.name}"
 
 
+def test_modules_are_short() -> None:
+    lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
+    assert {module: length for module, length in lengths.items() if length > 400} == {}
+
+
 def test_importing_the_package_is_light() -> None:
     code = "import sys, ctspine_zarr; print([m for m in ('numpy', 'zarr', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

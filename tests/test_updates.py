@@ -147,6 +147,7 @@ def reader(location: Path, progress: Path) -> Iterator[Callable[[], tuple[int, i
 # Forks a process for each build, so that none waits for imports.
 BUILDER: Final = """
 import os, sys
+import scipy.ndimage, zarr.storage, ctspine_zarr.write.build, ctspine_zarr.write.plan
 import ctspine_zarr as cz
 
 def build(root, location):
@@ -290,9 +291,7 @@ def test_a_handle_reads_the_state_it_was_opened_with_or_says_that_it_is_gone(
         assert [generation_of(opened()[case], 1) for case in "abm"] == [generation, 0, 0]
 
 
-def test_documents_of_a_case_that_is_gone_say_so(
-    tree: Tree, places: Places
-) -> None:
+def test_documents_of_a_case_that_is_gone_say_so(tree: Tree, places: Places) -> None:
     location, opened = places
     set_generation(tree, 0)
     build(tree.root, location)
@@ -346,5 +345,8 @@ def test_a_partial_store_far_away_says_that_it_is_one(tree: Tree, tmp_path: Path
         (tmp_path / "s.zarr" / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "s.zarr" / key).write_bytes(data)
     assert objects(tmp_path / "s.zarr")
-    with served(folder(tmp_path / "s.zarr")) as url, pytest.raises(NotAStore, match="first build has not ended"):
+    with (
+        served(folder(tmp_path / "s.zarr")) as url,
+        pytest.raises(NotAStore, match="first build has not ended"),
+    ):
         cz.open_store(url)

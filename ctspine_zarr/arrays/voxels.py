@@ -74,7 +74,7 @@ class Voxels(ArrayLike):
     reading: Reading
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        # The index read so far stays behind: it is quicker read than sent.
+        # Caches are left out of a pickle: reading again is faster than sending.
         return type(self), (self.array, self.codec, self.reading)
 
     @property

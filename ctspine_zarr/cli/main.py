@@ -30,6 +30,7 @@ DAMAGED: Final = 4
 INTERRUPTED: Final = 130
 
 DATASETS: Final = ("ctspine1k", "verse", "nnunet")
+"""Names of the datasets, which would take a while to import."""
 
 _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 

@@ -1,4 +1,4 @@
-"""What is known of a store: one record a line in its catalog, and what its root says.
+"""The root and the catalog of a store.
 
 The root holds the sha256 of the catalog, and each of its lines those of a case's receipt and of its
 group. The key of a catalog holds its digest: the catalogs of two states of a store stand side by

@@ -20,7 +20,7 @@ from ctspine_zarr.geometry import Shape
 type Box = tuple[slice, slice, slice]
 
 MASK_DTYPE: Final = np.dtype("u1")
-"""Every segmentation's dtype; labels are 0 to 25."""
+"""Every segmentation's dtype; labels are 1 to 255, 0 is background."""
 
 CHECKSUM: Final[Document] = {"name": "crc32c"}
 LITTLE: Final[Document] = {"name": "bytes", "configuration": {"endian": "little"}}

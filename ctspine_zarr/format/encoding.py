@@ -1,6 +1,6 @@
 """Documents of a store as JSON bytes, and back as typed and validated structures.
 
-A sealed document holds its own sha256, so that a change of any byte of it shows: the field `seal`
+A sealed document holds its own sha256, so that a change of any byte of it shows: its last field, `seal`,
 is the sha256 of the document's bytes with the 64 digits of the seal written as zeros.
 """
 
@@ -55,7 +55,7 @@ def encode(document: Any) -> bytes:
 
 def sealed(data: bytes) -> bytes:
     """The bytes of a document whose one field `seal` holds zeros, sealed."""
-    return data.replace(_field(UNSEALED), _field(hashlib.sha256(data).hexdigest()), 1)
+    return _resealed(data, UNSEALED, hashlib.sha256(data).hexdigest())
 
 
 def require_seal(data: bytes, seal: str) -> None:
@@ -64,7 +64,7 @@ def require_seal(data: bytes, seal: str) -> None:
     Raises:
         Malformed: they are not.
     """
-    blank = data.replace(_field(seal), _field(UNSEALED), 1)
+    blank = _resealed(data, seal, UNSEALED)
     if hashlib.sha256(blank).hexdigest() != seal:
         message = "it was altered: its seal is not the sha256 of its bytes"
         raise Malformed(message)
@@ -118,6 +118,12 @@ def _parse[T](data: bytes, kind: type[T], *, in_group: bool) -> T:
 @functools.cache
 def _decoder(kind: type[Any], *, in_group: bool) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(Group[kind] if in_group else kind)  # type: ignore[valid-type]
+
+
+def _resealed(data: bytes, old: str, new: str) -> bytes:
+    # The seal is the last field: a spreadsheet may well have a column of that name.
+    head, found, tail = data.rpartition(_field(old))
+    return head + (_field(new) if found else b"") + tail
 
 
 def _field(seal: str) -> bytes:

@@ -56,9 +56,10 @@ def receipt_key(group: str) -> str:
     return f"{RECEIPTS}{group}.json"
 
 
-def case_of(key: str) -> str:
-    """The id of the case whose receipt lies at a key."""
-    return key.removeprefix(RECEIPTS).removesuffix(".json").partition(_TAG)[0]
+def case_in(key: str) -> str:
+    """The id of the case whose receipt, or own `zarr.json`, lies at a key."""
+    group = key.removesuffix(f"/{METADATA}").removesuffix(".json").rpartition("/")[2]
+    return group.partition(_TAG)[0]
 
 
 def mask_group(mask: str) -> str:

@@ -1,4 +1,4 @@
-"""What proves a case whole and gives back its source: its receipt and its facts.
+"""Receipts and facts: what proves a case whole and gives back its source.
 
 A receipt is written last for a case; a case exists when its receipt does. The facts are kept in
 the attributes of the case's group.

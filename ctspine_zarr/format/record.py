@@ -1,4 +1,4 @@
-"""What is known of a case: all that a reader needs to choose, open and sample it untouched."""
+"""Records: what the catalog says of each case."""
 
 from __future__ import annotations
 
@@ -126,8 +126,10 @@ class Label(Struct, frozen=True, kw_only=True):
     hu: LabelIntensity
 
     def __post_init__(self) -> None:
-        axes = zip(self.start, self.centroid, self.stop, strict=True)
-        if not all(0 <= start <= middle <= stop - 1 for start, middle, stop in axes):
+        # Written out, for a catalog has many of these.
+        (z, y, x), (mid_z, mid_y, mid_x), (end_z, end_y, end_x) = self.start, self.centroid, self.stop
+        along_z, along_y = 0 <= z <= mid_z <= end_z - 1, 0 <= y <= mid_y <= end_y - 1
+        if not (along_z and along_y and 0 <= x <= mid_x <= end_x - 1):
             message = f"label {self.label} from {self.start} to {self.stop} around {self.centroid}"
             raise ValueError(message)
 
@@ -306,7 +308,8 @@ def _require_grid(shape: Shape, image: StoredArray, mask: StoredArray | None) ->
 
 def _require_labels(labels: tuple[Label, ...], shape: Shape, *, has_mask: bool) -> None:
     values = [label.label for label in labels]
-    inside = all(stop <= size for label in labels for stop, size in zip(label.stop, shape, strict=True))
+    z, y, x = shape
+    inside = all(stop[0] <= z and stop[1] <= y and stop[2] <= x for stop in [one.stop for one in labels])
     if values != sorted(set(values)) or not inside or (values and not has_mask):
         message = f"labels {values}; legal: each once, in order, inside the volume, of a mask"
         raise ValueError(message)

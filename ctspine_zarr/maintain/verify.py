@@ -112,7 +112,7 @@ def verify(
     try:
         state = load(storage)
     except DamagedStore as error:
-        return Verification((), (str(error), *_irregular(storage)), ())
+        return Verification((), (str(error), *(f"{path} {what}" for path, what in _irregular(storage))), ())
     chosen = {cases} if isinstance(cases, str) else set(cases)
     for case in sorted(chosen):
         require_case(case, state.records.keys(), storage.location)
@@ -125,7 +125,9 @@ def verify(
             reports.append(progress.result or died)
             if on_case is not None:
                 on_case(reports[-1])
-    problems = (*_wrong_digest(state, digest), *_damaged_above(state, storage), *_unclaimed(state, storage))
+    beside = tuple(f"{one.path}/" for case, one in state.records.items() if chosen and case not in chosen)
+    unclaimed = [f"{key} {what}" for key, what in _unclaimed(state, storage) if not key.startswith(beside)]
+    problems = (*_wrong_digest(state, digest), *_damaged_above(state, storage), *unclaimed)
     _require_current(storage, state, reports, problems)
     return Verification(tuple(reports), problems, state.root.refused, state.root.seal)
 
@@ -156,19 +158,19 @@ def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
         yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
 
 
-def _unclaimed(state: State, storage: Storage) -> Iterator[str]:
-    """What lies in the store, or beside its objects, and is not of its state."""
+def _unclaimed(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
+    """Key and fault of what lies in the store, or beside its objects, and is not of its state."""
     if storage.is_listable:
         above = documents_above(state.root, state.entries)
         own = own_keys(above, state.entries, read_receipts(storage, to_write=False))
         for key in strangers(storage.sizes(), own):
-            yield f"{key} belongs to no case of the catalog; run the build again"
+            yield key, "belongs to no case of the catalog; run the build again"
     yield from _irregular(storage)
 
 
-def _irregular(storage: Storage) -> Iterator[str]:
+def _irregular(storage: Storage) -> Iterator[tuple[str, str]]:
     for path, kind in storage.irregular():
-        yield f"{path} is {kind}; a store has none"
+        yield path, f"is {kind}; a store has none"
 
 
 def _verify_case(entry: Entry, storage: Storage, spec: Spec) -> CaseReport:

@@ -1,4 +1,4 @@
-"""What a reader of a NIfTI header mends without a word, told. Pure."""
+"""Repairs of a NIfTI header, as a reader makes them without saying so."""
 
 from __future__ import annotations
 

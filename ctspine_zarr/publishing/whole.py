@@ -96,7 +96,7 @@ class WholeStore:
             StoreMismatch: it holds cases that this store has not, or something else.
         """
         receipts = {key for key in keys if key.startswith(layout.RECEIPTS)}
-        ids = {layout.case_of(key) for key in receipts}
+        ids = {layout.case_in(key) for key in receipts}
         others = sorted(ids - set(self.store.entries))
         if others:
             message = (

@@ -23,7 +23,7 @@ from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented
 from ctspine_zarr.read.arrays import arrays_of
-from ctspine_zarr.read.labelled import dataset_of
+from ctspine_zarr.read.labelled import xarray_of
 from ctspine_zarr.read.original import original_bytes
 from ctspine_zarr.read.proof import proven
 from ctspine_zarr.read.regions import (
@@ -66,7 +66,7 @@ class Case:
         self.spec = spec
 
     def __reduce__(self) -> tuple[type[Case], tuple[Storage, Entry, Spec, Reading]]:
-        # What was read so far stays behind: it is quicker read than sent.
+        # Caches are left out of a pickle: reading again is faster than sending.
         return Case, (self._storage, self.entry, self.spec, self._reading)
 
     def __repr__(self) -> str:
@@ -115,7 +115,7 @@ class Case:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels present, in order of value: vertebrae from C1 down."""
+        """Names of the labels present, in order of value."""
         return tuple(label.name for label in self.record.labels)
 
     @property
@@ -327,7 +327,7 @@ class Case:
         arrays = {"image": self.to_dask("image", dtype=dtype, window=window)}
         if self.has_mask:
             arrays["segmentation"] = self.segmentation
-        return dataset_of(self.record, self.spec, arrays, window, world=world)
+        return xarray_of(self.record, self.spec, arrays, window, world=world)
 
     def to_nibabel(self, which: Name = "image", *, original: bool = True) -> nibabel.Nifti1Image:
         """The whole volume as a nibabel image.

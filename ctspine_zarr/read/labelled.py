@@ -20,7 +20,7 @@ WORLD: Final = ("right", "anterior", "superior")
 """World coordinates of a voxel, RAS+ mm: towards the patient's right, front and head."""
 
 
-def dataset_of(
+def xarray_of(
     record: Record, spec: Spec, arrays: Mapping[str, Any], window: tuple[float, float] | None, *, world: bool
 ) -> xarray.Dataset:
     """The arrays of a case with coordinates in mm along each axis.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat
+from ctspine_zarr.format.layout import case_in
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.storage import Storage
 
@@ -33,7 +34,7 @@ def proven[T](
         return parse(data)
     except (Malformed, OtherFormat) as error:
         reading.require_current(storage.location)
-        message = f"{storage.location}: {key} is damaged ({error}); run verify"
+        message = f"{storage.location}, case {case_in(key)}: {key} is damaged ({error}); run verify"
         raise DamagedStore(message) from error
 
 

@@ -44,7 +44,7 @@ class Store(Mapping[str, Case]):
         self._cases: dict[str, Case] = {}
 
     def __reduce__(self) -> tuple[type[Store], tuple[Storage, Root, Mapping[str, Entry], Reading]]:
-        # What was read so far stays behind: it is quicker read than sent.
+        # Caches are left out of a pickle: reading again is faster than sending.
         return Store, (self.storage, self.about, self.entries, self.reading)
 
     def __repr__(self) -> str:

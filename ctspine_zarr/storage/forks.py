@@ -1,4 +1,4 @@
-"""What a forked process cannot use: threads of its parent, which obstore's requests wait for."""
+"""Fork safety: a forked process cannot use its parent's threads."""
 
 from __future__ import annotations
 

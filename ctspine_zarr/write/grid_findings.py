@@ -1,4 +1,4 @@
-"""What is odd about the grids of a case: told with figures, for what is built is exact all the same."""
+"""Findings about the grids of a case, with figures; what is built is exact all the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build will do, before any byte of it: frozen and printable."""
+"""The plan of a build, before any byte of it: frozen and printable."""
 
 from __future__ import annotations
 

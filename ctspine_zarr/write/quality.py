@@ -1,5 +1,4 @@
-"""What is odd about the labels of a case, found by the store itself: none of the known faults ships with
-the data.
+"""Findings about the labels of a case: gaps, strays, pieces, order.
 
 Findings never refuse a case; `format.record.Code` says what each means.
 """
