@@ -15,8 +15,7 @@ from typing import Any, Final
 import numpy as np
 from nibabel.nifti1 import Nifti1Extension
 from numpy.typing import NDArray
-from stores import objects
-from trees import NnunetTree, in_mm, labels, voxels
+from trees import NnunetTree, in_mm, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.format.encoding import UNSEALED, sealed
@@ -59,16 +58,16 @@ def facts_of(store: cz.Store, case: str) -> dict[str, Any]:
     found: dict[str, Callable[[], Any]] = {
         "record": lambda: one.record,
         "spec": lambda: one.spec,
-        "affine": lambda: one.affine.tobytes(),
+        "affine": lambda: (one.affine.tolist(), one.affine_of("LPS").tolist()),
         "facts": lambda: one.facts,
         "receipt": lambda: one.receipt,
         "slice": lambda: bytes_of(one.slice(3)),
         "patch": lambda: bytes_of(one.patch(start=(-2, 3, 4), size=(19, 30, 7))),
-        "image": lambda: one.voxels("image")[...].tobytes(),
+        "image": lambda: _voxels(one, "image"),
         "nibabel": lambda: _nifti(one, "image"),
     }
     if one.has_mask:
-        found["segmentation"] = lambda: one.voxels("segmentation")[...].tobytes()
+        found["segmentation"] = lambda: _voxels(one, "segmentation")
         found["nibabel mask"] = lambda: _nifti(one, "segmentation")
     return found
 
@@ -83,13 +82,17 @@ def bytes_of(sample: Mapping[str, Any]) -> dict[str, bytes]:
     return {name: np.asarray(value).tobytes() for name, value in sample.items()}
 
 
+def _voxels(case: cz.Case, which: Any) -> bytes:
+    return case.voxels(which)[...].tobytes()
+
+
 def _nifti(case: cz.Case, which: Any) -> tuple[Any, ...]:
     image = case.to_nibabel(which)
-    extensions = [(one.get_code(), bytes(one.get_content())) for one in image.header.extensions]  # type: ignore[attr-defined]
+    extensions = [(one.get_code(), bytes(one.get_content())) for one in image.header.extensions]
     return (
-        bytes(image.header.binaryblock),  # type: ignore[attr-defined]
+        bytes(image.header.binaryblock),
         extensions,
-        image.affine.tobytes(),  # type: ignore[union-attr]
+        image.affine.tobytes(),
         np.asarray(image.dataobj).tobytes(),
     )
 
@@ -247,6 +250,6 @@ def tree_of(folder: Path) -> dict[str, tuple[int, bytes]]:
     found: dict[str, tuple[int, bytes]] = {}
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
-        content = os.readlink(path).encode() if path.is_symlink() else b""
+        content = bytes(path.readlink()) if path.is_symlink() else b""
         found[str(path.relative_to(folder))] = (mode, path.read_bytes() if path.is_file() else content)
     return found

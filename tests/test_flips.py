@@ -1,22 +1,22 @@
-"""One bit of a store flipped, or two objects swapped: told by `verify`, and never a wrong value without an error."""
+"""One bit of a store flipped, or two objects swapped: `verify` tells it, and no read is wrong in silence."""
 
 from __future__ import annotations
 
 import random
-import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
-from hostile import Author, Objects, build_every_kind, facts_of, fresh_seed, put_for_now, truth_of
+from hostile import Objects, build_every_kind, facts_of, fresh_seed, put_for_now, truth_of
 from stores import catalog_of, objects
+from trees import NnunetTree
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import CtspineError, DamagedStore, NotAStore, StorageError
+from ctspine_zarr.errors import DamagedStore, NotAStore, StorageError
 from ctspine_zarr.format.codecs import with_checksum
-from ctspine_zarr.format.encoding import Document
 
 type Truth = dict[str, dict[str, Any]]
 
@@ -55,8 +55,11 @@ def concerned(store_truth: Truth, key: str) -> list[str]:
     return sorted(names & set(store_truth)) or sorted(store_truth)
 
 
-def wrong_reads(location: Path, truth: Truth, cases: list[str]) -> Iterator[str]:
-    """What a reader is given that is neither the truth nor a documented error."""
+def wrong_reads(location: Path, truth: Truth, cases: list[str], *, shard: bool = False) -> Iterator[str]:
+    """What a reader is given that is neither the truth nor a documented error.
+
+    Where it is known that only a shard was touched, files are not made of voxels that are read anyway.
+    """
     try:
         store = cz.open_store(location)
         if sorted(store) != sorted(truth):
@@ -65,6 +68,8 @@ def wrong_reads(location: Path, truth: Truth, cases: list[str]) -> Iterator[str]
         return
     for case in cases:
         for name, read in facts_of(store, case).items():
+            if shard and name.startswith("nibabel"):
+                continue
             try:
                 if read() != truth[case][name]:
                     yield f"{name} of {case} is wrong"
@@ -80,7 +85,7 @@ def require_seen(location: Path, before: Objects, truth: Truth, flip: tuple[str,
     altered[at] ^= 1 << bit
     cases = concerned(truth, key)
     with put_for_now(location, {key: bytes(altered)}, before):
-        wrong = list(wrong_reads(location, truth, cases))
+        wrong = list(wrong_reads(location, truth, cases, shard="/c/" in key))
         assert not wrong, f"{key}, byte {at}, bit {bit}: {wrong}"
         assert problems(location, *cases), f"{key}, byte {at}, bit {bit}: verify names nothing"
 
@@ -205,9 +210,6 @@ def test_catalogs_of_two_stores_in_each_others_place_are_told(
 @pytest.fixture(scope="module")
 def equal_chunks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose case `b` has two chunks of equal stored size and other voxels: they do not compress."""
-    import numpy as np
-    from trees import NnunetTree
-
     root = tmp_path_factory.mktemp("chunks")
     tree = NnunetTree(root / "source")
     noise = np.random.default_rng(3).integers(-(2**15), 2**15, (64, 64, 32)).astype("int16")

@@ -1,4 +1,4 @@
-"""Documents and shards of a hostile author, every digest fitting: documented errors alone, in bounds of memory and time."""
+"""Documents and shards of a hostile author, every digest fitting: documented errors alone, within bounds."""
 
 from __future__ import annotations
 
@@ -93,7 +93,18 @@ TEXTS: Final = [
         "|O",
     ),
 ]
-OTHERS: Final = [None, True, False, [], {}, [[[]]], {"": None}, [1] * 500, [None], {"a": {"b": []}}]
+OTHERS: Final[list[Any]] = [
+    None,
+    True,
+    False,
+    [],
+    {},
+    [[[]]],
+    {"": None},
+    [1] * 500,
+    [None],
+    {"a": {"b": []}},
+]
 JUNK: Final = (OTHERS, NUMBERS, FLOATS, [Raw(token) for token in TOKENS], TEXTS)
 
 type Path_ = tuple[Any, ...]
@@ -204,11 +215,11 @@ def spoilt(target: Target, chooser: random.Random) -> Objects:
     key = f"{path}/zarr.json" if kind == "group" else f"{path}/image/zarr.json"
     document = json.loads(target.before[key])
     spoil(document["attributes"][OWN] if kind == "group" else document, chooser)
-    record = None
+    foreign: dict[str, Any] | None = None
     if kind == "array":
-        record = author.record(case)
-        record["image"]["codec"] = "foreign"
-    return author.case(case, objects={key: dumps(document)}, record=record)
+        foreign = author.record(case)
+        foreign["image"]["codec"] = "foreign"
+    return author.case(case, objects={key: dumps(document)}, record=foreign)
 
 
 # -- what is done with them

@@ -205,7 +205,7 @@ def test_the_cards_spelling_of_the_folder_is_accepted(tmp_path: Path) -> None:
         ),
         (
             lambda root: (root / "metadata" / "data_split.txt").write_bytes(b"\xff\xfe\x00"),
-            r"no text at .*data_split.txt .*'utf-8' codec",
+            r"no split list at .*'utf-8' codec",
         ),
         (
             lambda root: (root / "raw_data/volumes/MSD-T10").rename(root / "raw_data/volumes/liver"),

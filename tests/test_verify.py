@@ -144,3 +144,30 @@ def test_damaged_attributes_are_an_error_where_they_are_needed(location: Path) -
     (location / "train/MSD-T10/liver_1/zarr.json").write_text("{}")
     with pytest.raises(DamagedStore, match="case liver_1: train/MSD-T10/liver_1/zarr.json is damaged"):
         cz.open_store(location)["liver_1"].to_nibabel()
+
+
+def test_what_replaced_cases_and_killed_writers_leave_goes_with_its_folders(
+    built: Path, location: Path, tmp_path: Path
+) -> None:
+    cz.publish(built, tmp_path / "copy")
+    for place in (location, tmp_path / "copy"):
+        (place / "train/MSD-T10/liver_1~0123456789ab/image/c/0").mkdir(parents=True)
+        (place / "receipts/liver_1~0123456789ab.json.0123.partial").write_bytes(b"half of")
+        (place / "validation/MSD-T10/liver_9/image").mkdir(parents=True)
+        (place / "validation/MSD-T10/liver_9/image/zarr.json").write_bytes(b"{}")
+        assert len(found(place)) == 3
+    cz.build_store(cz.plan_build(built.parent / "source", location))
+    cz.publish(built, tmp_path / "copy")
+    for place in (location, tmp_path / "copy"):
+        assert cz.verify(place).is_whole
+        assert sorted(path.name for path in (place / "validation/MSD-T10").iterdir()) == [
+            "liver_2",
+            "zarr.json",
+        ]
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "train/zarr.json", "receipts/liver_1.json"])
+def test_a_link_to_nothing_is_damage_and_no_error(location: Path, key: str) -> None:
+    (location / key).unlink()
+    (location / key).symlink_to("nothing")
+    assert any("it is a link to nothing" in problem for problem in found(location))

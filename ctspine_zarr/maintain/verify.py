@@ -111,7 +111,8 @@ def verify(
     storage = open_storage(location, read_only=True, options=storage_options)
     try:
         state = load(storage)
-    except DamagedStore as error:
+    except (DamagedStore, StorageError) as error:
+        _require_here(storage, error)
         return Verification((), (str(error), *(f"{path} {what}" for path, what in _irregular(storage))), ())
     chosen = {cases} if isinstance(cases, str) else set(cases)
     for case in sorted(chosen):
@@ -152,8 +153,14 @@ def _wrong_digest(state: State, digest: str | None) -> Iterator[str]:
 def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
     """Documents above the cases that are not what follows from the root and the catalog."""
     for key, data in documents_above(state.root, state.entries).items():
-        if storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) != data:
-            yield f"{key} is missing or altered; run the build again"
+        try:
+            found = storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES))
+        except StorageError as error:
+            _require_here(storage, error)
+            yield str(error)
+        else:
+            if found != data:
+                yield f"{key} is missing or altered; run the build again"
     if not state.is_partial and state.root.cases != counted(state.spec, state.records.values()):
         yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
 
@@ -177,13 +184,15 @@ def _verify_case(entry: Entry, storage: Storage, spec: Spec) -> CaseReport:
     record = entry.record
     try:
         return CaseReport(record.id, tuple(_problems(entry, storage, spec)), record.has_mask)
-    except DamagedStore as error:
+    except (DamagedStore, StorageError) as error:
+        _require_here(storage, error)
         return CaseReport(record.id, (str(error),), record.has_mask)
-    except StorageError as error:
-        if storage.path is None:
-            # Far away, what cannot be read may well be whole.
-            raise
-        return CaseReport(record.id, (str(error),), record.has_mask)
+
+
+def _require_here(storage: Storage, error: DamagedStore | StorageError) -> None:
+    """Do nothing where an error is a fault of the store: far away, what cannot be read may well be whole."""
+    if isinstance(error, StorageError) and storage.path is None:
+        raise error
 
 
 def _problems(entry: Entry, storage: Storage, spec: Spec) -> Iterator[str]:
