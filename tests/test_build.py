@@ -271,7 +271,10 @@ def test_a_store_of_another_format_is_not_touched(source: Tree, tmp_path: Path) 
 def test_a_zarr_store_of_somebody_else_is_not_touched(source: Tree, tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "s.zarr", shape=(4,), dtype="i4")
     before = objects(tmp_path / "s.zarr")
-    with pytest.raises(StoreMismatch, match=r"s.zarr is no ctspine_zarr store: its zarr.json is another's; build into another place"):
+    with pytest.raises(
+        StoreMismatch,
+        match=r"s.zarr is no ctspine_zarr store: its zarr.json is another's; build into another place",
+    ):
         cz.plan_build(source.root, tmp_path / "s.zarr")
     assert objects(tmp_path / "s.zarr") == before
 
@@ -303,7 +306,10 @@ def test_a_file_replaced_by_one_of_its_size_is_built_again(source: Tree, tmp_pat
 
 def test_another_codec_in_one_store_is_an_error(source: Tree, tmp_path: Path) -> None:
     build(source.root, tmp_path / "s.zarr", selection=cz.Selection(cases=["liver_1"]))
-    with pytest.raises(StoreMismatch, match=r"begun with codec blosc-zstd, asked for compact .pcodec.; legal: the --codec of the store"):
+    with pytest.raises(
+        StoreMismatch,
+        match=r"begun with codec blosc-zstd, asked for compact .pcodec.; legal: the --codec of the store",
+    ):
         cz.plan_build(source.root, tmp_path / "s.zarr", codec="compact")
     with pytest.raises(UnknownValue, match="unknown codec 'zip'; legal: portable, compact"):
         cz.plan_build(source.root, tmp_path / "s.zarr", codec="zip")

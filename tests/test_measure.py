@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.record import LabelIntensity, Intensity, Label, Padding
+from ctspine_zarr.format.record import Intensity, Label, LabelIntensity, Padding
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import measure_labels

@@ -118,9 +118,7 @@ def test_a_case_in_two_sources_is_refused(tree: Tree) -> None:
 def test_a_mask_in_another_source_is_refused(tree: Tree) -> None:
     tree.add("liver_1", mask=False)
     tree.add("liver_1", image=False, source="COLONOG")
-    assert (
-        listed(tree.root).refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
-    )
+    assert listed(tree.root).refused[0].reason == "volume in MSD-T10, mask in COLONOG; legal: one"
 
 
 def test_a_mask_slightly_off_is_taken_and_told(tree: Tree, tmp_path: Path) -> None:

@@ -259,17 +259,21 @@ def _taken(stream: Iterable[Any], left: int, deadline: Deadline) -> Iterator[byt
         TimeoutError: nobody waits for them any more.
     """
     since = 0
-    for some in stream:
-        part = bytes(memoryview(some)[:left])
-        yield part
-        left, since = left - len(part), since + len(part)
-        if since >= _PART:
-            deadline.put_off()
-            since = 0
-        if left <= 0:
-            return
-        if deadline.left <= 0:
-            raise deadline.passed
+    try:
+        for some in stream:
+            part = bytes(memoryview(some)[:left])
+            yield part
+            left, since = left - len(part), since + len(part)
+            if since >= _PART:
+                deadline.put_off()
+                since = 0
+            if left <= 0:
+                return
+            if deadline.left <= 0:
+                raise deadline.passed
+    finally:
+        # Whoever keeps the error keeps this frame, which must not keep the connection.
+        del stream
 
 
 def objects_at(location: str, options: Mapping[str, Any]) -> Remote:

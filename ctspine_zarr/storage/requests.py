@@ -18,8 +18,8 @@ from typing import Final
 from ctspine_zarr.background import Background
 
 _MOST_AT_ONCE: Final = 64
-# Of one wait, while a request has not begun and so has no deadline yet.
-_LONGEST_WAIT: Final = 3600.0
+# Seconds of one wait: a request that has not begun has no deadline yet, and others are put off.
+_LONGEST_WAIT: Final = 0.25
 
 
 class Deadline:
