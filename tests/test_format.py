@@ -90,7 +90,7 @@ def test_the_metadata_is_valid_ome_zarr(store: cz.Store) -> None:
         assert scale.scale == pytest.approx(case.spacing)
         assert translation.translation == pytest.approx(case.affine[:3, 3][::-1])
         names = {p["label-value"]: p["name"] for p in label_document(path)["properties"]}
-        assert names == {store.spec.values[name]: name for name in case.labels}
+        assert names == {store.spec.require_label(name): name for name in case.labels}
         assert len(label.ome_attributes.image_label.colors or ()) == len(case.labels)
 
 
