@@ -26,7 +26,7 @@ HOMES = {
     "isal": "ctspine_zarr.nifti",
     "PIL": "ctspine_zarr.preview",
     "rich": "ctspine_zarr.cli.progress",
-    "scipy": "ctspine_zarr.write.measure",
+    "scipy": "ctspine_zarr.write.pieces",
     "xxhash": "ctspine_zarr.digest",
     "crc32c": "ctspine_zarr.format.codecs",
     "numcodecs": "ctspine_zarr.format",

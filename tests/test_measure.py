@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from fractions import Fraction
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.format.record import Intensity, Label, LabelIntensity, Padding
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.write import measure
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import measure_labels
 from ctspine_zarr.write.quality import label_findings
@@ -23,9 +26,12 @@ MASKS = hnp.arrays(
 )
 
 
-@given(MASKS)
-def test_labels_are_what_a_plain_count_says(mask: NDArray[np.uint8]) -> None:
-    found = measure_labels(mask)
+@pytest.mark.parametrize("block", [1, 40, 2**19])
+@given(mask=MASKS)
+def test_labels_are_what_a_plain_count_says(block: int, mask: NDArray[np.uint8]) -> None:
+    # Blocks of one plane and of some, and axes in another order.
+    with mock.patch.object(measure, "_BLOCK", block):
+        found = measure_labels(mask)
     assert [label.label for label in found] == [int(value) for value in np.unique(mask) if value]
     for label in found:
         where = np.argwhere(mask == label.label)
@@ -36,6 +42,31 @@ def test_labels_are_what_a_plain_count_says(mask: NDArray[np.uint8]) -> None:
         pieces, count = scipy.ndimage.label(mask == label.label, np.ones((3, 3, 3)))
         assert label.pieces == count
         assert label.largest == np.bincount(pieces[pieces > 0]).max()
+
+
+def test_pieces_join_and_part_again_across_blocks() -> None:
+    mask = np.zeros((9, 40, 400), np.uint8)
+    mask[:, 10:12, ::2] = 3
+    mask[4:6, :, 200] = 3
+    mask[8, 0, 0] = 3
+    with mock.patch.object(measure, "_BLOCK", 2 * 40 * 400):
+        [found] = measure_labels(mask)
+    _, count = scipy.ndimage.label(mask, np.ones((3, 3, 3)))
+    assert found.pieces == count
+    assert found.voxels == np.count_nonzero(mask)
+    assert found.largest == 9 * 2 + 2 * 38
+
+
+@pytest.mark.parametrize("shape", [(6, 512, 512), (1, 2048, 2048)])
+def test_noise_takes_no_more_memory_than_it_says(shape: tuple[int, int, int]) -> None:
+    # Every voxel is a run, and touches twelve voxels of its label.
+    mask = (np.indices(shape, np.int16).sum(axis=0, dtype=np.int16) % 2 + 1).astype(np.uint8)
+    tracemalloc.start()
+    try:
+        assert [one.pieces for one in measure_labels(mask)] == [1, 1]
+        assert tracemalloc.get_traced_memory()[1] < 90e6
+    finally:
+        tracemalloc.stop()
 
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
