@@ -73,16 +73,21 @@ class Header:
     spacing_made_up: bool
 
     @property
+    def voxels(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the voxels on disk, inflated."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.voxels * self.dtype.itemsize
 
     @property
     def decoded_bytes(self) -> int:
         """Most bytes that the values can take in the smallest of int16, int32, float32 and float64
         that holds them all: scaling makes up to eight of each byte on disk.
         """
-        return math.prod(self.shape) * self._most_value_bytes
+        return self.voxels * self._most_value_bytes
 
     @property
     def reorientation(self) -> Reorientation:

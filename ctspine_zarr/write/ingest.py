@@ -94,8 +94,7 @@ class _Mask:
 def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
     """Read, check, encode and commit one case.
 
-    Peak memory is at most, for the larger of the two files, its bytes inflated, its
-    `Header.decoded_bytes` and 300 MB.
+    Peak memory is what `worker_memory` says of the case.
 
     Args:
         fetched: the case's files.

@@ -22,6 +22,7 @@ from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.holdings import Holdings, read_holdings, require_same_dataset
+from ctspine_zarr.nifti import Header
 from ctspine_zarr.sources.folder import read_split_list
 from ctspine_zarr.sources.location import open_source
 from ctspine_zarr.sources.source import Source
@@ -37,6 +38,8 @@ _METADATA_BYTES: Final = 60_000
 # Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
 _INFLATES: Final = 4.5
 _MOST_NAMED: Final = 20
+# Of a voxel, where its values are surely counted: see `distribution`.
+_COUNTED_BYTES: Final = 2
 _WORKER_BASE: Final = 300_000_000
 
 
@@ -46,8 +49,8 @@ class PlannedCase:
 
     Attributes:
         case: its files.
-        working_bytes: memory that the larger of them takes, inflated and as values; an estimate where
-            they are not here yet, and 0 where a header cannot be read, which the build will say.
+        working_bytes: memory that they take at the most, inflated and encoded; an estimate where they
+            are not here yet, and 0 where a header cannot be read, which the build will say.
         earlier: the record of the case of that id that the store has, which keeps its place until the
             build has ended.
     """
@@ -110,8 +113,8 @@ class Plan:
 
     @property
     def memory_bytes(self) -> int:
-        """Upper bound of memory: for each worker what the largest file takes, inflated and as values, which
-        is twice the inflated file but for a scaled one, and 300 MB.
+        """Upper bound of memory: for each worker what the largest case takes, which for int16 is two and a
+        half times the inflated image, and 300 MB.
         """
         return self.workers * worker_memory(self.pending)
 
@@ -297,12 +300,22 @@ def _largest_first(
 def _working_bytes(case: SourceCase, source: Source) -> int:
     paths = [source.local(file) for file in case.files]
     if None in paths:
-        return 2 * math.ceil(case.image.bytes * _INFLATES)
+        # As for int16: inflated, compressed, and a byte a voxel of the mask.
+        return math.ceil(2.5 * case.image.bytes * _INFLATES)
     try:
-        headers = [nifti.read_header(path) for path in paths if path is not None]
+        image, *mask = (nifti.read_header(path) for path in paths if path is not None)
     except CaseRefused:
         return 0
-    return max(header.nbytes + header.decoded_bytes for header in headers)
+    return max(_image_bytes(image, has_mask=bool(mask)), *(one.nbytes + 2 * one.voxels for one in mask), 0)
+
+
+def _image_bytes(image: Header, *, has_mask: bool) -> int:
+    """What is there at once at the most: the image inflated and compressed, and the mask's voxels.
+
+    Values that are not int16 may be kept to be sorted, those of labels once more.
+    """
+    copies = 1 if image.decoded_bytes <= image.voxels * _COUNTED_BYTES else 3
+    return image.nbytes + copies * image.decoded_bytes + has_mask * image.voxels
 
 
 def _require_all(source: Source, listing: Listing) -> None:
