@@ -186,9 +186,10 @@ class _Counter:
 
     def result(self) -> Counted:
         """See `Collector`."""
-        values = np.arange(self._low, self._low + _SPAN)
-        counts = self._counts[values % _SPAN]
-        return Counted(values[counts > 0], counts[counts > 0])
+        # Ascending from `low`, the values' remainders are a rotation.
+        counts = np.roll(self._counts, -(self._low % _SPAN))
+        present = np.flatnonzero(counts)
+        return Counted(self._low + present, counts[present])
 
 
 class _Keeper:

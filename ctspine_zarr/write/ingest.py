@@ -217,6 +217,7 @@ def _encode(
     header, codec = volume.header, encoding.codec
     shape, _ = _canonical(header)
     digest = VoxelDigest()
+    measuring = _InTurn(see, helpers)
 
     def rows() -> Iterator[NDArray[Any]]:
         kept = itertools.repeat(None) if into is None else slabs(into, codec.chunk)
@@ -225,10 +226,11 @@ def _encode(
         ):
             row = convert(header, slab, encoding.dtype, target)
             digest.update(row)
-            see(row)
+            measuring.begin(row)
             yield row
 
     shard = encode_shard(rows(), codec, keep_empty=encoding.keep_empty, each=helpers.map)
+    measuring.end()
     stored = StoredArray(
         dtype=encoding.dtype.name,  # type: ignore[arg-type]  # one of the ladder of `values`
         bytes=len(shard),
@@ -244,6 +246,24 @@ def _encode(
         voxels=digest.hexdigest(),
         source=_nifti_source(volume, encoding.dtype),
     )
+
+
+class _InTurn:
+    """Calls of a function in another thread, in order and one at a time."""
+
+    def __init__(self, function: Callable[[NDArray[Any]], None], threads: Executor) -> None:
+        self._function, self._threads = function, threads
+        self._last: Future[None] | None = None
+
+    def begin(self, slab: NDArray[Any]) -> None:
+        """Call it soon, once the call before has ended."""
+        self.end()
+        self._last = self._threads.submit(self._function, slab)
+
+    def end(self) -> None:
+        """Wait until all have ended, and raise what one raised."""
+        if self._last is not None:
+            self._last.result()
 
 
 def _nifti_source(volume: Volume, dtype: np.dtype[Any]) -> NiftiSource:
