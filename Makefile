@@ -4,6 +4,8 @@ PYTHON = $(VENV)/bin/python
 # PyTorch and TensorFlow take gigabytes: they have an environment of their own.
 FRAMEWORKS ?= .venv-frameworks
 SOURCE ?=
+# A process a core, and no more than one of them waits at the end.
+PARALLEL ?= -n logical --dist worksteal
 
 .PHONY: demo test test-slow test-frameworks train lint format benchmark clean
 
@@ -11,10 +13,10 @@ demo: $(VENV)/ready
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
 
 test: $(VENV)/ready
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/ready
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow $(PARALLEL)
 
 test-frameworks: $(FRAMEWORKS)/ready
 	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch"

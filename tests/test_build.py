@@ -42,8 +42,8 @@ def source(tree: Tree) -> Tree:
     return tree
 
 
-def build(source: Path, store: object, **options: object) -> cz.BuildResult:
-    return cz.build_store(cz.plan_build(source, store, **options))  # type: ignore[arg-type]
+def build(source: Path, store: object, workers: int = 1, **options: object) -> cz.BuildResult:
+    return cz.build_store(cz.plan_build(source, store, workers=workers, **options))  # type: ignore[arg-type]
 
 
 def but_for_time(contents: dict[str, bytes]) -> dict[str, bytes]:

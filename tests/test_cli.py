@@ -177,9 +177,9 @@ def test_the_script_is_the_same_command(phantom: Path, tmp_path: Path) -> None:
     assert "built 1 cases" in done.stdout
 
 
-def many_cases(tree: Tree, count: int = 30) -> None:
+def many_cases(tree: Tree, count: int) -> None:
     for number in range(count):
-        tree.add(f"liver_{number}", voxels(number, (96, 96, 60)), voxels(number, (96, 96, 60)) % 2)
+        tree.add(f"liver_{number}", voxels(number, (96, 96, 30)), voxels(number, (96, 96, 30)) % 2)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def many_cases(tree: Tree, count: int = 30) -> None:
 def test_an_interrupted_build_says_how_to_go_on_and_does(
     tree: Tree, tmp_path: Path, sent: signal.Signals, workers: int
 ) -> None:
-    many_cases(tree)
+    many_cases(tree, 20)
     command = [sys.executable, "-m", "ctspine_zarr", "build", str(tree.root), str(tmp_path / "s.zarr")]
     # A shell gives what it starts in the background no SIGINT: put it back.
     with subprocess.Popen(
@@ -215,7 +215,7 @@ def test_an_interrupted_build_says_how_to_go_on_and_does(
         "ctspine-zarr: interrupted; whole cases are kept: run the same command again to go on"
     )
     kept = len(list((tmp_path / "s.zarr" / "receipts").glob("*.json")))
-    assert 3 <= kept < 30
+    assert 3 <= kept < 20
     again = run("build", tree.root, tmp_path / "s.zarr", "--workers", 1)
     assert f"{kept} were whole before" in again.stdout
     run("build", tree.root, tmp_path / "clean.zarr", "--workers", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,9 +45,14 @@ HOMES = {
 ALSO = {("ctspine_zarr.datasets.phantom", "scipy")}
 
 
+@functools.cache
+def nodes(module: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(MODULES[module].read_text())))
+
+
 def imports(module: str) -> Iterator[str]:
     """Every module that one imports, lazily or for types only included."""
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -142,7 +148,7 @@ def test_a_library_has_one_home(library: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_library_neither_asserts_nor_prints(module: str) -> None:
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in nodes(module):
         assert not isinstance(node, ast.Assert)
         is_name = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         assert not (is_name and node.func.id == "print")  # type: ignore[attr-defined]
@@ -150,7 +156,7 @@ def test_a_library_neither_asserts_nor_prints(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_functions_are_short(module: str) -> None:
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in nodes(module):
         if isinstance(node, ast.FunctionDef):
             first = node.body[0]
             documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)

@@ -535,7 +535,7 @@ FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.function_scope
 
 
 @pytest.mark.usefixtures("traced")
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=150)
 @given(st.data())
 def test_any_header_is_read_or_refused(path: Path, data: st.DataObject) -> None:
     require_a_refusal_or_a_file(path, spoilt(data))

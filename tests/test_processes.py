@@ -73,10 +73,14 @@ def test_workers_read_after_their_parent_has_read(store: cz.Store, voxels: Voxel
     read_in_pool(store, voxels, method)
 
 
+MANY = [20, pytest.param(100, marks=pytest.mark.slow)]
+
+
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("pools", MANY)
 @pytest.mark.parametrize("threads", [None, pytest.param(3, marks=pytest.mark.slow)], indirect=True)
-def test_a_hundred_pools_are_forked_without_a_hang(store: cz.Store, voxels: Voxels) -> None:
-    for _ in range(100):
+def test_many_pools_are_forked_without_a_hang(store: cz.Store, voxels: Voxels, pools: int) -> None:
+    for _ in range(pools):
         read_in_pool(store, voxels, "fork")
 
 
@@ -90,8 +94,9 @@ def test_a_hundred_pools_are_started_without_a_hang(store: cz.Store, voxels: Vox
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("forks", MANY)
 @pytest.mark.parametrize("threads", [3], indirect=True)
-def test_a_fork_in_the_middle_of_other_threads_reads_goes_well(voxels: Voxels) -> None:
+def test_a_fork_in_the_middle_of_other_threads_reads_goes_well(voxels: Voxels, forks: int) -> None:
     expected = mean_of_volume(voxels)
     ended = threading.Event()
 
@@ -102,10 +107,10 @@ def test_a_fork_in_the_middle_of_other_threads_reads_goes_well(voxels: Voxels) -
     with ThreadPoolExecutor(4) as pool:
         readers = [pool.submit(keep_reading) for _ in range(4)]
         try:
-            codes = [forked(voxels, expected) for _ in range(100)]
+            codes = [forked(voxels, expected) for _ in range(forks)]
         finally:
             ended.set()
-        assert codes == [0] * 100
+        assert codes == [0] * forks
         assert [reader.result() for reader in readers] == [None] * 4
 
 

@@ -523,7 +523,7 @@ def alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
     return bool(scipy.stats.chisquare(counts, weights / weights.sum() * len(found)).pvalue > 1e-4)
 
 
-@pytest.mark.parametrize("spacing", [None, (3.1, 5.0, 5.0)])
+@pytest.mark.parametrize("spacing", [None, pytest.param((3.1, 5.0, 5.0), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("where", ["box", "centroid", "voxel"])
 def test_each_patch_of_a_region_is_distributed_as_the_first(
     records: tuple[Record, ...], where: Any, spacing: Any

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ctspine_zarr.write.runs import LABELS, Runs
+from ctspine_zarr.write.runs import LABELS, Pairs, Runs
 
 
 class PieceCounter:
@@ -50,16 +52,24 @@ class PieceCounter:
         """Count the pieces that reach the last plane: no other comes."""
         self._count(self._labels, self._sizes)
 
-    def _joined(self, runs: Runs) -> tuple[int, NDArray[np.int32]]:
+    def _joined(self, runs: Runs) -> tuple[int, Pairs]:
         """How many pieces there are, and the piece of each run and of each piece that was kept."""
         runs_seen = np.arange(len(self._reached), dtype=np.int32)
-        pairs = runs.touching(), (runs_seen, (self._reached + len(runs.labels)).astype(np.int32))
-        first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        nodes = len(runs.labels) + len(self._sizes)
-        links = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(nodes, nodes))
-        count, piece = connected_components(links, directed=False)
+        count = len(runs.labels) + len(self._sizes)
+        piece = np.arange(count, dtype=np.int32)
+        again = runs_seen, (self._reached + len(runs.labels)).astype(np.int32)
+        for first, second in chain([again], runs.touching()):
+            count, joined = _components(count, piece.take(first), piece.take(second))
+            piece = joined.take(piece)
         return count, piece
 
     def _count(self, labels: NDArray[np.uint8], sizes: NDArray[np.int64]) -> None:
         np.add.at(self.pieces, labels, 1)
         np.maximum.at(self.largest, labels, sizes)
+
+
+def _components(nodes: int, first: Pairs, second: Pairs) -> tuple[int, Pairs]:
+    """How many components a graph of these edges has, and the component of each node."""
+    edges = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(nodes, nodes))
+    count, component = connected_components(edges, directed=False)
+    return count, component

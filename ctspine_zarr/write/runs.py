@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 type Indices = NDArray[np.intp]
-# Half the bytes: of noise there are several pairs a voxel.
+# Half the bytes: of noise there is a pair a voxel, in each of four parts.
 type Pairs = NDArray[np.int32]
 
 LABELS: Final = 256
@@ -67,11 +68,12 @@ class Runs:
         plane, within = np.divmod(self.starts, self.plane)
         return plane, *np.divmod(within, self.row)
 
-    def touching(self) -> tuple[Pairs, Pairs]:
-        """Pairs of runs of one label that share a face, an edge or a corner, each pair once."""
-        away = (self.row, self.plane - self.row, self.plane, self.plane + self.row)
-        first, second = zip(*map(self._touching, away), strict=True)
-        return np.concatenate(first), np.concatenate(second)
+    def touching(self) -> Iterator[tuple[Pairs, Pairs]]:
+        """Pairs of runs of one label that share a face, an edge or a corner, each pair once.
+
+        They come in four parts, for of noise there are several pairs a voxel.
+        """
+        return map(self._touching, (self.row, self.plane - self.row, self.plane, self.plane + self.row))
 
     def _touching(self, away: int) -> tuple[Pairs, Pairs]:
         """Pairs whose second run lies in the row that is so far away from the first's."""
