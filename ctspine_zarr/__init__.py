@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.datasets.cases import Refusal
     from ctspine_zarr.datasets.selection import Selection
     from ctspine_zarr.errors import CtspineError, NoMask, StoreUpdated
+    from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.maintain.export import export
     from ctspine_zarr.maintain.verify import CaseReport, Verification, verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
@@ -44,6 +45,8 @@ __all__ = [
     "CtspineError",
     "Foreground",
     "GridDataset",
+    "Histogram",
+    "Moments",
     "NoMask",
     "PatchDataset",
     "PatchStream",
@@ -63,7 +66,10 @@ __all__ = [
     "build_store",
     "describe",
     "export",
+    "merge_histograms",
+    "merge_moments",
     "open_store",
+    "percentile",
     "plan_build",
     "publish",
     "verify",
@@ -75,6 +81,7 @@ _HOMES = {
     "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
     "datasets.cases": ("Refusal",),
     "datasets.selection": ("Selection",),
+    "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreUpdated"),
     "maintain.export": ("export",),
     "maintain.verify": ("CaseReport", "Verification", "verify"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -12,7 +14,7 @@ type _Work = tuple[Future[Any], Callable[[], Any]]
 
 
 class Background:
-    """Up to so many daemon threads, begun as work comes.
+    """A pool of at most so many daemon threads, begun as work comes.
 
     concurrent.futures' own pool is waited for at exit, a request that hangs for minutes included.
     """
@@ -43,6 +45,21 @@ class Background:
             # Neither what was done nor what it gave is held while waiting.
             del item
             self._idle.release()
+
+
+def pool(purpose: str, most: int) -> Background:
+    """The threads of this process for one purpose; a forked child has none of its parent's.
+
+    Args:
+        purpose: another than that of work that waits for these threads.
+        most: threads at most.
+    """
+    return _pool(os.getpid(), purpose, most)
+
+
+@functools.cache
+def _pool(process: int, purpose: str, most: int) -> Background:  # noqa: ARG001 - the key
+    return Background(most)
 
 
 def _do(future: Future[Any], work: Callable[[], Any]) -> None:

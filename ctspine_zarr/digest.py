@@ -64,7 +64,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, hashlib.sha256).hexdigest()
 
 
-def checksum(data: Buffer) -> bytes:
+def xxh3(data: Buffer) -> bytes:
     """16 bytes that tell altered data from what it was, at the speed of memory."""
     return xxhash.xxh3_128(data).digest()
 

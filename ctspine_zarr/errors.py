@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""Errors raised on purpose, and the checks of arguments that raise them.
 
 Each message says what was asked, what was seen and what is legal. An error also derives
 from the built-in exception a caller would expect, so `except KeyError` works as well.

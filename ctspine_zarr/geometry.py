@@ -38,15 +38,15 @@ class Reorientation:
     flips: tuple[bool, bool, bool]
 
     def apply[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
-        """The (i, j, k) array as a (z, y, x) view."""
+        """The array of old axes as a view with the new ones."""
         return array.transpose(self.axes)[self._steps()]
 
     def undo[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
-        """The (z, y, x) array as an (i, j, k) view: the inverse of `apply`."""
+        """The inverse of `apply`, a view too."""
         return array[self._steps()].transpose(np.argsort(self.axes))
 
     def affine(self, affine: Affine, shape: Shape) -> Affine:
-        """The affine of the canonical (x, y, z) indices, from that of the (i, j, k) indices.
+        """The affine of the new indices in reverse order, (x, y, z) for canonical ones, from that of the old.
 
         Args:
             affine: (4, 4), (i, j, k) -> RAS+ mm.

@@ -7,62 +7,30 @@ HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and drop
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 import time
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
 import huggingface_hub
 from huggingface_hub import constants, errors, utils
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+from huggingface_hub.utils import build_hf_headers
 
-from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import HubError, HubUnreachable
+from ctspine_zarr.errors import HubError, HubUnreachable, StorageError
+from ctspine_zarr.hub_answers import file_bytes, may_pass
+from ctspine_zarr.hub_files import LocalFile, RemoteFile
+from ctspine_zarr.requests import SECONDS, Deadline, legal_seconds, within
 
 _LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
 _KIND: Final = "dataset"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_PART: Final = 206
-_UNKNOWN: Final = 401
-_NO_SUCH_RANGE: Final = 416
-_MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
 _WAITS: Final = (1, 4, 15)
-_OPTIONS: Final = ("token", "endpoint")
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file as the Hub records it.
-
-    Attributes:
-        size: in bytes.
-        sha256: of large files, and of those that are binary; None of others.
-        blob: git's id of the others.
-    """
-
-    size: int
-    sha256: str | None
-    blob: str | None = None
-
-    def is_of(self, data: bytes) -> bool:
-        """Whether the record is that of these bytes."""
-        if self.sha256 is not None:
-            return self.sha256 == sha256(data)
-        return (self.size, self.blob) == (len(data), git_blob(data))
-
-    def holds(self, size: int, digest: str, path: Path) -> bool:
-        """Whether the record is that of a file of this size and sha256, which a local one should have."""
-        if self.size != size or self.sha256 is not None:
-            return (self.size, self.sha256) == (size, digest)
-        data = path.read_bytes() if path.exists() else b""
-        return sha256(data) == digest and self.is_of(data)
+_OPTIONS: Final = ("token", "endpoint", "timeout")
 
 
 @dataclass(frozen=True)
@@ -73,7 +41,8 @@ class Repository:
         id: USER/NAME.
         revision: what was asked for: a branch, tag or commit; None for the main branch.
         folder: below the repository's root; empty for the root itself.
-        options: `token` and `endpoint`, where they are not those of the environment.
+        options: `token` and `endpoint`, where they are not those of the environment; `timeout`, see
+            `seconds`.
     """
 
     id: str
@@ -93,6 +62,10 @@ class Repository:
                 message = f"option {name!r} for {location}; legal: {', '.join(_OPTIONS)}"
                 raise HubError(message)
         try:
+            legal_seconds(options.get("timeout", SECONDS))
+        except StorageError as error:
+            raise HubError(str(error)) from error
+        try:
             uri = huggingface_hub.parse_hf_uri("hf://" + location.partition("://")[2])
         except errors.HfUriError as error:
             message = f"location {location}; {_LEGAL}"
@@ -107,6 +80,14 @@ class Repository:
         return f"hf://datasets/{self.id}{at}{'/' * bool(self.folder)}{self.folder}"
 
     @property
+    def seconds(self) -> float:
+        """Seconds until something that is asked for is given up, or the next 16 MiB of it; 60 by default.
+
+        What is downloaded to a file or sent has as long as it takes.
+        """
+        return legal_seconds(self.options.get("timeout", SECONDS))
+
+    @property
     def is_offline(self) -> bool:
         """Whether HF_HUB_OFFLINE allows nothing but what is in the cache."""
         return bool(constants.is_offline_mode())
@@ -119,12 +100,13 @@ class Repository:
             HubError: there is no such repository or revision, or the Hub cannot be reached.
         """
 
-        def find() -> str:
-            if self.is_offline:
-                return self._snapshot.name
-            return str(self._api.repo_info(self.id, repo_type=_KIND, revision=self.revision).sha)
+        def find(_: Deadline) -> str:
+            info = self._api.repo_info(self.id, repo_type=_KIND, revision=self.revision, timeout=self.seconds)
+            return str(info.sha)
 
-        return self._ask("find", find)
+        if self.is_offline:
+            return self._ask("find", lambda: self._snapshot.name)
+        return self._ask_in_time("find", find)
 
     @cached_property
     def files(self) -> Mapping[str, RemoteFile]:
@@ -136,40 +118,35 @@ class Repository:
             HubError: as `commit`.
         """
         inside = f"{self.folder}/" if self.folder else ""
-        found = self._ask(
-            "list", lambda: dict(self._cached_files() if self.is_offline else self._listed_files())
-        )
+        if self.is_offline:
+            found = self._ask("list", lambda: dict(self._cached_files()))
+        else:
+            # Asked for here, it is not waited for by what is itself in time.
+            _ = self.commit
+            found = self._ask_in_time("list", lambda deadline: dict(self._listed_files(deadline)))
         return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
 
     def newest(self) -> Repository:
         """The same, at the commit that the revision names now."""
         return dataclasses.replace(self)
 
-    def read(self, path: str, span: tuple[int, int] | None = None) -> bytes | None:
-        """A file of the folder, or its bytes from start to stop; None where there is no such file.
+    def read(self, path: str, span: tuple[int, int]) -> bytes | None:
+        """Bytes of a file of the folder; see `read_each`."""
+        [data] = self.read_each(path, [span])
+        return data
+
+    def read_each(self, path: str, spans: Iterable[tuple[int, int]]) -> list[bytes | None]:
+        """Bytes of a file of the folder from start to stop, for each span, all asked for at once.
+
+        Fewer where the file ends before; None where there is no such file.
 
         Raises:
-            HubError: the Hub cannot be reached, or refuses.
+            HubError: the Hub cannot be reached, refuses, or does not give them in time.
         """
-        # Compressed, a part would not be that of the file.
-        headers = {**build_hf_headers(token=self.options.get("token")), "Accept-Encoding": "identity"}
-        if span is not None:
-            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        url = self._url(path)
+        headers = build_hf_headers(token=self.options.get("token"))
         with self._naming(f"read {path} of"):
-            answer = http_backoff(
-                "GET", self._url(path), headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
-            )
-            if answer.status_code == _NO_SUCH_RANGE:
-                return b""
-            try:
-                hf_raise_for_status(answer)
-            except errors.EntryNotFoundError:
-                return None
-            content: bytes = answer.content
-        if span is None or answer.status_code == _PART:
-            return content
-        # A mirror that does not know ranges gave all of it.
-        return content[slice(*span)]
+            return within(self.seconds, [partial(file_bytes, url, headers, span) for span in spans])
 
     def download(self, path: str, to: Path | None, *, again: bool = False) -> Path:
         """Where a file of the folder now lies on this machine.
@@ -183,17 +160,7 @@ class Repository:
             HubError: as `read`, or there is no such file.
         """
         where: dict[str, Any] = {} if to is None else {"local_dir": to}
-        with self._naming(f"download {path} of"):
-            found = self._api.hf_hub_download(
-                self.id,
-                self._inside(path),
-                repo_type=_KIND,
-                revision=self.commit,
-                force_download=again,
-                tqdm_class=_Silent,
-                **where,
-            )
-        return Path(found)
+        return self._download(path, self.commit, force_download=again, **where)
 
     def remember(self, path: str) -> None:
         """Have the cache know which commit the revision names, so that it can be found offline.
@@ -204,10 +171,7 @@ class Repository:
         Raises:
             HubError: as `download`.
         """
-        with self._naming(f"download {path} of"):
-            self._api.hf_hub_download(
-                self.id, self._inside(path), repo_type=_KIND, revision=self.revision, tqdm_class=_Silent
-            )
+        self._download(path, self.revision)
 
     def cached(self, path: str) -> Path | None:
         """Where a file of the folder lies in the Hub's cache; None where it does not."""
@@ -227,7 +191,7 @@ class Repository:
             lambda: self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True),
         )
 
-    def change(self, put: Mapping[str, bytes | Path], removed: Collection[str], message: str) -> None:
+    def change(self, put: Mapping[str, bytes | LocalFile], removed: Collection[str], message: str) -> None:
         """Put and remove files of the folder, in one commit; none where there is nothing to do.
 
         What of a large file is there already is not sent again.
@@ -238,13 +202,11 @@ class Repository:
             message: of the commit.
 
         Raises:
-            HubError: the Hub cannot be reached, or refuses.
+            HubError: the Hub cannot be reached, or refuses, or a file has been altered.
         """
 
         def commit() -> None:
-            adds = [
-                huggingface_hub.CommitOperationAdd(self._inside(path), data) for path, data in put.items()
-            ]
+            adds = [self._addition(path, data) for path, data in put.items()]
             deletes = [huggingface_hub.CommitOperationDelete(self._inside(path)) for path in removed]
             self._api.create_commit(
                 self.id, [*adds, *deletes], commit_message=message, repo_type=_KIND, revision=self.revision
@@ -270,7 +232,7 @@ class Repository:
                 repo_type=_KIND,
                 revision=self.revision,
                 local_files_only=True,
-                allow_patterns=["metadata/*"],
+                allow_patterns=[],
             )
         )
 
@@ -282,15 +244,32 @@ class Repository:
                 sha256 = blob if _SHA256.fullmatch(blob) else None
                 yield path.relative_to(self._snapshot).as_posix(), RemoteFile(path.stat().st_size, sha256)
 
-    def _listed_files(self) -> Iterator[tuple[str, RemoteFile]]:
+    def _listed_files(self, deadline: Deadline) -> Iterator[tuple[str, RemoteFile]]:
         entries = self._api.list_repo_tree(
             self.id, self.folder or None, recursive=True, revision=self.commit, repo_type=_KIND
         )
         with suppress(errors.EntryNotFoundError):
             for entry in entries:
+                deadline.put_off()
                 if isinstance(entry, huggingface_hub.hf_api.RepoFile):
                     digest = entry.lfs.sha256 if entry.lfs else None
                     yield entry.path, RemoteFile(entry.size, digest, entry.blob_id)
+
+    def _download(self, path: str, revision: str | None, **options: Any) -> Path:
+        name = self._inside(path)
+        with self._naming(f"download {path} of"):
+            found = self._api.hf_hub_download(
+                self.id, name, repo_type=_KIND, revision=revision, tqdm_class=_Silent, **options
+            )
+        return Path(found)
+
+    def _addition(self, path: str, data: bytes | LocalFile) -> huggingface_hub.CommitOperationAdd:
+        source = data if isinstance(data, bytes) else data.path
+        found = huggingface_hub.CommitOperationAdd(self._inside(path), source)
+        if isinstance(data, LocalFile) and found.upload_info.sha256.hex() != data.sha256:
+            message = f"cannot commit to {self}: {data.path} was altered meanwhile; run verify"
+            raise HubError(message)
+        return found
 
     def _inside(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
@@ -314,6 +293,19 @@ class Repository:
 
         return patiently(ask, _WAITS)
 
+    def _ask_in_time[T](self, action: str, work: Callable[[Deadline], T]) -> T:
+        """The same until a deadline, all its tries included."""
+
+        def once(deadline: Deadline) -> T:
+            if deadline.left <= 0:
+                # Nobody waits for it any more, and it is not asked again.
+                raise HubError(str(deadline.passed))
+            return work(deadline)
+
+        with self._naming(action):
+            [found] = within(self.seconds, [lambda deadline: self._ask(action, partial(once, deadline))])
+        return found
+
     @contextmanager
     def _naming(self, action: str) -> Iterator[None]:
         try:
@@ -322,12 +314,7 @@ class Repository:
             raise
         except Exception as error:
             message = f"cannot {action} {self}: {_reason(error)}"
-            raise (HubUnreachable if _may_pass(error) else HubError)(message) from error
-
-
-def git_blob(data: bytes) -> str:
-    """Git's own id of a file, the Hub's only record of small ones."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+            raise (HubUnreachable if may_pass(error) else HubError)(message) from error
 
 
 def patiently[T](work: Callable[[], T], waits: Iterable[float]) -> T:
@@ -359,18 +346,6 @@ class _Silent(utils.tqdm):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options | {"disable": True})  # type: ignore[no-untyped-call]
-
-
-def _may_pass(error: BaseException) -> bool:
-    if constants.is_offline_mode():
-        return False
-    if isinstance(error, errors.HfHubHTTPError):
-        return error.response.status_code in _MAY_PASS
-    if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError):
-        # What the client makes of whatever kept it from asking for a file, or from sending one.
-        return error.__cause__ is None or _may_pass(error.__cause__)
-    # The client reads some answers without a look at their status.
-    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError | json.JSONDecodeError)
 
 
 def _reason(error: Exception) -> str:

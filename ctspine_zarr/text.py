@@ -1,12 +1,22 @@
-"""Numbers as people read them. Pure."""
+"""Numbers and kinds of files as people read them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 _COLUMN: Final = 14
+_MOST_NAMED: Final = 20
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
+_KINDS: Final = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def size(count: float) -> str:
@@ -16,6 +26,16 @@ def size(count: float) -> str:
         count, unit = count / 1000, unit + 1
     digits = 0 if unit == 0 or abs(count) >= 100 else 1 if abs(count) >= 10 else 2
     return f"{count:,.{digits}f} {_UNITS[unit]}"
+
+
+def file_kind(mode: int) -> str:
+    """The kind of file that has a mode of `stat`: `a file`, `a folder`, `a FIFO`."""
+    return _KINDS.get(stat.S_IFMT(mode), "a file")
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first 20 names, and whether there are more."""
+    return ", ".join(names[:_MOST_NAMED]) + ", ..." * (len(names) > _MOST_NAMED)
 
 
 def cases_table(cases: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -20,7 +20,7 @@ from ctspine_zarr.errors import NoWorkers
 
 @dataclass(frozen=True, slots=True)
 class Started[Item]:
-    """An item is under way.
+    """The event that an item was taken up.
 
     Attributes:
         worker: from 0 on; no two items under way have the same.
@@ -32,7 +32,7 @@ class Started[Item]:
 
 @dataclass(frozen=True, slots=True)
 class Finished[Item, Result]:
-    """An item is done; `result` is None where its worker process died of it."""
+    """The event that an item is done; `result` is None where its worker process died of it."""
 
     worker: int
     item: Item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import resource
 import time
@@ -198,6 +199,24 @@ class Author:
     def _line(self, case: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(json.dumps(self._lines[case]))
         return found
+
+
+def with_foreign_image(before: Objects, **metadata: Any) -> tuple[Objects, str]:
+    """What differs once the image of `t` is one raw chunk, of a codec that nobody knows; and the chunk's key.
+
+    Args:
+        before: the objects of an untouched store.
+        metadata: what the array's `zarr.json` says instead of what is so.
+    """
+    author = Author(before)
+    record, path = author.record("t"), f"{author.groups['t']}/image"
+    document = json.loads(before[f"{path}/zarr.json"])
+    document["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    document["chunk_grid"]["configuration"]["chunk_shape"] = record["shape"]
+    data = bytes(2 * math.prod(record["shape"]))
+    record["image"] |= {"codec": "by hand", "bytes": len(data), "index_crc32c": 0}
+    new = {f"{path}/zarr.json": dumps(document | metadata), f"{path}/c/0/0/0": data}
+    return author.case("t", objects=new, record=record), f"{path}/c/0/0/0"
 
 
 @contextmanager

@@ -203,6 +203,18 @@ def endless_part(connection: socket.socket) -> None:
     _pour(connection)
 
 
+def endless_failure(connection: socket.socket) -> None:
+    """Says that there is nothing, at a length of a petabyte."""
+    connection.sendall(HEAD % (b"404 Not Found", 10**15, b"X-Error-Code: EntryNotFound\r\n"))
+    _pour(connection)
+
+
+def endless_redirect(connection: socket.socket) -> None:
+    """Leads to itself, and says so at a length of a petabyte."""
+    connection.sendall(HEAD % (b"302 Found", 10**15, b"Location: /elsewhere\r\n"))
+    _pour(connection)
+
+
 def _drip(connection: socket.socket, data: bytes) -> None:
     for byte in data:
         connection.sendall(bytes([byte]))

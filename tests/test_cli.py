@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from hostile import OWN, Author, build_every_kind, put_for_now
 from stores import objects
 from trees import Tree, packed, voxels
 
@@ -120,6 +121,7 @@ def test_damage_is_status_4(tree: Tree, tmp_path: Path) -> None:
         (["info", "/nowhere.zarr"], 1, "no store at /nowhere.zarr: there is no such folder"),
         (["info", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
         (["verify", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
+        (["verify", "STORE", "--digest", "0f"], 2, "digest '0f'; legal: the 64 hex digits of the store's"),
         (["export", "STORE", "liver_0"], 2, "Missing option '--output'"),
         (["view"], 2, "No such command 'view'"),
     ],
@@ -249,3 +251,38 @@ def read_some(terminal: int) -> bytes:
     except OSError:
         # Linux says so when the other side is closed.
         return b""
+
+
+def test_no_text_of_a_store_can_write_lines_or_commands_of_a_terminal(tmp_path: Path) -> None:
+    location = build_every_kind(tmp_path)
+    before = objects(location)
+    author = Author(before)
+    record = author.record("a")
+    record["transitional"] = "kind\x1b[2J"
+    record["findings"] = [{"code": "one\r", "message": "two\nok: all is whole", "labels": []}]
+    new = author.case("a", record=record)
+    root = json.loads(new["zarr.json"])
+    about = root["attributes"][OWN]
+    about["dataset"] |= {"licence": "MIT\x1b]0;owned\x07", "citation": "\u202ecited\n"}
+    about["refused"] = [{"case": "x\x1b[31m", "reason": "y\nok: all 3 cases are whole"}]
+    about["provenance"] |= {"writer": "who\x9b", "written": "when\n"}
+    with put_for_now(location, new | author.root(root), before):
+        shown = [run("info", location), run("info", location, "a"), run("verify", location)]
+    for done, told in zip(
+        shown, (r"MIT\x1b]0;owned\x07", r"two\nok: all", r"x\x1b[31m: y\nok: all"), strict=True
+    ):
+        assert told in done.output
+        assert all(line.isprintable() for line in done.output.split("\n"))
+        assert not any(line.startswith("ok:") for line in done.output.splitlines())
+
+
+def test_a_refusal_of_a_store_is_one_line(tmp_path: Path) -> None:
+    location = build_every_kind(tmp_path)
+    before = objects(location)
+    receipt = json.loads(before["receipts/b.json"])
+    receipt["voxels"]["image\x1b[2J\n"] = 1
+    receipt["foreground"] = {"\x1b[2J\n": {}}
+    with put_for_now(location, Author(before).case("b", receipt=receipt), before):
+        done = run("verify", location)
+    assert done.exit_code == 4
+    assert all(line.isprintable() for line in done.output.split("\n"))

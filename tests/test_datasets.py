@@ -547,7 +547,7 @@ def test_a_store_of_ctspine1k_is_what_nibabel_reads(tree: Tree, tmp_path: Path) 
     case = store["liver_106"]
     assert (case.record.split, case.record.source) == ("train", "MSD-T10")
     assert case.record.transitional == "lumbarization"
-    assert store.about.dataset.name == "CTSpine1K"
+    assert store.root.dataset.name == "CTSpine1K"
     assert_is(case, image, image.parents[2] / "labels/MSD-T10/liver_106_seg.nii.gz")
     assert_gives_back(store, tmp_path / "out", tree.root)
 
@@ -555,7 +555,7 @@ def test_a_store_of_ctspine1k_is_what_nibabel_reads(tree: Tree, tmp_path: Path) 
 def test_a_store_of_another_dataset_has_its_own_licence(tree: Tree, tmp_path: Path) -> None:
     tree.add("knee_1")
     store = built(tree.root, tmp_path / "s.zarr", licence="CC0-1.0", citation="Us, 2026")
-    spec = store.about.dataset
+    spec = store.root.dataset
     assert (spec.name, spec.licence, spec.citation) == (
         "dataset in CTSpine1K's layout",
         "CC0-1.0",
@@ -596,5 +596,5 @@ def test_a_store_of_an_nnunet_dataset_is_what_nibabel_reads(tmp_path: Path) -> N
         assert_is(store[case], path, tree.root / f"labelsTr/{case}.nii.gz")
     assert_is(store["t"], test, None)
     assert_gives_back(store, tmp_path / "out", tree.root)
-    assert store.about.dataset.labels == {23: "L4", 24: "L5"}
+    assert store.root.dataset.labels == {23: "L4", 24: "L5"}
     assert store["a"].slice(0)["image"].shape == SHAPE[1::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import logging
 import pickle
@@ -12,7 +13,7 @@ import shutil
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from numpy.typing import NDArray
+from servers import folder, served
 from stores import CountingStore
 from trees import Tree
+from zarr.abc.store import Store
 from zarr.codecs import GzipCodec
 from zarr.storage import LocalStore, MemoryStore
 
 import ctspine_zarr as cz
+from ctspine_zarr.arrays import shards
 from ctspine_zarr.arrays import threads as read_threads
 from ctspine_zarr.arrays.cache import ArrayCache
-from ctspine_zarr.arrays.reading import Reading
+from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, MissingDependency, StoreUpdated, UnknownValue
+from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError, StoreUpdated, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.blosc import Blosc
 from ctspine_zarr.format.catalog import (
@@ -54,6 +58,7 @@ from ctspine_zarr.format.shard import index_size
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.storage import Storage, open_storage
 from ctspine_zarr.storage.backend import DISTANT
+from ctspine_zarr.storage.keys import require_key
 
 SHARD = f"{PATH}/{layout.SHARD}"
 SHAPES = st.tuples(st.sampled_from([1, 15, 16, 17, 40]), *[st.sampled_from([1, 63, 64, 65, 130])] * 2)
@@ -302,8 +307,10 @@ def test_many_patches_are_those_read_one_by_one(case: cz.Case, monkeypatch: pyte
     assert count[0] <= 2 * np.prod(layout.grid(case.shape, layout.DEFAULT_CHUNK))
     middle = case.patches(centers=[(5, 5, 5)], size=4)["image"]
     assert np.array_equal(middle[0], case.patch(center=(5, 5, 5), size=4)["image"])
-    with pytest.raises(UnknownValue, match="give exactly one of centers and starts"):
+    with pytest.raises(UnknownValue, match="neither of centers and starts; legal: exactly one of them"):
         case.patches(size=4)
+    with pytest.raises(UnknownValue, match="both of centers and starts; legal: exactly one of them"):
+        case.patches(size=4, centers=starts, starts=starts)
 
 
 def test_with_a_cache_a_walk_decodes_each_chunk_once(
@@ -468,10 +475,9 @@ def test_an_index_that_lies_is_an_error(
 ) -> None:
     voxels = damaged(sealed((whole[0] / SHARD).read_bytes(), LIES[lie]))
     for number in range(8):
-        with pytest.raises(
-            DamagedStore,
-            match=f"s, array {PATH}, index of its shard: (it has chunk|its chunks end at byte) .*run verify",
-        ):
+        where = f"s, array {PATH}, index of its shard: "
+        told = where + "(it has chunk|its chunks end at byte) .*; legal: .*run verify"
+        with pytest.raises(DamagedStore, match=told):
             voxels[corner(number)]
 
 
@@ -559,7 +565,7 @@ def test_two_shards_of_one_size_that_were_swapped_are_found_by_the_first_read(
             DamagedStore, match=f"{voxels.array.path}: its index is not the one the catalog has; run verify"
         ):
             fresh[0, 0, 0]
-        unproven = dataclasses.replace(fresh, array=dataclasses.replace(fresh.array, index_crc=None))
+        unproven = dataclasses.replace(fresh, array=dataclasses.replace(fresh.array, index_crc32c=None))
         assert unproven[...].shape == (32, 64, 64)
 
 
@@ -580,7 +586,7 @@ def test_an_index_that_no_shard_can_have_takes_no_memory(tmp_path: Path) -> None
 
 def test_an_array_without_a_shard_takes_no_memory_for_its_chunks(tmp_path: Path) -> None:
     voxels = stored(volume((20, 70, 66)), tmp_path)
-    array = dataclasses.replace(voxels.array, shape=(2**14, 2**14, 2**14), stored_bytes=0, index_crc=0)
+    array = dataclasses.replace(voxels.array, shape=(2**14, 2**14, 2**14), stored_bytes=0, index_crc32c=0)
     empty = dataclasses.replace(voxels, array=array, codec=known_codec("zstd", "int16", (1, 1, 1)))
     assert np.array_equal(empty[5, :4, ::8000], np.zeros((4, 3)))
 
@@ -736,6 +742,132 @@ def test_a_damaged_foreign_store_is_an_error_of_ours(tmp_path: Path) -> None:
         chunk.write_bytes(altered)
         with pytest.raises(DamagedStore, match=rf"s.zarr, array {PATH}, voxels \[.*cannot be decoded"):
             cz.open_store(tmp_path / "s.zarr")["liver_1"].voxels("image")[...]
+
+
+RAW: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+GZIP: list[dict[str, Any]] = [*RAW, {"name": "gzip", "configuration": {"level": 1}}]
+
+
+def sharding(chunk: Shape, codecs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The codec that cuts chunks into such smaller ones."""
+    configuration = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": [*RAW, {"name": "crc32c"}]}
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def foreign(location: Path | Store | str, chunk: Shape, codecs: list[dict[str, Any]], data: bytes) -> Voxels:
+    """A reader of an array of another writer's, of which one chunk is stored."""
+    grid = {"name": "regular", "configuration": {"chunk_shape": chunk}}
+    document = {"zarr_format": 3, "node_type": "array", "shape": [8, 8, 8], "data_type": "int16"}
+    keys = {"name": "default", "configuration": {"separator": "/"}}
+    document |= {"chunk_grid": grid, "chunk_key_encoding": keys, "fill_value": 0, "codecs": codecs}
+    storage = open_storage(location)
+    storage.put(f"{PATH}/zarr.json", json.dumps(document).encode())
+    storage.put(SHARD, data)
+    return Voxels(ArraySpec(storage, PATH, (8, 8, 8), np.dtype("int16"), len(data)), None, Reading())
+
+
+@pytest.mark.filterwarnings("ignore:Combining a `sharding_indexed` codec")
+@pytest.mark.parametrize(
+    ("chunk", "codecs", "seen"),
+    [
+        ((2048, 2048, 256), GZIP, "1 chunks (2048, 2048, 256) in shards (2048, 2048, 256)"),
+        ((256, 256, 257), RAW, "1 chunks (256, 256, 257) in"),
+        ((2048, 2048, 256), sharding((2048, 2048, 128), RAW), "2 chunks (2048, 2048, 128) in shards (2048,"),
+        # All of the shard must be inflated for any of its chunks.
+        ((2048, 2048, 256), sharding((8, 8, 8), RAW) + GZIP[1:], "2097152 chunks (2048, 2048, 256) in"),
+        ((8192, 8192, 256), sharding((256, 256, 256), RAW), "1024 chunks (256, 256, 256) in shards (8192,"),
+        ((256, 256, 128), sharding((1, 1, 1), RAW), "8388608 chunks (1, 1, 1) in shards (256,"),
+        ((256, 256, 128), sharding((256, 256, 128), sharding((1, 1, 1), RAW)), "8388608 chunks (256,"),
+    ],
+)
+def test_a_foreign_chunk_larger_than_any_may_be_is_not_inflated(
+    chunk: Shape, codecs: list[dict[str, Any]], seen: str
+) -> None:
+    bomb = gzip.compress(bytes(1 << 25))
+    with pytest.raises(DamagedStore, match=re.escape(f"cannot be decoded ({seen}")) as caught:
+        foreign(MemoryStore(), chunk, codecs, bomb)[0]
+    assert "legal: at most 4194304 chunks of 16777216 voxels, in shards of 8589934592" in str(caught.value)
+
+
+def test_a_foreign_shard_may_be_larger_than_a_chunk() -> None:
+    """As those of this library are: of the chunks that are not stored, none is made."""
+    empty = b"\xff" * 16 * 1024
+    data = empty + crc32c.crc32c(empty).to_bytes(4, "little")
+    voxels = foreign(MemoryStore(), (512, 512, 1024), sharding((64, 64, 64), RAW), data)
+    voxels = dataclasses.replace(voxels, array=dataclasses.replace(voxels.array, stored_bytes=0))
+    assert not voxels[...].any()
+
+
+@pytest.mark.timeout(60)
+def test_a_foreign_chunk_that_announces_a_petabyte_takes_no_memory(tmp_path: Path) -> None:
+    made = foreign(tmp_path, (8, 8, 8), RAW, bytes(1024))
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        headers = [
+            (b"content-length", b"1000000000000000"),
+            (b"last-modified", b"Wed, 21 Oct 2015 07:28:00 GMT"),
+        ]
+        if not scope["path"].endswith(layout.SHARD):
+            await folder(tmp_path)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for _ in range(1 << 12):
+            await send({"type": "http.response.body", "body": b"x" * (1 << 16), "more_body": True})
+
+    with served(endless) as url:
+        storage = open_storage(url, read_only=True)
+        voxels = dataclasses.replace(made, array=dataclasses.replace(made.array, storage=storage))
+        with pytest.raises(StorageError, match="it has 1000000000000000 bytes; legal: at most 67108864$"):
+            voxels[0]
+
+
+@pytest.mark.parametrize("at", [0, 8])
+def test_a_foreign_index_that_leads_anywhere_is_an_error_of_ours(at: int) -> None:
+    for value in (1 << 40, (1 << 64) - 2):
+        index = bytearray((0).to_bytes(8, "little") + (1024).to_bytes(8, "little"))
+        index[at : at + 8] = value.to_bytes(8, "little")
+        data = bytes(1024) + index + crc32c.crc32c(bytes(index)).to_bytes(4, "little")
+        with pytest.raises(DamagedStore, match=f"array {PATH}, voxels .*"):
+            foreign(MemoryStore(), (8, 8, 8), sharding((8, 8, 8), RAW), data)[0]
+
+
+def test_what_zarr_python_cannot_read_together_is_one_error(tmp_path: Path) -> None:
+    """Chunks of a shard are read at once, and each fails."""
+    made = foreign(tmp_path, (8, 8, 8), sharding((4, 4, 4), RAW), bytes(8 * 128 + 8 * 16 + 4))
+    storage = Refusing(made.array.storage.backend, "here")
+    voxels = dataclasses.replace(made, array=dataclasses.replace(made.array, storage=storage))
+    with pytest.raises(StorageError, match="^refused$"):
+        voxels[:, 0, 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusing(Storage):
+    """Has an index, and gives no chunk."""
+
+    def ranges(self, key: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | memoryview]:
+        require_key(key)
+        [(start, stop)] = ranges
+        if stop - start != 8 * 16 + 4:
+            message = "refused"
+            raise StorageError(message)
+        index = np.array([[128 * number, 128] for number in range(8)], "<u8").tobytes()
+        yield index + crc32c.crc32c(index).to_bytes(4, "little")
+
+
+def test_a_shard_is_looked_at_before_its_chunks_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A catalog that lies of a shape takes neither time nor memory for the chunks of it."""
+    made = stored(volume((20, 70, 66)), tmp_path)
+    monkeypatch.setattr(shards, "touched_chunks", lambda *_: pytest.fail("its chunks were listed"))
+    for size, seen in ((100, "has 100 bytes"), (None, "is missing")):
+        if size is None:
+            (tmp_path / SHARD).unlink()
+        else:
+            (tmp_path / SHARD).write_bytes(bytes(size))
+        voxels = dataclasses.replace(made)
+        with pytest.raises(DamagedStore, match=f"its shard {seen}; the catalog says"):
+            voxels[...]
 
 
 def rewrite(location: Path, kind: str) -> None:

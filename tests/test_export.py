@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from hostile import OWN, Author, dumps
+from stores import objects
 from trees import AFFINE, Tree, labels, load, packed, scaled, voxels
 
 import ctspine_zarr as cz
@@ -113,3 +119,46 @@ def test_a_folder_that_cannot_be_made_is_told(tree: Tree, tmp_path: Path) -> Non
     (tmp_path / "out").write_text("a file in the way")
     with pytest.raises(StorageError, match="cannot write .*: Not a directory"):
         exported(tree, tmp_path)
+
+
+def moved(prefix: bytes, **fields: Any) -> bytes:
+    """A kept header with fields set after the fact."""
+    header = nibabel.Nifti1Header(prefix[:348])
+    for name, value in fields.items():
+        header[name] = value
+    return bytes(header.binaryblock) + prefix[348:]
+
+
+@pytest.mark.parametrize("restorable", [False, True])
+@pytest.mark.parametrize(
+    ("which", "fields", "told"),
+    [
+        ("image", {"dim": [3, 24, 20, 18, 1, 1, 1, 1]}, r"its kept header has shape \(18, 20, 24\)"),
+        ("image", {"dim": [3, 20, 24, 9, 1, 1, 1, 1]}, r"its kept header has shape \(9, 24, 20\)"),
+        ("image", {"srow_x": [0.8, 0, 0, 0.4]}, r"lies 0\.5 voxels from the catalog's affine"),
+        ("image", {"srow_x": [-0.8, 0, 0, 0]}, r"lies 38 voxels from the catalog's affine"),
+        ("image", {"srow_z": [0, 0, 2.6, 0]}, r"lies 0\.68 voxels from the catalog's affine"),
+        ("segmentation", {"srow_x": [0.8, 0, 0, 0.8]}, r"lies 1 voxels from the catalog's affine"),
+        ("segmentation", {"srow_y": [0, 0.8, 0, 3e38]}, r"voxels from the catalog's affine"),
+    ],
+)
+def test_a_kept_header_of_another_grid_is_damage(
+    tree: Tree, tmp_path: Path, restorable: bool, which: Any, fields: dict[str, Any], told: str
+) -> None:
+    tree.add()
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    author = Author(objects(tmp_path / "s.zarr"))
+    key = f"{author.groups['liver_1']}/zarr.json"
+    group = json.loads(author.before[key])
+    kept = group["attributes"][OWN]["nifti"][which]
+    prefix = moved(base64.b64decode(kept["prefix"]), **fields)
+    kept |= {"restorable": restorable, "prefix": base64.b64encode(prefix).decode()}
+    for at, data in author.case("liver_1", objects={key: dumps(group)}).items():
+        (tmp_path / "s.zarr" / at).write_bytes(data)
+    case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
+    with pytest.raises(DamagedStore, match=told):
+        case.to_nibabel(which)
+    with pytest.raises(DamagedStore, match=told):
+        cz.export(case, tmp_path / "out")
+    [report] = cz.verify(tmp_path / "s.zarr").cases
+    assert any(re.search(told, problem) for problem in report.problems)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.histogram import Histogram, histogram_of, merge
+from ctspine_zarr.format.histogram import Histogram, histogram_of, merge_histograms
 from ctspine_zarr.format.record import LabelIntensity
 from ctspine_zarr.write import foreground
 from ctspine_zarr.write.foreground import ForegroundMeter
@@ -104,4 +104,4 @@ def test_histograms_of_labels_add_up_over_cases() -> None:
     found = [measured(mask, image) for mask, image in zip(masks, images, strict=True)]
     for label in (1, 2):
         values = [image[mask == label] for mask, image in zip(masks, images, strict=True)]
-        assert merge(case[label][1] for case in found) == histogram_of(np.concatenate(values))
+        assert merge_histograms(case[label][1] for case in found) == histogram_of(np.concatenate(values))

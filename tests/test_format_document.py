@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import inspect
 import json
@@ -24,13 +25,14 @@ from numpy.typing import NDArray
 from trees import NnunetTree, edited, in_mm, labels, load, nibabel_canonical, packed, scaled, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format import catalog, histogram, layout, receipt, record, spec
 from ctspine_zarr.format.catalog import CatalogFile, Provenance, Root, decode_root, encode_root
 from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.record import Code
 from ctspine_zarr.manifest.commit import claim
 from ctspine_zarr.storage import open_storage
-from ctspine_zarr.write.intensity import AIR
+from ctspine_zarr.write.intensity import LEAST_MEASURED
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 [PROGRAM] = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -316,12 +318,14 @@ def test_every_name_and_number_in_the_document_is_that_of_the_code() -> None:
     assert {one.segmentation_codec for one in PROFILES.values()} <= NAMED
     for text in (
         f"| `format` | {layout.FORMAT_VERSION} |",
-        f"where it is below {AIR} HU",
+        f"where it is below {LEAST_MEASURED} HU",
         f"Values below {histogram.LOWEST} are",
         f"values from {histogram.HIGHEST} on",
         f"`width` ({histogram.WIDTH} HU)",
         f"Chunks are {layout.DEFAULT_CHUNK} where",
         f"at most {receipt.MOST_DOCUMENT_BYTES >> 20} MiB",
+        f"at most {catalog.MOST_CATALOG_BYTES >> 30} GiB",
+        f"values from {histogram.HIGHEST} on in the bin that ends there; no bin lies beyond them",
     ):
         assert text in DOCUMENT, text
     assert record.MOST_VOXELS == 2**33
@@ -342,3 +346,13 @@ def test_the_keys_in_the_document_are_those_that_a_store_has(phantom_store: cz.S
             general = re.sub("^(train|validation|test)/zarr", "<split>/zarr", general)
             general = re.sub("^(train|validation|test)/[^/]+/zarr", "<split>/<source>/zarr", general)
             assert general in listed, key
+
+
+def test_a_catalog_larger_than_is_read_in_one_piece_is_refused(copy: Path) -> None:
+    root = root_of(copy)
+    assert root.catalog is not None
+    for count, is_legal in ((catalog.MOST_CATALOG_BYTES, True), (catalog.MOST_CATALOG_BYTES + 1, False)):
+        named = msgspec.structs.replace(root.catalog, bytes=count)
+        (copy / layout.ROOT).write_bytes(encode_root(msgspec.structs.replace(root, catalog=named)))
+        with contextlib.nullcontext() if is_legal else pytest.raises(DamagedStore, match="<= 1073741824"):
+            assert cz.open_store(copy)

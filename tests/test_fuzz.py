@@ -379,7 +379,7 @@ def attack_shard(target: Target, chooser: random.Random) -> None:
     key = f"{author.groups[case]}/{folder}/c/0/0/0"
     shard = spoilt_shard(target.before[key], chooser)
     record = author.record(case)
-    record[array] |= {"bytes": len(shard), "index": int.from_bytes(shard[-4:], "little")}
+    record[array] |= {"bytes": len(shard), "index_crc32c": int.from_bytes(shard[-4:], "little")}
     if chooser.random() < 0.5:
         record[array]["codec"] = chooser.choice(["pcodec", "zstd", "blosc-zstd", "foreign"])
     new = author.case(case, objects={key: shard}, record=record)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
-from trees import AFFINE, SHAPE, edited, in_mm, labels, voxels
+from hostile import Author, build_every_kind
+from stores import objects
+from trees import AFFINE, SHAPE, NnunetTree, edited, in_mm, labels, voxels
 
+import ctspine_zarr as cz
 from ctspine_zarr import nifti
+from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.write.grid_findings import grid_findings
 
 
@@ -123,3 +128,41 @@ def test_an_image_without_affine_and_one_of_four_axes_is_told() -> None:
 def test_an_offset_is_told_above_a_hundredth_of_a_voxel() -> None:
     assert found(GOOD, offset=0.01) == []
     assert found(GOOD, offset=0.3) == [("mask_offset", "image and mask lie 0.300 voxel apart")]
+
+
+FLAT: dict[str, list[list[float]]] = {
+    "in a plane": [[1, 0, 1], [0, 1, 1], [0, 0, 0]],
+    "in a plane but for rounding": [[0.1, 0.3, 0.4], [0.2, 0.7, 0.9], [0.3, 0.1, 0.4 + 1e-16]],
+    "near a plane": [[1, 1, 0], [0, 1e-5, 0], [0, 0, 1]],
+    "near a plane, of small voxels": [[1e-5, 1e-5, 0], [0, 1e-10, 0], [0, 0, 1e-5]],
+    "no voxel": [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
+}
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_record_of_a_grid_without_volume_is_refused(tmp_path: Path, kind: str) -> None:
+    location = build_every_kind(tmp_path)
+    author = Author(objects(location))
+    rows = [[*map(float, row), 0.0] for row in FLAT[kind]] + [[0.0, 0.0, 0.0, 1.0]]
+    for key, data in author.case("t", record=author.record("t") | {"affine": rows}).items():
+        (location / key).write_bytes(data)
+    with pytest.raises(DamagedStore, match="legal: finite, invertible"):
+        cz.open_store(location)
+
+
+@pytest.mark.parametrize("spacing", [(0.8, 0.8, 2.5), (0.001, 0.8, 900.0)])
+def test_every_grid_that_a_file_may_have_is_legal_in_a_record(
+    tmp_path: Path, spacing: tuple[float, float, float]
+) -> None:
+    """The flattest voxel that is read spans a thousandth of a box of its spacing."""
+    affine = np.diag([*spacing, 1])
+    affine[:2, 1] = np.array([np.cos(0.0012), np.sin(0.0012)]) * spacing[1]
+    tree = NnunetTree(tmp_path / "source")
+    tree.add("t", in_mm(voxels(), affine), False, folder="Ts")
+    assert not cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1)).refused
+    case = cz.open_store(tmp_path / "s.zarr")["t"]
+    world = case.to_xarray(world=True)
+    line = world.isel(z=3, y=2)
+    near = world.sel({name: line[name] for name in ("right", "anterior", "superior")}, method="nearest")
+    assert np.array_equal(near["image"], line["image"])
+    assert np.allclose(case.to_nibabel().affine, affine, rtol=1e-5)

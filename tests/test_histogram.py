@@ -22,7 +22,7 @@ from ctspine_zarr.format.histogram import (
     Histogram,
     Moments,
     histogram_of,
-    merge,
+    merge_histograms,
     merge_moments,
     percentile,
 )
@@ -70,7 +70,7 @@ def test_a_count_for_each_value_stands_for_the_value_repeated(values: NDArray[An
 @given(st.lists(ANY, max_size=6))
 def test_merged_histograms_are_that_of_all_values(parts: list[NDArray[Any]]) -> None:
     together = np.concatenate([part.astype(np.float64) for part in parts]) if parts else np.array([])
-    merged = merge([NOTHING, *map(histogram_of, parts)])
+    merged = merge_histograms([NOTHING, *map(histogram_of, parts)])
     assert merged == histogram_of(together)
 
 
@@ -79,7 +79,7 @@ def test_a_percentile_over_cases_is_within_half_a_bin_of_the_exact_one(
     cases: list[NDArray[Any]], permille: int
 ) -> None:
     together = np.sort(np.concatenate([case.astype(np.float64) for case in cases]))
-    found = percentile(merge(map(histogram_of, cases)), permille / 10)
+    found = percentile(merge_histograms(map(histogram_of, cases)), permille / 10)
     rank = max(1, math.ceil(Fraction(permille * together.size, 1000)))
     assert abs(found - together[rank - 1]) <= WIDTH / 2
 
@@ -94,7 +94,7 @@ def test_a_percentage_is_taken_as_it_is_written(permille: int, size: int) -> Non
 def test_a_percentile_over_cases_is_numpys_within_a_bin() -> None:
     random = np.random.default_rng(0)
     cases = [random.normal(mean, 200, 5000).astype(np.int16) for mean in (100, 300, 900)]
-    merged = merge(map(histogram_of, cases))
+    merged = merge_histograms(map(histogram_of, cases))
     for percent in (0.5, 5, 25, 50, 75, 95, 99.5):
         exact = np.percentile(np.concatenate(cases), percent, method="inverted_cdf")
         assert abs(percentile(merged, percent) - exact) <= WIDTH
@@ -129,6 +129,13 @@ def test_a_histogram_survives_json(values: NDArray[Any]) -> None:
         {"start": 0, "width": 0, "counts": [1]},
         {"start": 0, "width": 4, "counts": [-1]},
         {"start": 0, "width": 4, "counts": [1] * (MOST_BINS + 1)},
+        {"start": LOWEST - 4, "width": 4, "counts": [1]},
+        {"start": HIGHEST, "width": 4, "counts": [1]},
+        {"start": HIGHEST - 8, "width": 4, "counts": [1, 2, 3]},
+        {"start": HIGHEST + 4, "width": 4, "counts": []},
+        {"start": 4 * 2**40, "width": 4, "counts": [1]},
+        {"start": -4 * 10**400, "width": 4, "counts": [1]},
+        {"start": 0, "width": 2**16, "counts": [1]},
     ],
 )
 def test_a_document_that_is_no_histogram_is_refused(document: dict[str, Any]) -> None:
@@ -139,7 +146,7 @@ def test_a_document_that_is_no_histogram_is_refused(document: dict[str, Any]) ->
 def test_histograms_of_two_widths_are_not_merged() -> None:
     other = Histogram(start=0, width=8, counts=(1,))
     with pytest.raises(UnknownValue, match=r"bins of \[4, 8\] HU; legal: one width for all"):
-        merge([histogram_of(np.array([1])), other])
+        merge_histograms([histogram_of(np.array([1])), other])
 
 
 @pytest.mark.parametrize("percent", [-0.1, 100.1, float("nan"), "50%"])
@@ -150,4 +157,4 @@ def test_a_percentage_that_is_none_is_refused(percent: Any) -> None:
 
 def test_a_percentile_of_nothing_is_refused() -> None:
     with pytest.raises(UnknownValue, match="counts nothing; legal: of one value or more"):
-        percentile(merge([]), 50)
+        percentile(merge_histograms([]), 50)

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import pytest
 from conftest import Bucket
-from hostile import OWN, Author, Objects, build_every_kind, tree_of, write_tree
+from hostile import OWN, Author, Objects, build_every_kind, tree_of, with_foreign_image, write_tree
 from starlette.testclient import TestClient
 from stores import objects
 from trees import NnunetTree, Tree
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import CtspineError
+from ctspine_zarr.errors import CtspineError, StorageError
 from ctspine_zarr.publishing.serve import application
 
 SECRET: Final = b"nobody may read this"
@@ -323,6 +323,21 @@ def test_a_file_that_is_a_link_to_outside_is_not_read(store: Path, before: Objec
     assert cz.verify(store).is_whole
 
 
+def test_what_is_read_through_zarr_python_is_of_the_store(store: Path, before: Objects, around: Path) -> None:
+    new, chunk = with_foreign_image(before)
+    put(store, new)
+    assert not cz.open_store(store)["t"].slice(0)["image"].any()
+    for key in (chunk, chunk.replace("c/0/0/0", "zarr.json")):
+        moved = around / "victim" / "moved"
+        (store / key).rename(moved)
+        (store / key).symlink_to(moved)
+        use_all(store, around)
+        with pytest.raises(StorageError, match=f"cannot read '{key}' in .*: it is a link that leads outside"):
+            cz.open_store(store)["t"].slice(0)
+        (store / key).unlink()
+        moved.rename(store / key)
+
+
 def test_another_store_inside_one_is_told_and_left_alone(store: Path, built: Path, around: Path) -> None:
     nested = Path(shutil.copytree(built, store / "nested"))
     kept = objects(nested)
@@ -349,6 +364,24 @@ def test_a_fifo_in_place_of_any_object_is_an_error_at_once(
             cz.plan_build(write_tree(around / "deep" / "source").root, store, workers=1)
         (store / key).unlink()
         (store / key).write_bytes(before[key])
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("encoding", ["default", "v2"])
+def test_a_fifo_in_place_of_what_zarr_python_reads_is_an_error_at_once(
+    store: Path, before: Objects, encoding: str
+) -> None:
+    separator = {"default": "/", "v2": "."}[encoding]
+    keys = {"name": encoding, "configuration": {"separator": separator}}
+    new, chunk = with_foreign_image(before, chunk_key_encoding=keys)
+    put(store, new)
+    # Where its encoding of keys says; no receipt has it.
+    fifo = chunk if encoding == "default" else chunk.replace("c/0/0/0", "0.0.0")
+    (store / fifo).unlink(missing_ok=True)
+    os.mkfifo(store / fifo)
+    with pytest.raises(StorageError, match=f"cannot read '{fifo}' in .*: it is a FIFO; legal: a regular"):
+        cz.open_store(store)["t"].slice(0)
+    assert any("it is a FIFO" in problem for case in cz.verify(store).cases for problem in case.problems)
 
 
 @pytest.mark.timeout(20)

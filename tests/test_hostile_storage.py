@@ -20,11 +20,27 @@ import pytest
 from conftest import Bucket, Hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import dripping, dripping_head, dripping_part, endless, endless_part, failing, raw, silent
+from servers import (
+    dripping,
+    dripping_head,
+    dripping_part,
+    endless,
+    endless_failure,
+    endless_part,
+    endless_redirect,
+    failing,
+    raw,
+    silent,
+)
 from zarr.storage import LocalStore
 
-from ctspine_zarr.errors import NotAStore, StorageError
-from ctspine_zarr.storage import Storage, cached, open_storage
+from ctspine_zarr.errors import Malformed, NotAStore, StorageError
+from ctspine_zarr.format.receipt import StoredObject
+from ctspine_zarr.hub import Repository
+from ctspine_zarr.hub_files import RemoteFile
+from ctspine_zarr.read import proof
+from ctspine_zarr.storage import Storage, cached, open_storage, regular
+from ctspine_zarr.storage.repository import RepositoryFiles
 
 DATA = bytes(range(256)) * 5
 SECRET = b"not of the store"
@@ -271,12 +287,12 @@ def test_all_that_is_no_object_is_told(storage: Storage, outside: Path) -> None:
     root = inside(storage)
     (root / "train" / "empty").mkdir(parents=True)
     (root / "train" / "linked").symlink_to(outside)
-    (root / "a" / "b.0123.partial").write_bytes(b"half")
+    (root / "a" / "b.0123456789abcdef.partial").write_bytes(b"half")
     os.mkfifo(root / "a" / "fifo")
     (root / "a\\b").write_bytes(b"")
     (root / "gone").symlink_to("nothing")
     assert storage.irregular() == [
-        ("a/b.0123.partial", "a half-written object"),
+        ("a/b.0123456789abcdef.partial", "a half-written object"),
         ("a/fifo", "a FIFO"),
         ("a\\b", "a file whose name is no key"),
         ("gone", "a link"),
@@ -284,8 +300,15 @@ def test_all_that_is_no_object_is_told(storage: Storage, outside: Path) -> None:
         ("train/linked", "a link"),
     ]
     assert storage.sizes() == {"a/b": 1280, "d.json": 1280}
-    storage.remove_torn()
-    assert not (root / "a" / "b.0123.partial").exists()
+    storage.clean(["a", "train"])
+    assert not (root / "a" / "b.0123456789abcdef.partial").exists()
+    assert not (root / "train" / "empty").exists()
+    assert [kind for _, kind in storage.irregular()] == [
+        "a FIFO",
+        "a file whose name is no key",
+        "a link",
+        "a link",
+    ]
 
 
 def test_what_dies_while_it_writes_leaves_the_object_as_it_was(
@@ -395,11 +418,103 @@ def test_no_more_is_taken_than_was_asked_for() -> None:
         assert list(part.ranges("a", [(100, 200)])) == [b"x" * 100]
 
 
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_more_is_taken_from_a_hub_than_was_asked_for() -> None:
+    told = "cannot read 'a' in .*: it has 1000000000000000 bytes; legal: at most 1000"
+    with raw(endless) as url, little_memory():
+        whole = repository(url, files={"a": RemoteFile(10**15, None)})
+        for operation in (whole.get, lambda key, most: whole.get_each([key, key], most)):
+            with pytest.raises(StorageError, match=told):
+                operation("a", 1000)
+        # It knows no ranges.
+        assert list(whole.ranges("a", [(100, 200), (7, 7), (1 << 24, (1 << 24) + 9)])) == [
+            b"x" * 100,
+            b"",
+            b"x" * 9,
+        ]
+    with raw(endless_part) as url, little_memory():
+        assert list(repository(url).ranges("a", [(100, 200)])) == [b"x" * 100]
+    with raw(endless_failure) as url, little_memory():
+        assert repository(url).get("a") is None
+    with raw(endless_redirect) as url, little_memory(), pytest.raises(StorageError, match="leads from one"):
+        repository(url).get("a")
+
+
 def test_a_range_makes_room_for_no_more_than_there_is(storage: Storage) -> None:
     tracemalloc.start()
     try:
         assert list(storage.ranges("a/b", [(0, 1 << 32), (1200, 1 << 31)])) == [DATA, DATA[1200:]]
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("most", [1, 7, 256, 1279, 1280])
+def test_a_read_goes_on_where_the_system_gives_less_than_was_asked_for(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """As Linux does beyond 2 GiB."""
+    once = regular._read_once
+    monkeypatch.setattr(
+        regular, "_read_once", lambda file, length, start: once(file, min(length, most), start)
+    )
+    spans = [(0, 1280), (3, 900), (1000, 5000), (1280, 1290), (5, 5)]
+    assert list(storage.ranges("a/b", spans)) == [DATA[start:stop] for start, stop in spans]
+
+
+def test_a_read_of_a_file_that_is_cut_meanwhile_ends(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    file, size = regular.open_regular(str(tmp_path / "a"))
+    try:
+        os.truncate(tmp_path / "a", 300)
+        assert regular.read_at(file, size - 100, 100) == DATA[100:300]
+        assert regular.read_at(file, size, 300) == b""
+    finally:
+        os.close(file)
+
+
+@pytest.mark.parametrize("part", [500, 640, 1280, 1281, 1 << 26])
+def test_an_object_is_proven_part_by_part(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(proof, "_PART_BYTES", part)
+    written = StoredObject.of(DATA)
+    proof.require_object(storage, "a/b", written)
+    assert proof.proven_object(storage, "a/b", written) == DATA
+    (inside(storage) / "empty").write_bytes(b"")
+    assert proof.proven_object(storage, "empty", StoredObject.of(b"")) == b""
+    wrong = {
+        "was altered: its sha256 is not that in its receipt": (DATA[:-1] + b"?", "a/b"),
+        "has 1280 bytes, 1279 were written": (DATA[:-1], "a/b"),
+        "has 1280 bytes, 1281 were written": (DATA + b"?", "a/b"),
+        "has 1280 bytes, 2560 were written": (DATA + DATA, "a/b"),
+        "is missing": (DATA, "a/none"),
+    }
+    for message, (data, key) in wrong.items():
+        for prove in (proof.require_object, proof.proven_object):
+            with pytest.raises(Malformed, match=f"^{message}$"):
+                prove(storage, key, StoredObject.of(data))
+
+
+def test_a_large_object_is_proven_in_little_memory(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "_PART_BYTES", 1 << 18)
+    data = bytes(1 << 24)
+    (inside(storage) / "large").write_bytes(data)
+    written = StoredObject.of(data)
+    del data
+    tracemalloc.start()
+    try:
+        proof.require_object(storage, "large", written)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 21
     finally:
         tracemalloc.stop()
 
@@ -426,11 +541,22 @@ def remote_operations(storage: Storage) -> list[Callable[[], object]]:
         lambda: storage.put("a", DATA),
         lambda: storage.remove("a"),
     ]
+    if isinstance(storage.backend, RepositoryFiles):
+        return [*reads, storage.sizes]
     return reads + writes if storage.is_listable else reads
 
 
+def repository(url: str, files: dict[str, RemoteFile] | None = None, **options: Any) -> Storage:
+    """A repository on a Hub that is not asked for its commit, nor for the files that are given."""
+    found = Repository.at("hf://datasets/someone/spine", {"endpoint": url, "token": False, **options})
+    found.__dict__.update({"commit": COMMIT} if files is None else {"commit": COMMIT, "files": files})
+    return Storage(RepositoryFiles(found), str(found))
+
+
 def remote(url: str, kind: str, bucket: Bucket) -> Storage:
-    """A web server or bucket at a URL of which a request may take 1.5 s."""
+    """A web server, Hub or bucket at a URL of which a request may take 1.5 s."""
+    if kind == "hf":
+        return repository(url, timeout=1.5)
     if kind == "http":
         return open_storage(url, read_only=True, options={"timeout": 1.5})
     return open_storage("s3://bucket/x", options=bucket.options | {"endpoint": url, "timeout": "1.5"})
@@ -444,9 +570,17 @@ def require_error_in_time(operation: Callable[[], object], message: str) -> None
     assert time.monotonic() - begun < 2 * 1.5
 
 
+@pytest.fixture
+def impatient_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client waits less: one that asks again after its test would close the connections of all."""
+    sleep = time.sleep
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda wait: sleep(min(wait, 0.05)))
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["http", "s3"])
+@pytest.mark.parametrize("kind", ["http", "s3", "hf"])
 @pytest.mark.parametrize("answer", [silent, dripping_head, failing])
+@pytest.mark.usefixtures("impatient_hub")
 def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind: str) -> None:
     with raw(answer) as url:
         told = r"given up(: a request may take|, for it did not end).*1.5 s"
@@ -457,7 +591,7 @@ def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["http", "s3"])
+@pytest.mark.parametrize("kind", ["http", "s3", "hf"])
 def test_an_answer_that_drips_ends_within_its_time(bucket: Bucket, kind: str) -> None:
     told = r"given up, for it did not end within 1.5 s; the storage option timeout=SECONDS allows more"
     with raw(dripping) as url:
@@ -470,7 +604,21 @@ def test_an_answer_that_drips_ends_within_its_time(bucket: Bucket, kind: str) ->
         require_error_in_time(lambda: list(part.ranges("a", [(0, 1 << 15)])), told)
 
 
-def test_a_request_that_is_given_up_leaves_no_connection() -> None:
+@pytest.mark.parametrize("answer", [silent, dripping])
+def test_a_hub_that_does_not_answer_is_not_opened(answer: Answer) -> None:
+    told = "cannot find hf://datasets/someone/spine: given up, for it did not end within 1.5 s"
+    options = {"timeout": 1.5, "token": False}
+    with raw(answer) as url:
+        require_error_in_time(
+            lambda: open_storage(
+                "hf://datasets/someone/spine", read_only=True, options=options | {"endpoint": url}
+            ),
+            told,
+        )
+
+
+@pytest.mark.parametrize("kind", ["http", "hf"])
+def test_a_request_that_is_given_up_leaves_no_connection(kind: str) -> None:
     ended = threading.Event()
 
     def watch(connection: socket.socket) -> None:
@@ -479,8 +627,12 @@ def test_a_request_that_is_given_up_leaves_no_connection() -> None:
         ended.set()
 
     with raw(watch) as url:
+        options: dict[str, Any] = {"timeout": 0.5}
+        web = (
+            repository(url, **options) if kind == "hf" else open_storage(url, read_only=True, options=options)
+        )
         with pytest.raises(StorageError, match="given up"):
-            open_storage(url, read_only=True, options={"timeout": 0.5}).get("a")
+            web.get("a")
         assert ended.wait(5)
 
 
@@ -489,8 +641,13 @@ def test_a_failing_server_is_named_within_the_time() -> None:
         open_storage(url, read_only=True, options={"timeout": 2}).get("a")
 
 
+def test_a_failing_hub_is_named_within_the_time() -> None:
+    with raw(failing) as url, pytest.raises(StorageError, match="500 Internal Server Error.*may take 2 s"):
+        repository(url, timeout=2).get("a")
+
+
 @pytest.mark.parametrize("value", [0, -1, "soon", True, float("nan"), float("inf"), None, 1e9])
-@pytest.mark.parametrize("location", ["s3://bucket/x", "http://host/x"])
+@pytest.mark.parametrize("location", ["s3://bucket/x", "http://host/x", "hf://datasets/someone/spine"])
 def test_a_time_that_is_none_is_an_error(location: str, value: Any) -> None:
     with pytest.raises(StorageError, match=r"option timeout .*; legal: seconds, a number above 0, at most"):
         open_storage(location, read_only=True, options={"timeout": value})

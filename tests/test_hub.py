@@ -19,14 +19,16 @@ from stores import builds, objects
 from trees import NnunetTree, Tree, VerseTree, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.datasets.ctspine1k import HUB
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.errors import HubError, NoSpace, SourceError
-from ctspine_zarr.hub import RemoteFile, cache_folder, download_folder
-from ctspine_zarr.sources.hub import CTSPINE1K, HubSource
+from ctspine_zarr.hub import Repository, cache_folder, download_folder
+from ctspine_zarr.hub_files import RemoteFile
+from ctspine_zarr.sources.hub import HubSource
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write import arrivals
 
-REPOSITORY = CTSPINE1K.removeprefix("hf://datasets/")
+REPOSITORY = HUB.removeprefix("hf://datasets/")
 COMMIT = "9b454add169b94f2c322ad6f08b66823975e8dbd"
 
 
@@ -66,7 +68,7 @@ def downloads(hub: Hub) -> list[str]:
     return [name for name in names if name.endswith(".nii.gz")]
 
 
-@pytest.mark.parametrize("location", ["hub", CTSPINE1K, f"{CTSPINE1K}@{COMMIT}", f"{CTSPINE1K}@main"])
+@pytest.mark.parametrize("location", ["hub", HUB, f"{HUB}@{COMMIT}", f"{HUB}@main"])
 def test_a_build_from_the_hub_is_that_of_its_files(
     source: Tree, hub: Hub, tmp_path: Path, location: str
 ) -> None:
@@ -269,7 +271,7 @@ def test_a_private_repository_needs_a_token(tree: Tree, tmp_path: Path) -> None:
     ("location", "error", "message"),
     [
         ("hf://datasets/no/body", HubError, "cannot find hf://datasets/no/body: there is no such dataset"),
-        (f"{CTSPINE1K}@v9", HubError, "CTSpine1K@v9: there is no such revision"),
+        (f"{HUB}@v9", HubError, "CTSpine1K@v9: there is no such revision"),
         ("hf://models/a/b", HubError, "is a model; legal: hf://datasets/USER/NAME"),
         (
             "hf://datasets/someone/else",
@@ -386,3 +388,46 @@ def test_a_build_that_is_killed_at_puts_ends_as_a_clean_one(
     bucket.server.heal()
     assert builds(listed(bucket, location)) == builds(objects(tmp_path / "local.zarr"))
     assert cz.verify(location, storage_options=bucket.options).is_whole
+
+
+# -- reads
+
+
+@pytest.fixture
+def small(hub: Hub) -> Repository:
+    """A repository with one small file, of which a request may take 5 s."""
+    hub.hub.add("someone/else", {"a.json": bytes(range(100))})
+    found = Repository.at("hf://datasets/someone/else", {**hub.options, "timeout": 5})
+    _ = found.commit
+    hub.server.requests.clear()
+    return found
+
+
+@pytest.mark.parametrize("fault", [408, 429, 503, "cut"])
+def test_a_read_that_fails_is_made_again(small: Repository, hub: Hub, fault: int | str) -> None:
+    hub.server.fault = lambda number, *_: fault if number < 3 else None
+    assert small.read("a.json", (3, 200)) == bytes(range(3, 100))
+    assert small.read("none.json", (0, 9)) is None
+    assert small.read("a.json", (100, 101)) == b""
+
+
+def test_a_read_waits_as_long_as_the_hub_says_beyond_its_own_time(small: Repository, hub: Hub) -> None:
+    hub.server.retry_after = 90
+    hub.server.fault = lambda number, *_: 429 if number < 3 else None
+    assert small.read("a.json", (0, 3)) == b"\0\1\2"
+    assert hub.waits == [91, 91]
+
+
+def test_a_read_waits_no_longer_than_a_limit_of_the_hub_lasts(small: Repository, hub: Hub) -> None:
+    hub.server.retry_after = 10**9
+    hub.server.fault = lambda *_: 429
+    with pytest.raises(HubError, match=r"cannot read a.json of .*429"):
+        small.read("a.json", (0, 3))
+    assert hub.waits == [301] * 5
+
+
+def test_a_read_that_is_refused_is_not_made_again(small: Repository, hub: Hub) -> None:
+    hub.server.fault = lambda *_: 403
+    with pytest.raises(HubError, match=r"cannot read a.json of .*403"):
+        small.read("a.json", (0, 3))
+    assert len(hub.server.requests) == 1

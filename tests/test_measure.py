@@ -189,7 +189,7 @@ def column(*spans: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def codes(mask: NDArray[np.uint8]) -> list[tuple[str, tuple[int, ...]]]:
-    labels = [Label(name=SPEC.labels[one.label], hu=HU, **one.facts) for one in measure_labels(mask)]
+    labels = [Label(name=SPEC.labels[one.label], hu=HU, **one.fields) for one in measure_labels(mask)]
     return [(finding.code, finding.labels) for finding in label_findings(labels, SPEC)]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import Names, NnunetTree, described, listed
 
+from ctspine_zarr.datasets.nnunet import NnUNet
 from ctspine_zarr.errors import SourceError, UnknownValue
 from ctspine_zarr.format.spec import UNKNOWN, Spec
 
@@ -285,3 +286,9 @@ def test_a_fifo_in_place_of_a_document_is_an_error_at_once(tmp_path: Path, docum
     os.mkfifo(tmp_path / document)
     with pytest.raises(SourceError, match=f"{document}: cannot be read: a FIFO; legal: a regular file"):
         listed(tmp_path, fold=0)
+
+
+def test_a_split_without_a_folder_has_no_path() -> None:
+    for path in (NnUNet().image_path, NnUNet().mask_path):
+        with pytest.raises(UnknownValue, match="unknown split 'dev'; legal: train, validation, test"):
+            path("dev", "Spines", "a")

@@ -44,7 +44,7 @@ def test_a_case_without_labels_has_a_picture(tree: Tree) -> None:
 def test_a_case_without_a_mask_has_a_picture_without_colours(phantom_store: cz.Store) -> None:
     entry = phantom_store.entries["liver_0"]
     bare = Entry(replace(entry.record, segmentation=None, labels=()), entry.receipt, entry.group)
-    store = cz.Store(phantom_store.storage, phantom_store.about, {"liver_0": bare}, phantom_store.reading)
+    store = cz.Store(phantom_store.storage, phantom_store.root, {"liver_0": bare}, phantom_store.reading)
     picture = np.asarray(overview(store["liver_0"], height=200)).astype(int)
     assert np.ptp(picture, axis=2).max() == 0
     assert picture.max() > 200

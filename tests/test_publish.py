@@ -15,21 +15,27 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import tensorstore
 import zarr
 from click.testing import CliRunner
 from conftest import Bucket, Hub
+from hostile import Author, dumps, resealed
 from servers import served
 from stores import objects
-from trees import Tree, voxels
+from trees import NnunetTree, Tree, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
-from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch
+from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch, StoreUpdated
+from ctspine_zarr.hub import Repository
+from ctspine_zarr.publishing.card import dataset_card
 from ctspine_zarr.publishing.serve import application
+from ctspine_zarr.publishing.whole import WholeStore
 from ctspine_zarr.storage import Storage, open_storage
+from ctspine_zarr.storage.guarded import GuardedStore
 
 TARGET = "hf://datasets/someone/spine"
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -104,7 +110,7 @@ def test_a_damaged_object_is_not_published(store: Path, bucket: Bucket) -> None:
     data[50] ^= 1
     shard.write_bytes(data)
     target = bucket.new()
-    with pytest.raises(DamagedStore, match=r"image/c/0/0/0 has \d+ bytes of another sha256; \d+ bytes were"):
+    with pytest.raises(DamagedStore, match=r"image/c/0/0/0 was altered: its sha256 is not that in its"):
         cz.publish(store, target, target_options=bucket.options)
     with pytest.raises(NotAStore):
         cz.open_store(target, storage_options=bucket.options)
@@ -119,7 +125,7 @@ def test_what_arrives_altered_is_an_error(
         put(storage, key, data[:-1] if key.endswith("image/c/0/0/0") else data)
 
     monkeypatch.setattr(Storage, "put", altered)
-    with pytest.raises(DamagedStore, match=rf"{tmp_path}/copy: .*image/c/0/0/0 has \d+ bytes of"):
+    with pytest.raises(DamagedStore, match=rf"{tmp_path}/copy: .*image/c/0/0/0 has \d+ bytes, \d+ were"):
         cz.publish(store, tmp_path / "copy")
 
 
@@ -204,15 +210,182 @@ def test_a_slice_from_the_hub_is_that_of_the_store(store: Path, hub: Hub) -> Non
     assert np.array_equal(case.slice(7)["image"], cz.open_store(store)[CASE].slice(7)["image"])
 
 
-def test_the_hub_is_believed_only_where_its_record_is_the_receipts(store: Path, hub: Hub) -> None:
-    shard = next(store.rglob("image/c/0/0/0"))
-    data = bytearray(shard.read_bytes())
-    data[50] ^= 1
-    shard.write_bytes(data)
+def test_the_hub_is_believed_only_where_its_record_is_the_receipts(
+    store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [shard, *_] = [key for key in objects(store) if key.endswith("image/c/0/0/0")]
+    change = Repository.change
+
+    def altered(repository: Repository, put: dict[str, bytes], *others: Any) -> None:
+        change(repository, {key: data + b"\0" * (key == shard) for key, data in put.items()}, *others)
+
+    monkeypatch.setattr(Repository, "change", altered)
     with pytest.raises(DamagedStore, match="has not what was written of 1 cases, such as"):
         publish(store, hub)
     with pytest.raises(NotAStore):
         cz.open_store(TARGET, storage_options=hub.options)
+
+
+@pytest.fixture(params=["bytes", "files"])
+def sent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether objects are sent to the Hub from memory, or from their files."""
+    if request.param == "files":
+        monkeypatch.setattr("ctspine_zarr.publishing.hub._MOST_IN_MEMORY", -1)
+    return str(request.param)
+
+
+def committed(hub: Hub) -> set[str]:
+    """Of every commit, LFS's too: the files that the Hub was given."""
+    repo = hub.hub.repos["someone/spine"]
+    return {path for tree in repo.commits.values() for path in tree} - {".gitattributes"} | set(repo.uploads)
+
+
+@pytest.mark.usefixtures("sent")
+@pytest.mark.parametrize("damage", ["altered", "cut", "lost"])
+def test_a_damaged_object_is_not_sent_to_the_hub(store: Path, hub: Hub, damage: str) -> None:
+    shard = next(store.rglob("image/c/0/0/0"))
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    if damage == "lost":
+        shard.unlink()
+    told = {"altered": "was altered: its sha256 is not", "cut": r"has \d+ bytes", "lost": "is missing"}
+    with pytest.raises(DamagedStore, match=rf"image/c/0/0/0 {told[damage]}.*; run verify"):
+        publish(store, hub)
+    assert committed(hub) == set()
+
+
+@pytest.mark.usefixtures("sent")
+@pytest.mark.parametrize("name", ["zarr.json", "image/c/0/0/0"])
+def test_what_a_link_leads_to_is_not_sent_to_the_hub(
+    store: Path, tmp_path: Path, hub: Hub, name: str
+) -> None:
+    group = Path(store, cz.open_store(store)[CASE].record.path)
+    (tmp_path / "secret").write_bytes(b"\0of the user alone" * 10)
+    (group / name).unlink()
+    (group / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(StorageError, match="it is a link that leads outside the store"):
+        publish(store, hub)
+    assert committed(hub) == set()
+
+
+def test_a_store_goes_to_the_hub_from_its_files_too(store: Path, hub: Hub, sent: str) -> None:
+    publish(store, hub)
+    assert on_the_hub(hub) == objects(store), sent
+
+
+def test_a_file_that_is_altered_after_its_proof_is_not_sent(
+    store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctspine_zarr.publishing.hub._MOST_IN_MEMORY", -1)
+    shard, change = next(store.rglob("image/c/0/0/0")), Repository.change
+
+    def late(repository: Repository, *arguments: Any) -> None:
+        shard.write_bytes(b"\0something else")
+        change(repository, *arguments)
+
+    monkeypatch.setattr(Repository, "change", late)
+    with pytest.raises(HubError, match="image/c/0/0/0 was altered meanwhile; run verify"):
+        publish(store, hub)
+    assert committed(hub) == set()
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_a_store_that_is_updated_meanwhile_is_told_so(
+    tree: Tree, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    tree.add("liver_1", voxels(1))
+    store = tmp_path / "s.zarr"
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+    require_place = WholeStore.require_place
+
+    def late(whole: WholeStore, *arguments: Any) -> None:
+        require_place(whole, *arguments)
+        _ = whole.cases
+        tree.add("liver_1", voxels(9), section=None)
+        cz.build_store(cz.plan_build(tree.root, store, workers=1))
+
+    monkeypatch.setattr(WholeStore, "require_place", late)
+    with pytest.raises(StoreUpdated, match="was updated since it was opened; open it again"):
+        publish(store, hub) if where == "hub" else cz.publish(store, tmp_path / "copy")
+
+
+@pytest.fixture
+def spines(tmp_path: Path) -> NnunetTree:
+    """A dataset with one case that a test may describe."""
+    tree = NnunetTree(tmp_path / "nnunet")
+    tree.add("a", voxels(1))
+    return tree
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+@pytest.mark.parametrize("altered", ["re-sealed", "of no objects"])
+def test_a_case_without_its_own_receipt_is_not_published(
+    spines: NnunetTree, tmp_path: Path, hub: Hub, altered: str, where: str
+) -> None:
+    store, target = tmp_path / "s.zarr", tmp_path / "copy"
+    cz.build_store(cz.plan_build(spines.root, store, workers=1))
+    author = Author(objects(store))
+    receipt = json.loads(author.before[author.receipts["a"]])
+    if altered == "re-sealed":
+        # It says what is true, but is not the one that the catalog has.
+        new = {author.receipts["a"]: resealed(dumps(receipt | {"writer": "someone else"}))}
+        told = "is damaged .its sha256 is not that in the catalog"
+    else:
+        # Its digest is in the catalog, and that's in the root.
+        new = author.case("a", receipt=receipt | {"objects": {}})
+        told = r"is damaged .ValidationError: objects \[\]; legal: those of a case"
+    for key, data in new.items():
+        (store / key).write_bytes(data)
+    with pytest.raises(DamagedStore, match=told):
+        publish(store, hub) if where == "hub" else cz.publish(store, target)
+    assert not target.exists()
+    assert where != "hub" or committed(hub) == set()
+
+
+@pytest.mark.parametrize(
+    ("described", "front", "shown"),
+    [
+        ({"name": "Task 1: spines"}, {"pretty_name": "Task 1: spines as Zarr"}, "# Task 1: spines as one"),
+        ({"name": '- [a"\\'}, {"pretty_name": '- [a"\\ as Zarr'}, '# \\- \\[a"\\\\ as one'),
+        ({"name": "--- 骨 \U0001f9b4"}, {"pretty_name": "--- 骨 \U0001f9b4 as Zarr"}, "# \\--- 骨"),
+        (
+            {"licence": "CC-BY-SA 4.0: see readme"},
+            {"license": "other", "license_name": "cc-by-sa-4.0-see-readme"},
+            "CC-BY-SA 4.0: see readme.",
+        ),
+        (
+            {"licence": "x\nextra: injected"},
+            {"license": "other", "license_name": "x-extra-injected"},
+            "\nx extra: injected.",
+        ),
+        ({"licence": "\u202e---\n"}, {"license": "other"}, "\\u202e---"),
+        ({"licence": "CC-BY-SA 4.0"}, {"license": "cc-by-sa-4.0"}, "CC-BY-SA 4.0."),
+        ({"licence": "GPL-3.0-or-later"}, {"license": "gpl-3.0"}, "GPL-3.0-or-later."),
+        ({"licence": "CC0"}, {"license": "cc0-1.0"}, "CC0."),
+        ({"licence": "<script>a_b</script> _c_"}, {}, "\\<script\\>a_b\\</script\\> \\_c\\_"),
+    ],
+)
+def test_the_card_of_a_dataset_says_what_it_says_and_nothing_else(
+    spines: NnunetTree, tmp_path: Path, described: dict[str, str], front: dict[str, str], shown: str
+) -> None:
+    spines.describe(**described)
+    cz.build_store(cz.plan_build(spines.root, tmp_path / "s.zarr", workers=1))
+    store = cz.open_store(tmp_path / "s.zarr")
+    text = dataset_card(TARGET, store.records, store.root).decode()
+    found = huggingface_hub.DatasetCard(text)
+    data: dict[str, Any] = found.data.to_dict()  # type: ignore[no-untyped-call]
+    others = {
+        "task_categories": ["image-segmentation"],
+        "tags": ["medical", "CT", "zarr", "OME-Zarr"],
+        "size_categories": ["n<1K"],
+    }
+    usual = {"license": "unknown", "pretty_name": "Spines as Zarr"}
+    licences = {"license", "license_name"} if "licence" in described else set()
+    assert {key: value for key, value in data.items() if key not in licences} == {
+        key: value for key, value in (usual | front | others).items() if key not in licences
+    }
+    assert {key: data.get(key) for key in front} == front
+    assert shown in found.text
 
 
 def test_a_hub_that_fails_is_gone_on_with(store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +451,7 @@ def test_other_readers_open_what_is_served(url: str, phantom_store: cz.Store) ->
         "kvstore": {"driver": "http", "base_url": url, "path": f"/{record.path}/image/"},
     }
     assert np.array_equal(tensorstore.open(spec).result().read().result(), expected)
-    opened = zarr.open_array(cz.open_store(url).storage.zarr, path=f"{record.path}/image", mode="r")
+    opened = zarr.open_array(GuardedStore(cz.open_store(url).storage), path=f"{record.path}/image", mode="r")
     assert np.array_equal(opened[...], expected)
 
 
@@ -444,7 +617,7 @@ def test_a_case_is_proven_before_its_earlier_copy_is_touched(tree: Tree, tmp_pat
     tree.add("liver_1", voxels(2), section=None)
     cz.build_store(cz.plan_build(tree.root, store, workers=1))
     next(store.rglob("image/c/0/0/0")).write_bytes(b"damaged")
-    with pytest.raises(DamagedStore, match="has 7 bytes of another sha256"):
+    with pytest.raises(DamagedStore, match=r"has 7 bytes, \d+ were written; run verify"):
         cz.publish(store, target)
     assert objects(target) == before
 

@@ -21,9 +21,18 @@ from trees import Tree, fetched, load, nibabel_canonical
 
 import ctspine_zarr as cz
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, NotAStore, OutOfBounds, StorageError, UnknownCase, UnknownValue
-from ctspine_zarr.format.catalog import CatalogFile, encode_root
+from ctspine_zarr.errors import (
+    DamagedStore,
+    Malformed,
+    NotAStore,
+    OutOfBounds,
+    StorageError,
+    UnknownCase,
+    UnknownValue,
+)
+from ctspine_zarr.format.catalog import CatalogFile, decode_catalog, encode_catalog, encode_root
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
+from ctspine_zarr.format.receipt import Arrays
 from ctspine_zarr.read.regions import PLANES
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -99,7 +108,7 @@ def test_a_patch_is_the_padded_volumes(
 ) -> None:
     case = phantom_store[CASE]
     if any(s + n <= 0 for s, n in zip(start, size, strict=True)):
-        with pytest.raises(OutOfBounds, match="shares no voxel with the volume of"):
+        with pytest.raises(OutOfBounds, match=r"shares no voxel with the volume of .*; legal: from \("):
             case.patch(start=start, size=size)
         return
     box = tuple(slice(s + 64, s + 64 + n) for s, n in zip(start, size, strict=True))
@@ -125,10 +134,10 @@ def test_a_patch_beyond_the_edge_is_air(case: cz.Case) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": (8, 8, 8)}, "give exactly one of center and start"),
+        ({"size": (8, 8, 8)}, "center None and start None; legal: exactly one of them"),
         (
             {"size": (8, 8, 8), "start": (0, 0, 0), "center": (0, 0, 0)},
-            "give exactly one of center and start",
+            r"center \(0, 0, 0\) and start \(0, 0, 0\); legal: exactly one of them",
         ),
         ({"size": (8, 8), "start": (0, 0, 0)}, r"size \(8, 8\); legal: three integers, \(z, y, x\)"),
         ({"size": (8, 0, 8), "start": (0, 0, 0)}, "legal: 1 or more along every axis"),
@@ -347,6 +356,38 @@ def test_a_catalog_that_the_root_does_not_prove_does_not_open(tree: Tree, tmp_pa
         cz.open_store(tmp_path / "s.zarr")
 
 
+def test_documents_that_contradict_one_another_say_what_is_legal(case: cz.Case) -> None:
+    label, receipt = case.record.labels[0], case.receipt
+    catalog = encode_catalog(case.spec, [case.entry])
+    bare = structs.replace(case.spec, labels={}, levels=(), optional_levels=(), regions={})
+    renamed = structs.replace(bare, labels=dict(case.spec.labels) | {label.label: "other"})
+    elsewhere = structs.replace(case.spec, splits=("other",))
+    for spec, legal in (
+        (elsewhere, "; legal: a split and a source that the root names"),
+        (renamed, f"{label.name!r}; legal, by the root: 'other'"),
+        (bare, "legal, by the root: none of that value"),
+    ):
+        with pytest.raises(Malformed, match=legal):
+            decode_catalog(catalog, spec)
+    with pytest.raises(ValueError, match="voxels: False; legal: in all of them or in none"):
+        structs.replace(receipt, voxels=Arrays(receipt.voxels.image, None))
+    with pytest.raises(ValueError, match="legal: a box of one voxel or more, its centroid inside"):
+        structs.replace(label, stop=label.start)
+
+
+def test_an_array_of_more_chunks_than_there_may_be_is_no_record(case: cz.Case) -> None:
+    record, most = case.record, 2**22
+    legal = structs.replace(record.image, chunk=(1, 1, 1), bytes=2**40)
+    large = structs.replace(record, shape=(4, 1024, 1024), image=legal, segmentation=None, labels=())
+    assert structs.replace(large).image.chunk == (1, 1, 1)
+    mask = structs.replace(record.image, dtype="uint8", chunk=(1, 1, 1), bytes=0)
+    seen = rf"4198400 chunks \(1, 1, 1\) of shape \(4, 1025, 1024\); legal: at most {most}$"
+    coarse = structs.replace(legal, chunk=(16, 64, 64))
+    for image, segmentation in ((legal, None), (coarse, mask)):
+        with pytest.raises(ValueError, match=seen):
+            structs.replace(large, shape=(4, 1025, 1024), image=image, segmentation=segmentation)
+
+
 def test_a_key_that_is_no_name_is_not_in_a_store(phantom_store: cz.Store) -> None:
     assert 5 not in phantom_store  # type: ignore[comparison-overlap]
     assert phantom_store.get(None) is None  # type: ignore[call-overload]
@@ -364,7 +405,7 @@ def test_a_damaged_catalog_does_not_open(phantom_store: cz.Store, tmp_path: Path
     data = b"".join(damaged[damage])
     catalog = CatalogFile(sha256(data), len(data), len(lines))
     (tmp_path / catalog.key).write_bytes(data)
-    (tmp_path / "zarr.json").write_bytes(encode_root(structs.replace(phantom_store.about, catalog=catalog)))
+    (tmp_path / "zarr.json").write_bytes(encode_root(structs.replace(phantom_store.root, catalog=catalog)))
     with pytest.raises(DamagedStore, match="jsonl cannot be read .*; run its build again"):
         cz.open_store(tmp_path)
 

@@ -92,7 +92,7 @@ def test_one_bad_case_is_refused_and_the_other_built(tree: Tree, tmp_path: Path,
     assert re.search(message, refusal.reason), refusal.reason
     store = cz.open_store(tmp_path / "s.zarr")
     assert list(store) == ["liver_2"]
-    assert store.about.refused == (Refused("liver_1", refusal.reason),)
+    assert store.root.refused == (Refused("liver_1", refusal.reason),)
     assert np.array_equal(store["liver_2"].image.compute(), nibabel_canonical(good))
     claimed = {path.name for path in (tmp_path / "s.zarr" / "receipts").iterdir()}
     assert claimed == {"liver_2.json"}

@@ -359,7 +359,7 @@ def without_masks(store: cz.Store, *cases: str) -> cz.Store:
         else entry
         for case, entry in store.entries.items()
     }
-    return cz.Store(store.storage, store.about, entries, store.reading)
+    return cz.Store(store.storage, store.root, entries, store.reading)
 
 
 @pytest.fixture(scope="session")

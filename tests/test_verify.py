@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hostile import Author, dumps, put_for_now
 from stores import catalog_of, objects
 from trees import Tree, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import DamagedStore, NotAStore, UnknownCase
+from ctspine_zarr.errors import DamagedStore, NotAStore, UnknownCase, UnknownValue
+from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.storage import Storage, open_storage
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +99,117 @@ def test_shards_of_two_cases_cannot_be_swapped(location: Path) -> None:
     assert sum("image/c/0/0/0" in problem for problem in found(location)) == 2
 
 
+def test_receipts_are_read_so_many_bytes_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [1] * 300 + [40 << 20] * 3 + [80 << 20]
+    (tmp_path / "receipts").mkdir()
+    for number, size in enumerate(sizes):
+        with (tmp_path / f"receipts/x{number:03}.json").open("wb") as file:
+            file.truncate(size)
+    asked: list[list[str]] = []
+
+    def get_each(storage: Storage, keys: list[str], most: int | None = None) -> list[bytes | None]:  # noqa: ARG001
+        asked.append(keys)
+        return [b"no receipt"] * len(keys)
+
+    monkeypatch.setattr(Storage, "get_each", get_each)
+    assert read_receipts(open_storage(tmp_path, read_only=True)) == []
+    assert [key for keys in asked for key in keys] == [f"receipts/x{at:03}.json" for at in range(len(sizes))]
+    assert [len(keys) for keys in asked] == [256, 45, 1, 1, 1]
+
+
+def test_a_digest_is_the_same_in_upper_case(built: Path) -> None:
+    digest = cz.open_store(built).digest
+    assert cz.verify(built, digest=digest.upper()).is_whole
+    assert not cz.verify(built, digest="0" * 64).is_whole
+    for wrong in (digest[:-1], f"{digest}0", f"{digest[:-1]}g", ""):
+        with pytest.raises(UnknownValue, match="legal: the 64 hex digits of the store's, as info"):
+            cz.verify(built, digest=wrong)
+
+
+MASK = "labels/vertebrae/segmentation"
+
+
+def stated(path: str, found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each document of a case that describes an array, by key, and its part that does."""
+    inner = ["segmentation"] if path == MASK else []
+    groups = [("zarr.json", path), *(("labels/vertebrae/zarr.json", member) for member in inner)]
+    copies = [(key, found[key]["consolidated_metadata"]["metadata"][member]) for key, member in groups]
+    return [(f"{path}/zarr.json", found[f"{path}/zarr.json"]), *copies]
+
+
+def set_in(document: Any, place: str, value: Any) -> None:
+    *above, last = place.split(".")
+    for name in above:
+        document = document[int(name)] if isinstance(document, list) else document[name]
+    document[last] = value
+
+
+SHARDING = "codecs.0.configuration"
+
+
+@pytest.mark.parametrize("path", ["image", MASK])
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("data_type", "uint16", "data_type is 'uint16'"),
+        ("shape", [18, 24, 21], r"shape\[2\] is 21; legal: 20"),
+        ("shape", [18, 24], r"shape is \[18, 24\]"),
+        ("fill_value", 7, "fill_value is 7; legal: 0"),
+        ("fill_value", False, "fill_value is False; legal: 0"),
+        ("dimension_names", ["x", "y", "x"], r"dimension_names\[0\] is 'x'; legal: 'z'"),
+        ("attributes", {"scale_factor": 2}, "attributes is {'scale_factor': 2}; legal: {}"),
+        ("chunk_grid.configuration.chunk_shape", [32, 64, 128], r"chunk_shape\[2\] is 128; legal: 64"),
+        (
+            f"{SHARDING}.chunk_shape",
+            [8, 64, 64],
+            r"codecs\[0\].*[.]chunk_shape\[0\] is 8; legal: 16",
+        ),
+        (f"{SHARDING}.index_location", "start", "index_location is 'start'; legal: 'end'"),
+        (f"{SHARDING}.codecs.0.configuration.endian", "big", "endian is 'big'; legal: 'little'"),
+        ("codecs", [[[[[[[[[]]]]]]]]], "codecs"),
+        ("data_type", None, "data_type is None"),
+    ],
+)
+def test_an_array_described_otherwise_than_in_its_record_is_damage(
+    built: Path, location: Path, path: str, place: str, value: Any, told: str
+) -> None:
+    before = objects(built)
+    author = Author(before)
+    group = author.groups["liver_1"]
+    keys = ["zarr.json", "labels/vertebrae/zarr.json", f"{path}/zarr.json"]
+    for at in range(len(stated(path, {key: json.loads(before[f"{group}/{key}"]) for key in keys}))):
+        found = {key: json.loads(before[f"{group}/{key}"]) for key in keys}
+        key, document = stated(path, found)[at]
+        set_in(document, place, value)
+        new = author.case("liver_1", objects={f"{group}/{key}": dumps(found[key])})
+        with put_for_now(location, new, before):
+            [problem] = [one for report in cz.verify(location).cases for one in report.problems]
+        assert re.match(f"{key} is not as the record has the (image|segmentation): .*{told}", problem), (
+            problem
+        )
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"[" * 100_000, b"{}"])
+def test_a_description_that_is_none_is_damage(built: Path, location: Path, data: bytes) -> None:
+    before = objects(built)
+    author = Author(before)
+    new = author.case("liver_1", objects={f"{author.groups['liver_1']}/image/zarr.json": data})
+    with put_for_now(location, new, before):
+        problems = [one for report in cz.verify(location).cases for one in report.problems]
+    assert problems
+    assert all("image/zarr.json is not as the record has the image: " in problem for problem in problems)
+
+
+def test_a_level_of_compression_is_no_damage(built: Path, location: Path) -> None:
+    before = objects(built)
+    author = Author(before)
+    key = f"{author.groups['liver_1']}/image/zarr.json"
+    document = json.loads(before[key])
+    set_in(document, f"{SHARDING}.codecs.1.configuration.clevel", 5)
+    with put_for_now(location, author.case("liver_1", objects={key: dumps(document)}), before):
+        assert [one for report in cz.verify(location).cases for one in report.problems] == []
+
+
 def edited(location: Path, key: str, edit: Callable[[str], str]) -> None:
     (location / key).write_text(edit((location / key).read_text()))
 
@@ -152,7 +269,7 @@ def test_what_replaced_cases_and_killed_writers_leave_goes_with_its_folders(
     cz.publish(built, tmp_path / "copy")
     for place in (location, tmp_path / "copy"):
         (place / "train/MSD-T10/liver_1~0123456789ab/image/c/0").mkdir(parents=True)
-        (place / "receipts/liver_1~0123456789ab.json.0123.partial").write_bytes(b"half of")
+        (place / "receipts/liver_1~0123456789ab.json.0123456789abcdef.partial").write_bytes(b"half of")
         (place / "validation/MSD-T10/liver_9/image").mkdir(parents=True)
         (place / "validation/MSD-T10/liver_9/image/zarr.json").write_bytes(b"{}")
         assert len(found(place)) == 3

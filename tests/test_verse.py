@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trees import Names, VerseTree, described, listed
 
 from ctspine_zarr.datasets.verse import SPEC, TRANSITIONAL, VerSe
+from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.spec import UNKNOWN
 
 FOLDERS = {
@@ -161,3 +162,9 @@ def test_other_subjects_make_another_dataset() -> None:
     }
     assert found.listing.cases[1].transitional is None
     assert "other" in found.spec.sources
+
+
+def test_a_split_without_a_folder_has_no_path() -> None:
+    for path in (VerSe().image_path, VerSe().mask_path):
+        with pytest.raises(UnknownValue, match="unknown split 'dev'; legal: train, validation, test"):
+            path("dev", "verse", "sub-verse004")

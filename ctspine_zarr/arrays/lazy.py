@@ -81,10 +81,10 @@ class Converted(ArrayLike):
 
         voxels = self.voxels
         # dask takes arrays of one name for one array: the catalog tells a store from its next build.
-        source = (voxels.array.storage.location, voxels.reading.catalog, voxels.array.path)
-        facts = (source, self.reorientation, self.dtype, self.window)
+        stored = (voxels.array.storage.location, voxels.reading.cases_digest, voxels.array.path)
+        identity = (stored, self.reorientation, self.dtype, self.window)
         array: dask.array.Array = dask.array.from_array(
-            self, self._blocks(), name=f"voxels-{tokenize(*facts)}", meta=np.empty((0, 0, 0), self.dtype)
+            self, self._blocks(), name=f"voxels-{tokenize(*identity)}", meta=np.empty((0, 0, 0), self.dtype)
         )
         return array
 

@@ -28,7 +28,7 @@ class ArraySpec:
         path: of the array below the store.
         shape, dtype: of its voxels.
         stored_bytes: size of its one shard; 0 where it has none, every voxel being 0.
-        index_crc: the crc32c that ends the shard's index; None where the catalog has none.
+        index_crc32c: the crc32c that ends the shard's index; None where the catalog has none.
     """
 
     storage: Storage
@@ -36,7 +36,7 @@ class ArraySpec:
     shape: Shape
     dtype: np.dtype[Any]
     stored_bytes: int
-    index_crc: int | None = None
+    index_crc32c: int | None = None
 
     @property
     def name(self) -> str:
@@ -46,20 +46,20 @@ class ArraySpec:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How, and by which catalog, a store is read.
+    """Settings and caches with which a store's arrays are read.
 
     Attributes:
         threads: that one read may use; None for every usable core, but 1 in a process that
             multiprocessing started.
         cache: of decoded chunks, where there is one.
-        catalog: sha256 of the catalog; it tells apart two stores that were at one location.
+        cases_digest: of the state's cases; it tells apart two stores that were at one location.
         shard_cache: indices, and small shards as stored, of a store where each request is a round trip.
-        updated: whether the store has another catalog now; pickles, and may ask the storage.
+        updated: whether the store has another root now; pickles, and may ask the storage.
     """
 
     threads: int | None = None
     cache: ArrayCache | None = None
-    catalog: str = ""
+    cases_digest: str = ""
     shard_cache: ArrayCache = field(
         default_factory=functools.partial(ArrayCache, _SHARD_CACHE_BYTES), compare=False
     )
@@ -72,7 +72,7 @@ class Reading:
         """Do nothing where the store at `location` is the one that was opened, for all that is known.
 
         Raises:
-            StoreUpdated: it has another catalog since.
+            StoreUpdated: it has another root since.
         """
         if self.updated is not None and self.updated():
             message = f"{location} was updated since it was opened; open it again"

@@ -74,6 +74,8 @@ class Shard:
             for request in requests:
                 request.target[...] = 0
             return
+        # A catalog that lies must not take memory for chunks that no shard has: its index comes first.
+        _ = self._bounds
         parts = touched_chunks(requests, self.array.shape, self.codec.chunk)
         wanted = [
             found for found in self._extents(sorted(parts)) if not self._fill_from_memory(*found, parts)
@@ -195,7 +197,7 @@ class Shard:
         except Malformed as error:
             message = f"{self.array.name}, index of its shard: {error}; run verify"
             raise DamagedStore(message) from error
-        if self.array.index_crc not in (None, index_checksum(data)):
+        if self.array.index_crc32c not in (None, index_checksum(data)):
             message = f"{self.array.name}: its index is not the one the catalog has; run verify"
             raise DamagedStore(message)
         return bounds
@@ -214,8 +216,8 @@ class Shard:
         seen = "is missing" if size is None else f"has {size} bytes"
         if size == self.array.stored_bytes:
             seen = f"gave {len(data)} bytes of {stop - start} asked for"
-        told = f"the catalog says {self.array.stored_bytes}"
-        message = f"{self.array.name}: its shard {seen}; {told}; run verify"
+        expected = f"the catalog says {self.array.stored_bytes}"
+        message = f"{self.array.name}: its shard {seen}; {expected}; run verify"
         raise DamagedStore(message)
 
     @property

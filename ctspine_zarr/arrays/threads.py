@@ -6,14 +6,13 @@ import contextlib
 import functools
 import itertools
 import multiprocessing
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Final
 
-from ctspine_zarr.background import Background
+from ctspine_zarr.background import pool
 from ctspine_zarr.errors import integer
 from ctspine_zarr.workers import usable_cores
 
@@ -58,7 +57,7 @@ def share_out[T](work: Callable[[Iterator[T]], None], items: Sequence[T], thread
         with contextlib.suppress(RuntimeError):
             for number in range(1, threads):
                 taken = _taken(shares[number:] + shares[:number])
-                helpers.append(_helpers(os.getpid()).submit(functools.partial(work, taken)))
+                helpers.append(pool("reading", _MOST_HELPERS).submit(functools.partial(work, taken)))
         work(_taken(shares))
     finally:
         for share in shares:
@@ -82,9 +81,3 @@ def _taken[T](shares: Sequence[deque[T]]) -> Iterator[T]:
         with contextlib.suppress(IndexError):
             while True:
                 yield take()
-
-
-@functools.cache
-def _helpers(process: int) -> Background:  # noqa: ARG001 - the key
-    """A process's own: a forked child has none of its parent's threads, only their names."""
-    return Background(_MOST_HELPERS)

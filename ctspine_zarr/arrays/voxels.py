@@ -125,11 +125,11 @@ class Voxels(ArrayLike):
         Raises: as indexing does; targets are then filled in part.
         """
         try:
-            self._source.read([request for request in requests if request.target.size])
+            self._decoder.read([request for request in requests if request.target.size])
         except DamagedStore:
             self.reading.require_current(self.array.storage.location)
             raise
 
     @cached_property
-    def _source(self) -> Shard | ForeignArray:
+    def _decoder(self) -> Shard | ForeignArray:
         return Shard(self.array, self.codec, self.reading) if self.codec else ForeignArray(self.array)

@@ -22,6 +22,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli import report
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.errors import HubError, StorageError, UnknownCase, UnknownValue
+from ctspine_zarr.format.names import printable
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -78,8 +79,13 @@ def _heeding[T](listener: Callable[[T], None]) -> Callable[[T], None]:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"ctspine-zarr: {message}", err=True)
+    _say(f"ctspine-zarr: {message}")
     sys.exit(status)
+
+
+def _say(text: str) -> None:
+    """One line to standard error, whatever a store has put into it."""
+    click.echo(printable(text), err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=report.EXITS)
@@ -201,7 +207,7 @@ def build(  # noqa: PLR0917 - the options of one command
         storage_options=storage_option,
         keep_downloads=keep_downloads,
     )
-    click.echo("\n".join(cz.describe(plan)))
+    click.echo(report.in_lines(cz.describe(plan)))
     if dry_run:
         _end_build(plan.refused)
     try:
@@ -217,7 +223,7 @@ def build(  # noqa: PLR0917 - the options of one command
 
 def _end_build(refused: tuple[cz.Refusal, ...]) -> NoReturn:
     for refusal in refused:
-        click.echo(f"refused {refusal.case}: {refusal.reason}", err=True)
+        _say(f"refused {refusal.case}: {refusal.reason}")
     sys.exit(REFUSED if refused else 0)
 
 
@@ -229,9 +235,9 @@ def _end_build(refused: tuple[cz.Refusal, ...]) -> NoReturn:
 def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[str, Any]) -> None:
     """Say what STORE, or one CASE of it, holds."""
     opened = cz.open_store(store, storage_options=storage_option)
-    facts = report.store_facts(opened) if case is None else report.case_facts(opened[case])
+    document = report.store_json(opened) if case is None else report.case_json(opened[case])
     text = report.store_text if case is None else report.case_text
-    click.echo(json.dumps(facts, indent=1) if as_json else text(facts))
+    click.echo(json.dumps(document, indent=1) if as_json else text(document))
 
 
 @cli.command()
@@ -249,7 +255,7 @@ def verify(
 
     def show(found: cz.CaseReport) -> None:
         for problem in found.problems:
-            click.echo(f"damaged {found.case}: {problem}", err=True)
+            _say(f"damaged {found.case}: {problem}")
 
     result = cz.verify(
         store,
@@ -260,9 +266,9 @@ def verify(
         storage_options=storage_option,
     )
     for problem in result.problems:
-        click.echo(f"damaged: {problem}", err=True)
+        _say(f"damaged: {problem}")
     for entry in result.refused:
-        click.echo(f"refused when built: {entry.case}: {entry.reason}", err=True)
+        _say(f"refused when built: {entry.case}: {entry.reason}")
     damaged = sum(bool(found.problems) for found in result.cases)
     masks = sum(not found.has_mask for found in result.cases)
     without = f"; {masks} have no mask" if masks else ""
@@ -286,7 +292,7 @@ def export(
         try:
             click.echo("\n".join(map(str, cz.export(chosen, output, overwrite=overwrite))))
         except cz.CtspineError as error:
-            click.echo(f"ctspine-zarr: {error}", err=True)
+            _say(f"ctspine-zarr: {error}")
             failed = True
     sys.exit(FAILED if failed else 0)
 

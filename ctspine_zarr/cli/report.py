@@ -1,12 +1,13 @@
-"""What the commands print: facts as text. Pure."""
+"""The texts and documents that the commands print. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import to_builtins
 
+from ctspine_zarr.format.names import printable
 from ctspine_zarr.format.receipt import record_json
 from ctspine_zarr.text import cases_table, size
 
@@ -17,6 +18,11 @@ EXITS: Final = (
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
     "4 verify found damage; 130 interrupted."
 )
+
+
+def in_lines(texts: Iterable[str]) -> str:
+    """Texts, whatever a store or source has put into them, a line each."""
+    return "\n".join(map(printable, texts))
 
 
 def built(result: cz.BuildResult) -> str:
@@ -41,12 +47,12 @@ def published(result: cz.Published) -> str:
     return f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
 
 
-def store_facts(store: cz.Store) -> dict[str, Any]:
+def store_json(store: cz.Store) -> dict[str, Any]:
     """What `info STORE --json` prints."""
     records = store.records.values()
     stored = sum(record.stored_bytes for record in records)
     source = sum(record.source_bytes for record in records)
-    about = to_builtins(store.about, str_keys=True)
+    about = to_builtins(store.root, str_keys=True)
     about["digest"] = about.pop("seal")
     return {
         "location": store.location,
@@ -60,26 +66,26 @@ def store_facts(store: cz.Store) -> dict[str, Any]:
     }
 
 
-def store_text(facts: Mapping[str, Any]) -> str:
-    """`store_facts` for a person."""
-    ratio = "" if facts["ratio"] is None else f", {facts['ratio']:.3f} of the .nii.gz"
-    dataset = facts["dataset"]
-    partial = ["partial: its first build has not ended; these cases are whole"] * facts["is_partial"]
+def store_text(document: Mapping[str, Any]) -> str:
+    """`store_json` for a person."""
+    ratio = "" if document["ratio"] is None else f", {document['ratio']:.3f} of the .nii.gz"
+    dataset = document["dataset"]
+    partial = ["partial: its first build has not ended; these cases are whole"] * document["is_partial"]
     lines = [
-        f"{facts['location']}: {dataset['name']}, codec {', '.join(facts['codecs'])}",
+        f"{document['location']}: {dataset['name']}, codec {', '.join(document['codecs'])}",
         *partial,
-        f"{size(facts['stored_bytes'])}{ratio}",
-        *cases_table(facts["cases"]),
+        f"{size(document['stored_bytes'])}{ratio}",
+        *cases_table(document["cases"]),
     ]
-    if facts["without_mask"]:
-        lines.append(f"{facts['without_mask']} cases have no mask")
-    lines += [f"refused {entry['case']}: {entry['reason']}" for entry in facts["refused"]]
-    provenance = facts["provenance"]
-    lines += [f"written {provenance['written']} by {provenance['writer']}", f"digest {facts['digest']}"]
-    return "\n".join([*lines, dataset["licence"], dataset["citation"]])
+    if document["without_mask"]:
+        lines.append(f"{document['without_mask']} cases have no mask")
+    lines += [f"refused {entry['case']}: {entry['reason']}" for entry in document["refused"]]
+    provenance = document["provenance"]
+    lines += [f"written {provenance['written']} by {provenance['writer']}", f"digest {document['digest']}"]
+    return in_lines([*lines, dataset["licence"], dataset["citation"]])
 
 
-def case_facts(case: cz.Case) -> dict[str, Any]:
+def case_json(case: cz.Case) -> dict[str, Any]:
     """What `info STORE CASE --json` prints: the case's line of the catalog."""
     return record_json(case.record)
 
@@ -109,4 +115,4 @@ def case_text(record: Mapping[str, Any]) -> str:
         mean = f"{label['hu']['mean']:.0f}"
         lines.append(f"{label['name']:<8}{label['voxels']:>10,}  {start}{stop}{centroid:<26}{mean}")
     lines += [f"finding  {finding['code']}: {finding['message']}" for finding in record["findings"]]
-    return "\n".join(lines)
+    return in_lines(lines)

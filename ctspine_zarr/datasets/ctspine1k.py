@@ -29,6 +29,9 @@ from ctspine_zarr.datasets.vertebrae import REGIONS, VERTEBRAE
 from ctspine_zarr.errors import CaseRefused, SourceError
 from ctspine_zarr.format.spec import UNKNOWN, Spec
 
+HUB: Final = "hf://datasets/alexanderdann/CTSpine1K"
+"""CTSpine1K on the Hub."""
+
 DATA_FOLDERS: Final = ("raw_data", "rawdata")
 SPLIT_FILE: Final = "metadata/data_split.txt"
 SPREADSHEET: Final = "metadata/metadata_colonog.xlsx"

@@ -15,16 +15,15 @@ from msgspec import structs
 
 from ctspine_zarr.datasets.cases import CaseFile, Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.naming import FilesMissing
-from ctspine_zarr.errors import CaseRefused, UnknownValue
+from ctspine_zarr.errors import CaseRefused, SourceError, UnknownValue
+from ctspine_zarr.format.encoding import validated
 from ctspine_zarr.format.names import LEGAL, colliding, is_legal_name, printable
-from ctspine_zarr.format.spec import UNKNOWN, Spec
+from ctspine_zarr.format.spec import MOST_TEXT, UNKNOWN, Spec
 
 MAX_DOCUMENT_BYTES: Final = 64 << 20
 """Of a document beside the volumes, such as a split list: more is no such document."""
 
 _MOST_SHOWN: Final = 1000
-# As the spec has it.
-_MOST_TEXT: Final = 10_000
 
 
 class Files(Protocol):
@@ -59,7 +58,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a user says of a dataset beyond its files.
+    """A user's statements about a dataset, beyond its files.
 
     Attributes:
         split_list: text of a split list, in place of the dataset's own.
@@ -131,11 +130,19 @@ class Dataset(ABC):
 
     @abstractmethod
     def image_path(self, split: str, source: str, case: str) -> str:
-        """Path of a case's volume in this layout; all names are legal ones."""
+        """Path of a case's volume in this layout; all names are legal ones.
+
+        Raises:
+            UnknownValue: a split that the layout has no folder for.
+        """
 
     @abstractmethod
     def mask_path(self, split: str, source: str, case: str) -> str:
-        """Path of a case's mask in this layout; all names are legal ones."""
+        """Path of a case's mask in this layout; all names are legal ones.
+
+        Raises:
+            UnknownValue: a split that the layout has no folder for.
+        """
 
     @final
     def describe(self, files: Files, wishes: Wishes) -> Described:
@@ -151,7 +158,7 @@ class Dataset(ABC):
         """
         self._require_heeded(wishes)
         survey = self.survey(files, wishes)
-        spec = _with_licence(survey.spec, wishes)
+        spec = _with_licence(_storable(survey.spec, files), wishes)
         found = list(_judged(survey))
         return Described(
             spec,
@@ -168,14 +175,27 @@ class Dataset(ABC):
                 raise UnknownValue(message)
 
 
+def _storable(spec: Spec, files: Files) -> Spec:
+    """The spec, whose texts and names fit what a store may hold.
+
+    Raises:
+        SourceError: one does not.
+    """
+    try:
+        return validated(spec)
+    except ValueError as error:
+        message = f"{files.name}: a description that no store can hold: {error}"
+        raise SourceError(message) from error
+
+
 def _with_licence(spec: Spec, wishes: Wishes) -> Spec:
     """The spec with what the user says of its licence and citation, where it says nothing itself."""
     wished = {"licence": wishes.licence, "citation": wishes.citation}
     given = {what: text for what, text in wished.items() if text is not None}
     for what, text in given.items():
         # Of bytes that are no text, a command line makes surrogates.
-        if not 0 < len(text) <= _MOST_TEXT or any("\ud800" <= c <= "\udfff" for c in text):
-            message = f"{what} of {len(text)} characters; legal: 1 to {_MOST_TEXT}, of Unicode text"
+        if not 0 < len(text) <= MOST_TEXT or any("\ud800" <= c <= "\udfff" for c in text):
+            message = f"{what} of {len(text)} characters; legal: 1 to {MOST_TEXT}, of Unicode text"
             raise UnknownValue(message)
         stated = getattr(spec, what)
         if stated not in {UNKNOWN, text}:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.datasets.dataset import Dataset, Files, Survey, Wishes
 from ctspine_zarr.datasets.naming import CASE, ENDING, SUFFIX, Found, NamedFile, Wanted, find, require_files
-from ctspine_zarr.errors import CaseRefused, Malformed, SourceError, UnknownValue
+from ctspine_zarr.errors import CaseRefused, Malformed, SourceError, UnknownValue, require_known
 from ctspine_zarr.format.encoding import parse
 from ctspine_zarr.format.names import is_legal_name
 from ctspine_zarr.format.spec import UNKNOWN, Name, Spec, Text
@@ -32,6 +32,7 @@ _CHANNEL: Final = "0000"
 _IMAGES: Final = re.compile(f"images(?P<place>Tr|Ts)/{CASE}_(?P<channel>[0-9]{{4}}){ENDING}")
 _MASKS: Final = re.compile(f"labels(?P<place>Tr|Ts)/{CASE}{ENDING}")
 _MOST_LABEL: Final = 255
+_LONGEST_NAME: Final = 128
 _BACKGROUND, _IGNORE = "background", "ignore"
 
 
@@ -79,18 +80,18 @@ class NnUNet(Dataset):
     @override
     def survey(self, files: Files, wishes: Wishes) -> Survey:
         description = _read(files, _DESCRIPTION, _Description)
-        _require_readable(description, _told(files))
+        _require_readable(description, _description_name(files))
         spec = _spec(description, files)
         tree = _Tree(files, spec.sources[0], *_found(files, description), _fold(files, wishes))
         return Survey(spec, tree.names, tree.place_of, tree.resolve)
 
     @override
     def image_path(self, split: str, source: str, case: str) -> str:
-        return f"images{_folder(split)}/{case}_{_CHANNEL}{SUFFIX}"
+        return f"images{_known_folder(split)}/{case}_{_CHANNEL}{SUFFIX}"
 
     @override
     def mask_path(self, split: str, source: str, case: str) -> str:
-        return f"labels{_folder(split)}/{case}{SUFFIX}"
+        return f"labels{_known_folder(split)}/{case}{SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,16 @@ class _Tree:
         return volume, mask if masks or folder == "Tr" else None
 
 
+def _known_folder(split: str) -> str:
+    require_known("split", [split], _SPLITS)
+    return _folder(split)
+
+
 def _folder(split: str) -> str:
     return "Ts" if split == "test" else "Tr"
 
 
-def _told(files: Files) -> str:
+def _description_name(files: Files) -> str:
     return f"{_DESCRIPTION} of {files.name}"
 
 
@@ -157,27 +163,29 @@ def _read[T](files: Files, path: str, kind: type[T]) -> T:
     return _parsed(data, f"{path} of {files.name}", kind)
 
 
-def _parsed[T](data: bytes, told: str, kind: type[T]) -> T:
+def _parsed[T](data: bytes, name: str, kind: type[T]) -> T:
     try:
         return parse(data, kind)
     except Malformed as error:
-        message = f"{told}: {error}; legal: as nnU-Net 2 documents it"
+        message = f"{name}: {error}; legal: as nnU-Net 2 documents it"
         raise SourceError(message) from error
 
 
-def _require_readable(description: _Description, told: str) -> None:
+def _require_readable(description: _Description, name: str) -> None:
     if description.file_ending != SUFFIX:
-        message = f"{told}: file_ending {description.file_ending!r}; legal: {SUFFIX}"
+        message = f"{name}: file_ending {description.file_ending!r}; legal: {SUFFIX}"
         raise SourceError(message)
     channels = description.channel_names or description.modality
     if len(channels) != 1:
-        message = f"{told}: {len(channels)} channels, {', '.join(channels.values()) or 'none'}; legal: one"
+        message = f"{name}: {len(channels)} channels, {', '.join(channels.values()) or 'none'}; legal: one"
         raise SourceError(message)
 
 
 def _spec(description: _Description, files: Files) -> Spec:
-    name = description.name or files.name.rpartition("/")[2].partition("@")[0]
-    labels, regions = _labels(description.labels, _told(files))
+    # Of hf://datasets/USER/NAME@REVISION, without the revision.
+    folder = files.name.rpartition("/")[2]
+    name = description.name or (folder.partition("@")[0] or folder)[:_LONGEST_NAME]
+    labels, regions = _labels(description.labels, _description_name(files))
     try:
         return Spec(
             name=name,
@@ -195,17 +203,17 @@ def _spec(description: _Description, files: Files) -> Spec:
             sources=(_legal(name),),
         )
     except ValueError as error:
-        message = f"{_told(files)}: {error}"
+        message = f"{_description_name(files)}: {error}"
         raise SourceError(message) from error
 
 
 def _labels(
-    given: Mapping[str, int | list[int]], told: str
+    given: Mapping[str, int | list[int]], description_name: str
 ) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
     """Value -> name, and region -> values; a value that only regions name is called after its number."""
     values = {name: (value,) if isinstance(value, int) else tuple(value) for name, value in given.items()}
     if values.pop(_BACKGROUND, None) != (0,):
-        message = f"{told}: label {_BACKGROUND} is {given.get(_BACKGROUND)}; legal: 0"
+        message = f"{description_name}: label {_BACKGROUND} is {given.get(_BACKGROUND)}; legal: 0"
         raise SourceError(message)
     highest = max((max(of, default=0) for of in values.values()), default=0)
     labels: dict[int, str] = {}
@@ -214,8 +222,8 @@ def _labels(
         is_below = name == _IGNORE and of != (highest,)
         if is_taken or is_below or not of or not all(1 <= value <= _MOST_LABEL for value in of):
             message = (
-                f"{told}: label {name!r} is {given[name]}; legal: 1 to {_MOST_LABEL}, each for one name, "
-                f"the highest for {_IGNORE!r}"
+                f"{description_name}: label {name!r} is {given[name]}; legal: 1 to {_MOST_LABEL}, each for "
+                f"one name, the highest for {_IGNORE!r}"
             )
             raise SourceError(message)
     used = sorted({value for of in values.values() for value in of})

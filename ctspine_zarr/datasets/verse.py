@@ -24,7 +24,7 @@ from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.datasets.dataset import Dataset, Files, Survey, Wishes
 from ctspine_zarr.datasets.naming import CASE, ENDING, SUFFIX, Found, Wanted, find, require_files
 from ctspine_zarr.datasets.vertebrae import REGIONS, VERTEBRAE
-from ctspine_zarr.errors import CaseRefused
+from ctspine_zarr.errors import CaseRefused, require_known
 from ctspine_zarr.format.spec import UNKNOWN, Spec
 
 _FOLDERS: Final = MappingProxyType({"training": "train", "validation": "validation", "test": "test"})
@@ -193,4 +193,5 @@ def _name_of(split: str | None) -> str:
 
 
 def _folder(split: str) -> str:
+    require_known("split", [split], _FOLDERS.values())
     return f"dataset-{list(_FOLDERS.values()).index(split) + 1:02}{_name_of(split)}"

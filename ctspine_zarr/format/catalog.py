@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs, to_builtins
 
@@ -23,6 +23,9 @@ from ctspine_zarr.format.layout import FORMAT_VERSION
 from ctspine_zarr.format.receipt import Receipt, encode_receipt, record_json
 from ctspine_zarr.format.record import Count, Record
 from ctspine_zarr.format.spec import Spec
+
+MOST_CATALOG_BYTES: Final = 2**30
+"""Of a catalog, which is read in one piece."""
 
 
 class Refused(Struct, frozen=True):
@@ -57,7 +60,7 @@ class CatalogFile(Struct, frozen=True):
     """
 
     sha256: Sha256
-    bytes: Count
+    bytes: Annotated[int, Meta(ge=0, le=MOST_CATALOG_BYTES)]
     cases: Count
 
     @property
@@ -183,12 +186,27 @@ def require_spec(record: Record, spec: Spec) -> None:
         Malformed: one is not.
     """
     if record.split not in spec.splits or record.source not in spec.sources:
-        message = f"case {record.id} in {record.split}/{record.source}, which the root does not name"
+        seen = f"case {record.id} in {record.split}/{record.source}"
+        message = f"{seen}; legal: a split and a source that the root names"
         raise Malformed(message)
     for label in record.labels:
-        if spec.labels.get(label.label) != label.name:
-            message = f"case {record.id}: label {label.label} is {label.name!r}, not as the root names it"
+        named = spec.labels.get(label.label)
+        if named != label.name:
+            legal = "none of that value" if named is None else repr(named)
+            message = f"case {record.id}: label {label.label} is {label.name!r}; legal, by the root: {legal}"
             raise Malformed(message)
+
+
+def require_dataset(receipt: Receipt, spec: Spec) -> None:
+    """Do nothing where a receipt is of the dataset that a spec describes.
+
+    Raises:
+        Malformed: it is of another.
+    """
+    if receipt.dataset != spec.name:
+        message = f"it is of the dataset {receipt.dataset!r}; legal: {spec.name!r}"
+        raise Malformed(message)
+    require_spec(receipt.record, spec)
 
 
 def _line(entry: Entry, cases: int) -> Document:

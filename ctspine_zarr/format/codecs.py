@@ -1,4 +1,4 @@
-"""What every chunk codec has, and the checksum that every chain of codecs ends in.
+"""The interface of a chunk codec, and the checksum that ends every chain of codecs.
 
 With it an altered byte is an error and never a wrong voxel.
 """
@@ -24,7 +24,7 @@ MASK_DTYPE: Final = np.dtype("u1")
 
 CHECKSUM: Final[Document] = {"name": "crc32c"}
 LITTLE: Final[Document] = {"name": "bytes", "configuration": {"endian": "little"}}
-_CHECKSUM_BYTES: Final = 4
+CHECKSUM_BYTES: Final = 4
 
 
 class Chunk(Protocol):
@@ -76,7 +76,7 @@ class Codec(Protocol):
 
 def with_checksum(data: bytes) -> bytes:
     """`data` followed by its crc32c in four little-endian bytes."""
-    return data + crc32c.crc32c(data).to_bytes(_CHECKSUM_BYTES, "little")
+    return data + crc32c.crc32c(data).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def without_checksum(data: Buffer) -> memoryview:
@@ -86,8 +86,8 @@ def without_checksum(data: Buffer) -> memoryview:
         Malformed: they are not.
     """
     view = memoryview(data)
-    body, checksum = view[:-_CHECKSUM_BYTES], view[-_CHECKSUM_BYTES:]
-    if crc32c.crc32c(body) != int.from_bytes(checksum, "little") or len(checksum) < _CHECKSUM_BYTES:
+    body, checksum = view[:-CHECKSUM_BYTES], view[-CHECKSUM_BYTES:]
+    if crc32c.crc32c(body) != int.from_bytes(checksum, "little") or len(checksum) < CHECKSUM_BYTES:
         message = "its checksum fails"
         raise Malformed(message)
     return body

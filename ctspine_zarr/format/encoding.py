@@ -33,7 +33,7 @@ class _Own[T](Struct):
     ctspine_zarr: T
 
 
-class Group[T](Struct):
+class _Group[T](Struct):
     """A group's `zarr.json` of which our part is read."""
 
     attributes: _Own[T]
@@ -51,6 +51,16 @@ def encode(document: Any) -> bytes:
     """A document as deterministic UTF-8 JSON; NaN and infinity are refused."""
     plain = msgspec.to_builtins(document, str_keys=True)
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def validated[T](document: T) -> T:
+    """A structure as it would be read again: its numbers of the stated types, its values legal.
+
+    Raises:
+        msgspec.ValidationError: one is not.
+    """
+    kind: type[T] = type(document)
+    return msgspec.convert(msgspec.to_builtins(document, builtin_types=(bytes,)), kind)
 
 
 def sealed(data: bytes) -> bytes:
@@ -117,7 +127,7 @@ def _parse[T](data: bytes, kind: type[T], *, in_group: bool) -> T:
 
 @functools.cache
 def _decoder(kind: type[Any], *, in_group: bool) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(Group[kind] if in_group else kind)  # type: ignore[valid-type]
+    return msgspec.json.Decoder(_Group[kind] if in_group else kind)  # type: ignore[valid-type]
 
 
 def _resealed(data: bytes, old: str, new: str) -> bytes:

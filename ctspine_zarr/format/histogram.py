@@ -13,8 +13,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue, number
-
-type Total = Annotated[int, Meta(ge=0, le=2**50)]
+from ctspine_zarr.format.record import Count
 
 WIDTH: Final = 4
 """HU of a bin."""
@@ -32,7 +31,8 @@ class Histogram(Struct, frozen=True, kw_only=True):
     """Counts of HU in bins of one width.
 
     Attributes:
-        start: HU at which the first bin starts; a multiple of `width`.
+        start: HU at which the first bin starts; a multiple of `width`. All bins lie within `LOWEST` to
+            `HIGHEST`.
         width: of a bin, in HU.
         counts: bin i counts values from `start + i * width` up to, not including, the next bin's
             start. A bin that starts at `LOWEST` counts all lower values too, the one that ends
@@ -41,11 +41,15 @@ class Histogram(Struct, frozen=True, kw_only=True):
 
     start: int
     width: Annotated[int, Meta(ge=1, le=2**16)]
-    counts: Annotated[tuple[Total, ...], Meta(max_length=MOST_BINS)]
+    counts: Annotated[tuple[Count, ...], Meta(max_length=MOST_BINS)]
 
     def __post_init__(self) -> None:
         if self.start % self.width:
             message = f"a histogram from {self.start} HU; legal: a multiple of its bins' {self.width} HU"
+            raise ValueError(message)
+        end = self.start + self.width * len(self.counts)
+        if not LOWEST <= self.start <= end <= HIGHEST:
+            message = f"a histogram from {self.start} to {end} HU; legal: within {LOWEST} to {HIGHEST} HU"
             raise ValueError(message)
 
 
@@ -73,7 +77,7 @@ def histogram_of(values: NDArray[Any], counts: NDArray[np.int64] | None = None) 
     return Histogram(start=first * WIDTH, width=WIDTH, counts=tuple(found.tolist()))
 
 
-def merge(histograms: Iterable[Histogram]) -> Histogram:
+def merge_histograms(histograms: Iterable[Histogram]) -> Histogram:
     """The histogram of all that the given ones counted; of nothing where there are none.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from ctspine_zarr.geometry import Shape
@@ -30,10 +31,14 @@ SHARD: Final = "c/0/0/0"
 _TAG: Final = "~"
 _CATALOG_DIGITS: Final = 16
 _CATALOG: Final = re.compile(r"catalog-[0-9a-f]{16}\.jsonl")
+_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
+_GROUP: Final = f"{_NAME}(?:~[0-9a-f]{{12}})?"
 _OBJECTS: Final = re.compile(
     r"zarr\.json|image/(zarr\.json|c/0/0/0)|labels/zarr\.json"
-    r"|labels/[A-Za-z0-9][A-Za-z0-9._-]*/(zarr\.json|segmentation/(zarr\.json|c/0/0/0))"
+    rf"|labels/{_NAME}/(zarr\.json|segmentation/(zarr\.json|c/0/0/0))"
 )
+_RECEIPT: Final = re.compile(rf"{RECEIPTS}{_GROUP}\.json")
+_IN_SPLIT: Final = re.compile(rf"zarr\.json|{_NAME}/(?:zarr\.json|{_GROUP}/(?:{_OBJECTS.pattern}))")
 
 
 def group_name(case: str, tag: str) -> str:
@@ -85,6 +90,14 @@ def is_catalog(key: str) -> bool:
 def is_case_object(key: str) -> bool:
     """Whether a key below a case is one that a case may have."""
     return _OBJECTS.fullmatch(key) is not None
+
+
+def is_written(key: str, splits: Collection[str]) -> bool:
+    """Whether a key, other than the root's, is of the form of those that stores with these splits have."""
+    if is_catalog(key) or _RECEIPT.fullmatch(key):
+        return True
+    split, _, inside = key.partition("/")
+    return split in splits and _IN_SPLIT.fullmatch(inside) is not None
 
 
 def grid(shape: Shape, chunk: Shape) -> Shape:

@@ -18,6 +18,7 @@ from ctspine_zarr.format.encoding import UNSEALED, Document, Sha256, decode, enc
 from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.layout import FORMAT_VERSION
 from ctspine_zarr.format.record import Count, Record, Row
+from ctspine_zarr.format.spec import LabelValue, Name
 from ctspine_zarr.geometry import Reorientation
 
 type Digest128 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -67,6 +68,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
     Attributes:
         format: of the store.
+        dataset: name of the dataset that the case is of.
         record: the case's line of the catalog.
         writer: name and version of the software that wrote it.
         files: the source files.
@@ -78,12 +80,13 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """
 
     format: int = FORMAT_VERSION
+    dataset: Name
     record: Record
     writer: str
     files: Arrays[SourceFile]
     voxels: Arrays[Digest128]
     objects: Mapping[str, StoredObject]
-    foreground: Mapping[Annotated[int, Meta(ge=1, le=255)], Histogram]
+    foreground: Mapping[LabelValue, Histogram]
     seal: Sha256 = UNSEALED
 
     def __post_init__(self) -> None:
@@ -92,9 +95,10 @@ class Receipt(Struct, frozen=True, kw_only=True):
         if not needed <= keys or not all(map(layout.is_case_object, keys)):
             message = f"objects {sorted(keys)}; legal: those of a case, {sorted(needed)} among them"
             raise ValueError(message)
-        has_mask = {self.record.has_mask, self.files.segmentation is not None}
-        if len(has_mask | {self.voxels.segmentation is not None}) > 1:
-            message = "a mask in some of its fields only"
+        files, voxels = self.files.segmentation is not None, self.voxels.segmentation is not None
+        if not self.record.has_mask == files == voxels:
+            seen = f"a mask in record: {self.record.has_mask}, files: {files}, voxels: {voxels}"
+            message = f"{seen}; legal: in all of them or in none"
             raise ValueError(message)
 
     @property

@@ -11,8 +11,11 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.encoding import Sha256
 from ctspine_zarr.format.layout import case_path, grid, group_name, receipt_key
 from ctspine_zarr.format.names import is_legal_name, require_legal
+from ctspine_zarr.format.shard import ENTRY_BYTES
+from ctspine_zarr.format.spec import LabelValue
 from ctspine_zarr.geometry import Affine, Shape, oriented, spacing_of
 
 type Triple = tuple[float, float, float]
@@ -26,9 +29,15 @@ type Dtype = Literal["int16", "int32", "float32", "float64", "uint8"]
 MOST_VOXELS: Final = 2**33
 """Of one array: more than any CT has, and few enough that its grid of chunks fits in memory."""
 
-_MOST_CHUNK_VOXELS: Final = 2**24
+MOST_CHUNK_VOXELS: Final = 2**24
+"""Of a chunk: few enough that it fits in memory many times."""
+
+MOST_CHUNKS: Final = 2**22
+"""Of one array: few enough that its index, and a list of its chunks, fit in memory."""
+
 _LEAST_MM, _MOST_MM = 1e-6, 1e6
-_INDEX_ENTRY: Final = 16
+# A voxel's volume over the product of its spacing, 1 where its axes are at right angles; files have 1e-3.
+_LEAST_VOLUME: Final = 1e-4
 _TAG_DIGITS: Final = 12
 
 
@@ -38,7 +47,7 @@ class StoredArray(Struct, frozen=True, kw_only=True):
     Attributes:
         dtype: of its voxels.
         bytes: of its shard; 0 for a mask without any label, which has none.
-        index: the crc32c that ends the shard's index, so that another array's shard in its
+        index_crc32c: what ends the shard's index, so that another array's shard in its
             place shows; 0 where there is no shard.
         chunk: (z, y, x) voxels of a chunk.
         codec: name of the codec of its chunks.
@@ -46,13 +55,13 @@ class StoredArray(Struct, frozen=True, kw_only=True):
 
     dtype: Dtype
     bytes: Count
-    index: Annotated[int, Meta(ge=0, lt=2**32)]
+    index_crc32c: Annotated[int, Meta(ge=0, lt=2**32)]
     chunk: Sizes
     codec: Annotated[str, Meta(max_length=64)]
 
     def __post_init__(self) -> None:
-        if math.prod(self.chunk) > _MOST_CHUNK_VOXELS:
-            message = f"chunk {self.chunk}; legal: at most {_MOST_CHUNK_VOXELS} voxels"
+        if math.prod(self.chunk) > MOST_CHUNK_VOXELS:
+            message = f"chunk {self.chunk}; legal: at most {MOST_CHUNK_VOXELS} voxels"
             raise ValueError(message)
 
 
@@ -115,7 +124,7 @@ class Label(Struct, frozen=True, kw_only=True):
         hu: HU of its voxels.
     """
 
-    label: Annotated[int, Meta(ge=1, le=255)]
+    label: LabelValue
     name: Annotated[str, Meta(max_length=128)]
     voxels: Annotated[int, Meta(ge=1, le=MOST_VOXELS)]
     start: tuple[int, int, int]
@@ -130,7 +139,8 @@ class Label(Struct, frozen=True, kw_only=True):
         (z, y, x), (mid_z, mid_y, mid_x), (end_z, end_y, end_x) = self.start, self.centroid, self.stop
         along_z, along_y = 0 <= z <= mid_z <= end_z - 1, 0 <= y <= mid_y <= end_y - 1
         if not (along_z and along_y and 0 <= x <= mid_x <= end_x - 1):
-            message = f"label {self.label} from {self.start} to {self.stop} around {self.centroid}"
+            seen = f"label {self.label} from {self.start} to {self.stop} around {self.centroid}"
+            message = f"{seen}; legal: a box of one voxel or more, its centroid inside"
             raise ValueError(message)
 
 
@@ -175,7 +185,7 @@ class Record(Struct, frozen=True, kw_only=True):
     patient_id: Annotated[str, Meta(max_length=128)]
     split: str
     source: str
-    content: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    content: Sha256
     is_replaced: bool
     shape: Sizes
     affine: tuple[Row, Row, Row, Row]
@@ -271,10 +281,18 @@ class Code(StrEnum):
     """Values are exact, but the source file's bytes cannot be rebuilt from them."""
 
 
+def rows_of(affine: Affine) -> tuple[Row, Row, Row, Row]:
+    """The rows of a (4, 4) matrix, as records have them."""
+    first, second, third, fourth = (tuple(row) for row in affine.tolist())
+    return first, second, third, fourth
+
+
 def _require_affine(rows: tuple[Row, Row, Row, Row]) -> None:
     x, y, z = (math.hypot(*(row[axis] for row in rows[:3])) for axis in range(3))
     is_affine = list(rows[3]) == [0, 0, 0, 1] and all(math.isfinite(row[3]) for row in rows)
-    if not (is_affine and all(_LEAST_MM < mm < _MOST_MM for mm in (x, y, z)) and _determinant(rows)):
+    is_affine = is_affine and all(_LEAST_MM < mm < _MOST_MM for mm in (x, y, z))
+    # Nearer to a plane than that, it has no inverse in floats, or one that says nothing.
+    if not (is_affine and abs(_determinant(rows)) > _LEAST_VOLUME * x * y * z):
         message = f"affine {rows}; legal: finite, invertible, its last row 0 0 0 1, spacings in mm"
         raise ValueError(message)
 
@@ -295,10 +313,14 @@ def _require_grid(shape: Shape, image: StoredArray, mask: StoredArray | None) ->
     if math.prod(shape) > MOST_VOXELS:
         message = f"shape {shape}; legal: at most {MOST_VOXELS} voxels"
         raise ValueError(message)
-    # Every chunk of an image is stored: so the bytes bound the chunks, and with them the index.
-    for array in (image, mask):
-        least = 0 if array is None else math.prod(grid(shape, array.chunk)) * _INDEX_ENTRY
-        if array is not None and array.bytes <= least and (array is image or array.bytes):
+    for array in (image,) if mask is None else (image, mask):
+        chunks = math.prod(grid(shape, array.chunk))
+        if chunks > MOST_CHUNKS:
+            message = f"{chunks} chunks {array.chunk} of shape {shape}; legal: at most {MOST_CHUNKS}"
+            raise ValueError(message)
+        # Every chunk of an image is stored: so the bytes bound the chunks, and with them the index.
+        least = chunks * ENTRY_BYTES
+        if array.bytes <= least and (array is image or array.bytes):
             message = f"{array.bytes} bytes of an array of shape {shape}; legal: more than {least}"
             raise ValueError(message)
     if image.dtype == "uint8" or (mask is not None and mask.dtype != "uint8"):

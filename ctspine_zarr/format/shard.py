@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed
-from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Codec, with_checksum, without_checksum
+from ctspine_zarr.format.codecs import (
+    CHECKSUM,
+    CHECKSUM_BYTES,
+    LITTLE,
+    Codec,
+    with_checksum,
+    without_checksum,
+)
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import grid
 from ctspine_zarr.geometry import Shape
@@ -25,8 +32,8 @@ from ctspine_zarr.geometry import Shape
 type Mapper = Callable[[Callable[[NDArray[Any]], list[bytes]], Iterable[NDArray[Any]]], Iterable[list[bytes]]]
 
 _ABSENT: Final = 2**64 - 1
-_ENTRY_BYTES: Final = 16
-_CHECKSUM_BYTES: Final = 4
+ENTRY_BYTES: Final = 16
+"""Of a chunk in the index."""
 
 
 def slabs[T: np.generic](volume: NDArray[T], chunk: Shape) -> Iterator[NDArray[T]]:
@@ -70,12 +77,12 @@ def encode_shard(
 
 def index_size(shape: Shape, chunk: Shape) -> int:
     """Bytes of the index of an array's shard."""
-    return math.prod(grid(shape, chunk)) * _ENTRY_BYTES + _CHECKSUM_BYTES
+    return math.prod(grid(shape, chunk)) * ENTRY_BYTES + CHECKSUM_BYTES
 
 
 def index_checksum(shard: Buffer) -> int:
     """The crc32c that ends a shard's index, and so the shard; 0 where it has no bytes at all."""
-    return int.from_bytes(memoryview(shard)[-_CHECKSUM_BYTES:], "little")
+    return int.from_bytes(memoryview(shard)[-CHECKSUM_BYTES:], "little")
 
 
 def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> NDArray[np.int64]:
@@ -108,7 +115,7 @@ def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> ND
         message = f"it has {seen}; legal: at byte {bounds[number]}, ending by {body_size}"
         raise Malformed(message)
     if bounds[-1] != body_size:
-        message = f"its chunks end at byte {bounds[-1]} of {body_size}"
+        message = f"its chunks end at byte {bounds[-1]}; legal: {body_size}, where its index begins"
         raise Malformed(message)
     return bounds
 

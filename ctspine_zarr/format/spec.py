@@ -1,4 +1,4 @@
-"""What a store says of the dataset it was made from: names, labels, licence, citation.
+"""The description of a dataset: names, labels, licence, citation.
 
 The root carries it, so that every reader, sampler, card and picture takes its names from the store.
 """
@@ -15,8 +15,11 @@ from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.names import require_legal
 
 type LabelValue = Annotated[int, Meta(ge=1, le=255)]
-type Text = Annotated[str, Meta(max_length=10_000)]
+type Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 type Name = Annotated[str, Meta(min_length=1, max_length=128)]
+
+MOST_TEXT: Final = 10_000
+"""Characters of a licence, a citation and other text."""
 
 UNKNOWN: Final = "unknown"
 """The licence and citation of a dataset that states none."""

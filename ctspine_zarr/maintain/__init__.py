@@ -1,1 +1,1 @@
-"""A store that stands: proven whole, and given back as the files it was made from."""
+"""Verification of a store, and export of its cases."""

@@ -9,7 +9,7 @@ from ctspine_zarr.datasets import DATASETS
 from ctspine_zarr.errors import StorageError, choose
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.original import inflated_source
-from ctspine_zarr.read.sample import NAMES, Name
+from ctspine_zarr.read.sample import Name
 
 
 def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
@@ -29,10 +29,10 @@ def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[
 
     Raises:
         StorageError: a file exists, or cannot be written; nothing was replaced.
-        DamagedStore: the rebuilt bytes are not those of the source.
+        DamagedStore: the rebuilt bytes are not those of the source, or its header is of another grid.
+        UnknownValue: the store's layout is none that this version knows, or has no such split.
     """
-    names = NAMES if case.has_mask else NAMES[:1]
-    paths = {which: Path(output) / _path(case, which) for which in names}
+    paths = {which: Path(output) / _path(case, which) for which in case.names}
     for path in paths.values():
         if path.exists() and not overwrite:
             message = f"{path} exists; give --overwrite to replace it"
@@ -40,7 +40,7 @@ def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[
     for which, path in paths.items():
         source = case.nifti_source(which)
         digest = source.inflated_sha256 if source.restorable else None
-        nifti.write(path, inflated_source(case.voxels(which), source), digest)
+        nifti.write(path, inflated_source(case.voxels(which), source, case.record, which), digest)
     return tuple(paths.values())
 
 

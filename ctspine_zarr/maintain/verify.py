@@ -7,9 +7,10 @@ of every object and of the voxels that went in: who keeps the root's seal can pr
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.voxels import Voxels
@@ -20,6 +21,7 @@ from ctspine_zarr.errors import (
     OtherFormat,
     StorageError,
     StoreUpdated,
+    UnknownValue,
     require_case,
 )
 from ctspine_zarr.format import layout
@@ -27,18 +29,20 @@ from ctspine_zarr.format.catalog import Entry, Refused, counted
 from ctspine_zarr.format.receipt import (
     MOST_DOCUMENT_BYTES,
     Receipt,
-    StoredObject,
-    decode_facts,
     decode_receipt,
 )
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.maintain.metadata import differences
 from ctspine_zarr.manifest.inventory import documents_above, own_keys, strangers
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, UpdateCheck, load
 from ctspine_zarr.read.case import Case
-from ctspine_zarr.read.sample import NAMES
+from ctspine_zarr.read.original import kept_header
+from ctspine_zarr.read.proof import require_object
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.workers import Finished, run_each
+
+_DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def verify(
         location: of the store.
         cases: ids to verify; all by default.
         digest: the root's seal as somebody kept it (`Store.digest`): with it every byte is proven, the
-            root's own included.
+            root's own included. 64 hex digits, in upper or lower case.
         workers: processes.
         on_case: told of each case as it is done, in this process.
         storage_options: see `open_store`.
@@ -105,9 +109,11 @@ def verify(
     Raises:
         NotAStore: there is no store.
         UnknownCase: an id that the store does not have.
+        UnknownValue: a digest that is not 64 hex digits.
         StoreUpdated: the store was updated meanwhile; verify it again.
         StorageError: a store elsewhere than in a folder cannot be read; it may be whole.
     """
+    kept = None if digest is None else _hex(digest)
     storage = open_storage(location, read_only=True, options=storage_options)
     try:
         state = load(storage)
@@ -128,7 +134,7 @@ def verify(
                 on_case(reports[-1])
     beside = tuple(f"{one.path}/" for case, one in state.records.items() if chosen and case not in chosen)
     unclaimed = [f"{key} {what}" for key, what in _unclaimed(state, storage) if not key.startswith(beside)]
-    problems = (*_wrong_digest(state, digest), *_damaged_above(state, storage), *unclaimed)
+    problems = (*_wrong_digest(state, kept), *_damaged_above(state, storage), *unclaimed)
     _require_current(storage, state, reports, problems)
     return Verification(tuple(reports), problems, state.root.refused, state.root.seal)
 
@@ -141,6 +147,13 @@ def _require_current(
     if not is_whole and UpdateCheck(storage, state.root.seal)():
         message = f"{storage.location} was updated while it was verified; verify it again"
         raise StoreUpdated(message)
+
+
+def _hex(digest: str) -> str:
+    if _DIGEST.fullmatch(str(digest)) is None:
+        message = f"digest {digest!r}; legal: the 64 hex digits of the store's, as info prints them"
+        raise UnknownValue(message)
+    return digest.lower()
 
 
 def _wrong_digest(state: State, digest: str | None) -> Iterator[str]:
@@ -171,7 +184,8 @@ def _unclaimed(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
         above = documents_above(state.root, state.entries)
         own = own_keys(above, state.entries, read_receipts(storage, to_write=False))
         for key in strangers(storage.sizes(), own):
-            yield key, "belongs to no case of the catalog; run the build again"
+            is_left = layout.is_written(key, state.spec.splits)
+            yield key, "belongs to no case of the catalog" + "; run the build again" * is_left
     yield from _irregular(storage)
 
 
@@ -205,6 +219,8 @@ def _problems(entry: Entry, storage: Storage, spec: Spec) -> Iterator[str]:
         return
     if sha256(data or b"") != entry.receipt:
         yield "its receipt was altered: its sha256 is not that in the catalog"
+    if receipt.dataset != spec.name:
+        yield f"its receipt is of the dataset {receipt.dataset!r}"
     if receipt.record != entry.record or receipt.group.sha256 != entry.group:
         yield "its line of the catalog differs from its receipt"
         return
@@ -214,28 +230,24 @@ def _problems(entry: Entry, storage: Storage, spec: Spec) -> Iterator[str]:
 
 def _damaged_objects(receipt: Receipt, storage: Storage) -> Iterator[str]:
     for key, written in receipt.keys.items():
-        problem = damage(storage, key, written)
-        if problem:
-            yield f"{key.removeprefix(receipt.record.path + '/')} {problem}"
-
-
-def damage(storage: Storage, key: str, written: StoredObject) -> str:
-    """What is wrong with an object; empty where it is what was written."""
-    [data] = storage.ranges(key, [(0, written.bytes + 1)])
-    if len(data) == written.bytes:
-        is_same = sha256(data) == written.sha256
-        return "" if is_same else "was altered: its sha256 is not that in its receipt"
-    size = storage.size(key)
-    return "is missing" if size is None else f"has {size} bytes, {written.bytes} were written"
+        try:
+            require_object(storage, key, written)
+        except Malformed as error:
+            yield f"{key.removeprefix(receipt.record.path + '/')} {error}"
 
 
 def _damaged_content(entry: Entry, receipt: Receipt, storage: Storage, spec: Spec) -> Iterator[str]:
     """Facts and voxels that are not those of the receipt."""
     case = Case(storage, entry, spec, Reading())
-    facts = decode_facts(storage.get(f"{entry.record.path}/{layout.METADATA}", most=MOST_DOCUMENT_BYTES))
+    facts = case.facts
     if (facts.record, facts.voxels) != (receipt.record, receipt.voxels):
         yield f"{layout.METADATA} says other things of the case than its receipt"
-    for name in NAMES if entry.record.has_mask else NAMES[:1]:
+    yield from differences(case, storage)
+    for name in case.names:
+        try:
+            kept_header(case.nifti_source(name), case.record, name)
+        except DamagedStore as error:
+            yield str(error)
         expected = receipt.voxels.image if name == "image" else receipt.voxels.segmentation
         if _voxels_digest(case.voxels(name)) != expected:
             yield f"the {name} decodes to other voxels than went in"

@@ -8,30 +8,17 @@ state names any more is removed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
-from msgspec import convert, structs, to_builtins
+from msgspec import structs
 
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Provenance, Root, encode_root
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.inventory import left_over, own_keys
+from ctspine_zarr.manifest.inventory import left_over, own_keys, splits_of
 from ctspine_zarr.storage import Storage
-
-# As `Storage.irregular` names it.
-_EMPTY: Final = "an empty folder"
-
-
-def validated[T](document: T) -> T:
-    """A structure as it would be read again: its numbers of the stated types, its values legal.
-
-    Raises:
-        msgspec.ValidationError: one is not.
-    """
-    kind: type[T] = type(document)
-    return convert(to_builtins(document, builtin_types=(bytes,)), kind)
 
 
 def placed(record: Record, earlier: Record | None) -> Record:
@@ -98,22 +85,10 @@ def switch(
     """
     for key, data in documents.items():
         put_changed(storage, key, data)
-    own = own_keys(documents, entries, receipts)
-    for key in left_over(storage.sizes(), own, specs):
+    own, splits = own_keys(documents, entries, receipts), splits_of(specs)
+    for key in left_over(storage.sizes(), own, splits):
         storage.remove(key)
-    clean(storage)
-
-
-def clean(storage: Storage) -> None:
-    """Remove half-written objects and empty folders, which killed writers, and objects that went, leave.
-
-    Raises:
-        StorageError: one could not be removed.
-    """
-    storage.remove_torn()
-    while empty := [path for path, kind in storage.irregular() if kind == _EMPTY]:
-        for path in empty:
-            storage.remove_below(path, ())
+    storage.clean([layout.RECEIPTS.removesuffix("/"), *splits])
 
 
 def put_changed(storage: Storage, key: str, data: bytes) -> None:

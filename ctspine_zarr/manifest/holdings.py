@@ -1,4 +1,4 @@
-"""What a store holds as a build begins: the state that holds, and the cases that are whole beside it."""
+"""The contents of a store when a build begins: its state, and every receipt that holds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import DamagedStore, NotAStore, StoreMismatch
+from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, StoreMismatch
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry, Root
+from ctspine_zarr.format.catalog import Entry, Root, require_dataset
 from ctspine_zarr.format.receipt import Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.inventory import foreign
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Storage
@@ -20,7 +21,7 @@ from ctspine_zarr.storage import Storage
 
 @dataclass(frozen=True)
 class Holdings:
-    """What is there before anything is written.
+    """The contents of a store before anything is written.
 
     Attributes:
         root: None where there is none, or a damaged one.
@@ -42,11 +43,6 @@ class Holdings:
         if case in self.entries:
             return self.entries[case].record
         return self.receipts[case][0].record if case in self.receipts else None
-
-    def committed(self, case: str) -> Receipt | None:
-        """The receipt that the state has of a case; where no state holds, any that proves itself."""
-        found = self.receipts.get(case, ())
-        return found[0] if found else None
 
 
 def read_holdings(storage: Storage) -> Holdings:
@@ -74,9 +70,44 @@ def require_same_dataset(holdings: Holdings, spec: Spec, location: str) -> None:
     Raises:
         StoreMismatch: it is of another.
     """
-    root = holdings.root
-    if root is None:
-        return
+    if holdings.root is not None:
+        _require_same_spec(holdings.root, spec, location)
+    for receipt in (receipt for some in holdings.receipts.values() for receipt in some):
+        try:
+            require_dataset(receipt, spec)
+        except Malformed as error:
+            message = f"{location} has {receipt.key}: {error}; build into another place"
+            raise StoreMismatch(message) from error
+
+
+def require_own_folders(storage: Storage, spec: Spec) -> None:
+    """Do nothing where the folders that a dataset's cases go to hold nothing but what a store writes.
+
+    Raises:
+        StoreMismatch: something else lies there.
+        StorageError: the location cannot be read.
+    """
+    folders = (layout.RECEIPTS, *(f"{split}/" for split in spec.splits))
+    keys = [key for folder in folders for key in storage.sizes(folder)]
+    require_none_foreign(keys, spec, storage.location)
+
+
+def require_none_foreign(keys: Collection[str], spec: Spec, location: str) -> None:
+    """Do nothing where no key lies among a dataset's cases that no store writes.
+
+    Raises:
+        StoreMismatch: one does.
+    """
+    others = foreign(keys, spec.splits)
+    if others:
+        message = (
+            f"{location} holds {len(others)} objects that are of no store where its cases would be, such as "
+            f"{others[0]}; legal: a place of its own"
+        )
+        raise StoreMismatch(message)
+
+
+def _require_same_spec(root: Root, spec: Spec, location: str) -> None:
     own, new = (
         (one.name, one.mask, dict(one.labels), one.splits, one.sources) for one in (root.dataset, spec)
     )

@@ -1,8 +1,8 @@
-"""What belongs to a state of a store, key by key; whatever else lies there does not."""
+"""The keys of a state of a store; whatever else lies there does not belong to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,19 +73,28 @@ def own_keys(above: Iterable[str], entries: Iterable[Entry], receipts: Iterable[
     return OwnKeys(frozenset(exact), tuple(unread))
 
 
-def left_over(keys: Iterable[str], own: OwnKeys, specs: Iterable[Spec | None]) -> list[str]:
+def splits_of(specs: Iterable[Spec | None]) -> list[str]:
+    """Names of the folders in which cases of these datasets lie."""
+    return sorted({split for spec in specs if spec is not None for split in spec.splits})
+
+
+def left_over(keys: Iterable[str], own: OwnKeys, splits: Collection[str]) -> list[str]:
     """Keys of what other states, and writers that were interrupted, have left: they may be removed.
+
+    What no store writes is not among them, wherever it lies.
 
     Args:
         keys: of everything there.
         own: of the state that holds.
-        specs: of this state and of earlier ones, whose splits are folders.
+        splits: of this state and of earlier ones.
     """
-    splits = {split for spec in specs if spec is not None for split in spec.splits}
-    folders = (layout.RECEIPTS, *(f"{split}/" for split in sorted(splits)))
-    return sorted(
-        key for key in keys if key not in own and (key.startswith(folders) or layout.is_catalog(key))
-    )
+    return sorted(key for key in keys if key not in own and layout.is_written(key, splits))
+
+
+def foreign(keys: Iterable[str], splits: Collection[str]) -> list[str]:
+    """Keys in the folders of a store that no store writes."""
+    folders = (layout.RECEIPTS, *(f"{split}/" for split in splits))
+    return sorted(key for key in keys if key.startswith(folders) and not layout.is_written(key, splits))
 
 
 def strangers(keys: Iterable[str], own: OwnKeys) -> list[str]:

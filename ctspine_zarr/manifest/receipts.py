@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ctspine_zarr.errors import Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, decode_receipt
-from ctspine_zarr.storage import Storage, all_at_once
+from ctspine_zarr.storage import Storage
 
-# Read together where each read is a round trip; more would only wait for one another.
+# Receipts, and their bytes as listed, that are held at a time.
 _AT_ONCE: Final = 256
+_BYTES_AT_ONCE: Final = MOST_DOCUMENT_BYTES
 
 
 def read_receipts(storage: Storage, *, to_write: bool = True) -> list[Receipt]:
@@ -24,16 +25,33 @@ def read_receipts(storage: Storage, *, to_write: bool = True) -> list[Receipt]:
     Raises:
         StoreMismatch: a receipt of another format: the store is not ours to write.
     """
-    keys = [key for key in storage.sizes(layout.RECEIPTS) if key.endswith(".json")]
-    return [receipt for receipt in _each(storage, keys, to_write=to_write) if receipt is not None]
+    sizes = {key: size for key, size in storage.sizes(layout.RECEIPTS).items() if key.endswith(".json")}
+    return [receipt for receipt in _each(storage, sizes, to_write=to_write) if receipt is not None]
 
 
-def _each(storage: Storage, keys: list[str], *, to_write: bool) -> Iterable[Receipt | None]:
-    for start in range(0, len(keys), _AT_ONCE):
-        some = keys[start : start + _AT_ONCE]
-        found = all_at_once(lambda key: storage.get(key, most=MOST_DOCUMENT_BYTES), some)
-        for key, data in zip(some, found, strict=True):
-            yield _parsed(storage, key, data, to_write=to_write)
+def _each(storage: Storage, sizes: Mapping[str, int], *, to_write: bool) -> Iterator[Receipt | None]:
+    for keys in _batches(sizes):
+        yield from _some(storage, keys, to_write=to_write)
+
+
+def _some(storage: Storage, keys: list[str], *, to_write: bool) -> Iterator[Receipt | None]:
+    found = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
+    for key, data in zip(keys, found, strict=True):
+        yield _parsed(storage, key, data, to_write=to_write)
+
+
+def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """The keys in order, so many at a time as may be held; one that is larger by itself."""
+    batch: list[str] = []
+    room = _BYTES_AT_ONCE
+    for key, size in sizes.items():
+        if batch and (size > room or len(batch) == _AT_ONCE):
+            yield batch
+            batch, room = [], _BYTES_AT_ONCE
+        batch.append(key)
+        room -= size
+    if batch:
+        yield batch
 
 
 def _parsed(storage: Storage, key: str, data: bytes | None, *, to_write: bool) -> Receipt | None:

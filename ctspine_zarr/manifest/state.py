@@ -14,7 +14,7 @@ from typing import Final
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NotAStore, OtherFormat
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import CatalogFile, Entry, Root, decode_catalog, decode_root, require_spec
+from ctspine_zarr.format.catalog import CatalogFile, Entry, Root, decode_catalog, decode_root, require_dataset
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
@@ -53,7 +53,7 @@ class State:
         return {entry.record.id: entry.record for entry in self.entries}
 
     @cached_property
-    def digest(self) -> str:
+    def cases_digest(self) -> str:
         """What tells the cases from those of any other state."""
         if self.root.catalog is not None:
             return self.root.catalog.sha256
@@ -62,7 +62,7 @@ class State:
 
 @dataclass(frozen=True)
 class UpdateCheck:
-    """A question that a read asks where what it looks for is gone or altered. Pickles as its storage does.
+    """A check whether a store has another root than when it was opened. Pickles as its storage does.
 
     Attributes:
         storage: of the store.
@@ -86,8 +86,8 @@ def load(storage: Storage) -> State:
     While the first build goes on there is no catalog, and every receipt is read instead.
 
     Raises:
-        NotAStore: there is none, of a format that this version reads.
-        DamagedStore: the root or the catalog is missing or altered.
+        NotAStore: there is none, or one of another format.
+        DamagedStore: the root is altered, or the catalog missing or altered.
         StorageError: the location cannot be read.
     """
     seal = None
@@ -111,8 +111,8 @@ def read_root(storage: Storage) -> Root:
     """What a store's root says.
 
     Raises:
-        NotAStore: there is none, of a format that this version reads.
-        DamagedStore: it is altered, or missing beside receipts.
+        NotAStore: there is none, or one of another format.
+        DamagedStore: it is altered.
     """
     data = storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)
     if data is None:
@@ -121,8 +121,8 @@ def read_root(storage: Storage) -> Root:
         return decode_root(data)
     except OtherFormat as error:
         message = (
-            f"{storage.location} is a store of another version ({error}); a store of format 1 was never "
-            "released: build it anew, in another place"
+            f"{storage.location} is a store of another version ({error}); read it with the version that "
+            "wrote it, or build it anew in another place"
         )
         raise NotAStore(message) from error
     except Malformed as error:
@@ -133,7 +133,7 @@ def read_root(storage: Storage) -> Root:
         raise DamagedStore(message) from error
 
 
-def _absence(storage: Storage) -> CtspineError:
+def _absence(storage: Storage) -> NotAStore:
     if _has_receipts(storage):
         message = (
             f"{storage.location} has receipts but no {layout.ROOT}: it was not published to its end, or the "
@@ -179,7 +179,7 @@ def _whole_cases(storage: Storage, root: Root) -> tuple[Entry, ...]:
     found: dict[str, Entry] = {}
     for receipt in read_receipts(storage, to_write=False):
         try:
-            require_spec(receipt.record, root.dataset)
+            require_dataset(receipt, root.dataset)
         except Malformed as error:
             message = f"{storage.location}: {receipt.key}: {error}; run its build again"
             raise DamagedStore(message) from error

@@ -52,7 +52,7 @@ class Fields:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def refusing_header() -> Iterator[None]:
     """Turn what nibabel raises on headers that cannot be into a refusal."""
     try:
         # Fields that overflow are seen by their results, which are looked at.
@@ -97,7 +97,7 @@ def read_fields(data: bytes) -> Fields:
     """
     size = header_size(data)
     _require_magic(data, size)
-    with refusing():
+    with refusing_header():
         raw = _HEADERS[size](data[:size], check=False)
         mended = raw.copy()
         mended.check_fix(logger=_SILENT, error_level=_UNMENDABLE)

@@ -1,4 +1,4 @@
-"""What a NIfTI file says before its voxels. Pure: bytes in, header out."""
+"""The header of a NIfTI file, from every byte before its voxels. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.geometry import Affine, Reorientation, Shape
 from ctspine_zarr.nifti.extensions import read_extensions
-from ctspine_zarr.nifti.fields import read_fields, refusing
+from ctspine_zarr.nifti.fields import read_fields, refusing_header
 from ctspine_zarr.nifti.repairs import Unit, is_spacing_made_up, repairs, unit_of
 
 type AnyArray = NDArray[Any]
@@ -39,7 +39,7 @@ _LEAST_DETERMINANT: Final = 1e-3
 
 @dataclass(frozen=True)
 class Header:
-    """What a NIfTI file says before its voxels.
+    """A NIfTI header, checked, its affines in mm.
 
     Attributes:
         prefix: every byte before the voxels: header, extensions and padding.
@@ -114,8 +114,8 @@ class Header:
     @property
     def shifts_integers(self) -> bool:
         """Whether a value is a stored integer plus an integer: exact without floats."""
-        whole = self.slope == 1 and self.inter.is_integer() and abs(self.inter) < EXACT_INTEGERS
-        return self.dtype.kind in "iu" and whole
+        is_shift = self.slope == 1 and self.inter.is_integer() and abs(self.inter) < EXACT_INTEGERS
+        return self.dtype.kind in "iu" and is_shift
 
     def scale(self, stored: AnyArray) -> AnyArray:
         """The values that nibabel computes for voxels as they are on disk."""
@@ -142,11 +142,11 @@ def parse_header(prefix: bytes) -> Header:
     """
     fields = read_fields(prefix)
     mended = fields.mended
-    with refusing():
+    with refusing_header():
         affine, qform = _best_affine(mended), _qform(mended)
         slope, inter = _scaling(mended)
         disk_shape = tuple(int(size) for size in mended.get_data_shape())
-        told = (*repairs(fields), *_extension_fault(prefix, mended))
+        repaired = (*repairs(fields), *_extension_fault(prefix, mended))
         _require_invertible(affine)
     unit = unit_of(fields)
     sform = mended.get_sform(coded=True)[0]
@@ -163,7 +163,7 @@ def parse_header(prefix: bytes) -> Header:
         sform_code=int(mended["sform_code"]),
         qform_code=int(mended["qform_code"]),
         unit=unit,
-        repairs=told,
+        repairs=repaired,
         spacing_made_up=is_spacing_made_up(fields),
     )
 

@@ -10,7 +10,7 @@ from nibabel.nifti1 import Nifti1Extension, extension_codes
 
 from ctspine_zarr.geometry import Affine
 from ctspine_zarr.nifti.extensions import read_extensions
-from ctspine_zarr.nifti.fields import SIZE_FIELD, header_size, read_fields, refusing, voxel_offset
+from ctspine_zarr.nifti.fields import SIZE_FIELD, header_size, read_fields, refusing_header, voxel_offset
 from ctspine_zarr.nifti.header import AnyArray
 
 
@@ -26,7 +26,7 @@ def source_image(inflated: bytes) -> nibabel.Nifti1Image:
     size = header_size(inflated[:SIZE_FIELD])
     prefix = inflated[: voxel_offset(inflated[:size])]
     image_class: Any = nibabel.Nifti2Image if size == nibabel.Nifti2Header.sizeof_hdr else nibabel.Nifti1Image
-    with refusing():
+    with refusing_header():
         header = read_fields(prefix).mended
         parts = read_extensions(prefix, size, header.endianness).parts
         header.extensions.extend(_extension(code, content) for code, content in parts)

@@ -16,6 +16,7 @@ from isal import igzip, isal_zlib
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.nifti.fields import is_nifti
+from ctspine_zarr.text import file_kind
 
 _GZIP: Final = b"\x1f\x8b"
 # Of the start of a file that is no gzip: enough to recognise it.
@@ -28,13 +29,6 @@ _CORRUPT: Final[tuple[type[Exception], ...]] = (EOFError, zlib.error, igzip.BadG
 _UNREADABLE: Final[tuple[type[Exception], ...]] = (*_CORRUPT, OSError, CaseRefused)
 # inflate's own number for a gzip header and trailer around the data.
 _GZIP_WINDOW: Final = 31
-_KINDS: Final = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 @contextmanager
@@ -94,7 +88,7 @@ def _open_regular(path: str, flags: int) -> int:
 
 def _require_regular(mode: int) -> None:
     if not stat.S_ISREG(mode):
-        message = f"cannot be read: {_KINDS.get(stat.S_IFMT(mode), 'no file')}; legal: a regular file"
+        message = f"cannot be read: {file_kind(mode)}; legal: a regular file"
         raise CaseRefused(message)
 
 

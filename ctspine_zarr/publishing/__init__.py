@@ -1,1 +1,1 @@
-"""A store to where others can read it: to a bucket, to the Hub, or over HTTP from this machine."""
+"""Publication of a store: to a bucket, the Hub, or over HTTP from this machine."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ctspine_zarr.errors import DamagedStore, StorageError
+from ctspine_zarr.errors import DamagedStore, Malformed, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.receipt import StoredObject
-from ctspine_zarr.manifest.commit import clean
-from ctspine_zarr.publishing.whole import WholeCase, WholeStore, proven
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
+from ctspine_zarr.publishing.whole import WholeCase, WholeStore
+from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once
 
 
@@ -26,16 +26,17 @@ def copy_cases(whole: WholeStore, target: Storage) -> Iterator[tuple[WholeCase, 
     Raises:
         StoreMismatch: the place holds something else, or cases that the store has not.
         DamagedStore: an object is not what its receipt says, here or, read back, there.
+        StoreUpdated: it is not, since the store here was updated.
         StorageError: either side fails, or is the other.
     """
     _require_apart(whole.storage, target)
     sizes = target.sizes()
-    whole.require_place(target.location, sizes.keys())
+    whole.require_place(target.location, sizes.keys(), partial(target.get, most=MOST_DOCUMENT_BYTES))
     receipts = target.get_each([case.receipt.key for case in whole.cases])
     for case, receipt in zip(whole.cases, receipts, strict=True):
         is_there = receipt == case.data and _has(sizes, case)
         if not is_there:
-            _copy(case, whole.storage, target, in_place=receipt is not None and receipt != case.data)
+            _copy(case, whole, target, in_place=receipt is not None and receipt != case.data)
         yield case, not is_there
 
 
@@ -53,15 +54,18 @@ def copy_top(whole: WholeStore, target: Storage) -> None:
             raise DamagedStore(message)
     for key in whole.left_over(target.sizes().keys()):
         target.remove(key)
-    clean(target)
+    target.clean([layout.RECEIPTS.removesuffix("/"), *whole.store.spec.splits])
 
 
 def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:
     return all(sizes.get(key) == one.bytes for key, one in case.written.items())
 
 
-def _copy(case: WholeCase, source: Storage, target: Storage, *, in_place: bool) -> None:
-    data = all_at_once(lambda key: proven(source, key, case.objects[key]), list(case.objects))
+def _copy(case: WholeCase, whole: WholeStore, target: Storage, *, in_place: bool) -> None:
+    def read(key: str) -> bytes:
+        return bytes(whole.proven(proven_object, key, case.objects[key]))
+
+    data = all_at_once(read, list(case.objects))
     if in_place:
         # A root may name the case that is there; no root, no receipt, no claim.
         target.remove(layout.ROOT)
@@ -73,7 +77,11 @@ def _copy(case: WholeCase, source: Storage, target: Storage, *, in_place: bool) 
 
 def _send(target: Storage, key: str, data: bytes, written: StoredObject) -> None:
     target.put(key, data)
-    proven(target, key, written)
+    try:
+        require_object(target, key, written)
+    except Malformed as error:
+        message = f"{target.location}: {key} {error}; run verify"
+        raise DamagedStore(message) from error
 
 
 def _require_apart(source: Storage, target: Storage) -> None:

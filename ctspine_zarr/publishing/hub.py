@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ctspine_zarr.errors import DamagedStore, StorageError
+from ctspine_zarr.errors import DamagedStore, Malformed, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.hub import RemoteFile, Repository
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
+from ctspine_zarr.hub import Repository
+from ctspine_zarr.hub_files import LocalFile, RemoteFile
 from ctspine_zarr.publishing.card import CARD, MARK, dataset_card
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
+from ctspine_zarr.read.proof import proven_object, require_object
+from ctspine_zarr.storage import Storage, all_at_once
 
 # Of a commit, which is there whole or not at all; a dataset of 1,005 cases takes 41.
 _CASES_AT_A_TIME: Final = 25
+# Of an object that is sent from memory, as it was proven; a larger one is sent from its file.
+_MOST_IN_MEMORY: Final = 1 << 20
 
 type _Files = Mapping[str, RemoteFile]
 
 
 def upload_cases(whole: WholeStore, repository: Repository) -> Iterator[tuple[WholeCase, bool]]:
-    """Upload what is not there yet, some cases a commit.
+    """Upload what is not there yet, some cases a commit; each object is proven before it is sent.
 
     Args:
         whole: in a local folder.
@@ -32,21 +39,24 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Iterator[tuple[Wh
     Raises:
         StorageError: the store is not in a local folder.
         StoreMismatch: the repository holds something else, or cases that the store has not.
+        DamagedStore: an object is not what its receipt says.
+        StoreUpdated: it is not, since the store was updated.
         HubError: the Hub cannot be reached, or refuses.
     """
     folder = whole.storage.path
     if folder is None:
         message = f"{whole.store.location} to the Hub; legal: a store in a local folder"
         raise StorageError(message)
-    there = repository.newest().files
-    whole.require_place(str(repository), there.keys())
-    pending = [case for case in whole.cases if not _has(there, case, folder)]
+    newest = repository.newest()
+    there = newest.files
+    whole.require_place(str(repository), there.keys(), partial(newest.read, span=(0, MOST_DOCUMENT_BYTES)))
+    pending = [case for case in whole.cases if not _has(there, case, whole.storage)]
     _clear(whole, repository, there, pending)
     for case in whole.cases:
         if case not in pending:
             yield case, False
     for cases in itertools.batched(pending, _CASES_AT_A_TIME):
-        files = {key: folder / key for case in cases for key in case.written}
+        files = {key: data for case in cases for key, data in _proven(whole, folder, case).items()}
         repository.change(files, (), f"{len(cases)} cases of {whole.store.spec.name}")
         yield from ((case, True) for case in cases)
 
@@ -59,7 +69,7 @@ def upload_top(whole: WholeStore, repository: Repository) -> None:
         HubError: the Hub cannot be reached, or refuses.
     """
     newest = repository.newest()
-    wrong = [case for case in whole.cases if not _has(newest.files, case, whole.storage.path or Path())]
+    wrong = [case for case in whole.cases if not _has(newest.files, case, whole.storage)]
     if wrong:
         message = (
             f"{repository} has not what was written of {len(wrong)} cases, such as {wrong[0].id}; run verify "
@@ -67,10 +77,10 @@ def upload_top(whole: WholeStore, repository: Repository) -> None:
         )
         raise DamagedStore(message)
     documents = dict(whole.top)
-    card = dataset_card(str(repository), whole.store.records, whole.store.about)
-    if MARK in (newest.read(CARD) or card).decode(errors="replace"):
+    card = dataset_card(str(repository), whole.store.records, whole.store.root)
+    if MARK in (newest.read(CARD, (0, MOST_DOCUMENT_BYTES)) or card).decode(errors="replace"):
         documents[CARD] = card
-    changed = {key: data for key, data in documents.items() if not _is(newest.files.get(key), data)}
+    changed = {key: data for key, data in documents.items() if not _matches(newest.files.get(key), data)}
     repository.change(changed, whole.left_over(newest.files.keys()), "Catalog, root and card")
 
 
@@ -80,12 +90,37 @@ def _clear(whole: WholeStore, repository: Repository, there: _Files, pending: li
         repository.change({}, [layout.ROOT], f"Make room for other cases of {whole.store.spec.name}")
 
 
-def _has(there: _Files, case: WholeCase, folder: Path) -> bool:
+def _proven(whole: WholeStore, folder: Path, case: WholeCase) -> dict[str, bytes | LocalFile]:
+    """Key below the store -> what is to be sent: all that a case consists of, the receipt as the last.
+
+    What leads out of the store is no object of it, and is neither read nor sent.
+    """
+
+    def prove(key: str) -> bytes | LocalFile:
+        written = case.objects[key]
+        if written.bytes <= _MOST_IN_MEMORY:
+            return bytes(whole.proven(proven_object, key, written))
+        whole.proven(require_object, key, written)
+        return LocalFile(folder / key, written.sha256)
+
+    data = all_at_once(prove, list(case.objects))
+    return {**dict(zip(case.objects, data, strict=True)), case.receipt.key: case.data}
+
+
+def _has(there: _Files, case: WholeCase, storage: Storage) -> bool:
     return all(
-        key in there and there[key].holds(one.bytes, one.sha256, folder / key)
+        key in there and there[key].holds(one.bytes, one.sha256, partial(_intact, storage, key, one))
         for key, one in case.written.items()
     )
 
 
-def _is(file: RemoteFile | None, data: bytes) -> bool:
+def _intact(storage: Storage, key: str, written: StoredObject) -> bytes | None:
+    """The bytes of an object; None where it is not what was written."""
+    try:
+        return bytes(proven_object(storage, key, written))
+    except Malformed:
+        return None
+
+
+def _matches(file: RemoteFile | None, data: bytes) -> bool:
     return file is not None and file.is_of(data)

@@ -18,7 +18,7 @@ _HUB = "hf://"
 
 @dataclass(frozen=True, slots=True)
 class CasePublished:
-    """A case is whole at its new place.
+    """A case that is whole at its new place.
 
     Attributes:
         case: its id.
@@ -33,7 +33,7 @@ class CasePublished:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was done.
+    """The result of publishing a store.
 
     Attributes:
         location: where the store now is, too.
@@ -69,6 +69,7 @@ def publish(
 
     Raises:
         NotAStore, DamagedStore: there is no store, or an object is not what its receipt says.
+        StoreUpdated: it is not, since the store was updated meanwhile.
         StoreMismatch: the target holds something else.
         StorageError, HubError: either side cannot be read or written.
     """
@@ -77,7 +78,7 @@ def publish(
     if isinstance(target, str) and target.lower().startswith(_HUB):
         return _to_hub(whole, target, options, on_case, private=private)
     storage = open_storage(target, options=options)
-    cases = _told(copy_cases(whole, storage), on_case)
+    cases = _announced(copy_cases(whole, storage), on_case)
     copy_top(whole, storage)
     return Published(storage.location, cases)
 
@@ -91,12 +92,14 @@ def _to_hub(
 
     repository = Repository.at(target, options)
     repository.create(private=private)
-    cases = _told(upload_cases(whole, repository), on_case)
+    cases = _announced(upload_cases(whole, repository), on_case)
     upload_top(whole, repository)
     return Published(str(repository), cases)
 
 
-def _told(cases: Iterable[tuple[WholeCase, bool]], on_case: _Listener | None) -> tuple[CasePublished, ...]:
+def _announced(
+    cases: Iterable[tuple[WholeCase, bool]], on_case: _Listener | None
+) -> tuple[CasePublished, ...]:
     done = []
     for case, copied in cases:
         done.append(CasePublished(case.id, case.bytes, copied))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, StoredObject, decode_receipt
+from ctspine_zarr.format.receipt import Receipt, StoredObject, decode_receipt
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.holdings import require_none_foreign
 from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys
+from ctspine_zarr.read.proof import proven
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.storage import Storage, all_at_once
+
+type _Read = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -81,23 +85,50 @@ class WholeStore:
     @cached_property
     def top(self) -> Mapping[str, bytes]:
         """The documents above the cases, in the order of writing: the root is the last."""
-        return documents_above(self.store.about, self.store.entries.values())
+        return documents_above(self.store.root, self.store.entries.values())
+
+    def proven[Found](
+        self, prove: Callable[[Storage, str, StoredObject], Found], key: str, written: StoredObject
+    ) -> Found:
+        """The result of a proof of one of its objects, such as the object's bytes.
+
+        Args:
+            prove: raises Malformed where the object is not what was written.
+            key: of the object.
+            written: what its receipt says of it.
+
+        Raises:
+            DamagedStore: the object is not what was written.
+            StoreUpdated: it is not, since the store was updated.
+        """
+        try:
+            return prove(self.storage, key, written)
+        except Malformed as error:
+            self.store.reading.require_current(self.storage.location)
+            message = f"{self.storage.location}: {key} {error}; run verify"
+            raise DamagedStore(message) from error
 
     def left_over(self, keys: Collection[str]) -> list[str]:
         """Keys, among those of another place, of what is there from an earlier state of this store."""
         receipts = [case.receipt for case in self.cases]
         own = own_keys(self.top, self.store.entries.values(), receipts)
-        return left_over(keys, own, [self.store.spec])
+        return left_over(keys, own, self.store.spec.splits)
 
-    def require_place(self, location: str, keys: Collection[str]) -> None:
+    def require_place(self, location: str, keys: Collection[str], read: _Read) -> None:
         """Do nothing where a place holds nothing but what may be an earlier copy of this store.
 
+        Args:
+            location: of the place.
+            keys: of what it holds.
+            read: gives an object of it.
+
         Raises:
-            StoreMismatch: it holds cases that this store has not, or something else.
+            StoreMismatch: it holds another dataset, cases that this store has not, or something else.
         """
-        receipts = {key for key in keys if key.startswith(layout.RECEIPTS)}
-        ids = {layout.case_in(key) for key in receipts}
-        others = sorted(ids - set(self.store.entries))
+        require_none_foreign(keys, self.store.spec, location)
+        receipts = sorted(key for key in keys if key.startswith(layout.RECEIPTS))
+        _require_same_dataset(self.store.spec, location, receipts, read)
+        others = sorted({layout.case_in(key) for key in receipts} - set(self.store.entries))
         if others:
             message = (
                 f"{location} has {len(others)} cases that {self.store.location} has not, such as "
@@ -110,32 +141,22 @@ class WholeStore:
 
     def _case(self, entry: Entry) -> WholeCase:
         key = entry.record.receipt_key
-        data = self.storage.get(key, most=MOST_DOCUMENT_BYTES)
+
+        def parse(data: bytes | None) -> WholeCase:
+            # As it is there: a later version's receipt may have fields that this one does not know.
+            return WholeCase(decode_receipt(data, key), data or b"")
+
+        return proven(self.storage, self.store.reading, key, entry.receipt, parse)
+
+
+def _require_same_dataset(spec: Spec, location: str, receipts: Sequence[str], read: _Read) -> None:
+    """Do nothing where the first receipt that can be read is of the dataset."""
+    for key in receipts:
         try:
-            receipt = decode_receipt(data, key)
-        except (Malformed, OtherFormat) as error:
-            message = f"{self.store.location}, case {entry.record.id}: its receipt is damaged ({error}); "
-            raise DamagedStore(message + "run verify") from error
-        if data is None or sha256(data) != entry.receipt:
-            message = (
-                f"{self.store.location}, case {entry.record.id}: its receipt was altered: its sha256 is not "
-                "that in the catalog; run verify"
-            )
-            raise DamagedStore(message)
-        return WholeCase(receipt, data)
-
-
-def proven(storage: Storage, key: str, written: StoredObject) -> bytes:
-    """An object that is what was written.
-
-    Raises:
-        DamagedStore: it is not.
-    """
-    [found] = storage.ranges(key, [(0, written.bytes + 1)])
-    data = bytes(found)
-    if sha256(data) != written.sha256:
-        size = storage.size(key)
-        seen = "is missing" if size is None else f"has {size} bytes of another sha256"
-        message = f"{storage.location}: {key} {seen}; {written.bytes} bytes were written; run verify"
-        raise DamagedStore(message)
-    return data
+            receipt = decode_receipt(read(key), key)
+        except (Malformed, OtherFormat):
+            continue
+        if receipt.dataset != spec.name:
+            message = f"{location} holds {receipt.dataset}, asked for {spec.name}; publish to another place"
+            raise StoreMismatch(message)
+        return

@@ -35,7 +35,7 @@ def arrays_of(storage: Storage, record: Record, spec: Spec, reading: Reading) ->
         if codec is None:
             seen = f"{storage.location}, case {record.id}: codec {stored.codec!r}"
             _LOG.debug("%s of the catalog is unknown here; reading through zarr-python", seen)
-        index = stored.index if stored.bytes else None
+        index = stored.index_crc32c if stored.bytes else None
         array = ArraySpec(storage, f"{record.path}/{path}", record.shape, dtype, stored.bytes, index)
         return Voxels(array, codec, reading)
 

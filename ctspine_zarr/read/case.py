@@ -233,7 +233,8 @@ class Case:
         elif starts is not None and centers is None:
             regions = [patch_region(self.shape, edges, start=one) for one in several("starts", starts)]
         else:
-            message = "give exactly one of centers and starts"
+            seen = "neither" if centers is None else "both"
+            message = f"{seen} of centers and starts; legal: exactly one of them"
             raise UnknownValue(message)
         return self._read(edges, regions, fill)
 
@@ -253,14 +254,14 @@ class Case:
         """
         targets = {
             name: [np.empty(region.size, self.voxels(name).dtype) for region in regions]
-            for name in names or self._names
+            for name in names or self.names
         }
         self._fill(regions, targets, fill)
         return [sample_of({name: targets[name][at] for name in targets}) for at in range(len(regions))]
 
     def _read(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
         """Regions of one size, along a new first axis."""
-        targets = {name: np.empty((len(regions), *size), self.voxels(name).dtype) for name in self._names}
+        targets = {name: np.empty((len(regions), *size), self.voxels(name).dtype) for name in self.names}
         self._fill(regions, targets, fill)
         return sample_of(targets)
 
@@ -343,7 +344,7 @@ class Case:
         """
         voxels = self.voxels(which)
         if original:
-            return nifti.source_image(original_bytes(voxels, self.nifti_source(which)))
+            return nifti.source_image(original_bytes(voxels, self.nifti_source(which), self.record, which))
         return nifti.canonical_image(voxels[...], self.affine)
 
     def nifti_source(self, which: Name) -> NiftiSource:
@@ -371,13 +372,13 @@ class Case:
         return self._arrays[which]
 
     @property
-    def _names(self) -> tuple[Name, ...]:
-        """The arrays that the case has."""
+    def names(self) -> tuple[Name, ...]:
+        """Names of the arrays that the case has."""
         return NAMES if self.has_mask else NAMES[:1]
 
     def _require_array(self, which: Name) -> None:
         require_known("array", [which], NAMES)
-        if which not in self._names:
+        if which not in self.names:
             message = (
                 f"{self._storage.location}: case {self.id} has no mask, so that its labels are not known; "
                 "legal: its image, or a case of select(has_mask=True)"

@@ -103,7 +103,9 @@ def patch_region(
     begins = [max(0, f) for f in first]
     ends = [min(n, f + s) for n, f, s in zip(shape, first, size, strict=True)]
     if any(begin >= end for begin, end in zip(begins, ends, strict=True)):
-        message = f"patch of {size} from {first} shares no voxel with the volume of {shape} (z, y, x)"
+        seen = f"patch of {size} from {first} shares no voxel with the volume of {shape} (z, y, x)"
+        least, most = tuple(1 - s for s in size), tuple(n - 1 for n in shape)
+        message = f"{seen}; legal: from {least} to {most}"
         raise OutOfBounds(message)
     z, y, x = (range(b, e) for b, e in zip(begins, ends, strict=True))
     tz, ty, tx = (slice(b - f, e - f) for b, e, f in zip(begins, ends, first, strict=True))
@@ -117,7 +119,7 @@ def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | N
         return z, y, x
     if start is not None and center is None:
         return _triple("start", start)
-    message = "give exactly one of center and start"
+    message = f"center {center!r} and start {start!r}; legal: exactly one of them"
     raise UnknownValue(message)
 
 

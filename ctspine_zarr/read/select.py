@@ -17,7 +17,7 @@ type OneOrMore[T] = T | Collection[T]
 
 
 class Criteria(TypedDict, total=False):
-    """What every selected case has. A criterion left out, or None, excludes nothing.
+    """Criteria that every selected case meets. A criterion left out, or None, excludes nothing.
 
     Attributes:
         split: one of the dataset's splits, such as train, or several.

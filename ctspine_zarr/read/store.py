@@ -31,21 +31,21 @@ class Store(Mapping[str, Case]):
 
     Attributes:
         storage: where the store is.
-        about: what its root says: the dataset, counts, refused cases, provenance.
+        root: the store's root: the dataset, counts, refused cases, provenance.
         entries: case id -> line of the catalog.
         reading: threads and caches.
     """
 
-    def __init__(self, storage: Storage, about: Root, entries: Mapping[str, Entry], reading: Reading) -> None:
+    def __init__(self, storage: Storage, root: Root, entries: Mapping[str, Entry], reading: Reading) -> None:
         self.storage = storage
-        self.about = about
+        self.root = root
         self.entries = entries
         self.reading = reading
         self._cases: dict[str, Case] = {}
 
     def __reduce__(self) -> tuple[type[Store], tuple[Storage, Root, Mapping[str, Entry], Reading]]:
         # Caches are left out of a pickle: reading again is faster than sending.
-        return Store, (self.storage, self.about, self.entries, self.reading)
+        return Store, (self.storage, self.root, self.entries, self.reading)
 
     def __repr__(self) -> str:
         partial = ", partial" * self.is_partial
@@ -77,17 +77,17 @@ class Store(Mapping[str, Case]):
     @property
     def spec(self) -> Spec:
         """The dataset's description: labels and their names, regions, splits, licence, citation."""
-        return self.about.dataset
+        return self.root.dataset
 
     @property
     def is_partial(self) -> bool:
         """Whether the first build has not ended: the cases are those that were whole when it was opened."""
-        return self.about.is_partial
+        return self.root.is_partial
 
     @property
     def digest(self) -> str:
         """The seal of the root, 64 hex digits: who keeps it can prove every byte of the store by `verify`."""
-        return self.about.seal
+        return self.root.seal
 
     @cached_property
     def records(self) -> Mapping[str, Record]:
@@ -115,7 +115,7 @@ class Store(Mapping[str, Case]):
         """
         chosen = select(self.records.values(), self.spec, criteria)
         entries = {record.id: self.entries[record.id] for record in chosen}
-        return Store(self.storage, self.about, entries, self.reading)
+        return Store(self.storage, self.root, entries, self.reading)
 
     def to_datatree(self, **criteria: Unpack[Criteria]) -> xarray.DataTree:
         """`/split/source/case` -> `Case.to_xarray()`, lazily, for the cases that fit.
@@ -172,7 +172,7 @@ def open_store(
 
     Raises:
         NotAStore: there is no store, or its format is another.
-        DamagedStore: root or catalog are missing or altered.
+        DamagedStore: the root is altered, or the catalog missing or altered.
         StorageError: the location cannot be read.
         UnknownValue: a number of threads or bytes that is not legal.
     """
@@ -180,9 +180,9 @@ def open_store(
     storage = open_storage(location, read_only=True, options=storage_options)
     state = load(storage)
     updated = UpdateCheck(storage, state.root.seal)
-    reading = Reading(threads, cache if cache_bytes else None, state.digest, updated=updated)
+    reading = Reading(threads, cache if cache_bytes else None, state.cases_digest, updated=updated)
     if disk_cache is not None and storage.path is None:
-        storage = cached(storage, Path(disk_cache), disk_cache_bytes, reading.catalog)
+        storage = cached(storage, Path(disk_cache), disk_cache_bytes, reading.cases_digest)
     return store_of(storage, state, reading)
 
 

@@ -161,7 +161,7 @@ def dealt(batches: Sequence[int], count: int) -> tuple[int, list[int]]:
         UnknownValue: more than there are.
     """
     if not 0 <= count <= sum(batches):
-        message = f"{count} batches of a pass of {sum(batches)}"
+        message = f"{count} batches of a pass of {sum(batches)}; legal: 0 to {sum(batches)}"
         raise UnknownValue(message)
     given = [0] * len(batches)
     turns = (

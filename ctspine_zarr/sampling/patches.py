@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,8 @@ class PatchPlan:
             strategy names what the spec does not.
     """
 
+    keys: ClassVar[Mapping[str, tuple[int, ...]]] = {"start": (3,)}
+
     records: Sequence[Record] = field(repr=False)
     spec: Spec = field(repr=False)
     size: Shape
@@ -175,8 +177,8 @@ class PatchPlan:
 
     def _axes(self, case: int, lattice: Lattice) -> list[Axis]:
         shape, chunk = self.records[case].shape, self.records[case].image.chunk
-        facts = zip(shape, chunk, lattice.size, lattice.first, lattice.step, self.size, strict=True)
-        return [Axis(*along) for along in facts]
+        axes = zip(shape, chunk, lattice.size, lattice.first, lattice.step, self.size, strict=True)
+        return [Axis(*along) for along in axes]
 
     @cached_property
     def _aiming(self) -> Aiming:

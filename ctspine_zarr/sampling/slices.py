@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ class SlicePlan:
     Raises:
         UnknownValue: an argument is not legal, or no slice is left.
     """
+
+    keys: ClassVar[Mapping[str, tuple[int, ...]]] = {"slice_index": ()}
 
     records: Sequence[Record] = field(repr=False)
     axis: str = "axial"

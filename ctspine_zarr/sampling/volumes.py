@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class VolumePlan:
     Raises:
         UnknownValue: the selection is empty.
     """
+
+    keys: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     records: Sequence[Record] = field(repr=False)
     spacing: Triple | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,8 @@ class WindowPlan:
         UnknownValue: the selection is empty.
     """
 
+    keys: ClassVar[Mapping[str, tuple[int, ...]]] = {"start": (3,)}
+
     records: Sequence[Record] = field(repr=False)
     size: Shape
     overlap: float
@@ -153,14 +155,14 @@ def assemble(
         region = patch_region(shape, patch_size(patch.shape[-3:]), start=start)
         total = np.zeros((*patch.shape[:-3], *shape), np.float32) if total is None else total
         if patch.shape[:-3] != total.shape[:-3]:
-            message = f"patch of shape {patch.shape} after one of {total.shape[:-3]} channels"
+            message = f"patch of shape {patch.shape} after leading axes {total.shape[:-3]}; legal: equal ones"
             raise UnknownValue(message)
         z, y, x = (slice(positions.start, positions.stop) for positions in region.inside)
         weight = _window_weights(region.size, blend)[region.target]
         total[..., z, y, x] += patch[(..., *region.target)] * weight
         weights[z, y, x] += weight
     if total is None or not weights.all():
-        message = f"{np.count_nonzero(weights == 0)} voxels of {shape} are in no patch"
+        message = f"{np.count_nonzero(weights == 0)} voxels of {shape} are in no patch; legal: none"
         raise OutOfBounds(message)
     total /= weights
     return total

@@ -37,6 +37,11 @@ class FolderSource(Source):
     def name(self) -> str:
         return os.path.normpath(self.root.absolute())
 
+    @property
+    @override
+    def folder(self) -> Path:
+        return self.root
+
     @cached_property
     def paths(self) -> Sequence[str]:
         """Of all that matches a pattern of any dataset; nothing else is looked at.

@@ -17,9 +17,6 @@ from ctspine_zarr.errors import CaseRefused, SourceError
 from ctspine_zarr.hub import Repository, cache_folder, download_folder, patiently
 from ctspine_zarr.sources.source import Fetched, Source
 
-CTSPINE1K: Final = "hf://datasets/alexanderdann/CTSpine1K"
-"""CTSpine1K on the Hub."""
-
 # A file that arrives altered is asked for again.
 _TRIES: Final = 3
 # Seconds after each failure, beside the client's own: a night's build outlives ten minutes without a net.
@@ -42,6 +39,7 @@ class HubSource(Source):
     build: str
     keep: bool = False
     _documents: set[str] = field(default_factory=set, repr=False, compare=False)
+    _remembered: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.repository} at commit {self.repository.commit[:7]}"
@@ -84,7 +82,9 @@ class HubSource(Source):
             raise SourceError(message)
         self._documents.add(path)
         cached = self.repository.cached(path)
-        return self.repository.read(path) if cached is None else cached.read_bytes()
+        if cached is not None:
+            return cached.read_bytes()
+        return self.repository.read(path, (0, record.size)) if record.size else b""
 
     @override
     def describe(self, path: str) -> CaseFile:
@@ -115,7 +115,7 @@ class HubSource(Source):
 
     @override
     def fetch(self, case: SourceCase) -> Fetched:
-        _ = self._remembered
+        self._remember()
         mask = case.segmentation
         return Fetched(case, self._proven(case.image), None if mask is None else self._proven(mask))
 
@@ -133,15 +133,15 @@ class HubSource(Source):
     def close(self) -> None:
         shutil.rmtree(self._downloads, ignore_errors=True)
 
-    @cached_property
-    def _remembered(self) -> bool:
-        """Whether the cache knows what the revision names, so that another build can do without the Hub."""
+    def _remember(self) -> None:
+        """Let the cache know, once, what the revision names: another build can then do without the Hub."""
+        if self._remembered or not self.keep or self.repository.is_offline:
+            return
         files = self.repository.files
-        wanted = self.keep and not self.repository.is_offline
-        if wanted:
-            for path in sorted(self._documents) or [min(files, key=lambda path: files[path].size)]:
-                self.repository.remember(path)
-        return wanted
+        paths = sorted(self._documents) or [min(files, key=lambda path: files[path].size)]
+        for path in paths:
+            self.repository.remember(path)
+        self._remembered.update(paths)
 
     @cached_property
     def _downloads(self) -> Path:
@@ -151,7 +151,7 @@ class HubSource(Source):
         """A file of the size and sha256 that the Hub has a record of."""
         for number in range(_TRIES):
             path = self._downloaded(file.path, again=True) if number else self._fetched(file.path)
-            if _is(file, path):
+            if _matches(file, path):
                 return path
         message = (
             f"{path.name}: came {_TRIES} times with another size or sha256 than the Hub's record, "
@@ -167,5 +167,5 @@ class HubSource(Source):
         return patiently(lambda: self.repository.download(path, to, again=again), _WAITS)
 
 
-def _is(file: CaseFile, path: Path) -> bool:
+def _matches(file: CaseFile, path: Path) -> bool:
     return path.stat().st_size == file.bytes and file.sha256 in {None, file_sha256(path)}

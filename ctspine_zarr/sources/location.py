@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ctspine_zarr.datasets.ctspine1k import HUB
 from ctspine_zarr.errors import SourceError
 from ctspine_zarr.sources.folder import FolderSource
 from ctspine_zarr.sources.source import Source
@@ -30,9 +31,9 @@ def open_source(location: str | Path, options: Mapping[str, Any], *, name: str, 
     """
     if isinstance(location, str) and (location == _SHORT or location.lower().startswith("hf://")):
         # Half a second to import, which a local source need not wait for.
-        from ctspine_zarr.sources.hub import CTSPINE1K, HubSource
+        from ctspine_zarr.sources.hub import HubSource
 
-        return HubSource.at(CTSPINE1K if location == _SHORT else location, options, name, keep=keep)
+        return HubSource.at(HUB if location == _SHORT else location, options, name, keep=keep)
     if _ELSEWHERE.match(str(location)):
         message = f"source {location}; legal: a folder, hf://datasets/USER/NAME[@REVISION], or {_SHORT}"
         raise SourceError(message)

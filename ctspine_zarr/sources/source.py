@@ -58,6 +58,11 @@ class Source(Files, ABC):
         """Where a file lies on this machine; None where it is not there yet."""
 
     @property
+    def folder(self) -> Path | None:
+        """The local folder that holds the files; None where they are elsewhere."""
+        return None
+
+    @property
     def disk(self) -> Path | None:
         """The folder that files are brought to; None where they are on this machine."""
         return None

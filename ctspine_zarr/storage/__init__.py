@@ -4,12 +4,12 @@ The only package that knows about storage. Everything else has objects by key, w
 a folder, a bucket, a dataset repository on the Hub, behind a web server or in memory.
 """
 
+from ctspine_zarr.requests import all_at_once
 from ctspine_zarr.storage.backend import Merging
 from ctspine_zarr.storage.blocks import DEFAULT_BYTES, cached
 from ctspine_zarr.storage.folder import free_bytes, share_disk
 from ctspine_zarr.storage.handle import Storage
 from ctspine_zarr.storage.location import Location, open_storage
-from ctspine_zarr.storage.requests import all_at_once
 
 __all__ = [
     "DEFAULT_BYTES",

@@ -1,17 +1,12 @@
-"""What every kind of storage does, in its own way and with errors of its own."""
+"""The interface of a kind of storage."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
-
-from ctspine_zarr.storage.requests import all_at_once
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
+from typing import ClassVar, Final
 
 type Span = tuple[int, int]
 
@@ -46,8 +41,8 @@ DISTANT: Final = Merging(gap=1 << 19, longest=1 << 24, waste=2.5, small_bytes=1 
 class Backend(ABC):
     """Objects by key.
 
-    Keys, prefixes and spans are checked by `Storage`, which also names what is raised: anything,
-    where something is no object. Pickles where another process can use it.
+    `Storage` checks keys, prefixes and spans, and turns whatever is raised here, as where something is
+    no object, into a StorageError that names them. Pickles where another process can use it.
 
     Attributes:
         path: the local folder, where it is one.
@@ -72,11 +67,6 @@ class Backend(ABC):
         """Whether `sizes` can tell what is there."""
         return True
 
-    @property
-    @abstractmethod
-    def zarr(self) -> Store:
-        """The same objects for zarr-python."""
-
     @abstractmethod
     def get(self, key: str, most: int) -> bytes | None:
         """An object of up to `most` bytes; None where there is none.
@@ -88,12 +78,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def span(self, key: str, span: Span) -> bytes | memoryview:
-        """The bytes from start to stop, fewer where the object ends before; none where there is none."""
-
     def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes | memoryview]:
-        """Many spans of one object, in order; all are asked for at once."""
-        yield from all_at_once(lambda span: self.span(key, span), list(spans))
+        """The bytes from start to stop for each span of one object, in order.
+
+        Fewer where the object ends before, none where there is none.
+        """
 
     @abstractmethod
     def size(self, key: str) -> int | None:
@@ -120,9 +109,12 @@ class Backend(ABC):
         """What is there and is no object: its place as a key, and what it is."""
         return ()
 
-    def torn(self) -> Iterable[str]:
-        """Keys of what killed processes left half-written: none where objects are whole or absent."""
-        return ()
+    def clean(self, folders: Collection[str]) -> None:  # noqa: B027 - most have nothing to clean
+        """Remove what killed writers and removals leave; nothing where objects are whole or absent.
+
+        Args:
+            folders: at the top: in no other is anything removed.
+        """
 
     def advice(self, error: Exception) -> str:  # noqa: ARG002 - of other kinds
         """What a user may do about an error; empty where nobody can say."""

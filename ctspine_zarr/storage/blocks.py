@@ -1,7 +1,7 @@
 """A local folder that keeps blocks of the objects read from elsewhere, up to a number of bytes.
 
 Blocks are named after what they are of, the catalog's sha256 included: those of a store that was
-built anew are others. Each holds its own checksum: one that was cut or altered is fetched again.
+built anew are others. Each holds its own digest: one that was cut or altered is fetched again.
 Any number of processes may use one folder, at any time.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, override
 
-from ctspine_zarr.digest import checksum, sha256
+from ctspine_zarr.digest import sha256, xxh3
 from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.storage.backend import Span
 from ctspine_zarr.storage.handle import Storage
@@ -32,11 +32,11 @@ _BLOCK: Final = 1 << 18
 _SLACK: Final = 0.05
 _ENDING: Final = ".ctspine_zarr"
 _OURS: Final = re.compile(r"[0-9a-f]{64}\.ctspine_zarr(\.\d+-\d+\.partial)?")
-_CHECKSUM_BYTES: Final = len(checksum(b""))
+_DIGEST_BYTES: Final = len(xxh3(b""))
 
 
 class Blocks:
-    """The folder. A copy by pickle is the same folder.
+    """A folder of blocks on a local disk; a copy by pickle is the same folder.
 
     Args:
         folder: it is made where it does not exist.
@@ -55,12 +55,12 @@ class Blocks:
         """A block, now the one used last; None where it is not there whole."""
         path = self._path(name)
         try:
-            data = read_regular(str(path), _CHECKSUM_BYTES + _BLOCK)
+            data = read_regular(str(path), _DIGEST_BYTES + _BLOCK)
             os.utime(path)
         except (OSError, ValueError):
             return None
-        kept = data[_CHECKSUM_BYTES:]
-        return kept if data[:_CHECKSUM_BYTES] == checksum(kept) else None
+        kept = data[_DIGEST_BYTES:]
+        return kept if data[:_DIGEST_BYTES] == xxh3(kept) else None
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a block; a disk that is full or read-only keeps none, and is no error."""
@@ -70,7 +70,7 @@ class Blocks:
         partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(checksum(data) + bytes(data))
+            partial.write_bytes(xxh3(data) + bytes(data))
             partial.replace(path)
         self._written += len(data)
         if self._written > self.limit * _SLACK:

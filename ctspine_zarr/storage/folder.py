@@ -8,22 +8,21 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, override
 
-import zarr.storage
-from zarr.abc.store import Store
-
 from ctspine_zarr.storage.backend import LOCAL, Backend, Merging, Span
 from ctspine_zarr.storage.keys import is_key
-from ctspine_zarr.storage.regular import kind, open_regular, read_all, read_at
+from ctspine_zarr.storage.regular import open_regular, read_all, read_at
+from ctspine_zarr.text import file_kind
 
 # Of what is being written, and stays when a process dies before it is whole: zarr's ending too.
 _TORN: Final = ".partial"
+_LEFT: Final = re.compile(r"\.[0-9a-f]{16,32}\.partial\Z")
 _MOST_KNOWN: Final = 1 << 14
 # The Hub's cache keeps a repository's files in `blobs`, and links to them in `snapshots/COMMIT`.
 _SNAPSHOT: Final = re.compile(r"(.*)/snapshots/[0-9a-f]{40,64}(/.*)?", re.DOTALL)
@@ -54,22 +53,12 @@ class Folder(Backend):
     def __reduce__(self) -> tuple[Callable[..., Folder], tuple[Any, ...]]:
         return type(self), (self.path, self.read_only)
 
-    @property
-    @override
-    def zarr(self) -> Store:
-        return zarr.storage.LocalStore(self.path, read_only=self.read_only)
-
     @override
     def get(self, key: str, most: int) -> bytes | None:
         try:
             return read_all(*self._opened(key), most)
         except FileNotFoundError:
             return None
-
-    @override
-    def span(self, key: str, span: Span) -> bytes:
-        [data] = self.ranges(key, [span])
-        return data
 
     @override
     def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
@@ -108,7 +97,7 @@ class Folder(Backend):
     @override
     def irregular(self) -> Iterable[tuple[str, str]]:
         return [
-            (key, _told(key, entry))
+            (key, _irregular_kind(key, entry))
             for key, entry in self._entries("")
             if self._object(key, entry) is None and (entry is None or os.path.lexists(entry.path))
         ]
@@ -132,19 +121,28 @@ class Folder(Backend):
     @override
     def remove_below(self, path: str, keys: Iterable[str]) -> None:
         self._require_writable()
-        whole = self.path / path
+        folder = self.path / path
         with suppress(FileNotFoundError):
             self._require_folders(_folder(path))
-            if whole.is_symlink():
-                whole.unlink()
+            if folder.is_symlink():
+                folder.unlink()
             else:
                 # It does not follow links.
-                shutil.rmtree(whole, onexc=_mind)
+                shutil.rmtree(folder, onexc=_mind)
         self._known.clear()
 
     @override
-    def torn(self) -> Iterable[str]:
-        return [key for key, entry in self._entries("") if entry is not None and key.endswith(_TORN)]
+    def clean(self, folders: Collection[str]) -> None:
+        for key, entry in list(self._entries("")):
+            top, _, inside = key.partition("/")
+            if top not in folders and (inside or entry is None):
+                continue
+            if entry is None:
+                self._remove_empty(key)
+            elif _LEFT.search(key):
+                self.remove(key)
+                self._remove_empty(_folder(key))
+        self._known.clear()
 
     @override
     def free_bytes(self) -> int | None:
@@ -201,7 +199,7 @@ class Folder(Backend):
             below = f"{below}/{name}"
             mode = os.lstat(below).st_mode
             if not stat.S_ISDIR(mode):
-                message = f"{below} is {kind(mode)}; legal: a folder of the store itself"
+                message = f"{below} is {file_kind(mode)}; legal: a folder of the store itself"
                 raise NotADirectoryError(errno.ENOTDIR, message)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
@@ -229,6 +227,16 @@ class Folder(Backend):
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+    def _remove_empty(self, folder: str) -> None:
+        """Remove a folder, and those it lies in, as far as they are empty."""
+        self._require_writable()
+        while folder:
+            try:
+                (self.path / folder).rmdir()
+            except OSError:
+                return
+            folder = _folder(folder)
 
     def _require_writable(self) -> None:
         if self.read_only:
@@ -293,12 +301,12 @@ def _entries(root: str, prefix: str) -> Iterator[tuple[str, Entry | None]]:
                     yield f"{folder}{entry.name}", entry
 
 
-def _told(key: str, entry: Entry | None) -> str:
+def _irregular_kind(key: str, entry: Entry | None) -> str:
     if entry is None:
         return "an empty folder"
     mode = entry.stat(follow_symlinks=False).st_mode
     if not stat.S_ISREG(mode):
-        return kind(mode)
+        return file_kind(mode)
     return "a half-written object" if key.endswith(_TORN) else "a file whose name is no key"
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ctspine_zarr.errors import StorageError
+from ctspine_zarr.requests import all_at_once
 from ctspine_zarr.storage.backend import Backend, Merging, Span
 from ctspine_zarr.storage.keys import MOST_BYTES, checked, require_key, require_prefix
-from ctspine_zarr.storage.requests import all_at_once
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
 
 # obstore appends the Rust error it stems from, over many lines.
 _DETAILS: Final = "\n\nDebug source"
@@ -130,11 +127,15 @@ class Storage:
                 require_key(key)
             self.backend.remove_below(path, listed)
 
-    def remove_torn(self) -> None:
-        """Remove what killed processes left half-written anywhere."""
+    def clean(self, folders: Collection[str]) -> None:
+        """Remove half-written objects and empty folders, which killed writers and removals leave.
+
+        Args:
+            folders: at the top, such as `train`, in which empty ones go, they themselves included.
+                Half-written objects go there and at the top itself.
+        """
         with self._naming("clean", "", require_prefix):
-            for key in self.backend.torn():
-                self.backend.remove(key)
+            self.backend.clean(folders)
 
     def free_bytes(self) -> int | None:
         """Bytes free where the store lies; None where nobody can say."""
@@ -145,11 +146,6 @@ class Storage:
     def merging(self) -> Merging:
         """What `ranges` reads fastest."""
         return self.backend.merging
-
-    @property
-    def zarr(self) -> Store:
-        """The same objects for zarr-python."""
-        return self.backend.zarr
 
     @property
     def path(self) -> Path | None:

@@ -17,8 +17,8 @@ from ctspine_zarr.errors import HubError, NotAStore, StorageError
 from ctspine_zarr.storage.backend import Backend
 from ctspine_zarr.storage.folder import Folder
 from ctspine_zarr.storage.handle import Storage
-from ctspine_zarr.storage.regular import kind
 from ctspine_zarr.storage.zarrs import GivenFolder, ZarrStore, memory
+from ctspine_zarr.text import file_kind
 
 type Location = str | Path | Store
 
@@ -140,7 +140,7 @@ def _local(path: Path, *, read_only: bool) -> Storage:
         raise StorageError(message) from error
     else:
         if not stat.S_ISDIR(mode):
-            message = f"{path} is {kind(mode)}; {_FOLDER}"
+            message = f"{path} is {file_kind(mode)}; {_FOLDER}"
             raise StorageError(message)
     return Storage(Folder(path, read_only), str(path))
 
@@ -164,8 +164,7 @@ def _given(store: Store, *, read_only: bool) -> Storage:
     path = Path(store.root).absolute()
     if type(store) is zarr.storage.LocalStore:
         # As good from any other working directory.
-        folder = Folder(path, store.read_only)
-        return Storage(folder, str(folder.zarr))
+        return Storage(Folder(path, store.read_only), str(zarr.storage.LocalStore(path)))
     return Storage(GivenFolder(path, store.read_only, store), str(store))
 
 

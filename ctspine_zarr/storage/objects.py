@@ -6,27 +6,22 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any, Final, override
 
 import obstore
 import obstore.store
-import zarr.storage
 from obstore import exceptions
-from zarr.abc.store import Store
 
 from ctspine_zarr.errors import StorageError
+from ctspine_zarr.requests import PART, Ask, Deadline, arriving, within
 from ctspine_zarr.storage.backend import Backend, Span
-from ctspine_zarr.storage.forks import require_own_threads
+from ctspine_zarr.storage.fork_safety import require_own_threads
 from ctspine_zarr.storage.keys import require_size
 from ctspine_zarr.storage.options import Options
-from ctspine_zarr.storage.requests import Ask, Deadline, within
 
 _WEB: Final = ("http", "https")
 
-# What has to come, or go, in the time of one request.
-_PART: Final = 1 << 24
 # Of answers that obstore does not ask for again when they are cut: listings, and those of failures.
 _CUT: Final = "response body"
 # Of an answer, in bytes: a larger one is taken in parts of no less.
@@ -70,25 +65,12 @@ class Remote(Backend):
     def is_fork_safe(self) -> bool:
         return False
 
-    @property
-    @override
-    def zarr(self) -> Store:
-        require_own_threads()
-        # It keeps no time of its own.
-        limit = {"timeout": timedelta(seconds=self.known.seconds)}
-        return zarr.storage.ObjectStore(self._open({**self.known.client, **limit}), read_only=True)
-
     @override
     def get(self, key: str, most: int) -> bytes | None:
         try:
             return self._ask(partial(self._read, key, None, most))
         except FileNotFoundError:
             return None
-
-    @override
-    def span(self, key: str, span: Span) -> bytes:
-        [data] = self.ranges(key, [span])
-        return data
 
     @override
     def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
@@ -166,7 +148,7 @@ class Remote(Backend):
             first, last = found.range
             left = min(last - first, most)
             stream = found.stream(min_chunk_size=1 if left <= _SMALL else _SMALL)
-            parts = list(_taken(stream, left, deadline))
+            parts = list(arriving(stream, left, deadline))
         finally:
             # Whoever keeps the error keeps this frame, which must not keep the connection.
             del found, stream
@@ -227,7 +209,7 @@ class Bucket(Remote):
             # Several parts of a large object are sent at a time, and it appears when the last has come.
             obstore.put(self._store, key, memoryview(data))
 
-        self._ask(send, parts=1 + len(data) // _PART)
+        self._ask(send, parts=1 + len(data) // PART)
 
     @override
     def remove(self, key: str) -> None:
@@ -250,30 +232,6 @@ class Bucket(Remote):
         return obstore.store.from_url(
             self.url, client_options=client, retry_config=retries, **self.known.store
         )
-
-
-def _taken(stream: Iterable[Any], left: int, deadline: Deadline) -> Iterator[bytes]:
-    """Up to so many bytes of an answer, in parts, as they come.
-
-    Raises:
-        TimeoutError: nobody waits for them any more.
-    """
-    since = 0
-    try:
-        for some in stream:
-            part = bytes(memoryview(some)[:left])
-            yield part
-            left, since = left - len(part), since + len(part)
-            if since >= _PART:
-                deadline.put_off()
-                since = 0
-            if left <= 0:
-                return
-            if deadline.left <= 0:
-                raise deadline.passed
-    finally:
-        # Whoever keeps the error keeps this frame, which must not keep the connection.
-        del stream
 
 
 def objects_at(location: str, options: Mapping[str, Any]) -> Remote:

@@ -5,7 +5,6 @@ What obstore does not expect, its Rust code may panic of, on the terminal.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +12,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ctspine_zarr.errors import StorageError
+from ctspine_zarr.requests import SECONDS, legal_seconds
 
-SECONDS: Final = 60.0
-"""How long a request may take, where the option `timeout` does not say so."""
-
-_MOST_SECONDS: Final = 86_400
 _OWN: Final = ("client_options", "retry_config", "timeout", "allow_http")
 # Of obstore's client. Given beside the options of a store, they would make it panic.
 _CLIENT: Final = frozenset(
@@ -73,7 +69,7 @@ class Options:
         Raises:
             StorageError: one is not legal.
         """
-        seconds = _seconds(given.get("timeout", SECONDS))
+        seconds = legal_seconds(given.get("timeout", SECONDS))
         client = {name: value for key, value in given.items() if (name := _client_name(key))}
         store = {key: value for key, value in given.items() if key not in _OWN and not _client_name(key)}
         if is_web and store:
@@ -137,17 +133,6 @@ def _mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
         message = f"option {name} is of type {type(found).__name__}; legal: a dictionary"
         raise StorageError(message)
     return dict(found)
-
-
-def _seconds(value: object) -> float:
-    try:
-        seconds = float(value) if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
-        seconds = math.nan
-    if isinstance(value, bool) or not 0 < seconds <= _MOST_SECONDS:
-        message = f"option timeout {value!r}; legal: seconds, a number above 0, at most {_MOST_SECONDS}"
-        raise StorageError(message)
-    return seconds
 
 
 def _is_plain(url: str, options: Mapping[str, Any]) -> bool:

@@ -10,19 +10,12 @@ from io import FileIO
 from typing import Final
 
 from ctspine_zarr.storage.keys import require_size
+from ctspine_zarr.text import file_kind
 
 # Opening a FIFO would wait for its writer. Not every system has all of these.
 _FLAGS: Final = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOFOLLOW", "O_NOCTTY", "O_BINARY")
 )
-_KINDS: Final = {
-    stat.S_IFLNK: "a link",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def open_regular(path: str) -> tuple[int, int]:
@@ -65,13 +58,20 @@ def _seek_and_read(descriptor: int, length: int, start: int) -> bytes:
     return os.read(descriptor, length)
 
 
-read_at: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _seek_and_read)
-"""(descriptor, length, start) -> so many bytes from `start` on, fewer where the file ends."""
+# It gives at most 2 GiB at a time, whatever is asked for.
+_read_once: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _seek_and_read)
 
 
-def kind(mode: int) -> str:
-    """What a mode is of, for a message."""
-    return _KINDS.get(stat.S_IFMT(mode), "a file")
+def read_at(descriptor: int, length: int, start: int) -> bytes:
+    """So many bytes of an open file from `start` on, fewer where it ends."""
+    data = _read_once(descriptor, length, start)
+    if len(data) == length:
+        return data
+    parts, size = [data], len(data)
+    while parts[-1] and size < length:
+        parts.append(_read_once(descriptor, length - size, start + size))
+        size += len(parts[-1])
+    return b"".join(parts)
 
 
 def _opened(path: str) -> int:
@@ -88,5 +88,5 @@ def _require_regular(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, f"{os.strerror(errno.EISDIR)}; legal: a regular file")
     if not stat.S_ISREG(mode):
-        message = f"it is {kind(mode)}; legal: a regular file"
+        message = f"it is {file_kind(mode)}; legal: a regular file"
         raise OSError(message)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import override
 
-import zarr.storage
-from zarr.abc.store import Store
-
+from ctspine_zarr.errors import HubUnreachable
 from ctspine_zarr.hub import Repository
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.keys import require_size
@@ -20,14 +18,6 @@ class RepositoryFiles(Backend):
 
     repository: Repository
 
-    @property
-    @override
-    def zarr(self) -> Store:
-        one = self.repository
-        inside = f"/{one.folder}" if one.folder else ""
-        location = f"hf://datasets/{one.id}@{one.commit}{inside}"
-        return zarr.storage.FsspecStore.from_url(location, dict(one.options), read_only=True)
-
     @override
     def get(self, key: str, most: int) -> bytes | None:
         # Asked for as a part, an object that is longer than it may be does not come to memory.
@@ -37,8 +27,10 @@ class RepositoryFiles(Backend):
         return data
 
     @override
-    def span(self, key: str, span: Span) -> bytes:
-        return b"" if span[0] == span[1] else self.repository.read(key, span) or b""
+    def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
+        asked = list(spans)
+        found = iter(self.repository.read_each(key, [span for span in asked if span[0] < span[1]]))
+        yield from (next(found) or b"" if start < stop else b"" for start, stop in asked)
 
     @override
     def size(self, key: str) -> int | None:
@@ -48,3 +40,10 @@ class RepositoryFiles(Backend):
     def sizes(self, prefix: str) -> Mapping[str, int]:
         files = self.repository.files
         return {path: file.size for path, file in files.items() if path.startswith(prefix)}
+
+    @override
+    def advice(self, error: Exception) -> str:
+        if isinstance(error.__cause__, TimeoutError):
+            return "; the storage option timeout=SECONDS allows more"
+        is_retried = isinstance(error, HubUnreachable)
+        return f"; given up: a request may take {self.repository.seconds:g} s" if is_retried else ""

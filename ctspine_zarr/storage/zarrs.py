@@ -13,9 +13,10 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ctspine_zarr.requests import all_at_once
 from ctspine_zarr.storage.backend import DISTANT, Backend, Merging, Span
 from ctspine_zarr.storage.folder import Folder
-from ctspine_zarr.storage.forks import require_own_threads
+from ctspine_zarr.storage.fork_safety import require_own_threads
 from ctspine_zarr.storage.keys import require_size
 
 
@@ -24,11 +25,6 @@ class ZarrStore(Backend):
     """A zarr store object of any class, through its asynchronous methods."""
 
     store: Store
-
-    @property
-    @override
-    def zarr(self) -> Store:
-        return self.store
 
     @property
     @override
@@ -42,15 +38,12 @@ class ZarrStore(Backend):
 
     @override
     def get(self, key: str, most: int) -> bytes | None:
-        size = self.size(key)
-        if size is None:
-            return None
-        require_size(size, most)
-        return _ask(self.store, key)
+        return _get(self.store, self.size(key), key, most)
 
     @override
-    def span(self, key: str, span: Span) -> bytes:
-        return _ask(self.store, key, span) or b""
+    def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
+        self._require_threads()
+        yield from all_at_once(lambda span: _ask(self.store, key, span) or b"", list(spans))
 
     @override
     def size(self, key: str) -> int | None:
@@ -96,28 +89,18 @@ class GivenFolder(Folder):
     def __reduce__(self) -> tuple[Callable[..., Folder], tuple[Any, ...]]:
         return type(self), (self.path, self.read_only, self.store)
 
-    @property
-    @override
-    def zarr(self) -> Store:
-        return self.store
-
     @override
     def get(self, key: str, most: int) -> bytes | None:
-        size = self.size(key)
-        if size is None:
-            return None
-        require_size(size, most)
-        return _ask(self.store, key)
-
-    @override
-    def span(self, key: str, span: Span) -> bytes:
-        # Of what is not there, zarr would make the folder at a mere look; room is made for all of a range.
-        start, stop = span[0], min(span[1], self.size(key) or 0)
-        return (_ask(self.store, key, (start, stop)) or b"") if start < stop else b""
+        return _get(self.store, self.size(key), key, most)
 
     @override
     def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
-        yield from (self.span(key, span) for span in spans)
+        yield from (self._span(key, span) for span in spans)
+
+    def _span(self, key: str, span: Span) -> bytes:
+        # Of what is not there, zarr would make the folder at a mere look; room is made for all of a range.
+        start, stop = span[0], min(span[1], self.size(key) or 0)
+        return (_ask(self.store, key, (start, stop)) or b"") if start < stop else b""
 
     @override
     def _write(self, key: str, data: bytes | bytearray) -> None:
@@ -129,6 +112,13 @@ class GivenFolder(Folder):
 def memory(name: str) -> zarr.storage.MemoryStore:  # noqa: ARG001 - the key
     """The objects that this process keeps under a name, as long as it lives."""
     return zarr.storage.MemoryStore()
+
+
+def _get(store: Store, size: int | None, key: str, most: int) -> bytes | None:
+    if size is None:
+        return None
+    require_size(size, most)
+    return _ask(store, key)
 
 
 def _ask(store: Store, key: str, span: Span | None = None) -> bytes | None:

@@ -6,7 +6,7 @@ import itertools
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, SupportsIndex, Unpack
+from typing import Any, SupportsIndex, Unpack
 
 from ctspine_zarr.errors import OutOfBounds
 from ctspine_zarr.read.regions import patch_size
@@ -109,8 +109,6 @@ class SliceDataset(Dataset[SlicePlan]):
         UnknownValue: an empty selection, no slice left, or an argument that is not legal.
     """
 
-    _where: ClassVar[dict[str, tuple[int, ...]]] = {"slice_index": ()}
-
     def __init__(self, store: Store, **options: Unpack[SliceOptions]) -> None:
         form = Form.of(options, SliceOptions)
         super().__init__(store, slice_plan(store, form, options), form)
@@ -175,8 +173,6 @@ class PatchDataset(Dataset[PatchPlan]):
             is not legal.
     """
 
-    _where: ClassVar[dict[str, tuple[int, ...]]] = {"start": (3,)}
-
     def __init__(self, store: Store, size: int | Sequence[int], **options: Unpack[PatchOptions]) -> None:
         form = Form.of(options, PatchOptions)
         super().__init__(store, patch_plan(store, size, form, options), form, options.get("fill", AIR))
@@ -200,8 +196,6 @@ class GridDataset(Dataset[WindowPlan]):
     Raises:
         UnknownValue: an empty selection, or an argument that is not legal.
     """
-
-    _where: ClassVar[dict[str, tuple[int, ...]]] = {"start": (3,)}
 
     def __init__(
         self,

@@ -25,7 +25,13 @@ type SampleSpec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
 
 
 class Plan(Protocol):
-    """A plan of which voxels samples have. Its `repr` says all but the selection."""
+    """A plan of which voxels samples have. Its `repr` says all but the selection.
+
+    Attributes:
+        keys: what samples have of their place in the volume -> its shape.
+    """
+
+    keys: ClassVar[Mapping[str, tuple[int, ...]]]
 
     def __len__(self) -> int: ...
 
@@ -41,8 +47,6 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
         form: what samples look like.
         epoch: what is drawn at random is drawn anew for each.
     """
-
-    _where: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, store: Store, plan: P, form: Form, fill: float = AIR) -> None:
         for dtype in {record.image.dtype for record in store.records.values()}:
@@ -63,7 +67,7 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
     def identity(self) -> dict[str, Any]:
         """What a saved place in an epoch must agree with; plain values."""
         return {
-            "catalog": self.store.reading.catalog,
+            "catalog": self.store.reading.cases_digest,
             "cases": sha256("\n".join(self._ids).encode()),
             "plan": repr(self._plan),
         }
@@ -87,7 +91,7 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
             **{name: (dtype, shape) for name, dtype in self.form.dtypes(records).items()},
             "patient_id": (np.dtype(object), ()),
             "index": (number, ()),
-            **{name: (number, where) for name, where in self._where.items()},
+            **{key: (number, lengths) for key, lengths in self._plan.keys.items()},
             "spacing": (np.dtype(np.float64), (3,)),
             "affine": (np.dtype(np.float64), (4, 4)),
         }

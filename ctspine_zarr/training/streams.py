@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Protocol, Unpack
+from typing import Any, Final, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,8 +230,6 @@ class SliceStream(Stream[SlicePlan]):
         UnknownValue: an empty selection, no slice left, or an argument that is not legal.
     """
 
-    _where: ClassVar[dict[str, tuple[int, ...]]] = {"slice_index": ()}
-
     def __init__(
         self,
         store: Store,
@@ -270,8 +268,6 @@ class PatchStream(Stream[PatchPlan]):
     Raises:
         UnknownValue: as `PatchDataset`.
     """
-
-    _where: ClassVar[dict[str, tuple[int, ...]]] = {"start": (3,)}
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ _LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
 
 @dataclass(frozen=True, slots=True)
 class CaseStarted:
-    """A worker, numbered from 0, took up a case."""
+    """The event that a worker, numbered from 0, took up a case."""
 
     worker: int
     case: SourceCase
@@ -43,7 +43,7 @@ class CaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class CaseBuilt:
-    """A case is whole: its receipt is written."""
+    """The event that a case is whole: its receipt is written."""
 
     worker: int
     case: SourceCase
@@ -53,7 +53,7 @@ class CaseBuilt:
 
 @dataclass(frozen=True, slots=True)
 class CaseFailed:
-    """A case was refused, or its worker died; the others go on."""
+    """The event that a case was refused, or its worker died; the others go on."""
 
     worker: int
     case: SourceCase
@@ -65,7 +65,7 @@ type Event = CaseStarted | CaseBuilt | CaseFailed
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build did.
+    """The result of a build.
 
     Attributes:
         built: receipts written by this run.
@@ -121,7 +121,7 @@ def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> 
 
 
 def _ignore(event: Event) -> None:
-    """The listener where nobody asked to be told."""
+    """The default listener, which does nothing."""
 
 
 def _ingest_all(
@@ -182,7 +182,7 @@ def _finish(plan: Plan, built: Iterable[Receipt], refused: Iterable[Refusal]) ->
     earlier = plan.holdings.root
     there = read_receipts(plan.storage)
     entries = _entries(plan, built, there)
-    now = [Refused(r.case, _told(r, entries)) for r in refused]
+    now = [Refused(r.case, _reason(r, entries)) for r in refused]
     before = [
         entry
         for entry in (earlier.refused if earlier else ())
@@ -208,7 +208,7 @@ def _entries(plan: Plan, built: Iterable[Receipt], there: Iterable[Receipt]) -> 
     return entries | {receipt.record.id: Entry.of(receipt) for receipt in (*plan.whole, *built)}
 
 
-def _told(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
+def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
     kept = "; as an earlier build read it, it is still in the store" if refusal.case in entries else ""
     return refusal.reason + kept
 

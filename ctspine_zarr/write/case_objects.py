@@ -88,13 +88,16 @@ def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes
     return {**shards, **encoded, layout.METADATA: encode(_case_group(case, record, metadata))}
 
 
-def receipt_of(case: EncodedCase, record: Record, objects: Mapping[str, bytes | bytearray]) -> Receipt:
+def receipt_of(
+    case: EncodedCase, record: Record, spec: Spec, objects: Mapping[str, bytes | bytearray]
+) -> Receipt:
     """The receipt of a case with these objects."""
     nifti = case.nifti
     # The sha256 of a shard takes a while, and is known.
     arrays = [array for array in (case.image, case.segmentation) if array is not None]
     known = {id(array.shard): StoredObject(len(array.shard), array.digest) for array in arrays}
     return Receipt(
+        dataset=spec.name,
         record=record,
         writer=WRITER,
         files=Arrays(nifti.image.file, None if nifti.segmentation is None else nifti.segmentation.file),

@@ -1,4 +1,4 @@
-"""How large the labels of a mask are and where they lie, from its runs. Pure arithmetic."""
+"""Size, box and centroid of each label, from a mask's runs. Pure arithmetic."""
 
 from __future__ import annotations
 

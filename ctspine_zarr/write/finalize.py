@@ -1,4 +1,4 @@
-"""From the cases to a state: the documents above the cases.
+"""The documents above the cases of a new state.
 
 A pure function of the plan and the cases, which can be run again at any time.
 """
@@ -6,7 +6,6 @@ A pure function of the plan and the cases, which can be run again at any time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
 
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import IncompleteBuild
@@ -21,8 +20,7 @@ from ctspine_zarr.format.catalog import (
 )
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.inventory import documents_above
-
-_MOST_NAMED: Final = 20
+from ctspine_zarr.text import some_names
 
 
 def finalize(
@@ -48,8 +46,8 @@ def finalize(
     reasons = {entry.case: entry for entry in sorted(refused, key=lambda entry: entry.case)}
     missing = tuple(case for case in planned if case not in entries and case not in reasons)
     if missing:
-        shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
-        message = f"{len(missing)} of {len(planned)} cases have no receipt: {shown}; run the build again"
+        seen = f"{len(missing)} of {len(planned)} cases have no receipt: {some_names(missing)}"
+        message = f"{seen}; run the build again"
         raise IncompleteBuild(message, missing)
     catalog = encode_catalog(spec, entries.values())
     root = Root(

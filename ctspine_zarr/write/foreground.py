@@ -1,4 +1,4 @@
-"""How the HU of each label's voxels are distributed. Pure arithmetic."""
+"""Statistics of the HU of each label's voxels. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class ForegroundMeter:
 
 def _labelled(labels: NDArray[np.uint8], values: NDArray[Any]) -> Iterator[_Part]:
     """The voxels that have a label, sought eight at a time: few voxels of a mask have one."""
-    whole = labels.size - labels.size % _WORD
-    words = np.flatnonzero(labels[:whole].view(np.uint64) != 0)
+    aligned = labels.size - labels.size % _WORD
+    words = np.flatnonzero(labels[:aligned].view(np.uint64) != 0)
     # `take` is three times as fast as an index in brackets.
-    yield _only(*(part[:whole].reshape(-1, _WORD).take(words, axis=0) for part in (labels, values)))
-    yield _only(labels[whole:], values[whole:])
+    yield _only(*(part[:aligned].reshape(-1, _WORD).take(words, axis=0) for part in (labels, values)))
+    yield _only(labels[aligned:], values[aligned:])
 
 
 def _only(labels: NDArray[np.uint8], values: NDArray[Any]) -> _Part:

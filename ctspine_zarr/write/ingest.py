@@ -20,13 +20,14 @@ from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
+from ctspine_zarr.format.encoding import validated
 from ctspine_zarr.format.profiles import Profile
 from ctspine_zarr.format.receipt import NiftiSource, Receipt, SourceFile
-from ctspine_zarr.format.record import Code, Finding, Label, Record, StoredArray
+from ctspine_zarr.format.record import Code, Finding, Label, Record, StoredArray, rows_of
 from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
-from ctspine_zarr.manifest.commit import commit_case, placed, validated
+from ctspine_zarr.manifest.commit import commit_case, placed
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
@@ -115,7 +116,7 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
     record = _record(fetched.case, recipe.spec, grid, case)
     record = placed(structs.replace(record, content=content_of(case, record)), earlier)
     objects = objects_of(case, record, recipe.spec)
-    receipt = receipt_of(case, record, objects)
+    receipt = receipt_of(case, record, recipe.spec, objects)
     commit_case(objects, receipt, storage.put)
     return receipt
 
@@ -154,8 +155,7 @@ def _require_one_grid(shape: Shape, affine: Affine, mask: Header) -> float:
 
 def _canonical(header: Header) -> tuple[Shape, Affine]:
     reorientation = header.reorientation
-    z, y, x = (header.shape[axis] for axis in reorientation.axes)
-    return (z, y, x), reorientation.affine(header.affine, header.shape)
+    return reorientation.shape(header.shape), reorientation.affine(header.affine, header.shape)
 
 
 def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
@@ -169,7 +169,7 @@ def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
 
 
 def _ignore(slab: NDArray[Any]) -> None:
-    """What sees the slabs of a mask, which is measured as a volume."""
+    """The `see` of a mask, which does nothing: a mask is measured as a volume."""
 
 
 def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
@@ -196,7 +196,7 @@ def _encode_image(path: Path, recipe: Recipe, mask: _Mask | None, helpers: Execu
     array = _encode(volume, encoding, see, helpers)
     found = {} if foreground is None else foreground.result()
     labels = tuple(
-        Label(name=recipe.spec.labels[one.label], hu=found[one.label][0], **one.facts) for one in measured
+        Label(name=recipe.spec.labels[one.label], hu=found[one.label][0], **one.fields) for one in measured
     )
     histograms = {value: histogram for value, (_, histogram) in found.items()}
     return EncodedCase(array, None if mask is None else mask.array, intensity.result(), labels, histograms)
@@ -234,7 +234,7 @@ def _encode(
     stored = StoredArray(
         dtype=encoding.dtype.name,  # type: ignore[arg-type]  # one of the ladder of `values`
         bytes=len(shard),
-        index=index_checksum(shard) or 0,
+        index_crc32c=index_checksum(shard),
         chunk=codec.chunk,
         codec=codec.name,
     )
@@ -268,13 +268,12 @@ class _InTurn:
 
 def _nifti_source(volume: Volume, dtype: np.dtype[Any]) -> NiftiSource:
     header = volume.header
-    affine: Any = tuple(tuple(row) for row in header.affine.tolist())
     return NiftiSource(
         file=SourceFile(volume.name, volume.file_bytes, volume.file_sha256, volume.file_ending),
         inflated_sha256=volume.inflated_sha256,
         dtype=header.dtype.str,
         shape=header.disk_shape,
-        affine=affine,
+        affine=rows_of(header.affine),
         sform_code=header.sform_code,
         qform_code=header.qform_code,
         slope=header.slope,
@@ -311,7 +310,6 @@ def _record(
         if encoded.segmentation is not None
         else [Finding(Code.NO_MASK, "the case has no mask: what it shows is not known")]
     )
-    affine: Any = tuple(tuple(row) for row in grid.affine.tolist())
     try:
         return validated(
             Record(
@@ -322,7 +320,7 @@ def _record(
                 content=_NO_CONTENT,
                 is_replaced=False,
                 shape=grid.shape,
-                affine=affine,
+                affine=rows_of(grid.affine),
                 orientation=grid.orientation,
                 image=encoded.image.stored,
                 segmentation=None if encoded.segmentation is None else encoded.segmentation.stored,

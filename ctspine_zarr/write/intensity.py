@@ -1,4 +1,4 @@
-"""How the HU of an image are distributed, padding told apart. Pure arithmetic."""
+"""Statistics of an image's HU, padding apart. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ctspine_zarr.format.record import Intensity, Padding
 from ctspine_zarr.write.distribution import Distribution, collectors, figures
 
-AIR: Final = -1024
+LEAST_MEASURED: Final = -1024
 """HU below which neither a body nor the air around it lies: a 12-bit scanner's least value."""
 
 _PADDING_SHARE: Final = 1000
@@ -43,6 +43,6 @@ class IntensityMeter:
 def _padding(every: Distribution) -> Padding | None:
     """The least value, where it is below air's and at least one voxel in 1,000 has it."""
     least, voxels = every.at(0), every.least_count
-    if least >= AIR or voxels * _PADDING_SHARE < every.size:
+    if least >= LEAST_MEASURED or voxels * _PADDING_SHARE < every.size:
         return None
     return Padding(least, voxels)

@@ -1,4 +1,4 @@
-"""Where the labels of a mask lie and in how many pieces. Pure arithmetic."""
+"""Measures of a mask's labels: voxels, box, centroid, pieces. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Measured:
     largest: int
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Field -> value, to make a `Label` of."""
         return asdict(self)
 

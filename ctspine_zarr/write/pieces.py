@@ -1,4 +1,4 @@
-"""In how many pieces the labels of a mask lie, from its runs. Pure arithmetic."""
+"""Counts of each label's pieces, from a mask's runs. Pure arithmetic."""
 
 from __future__ import annotations
 

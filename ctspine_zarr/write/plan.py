@@ -21,13 +21,13 @@ from ctspine_zarr.format.profiles import Profile, profile
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.holdings import Holdings, read_holdings, require_same_dataset
+from ctspine_zarr.manifest.holdings import Holdings, read_holdings, require_own_folders, require_same_dataset
 from ctspine_zarr.nifti import Header
 from ctspine_zarr.sources.folder import read_split_list
 from ctspine_zarr.sources.location import open_source
 from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage, share_disk
-from ctspine_zarr.text import cases_table, size
+from ctspine_zarr.text import cases_table, size, some_names
 from ctspine_zarr.workers import usable_cores
 from ctspine_zarr.write.resume import is_whole
 
@@ -37,7 +37,6 @@ _MASK_RATIO: Final = 0.26
 _METADATA_BYTES: Final = 60_000
 # Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
 _INFLATES: Final = 4.5
-_MOST_NAMED: Final = 20
 # Of a voxel, where its values are surely counted: see `distribution`.
 _COUNTED_BYTES: Final = 2
 _WORKER_BASE: Final = 300_000_000
@@ -53,11 +52,13 @@ class PlannedCase:
             are not here yet, and 0 where a header cannot be read, which the build will say.
         earlier: the record of the case of that id that the store has, which keeps its place until the
             build has ended.
+        widening: bytes of the image's values per byte on disk, at the most, where scaling makes wider ones.
     """
 
     case: SourceCase
     working_bytes: int
     earlier: Record | None = None
+    widening: float = 1
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,10 @@ class Plan:
 
     @property
     def store_bytes(self) -> int:
-        """Estimated bytes still to be written, from ratios measured on real CT."""
-        images = sum(planned.case.image.bytes for planned in self.pending) * self.profile.image_ratio
+        """Estimated bytes still to be written, from ratios measured on real CT; more for images whose values
+        are wider than what is on disk.
+        """
+        images = sum(p.case.image.bytes * p.widening for p in self.pending) * self.profile.image_ratio
         masks = sum(p.case.segmentation.bytes for p in self.pending if p.case.segmentation) * _MASK_RATIO
         return math.ceil(images + masks + _METADATA_BYTES * len(self.pending))
 
@@ -122,6 +125,13 @@ class Plan:
     def download_bytes(self) -> int:
         """Most bytes of `.nii.gz` that are here at once only to be built from; 0 for a local source."""
         return self.source.disk_bytes((p.case for p in self.pending), self.workers)
+
+    @property
+    def needed_bytes(self) -> int:
+        """Estimated bytes that must be free for the store, and for downloads where they share its disk."""
+        folder, store = self.source.disk, self.storage.path
+        shared = folder is not None and store is not None and share_disk(folder, store)
+        return self.store_bytes + (self.download_bytes if shared else 0)
 
     @property
     def free_bytes(self) -> int | None:
@@ -141,9 +151,7 @@ class Plan:
                 f"{size(free_bytes(folder))} are free; free some, or set HF_HOME to another disk"
             )
             raise NoSpace(message)
-        needed, free = self.store_bytes, self.free_bytes
-        if folder is not None and self.storage.path is not None and share_disk(folder, self.storage.path):
-            needed += self.download_bytes
+        needed, free = self.needed_bytes, self.free_bytes
         if free is not None and free < needed:
             message = (
                 f"{self.storage.location}: about {size(needed)} are needed, {size(free)} are free; "
@@ -201,16 +209,20 @@ def plan_build(
     chosen = profile(codec)
     storage = open_storage(store, options=storage_options)
     origin = open_source(source, source_options or {}, name=storage.location, keep=keep_downloads)
+    _require_apart(origin, storage)
     splits = None if split_file is None else read_split_list(Path(split_file))
     wishes = Wishes(splits, fold, licence, citation)
     described = dataset_of(origin, dataset).describe(origin, wishes)
     listing = selection.of(described.spec, described.listing)
     if not listing.ids:
-        message = f"no case of the source is selected by {selection}"
+        count = len(described.listing.ids)
+        message = f"no case of the source is selected by {selection}; legal: one or more of its {count}"
         raise UnknownValue(message)
     _require_all(origin, listing)
     holdings = read_holdings(storage)
     require_same_dataset(holdings, described.spec, storage.location)
+    if not holdings.receipts and holdings.root is None:
+        require_own_folders(storage, described.spec)
     _require_codec(holdings, chosen, storage)
     listing = _without_twins(listing, holdings)
     whole = _whole(listing, holdings, origin, storage)
@@ -230,6 +242,16 @@ def plan_build(
     )
 
 
+def _require_apart(source: Source, storage: Storage) -> None:
+    """Refuse a store in whose place, or above whose place, its source lies."""
+    if source.folder is None or storage.path is None:
+        return
+    here, there = source.folder.resolve(), storage.path.resolve()
+    if here.is_relative_to(there):
+        message = f"cannot build {source} into {storage.location}, where its files are; legal: a place apart"
+        raise StoreMismatch(message)
+
+
 def worker_memory(pending: Iterable[PlannedCase]) -> int:
     """Upper bound of one worker's memory in bytes."""
     largest = max((planned.working_bytes for planned in pending), default=0)
@@ -241,7 +263,7 @@ def describe(plan: Plan) -> list[str]:
     counts, spec = plan.counts, plan.spec
     by_split = {split: {s: counts.get((split, s), 0) for s in spec.sources} for split in spec.splits}
     free = plan.free_bytes
-    short = "" if free is None or free >= plan.store_bytes else ": too little"
+    short = "" if free is None or free >= plan.needed_bytes else ": too little"
     return [
         f"dataset      {spec.name}, licence {spec.licence}",
         *cases_table({split: row for split, row in by_split.items() if any(row.values())}),
@@ -293,20 +315,26 @@ def _without_twins(listing: Listing, holdings: Holdings) -> Listing:
 def _largest_first(
     cases: Iterable[SourceCase], holdings: Holdings, source: Source
 ) -> tuple[PlannedCase, ...]:
-    planned = (PlannedCase(case, _working_bytes(case, source), holdings.earlier(case.id)) for case in cases)
+    planned = (_planned(case, holdings.earlier(case.id), source) for case in cases)
     return tuple(sorted(planned, key=lambda p: (-p.working_bytes, p.case.id)))
 
 
-def _working_bytes(case: SourceCase, source: Source) -> int:
+def _planned(case: SourceCase, earlier: Record | None, source: Source) -> PlannedCase:
     paths = [source.local(file) for file in case.files]
     if None in paths:
         # As for int16: inflated, compressed, and a byte a voxel of the mask.
-        return math.ceil(2.5 * case.image.bytes * _INFLATES)
+        return PlannedCase(case, math.ceil(2.5 * case.image.bytes * _INFLATES), earlier)
     try:
         image, *mask = (nifti.read_header(path) for path in paths if path is not None)
     except CaseRefused:
-        return 0
-    return max(_image_bytes(image, has_mask=bool(mask)), *(one.nbytes + 2 * one.voxels for one in mask), 0)
+        return PlannedCase(case, 0, earlier)
+    most = max(_image_bytes(image, has_mask=bool(mask)), *(one.nbytes + 2 * one.voxels for one in mask), 0)
+    return PlannedCase(case, most, earlier, _widening(image))
+
+
+def _widening(image: Header) -> float:
+    # Of a shifted integer the further bytes are all but constant, which costs nothing once compressed.
+    return 1 if image.shifts_integers else max(1, image.decoded_bytes / image.nbytes)
 
 
 def _image_bytes(image: Header, *, has_mask: bool) -> int:
@@ -321,11 +349,10 @@ def _image_bytes(image: Header, *, has_mask: bool) -> int:
 def _require_all(source: Source, listing: Listing) -> None:
     missing = source.missing(listing)
     if missing:
-        shown = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
         expected = sum(len(case.files) for case in listing.cases) + 2 * len(listing.refused)
         message = (
             f"{source} lists {expected - len(missing)} of {expected} files; missing: "
-            f"{shown}; run it again, or choose others by --split or --case"
+            f"{some_names(missing)}; run it again, or choose others by --split or --case"
         )
         raise SourceError(message)
 

@@ -15,7 +15,8 @@ from ctspine_zarr.format.spec import Spec
 
 # Of the median label's voxels: what is smaller, and apart, is a stray.
 _STRAY_SHARE: Final = 0.05
-_WHOLE_SHARE: Final = 0.9
+# Of a level's voxels: a level whose largest piece has fewer is in pieces.
+_LARGEST_SHARE: Final = 0.9
 
 
 def label_findings(labels: Sequence[Label], spec: Spec) -> Iterator[Finding]:
@@ -35,7 +36,7 @@ def label_findings(labels: Sequence[Label], spec: Spec) -> Iterator[Finding]:
     missing = _missing([level.label for level in spine], spec)
     if missing:
         yield Finding(Code.MISSING_LEVEL, f"absent between present ones: {_names(missing, spec)}", missing)
-    split = tuple(level.label for level in spine if level.largest < _WHOLE_SHARE * level.voxels)
+    split = tuple(level.label for level in spine if level.largest < _LARGEST_SHARE * level.voxels)
     if split:
         yield Finding(Code.SPLIT_VERTEBRA, f"in pieces: {_names(split, spec)}", split)
     for upper, lower in itertools.pairwise(spine):

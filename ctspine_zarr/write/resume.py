@@ -1,4 +1,4 @@
-"""Which cases are whole already, so that a second run takes up where one ended."""
+"""The test whether a case is whole already, so that a second run takes up where one ended."""
 
 from __future__ import annotations
 

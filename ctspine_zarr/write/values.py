@@ -1,4 +1,4 @@
-"""From voxels as they are on disk to HU and labels, exactly. Pure arithmetic.
+"""The exact conversion of voxels as they are on disk to HU and labels. Pure arithmetic.
 
 HU are `slope * stored + inter` as nibabel computes them, kept in the smallest of int16,
 int32, float32 and float64 that holds every value; nothing is ever rounded. HU are signed, so
@@ -30,13 +30,13 @@ class Survey:
 
     Attributes:
         low, high: least and greatest value, or limits between which all lie.
-        whole: all are integers; a negative zero is none, for integers cannot hold it.
+        integral: all are integers; a negative zero is none, for integers cannot hold it.
         single: all are exact in float32; not looked at where int32 holds them.
     """
 
     low: float
     high: float
-    whole: bool
+    integral: bool
     single: bool
 
 
@@ -53,7 +53,7 @@ def survey(volume: Volume) -> Survey:
     return Survey(
         min(part.low for part in parts),
         max(part.high for part in parts),
-        all(part.whole for part in parts),
+        all(part.integral for part in parts),
         all(part.single for part in parts),
     )
 
@@ -67,7 +67,7 @@ def survey_image(volume: Volume) -> Survey:
     header = volume.header
     if header.shifts_integers and header.dtype.itemsize <= _INTEGERS[0].itemsize:
         limits, inter = np.iinfo(header.dtype), int(header.inter)
-        bounds = Survey(limits.min + inter, limits.max + inter, whole=True, single=False)
+        bounds = Survey(limits.min + inter, limits.max + inter, integral=True, single=False)
         if exact_dtype(bounds) == _INTEGERS[0]:
             return bounds
     return survey(volume)
@@ -81,14 +81,14 @@ def _survey_integers(volume: Volume) -> Survey:
         message = f"{volume.name}: integers from {low} to {high}; legal: up to 2**53, which float64 holds"
         raise CaseRefused(message)
     if np.iinfo(_INTEGERS[-1]).min <= low and high <= np.iinfo(_INTEGERS[-1]).max:
-        return Survey(low, high, whole=True, single=False)
+        return Survey(low, high, integral=True, single=False)
     single = all(_is_single(volume.header.scale(part)) for part in _parts(volume.stored))
-    return Survey(low, high, whole=True, single=single)
+    return Survey(low, high, integral=True, single=single)
 
 
 def exact_dtype(seen: Survey) -> np.dtype[Any]:
     """The smallest of int16, int32, float32 and float64 that holds every value."""
-    if seen.whole:
+    if seen.integral:
         for dtype in _INTEGERS:
             limits = np.iinfo(dtype)
             if limits.min <= seen.low and seen.high <= limits.max:
@@ -106,7 +106,7 @@ def require_label_range(mask: Volume, labels: Collection[int]) -> None:
     if not 0 <= seen.low <= seen.high <= most:
         message = f"{mask.name}: values from {seen.low:g} to {seen.high:g}; legal: integers 0 to {most}"
         raise CaseRefused(message)
-    for part in () if seen.whole else _parts(mask.stored):
+    for part in () if seen.integral else _parts(mask.stored):
         values = mask.header.scale(part)
         fractions = values[values != np.rint(values)]
         if fractions.size:
@@ -169,8 +169,8 @@ def _survey_part(values: NDArray[Any], name: str) -> Survey:
         count = np.count_nonzero(~np.isfinite(values))
         message = f"{name}: {count} or more voxels are NaN or infinite; legal: none"
         raise CaseRefused(message)
-    whole = (values == np.rint(values)).all() and not (np.signbit(values) & (values == 0)).any()
-    return Survey(float(values.min()), float(values.max()), bool(whole), _is_single(values))
+    integral = (values == np.rint(values)).all() and not (np.signbit(values) & (values == 0)).any()
+    return Survey(float(values.min()), float(values.max()), bool(integral), _is_single(values))
 
 
 def _is_single(values: NDArray[Any]) -> bool:

@@ -50,7 +50,7 @@ def run(source: Path, scratch: Path) -> list[dict[str, Any]]:
 
 
 def measured(store: cz.Store, entry: Entry, count: int, folder: Path) -> dict[str, Any]:
-    write(store.about, entry, count, folder)
+    write(store.root, entry, count, folder)
     command = [sys.executable, "-c", MEASURED, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own
     catalog = next(folder.glob("catalog-*.jsonl")).stat().st_size

@@ -6,17 +6,25 @@ not used: at the interpreter's end its threads would still call back, which ends
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from ctspine_zarr.background import Background
+from ctspine_zarr.background import pool
+from ctspine_zarr.errors import StorageError
 
+SECONDS: Final = 60.0
+"""Seconds that a request may take, where the option `timeout` does not say so."""
+
+PART: Final = 1 << 24
+"""Bytes that have to come, or go, in the time of one request."""
+
+_MOST_SECONDS: Final = 86_400
+
+# Threads that make requests are others than those that ask for several objects, which wait for them.
 _MOST_AT_ONCE: Final = 64
 # Seconds of one wait: a request that has not begun has no deadline yet, and others are put off.
 _LONGEST_WAIT: Final = 0.25
@@ -36,6 +44,10 @@ class Deadline:
     def put_off(self) -> None:
         """Give it all of its time again, from now on."""
         self._ends = time.monotonic() + self.seconds
+
+    def extend(self, seconds: float) -> None:
+        """Give it so many seconds more."""
+        self._ends += seconds
 
     @property
     def left(self) -> float:
@@ -60,7 +72,7 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
     """
     asked: list[Future[Answer]] = []
     try:
-        asked.extend(_threads(os.getpid()).submit(partial(ask, item)) for item in items)
+        asked.extend(pool("objects", _MOST_AT_ONCE).submit(partial(ask, item)) for item in items)
         return [one.result() for one in asked]
     finally:
         _cancel(asked)
@@ -83,10 +95,50 @@ def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
     asked: list[Future[Answer]] = []
     try:
         for ask, deadline in zip(asks, deadlines, strict=True):
-            asked.append(_requests(os.getpid()).submit(partial(_begun, ask, deadline)))
+            asked.append(pool("requests", _MOST_AT_ONCE).submit(partial(_begun, ask, deadline)))
         return [_taken(one, deadline) for one, deadline in zip(asked, deadlines, strict=True)]
     finally:
         _cancel(asked)
+
+
+def legal_seconds(value: object) -> float:
+    """The option `timeout` as a number.
+
+    Raises:
+        StorageError: it is none that is legal.
+    """
+    try:
+        seconds = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 < seconds <= _MOST_SECONDS:
+        message = f"option timeout {value!r}; legal: seconds, a number above 0, at most {_MOST_SECONDS}"
+        raise StorageError(message)
+    return seconds
+
+
+def arriving(stream: Iterable[Any], left: int, deadline: Deadline) -> Iterator[bytes]:
+    """Up to so many bytes of an answer, in parts, as they come.
+
+    Raises:
+        TimeoutError: nobody waits for them any more.
+    """
+    since = 0
+    try:
+        for some in stream:
+            part = bytes(memoryview(some)[:left])
+            yield part
+            left, since = left - len(part), since + len(part)
+            if since >= PART:
+                deadline.put_off()
+                since = 0
+            if left <= 0:
+                return
+            if deadline.left <= 0:
+                raise deadline.passed
+    finally:
+        # Whoever keeps the error keeps this frame, which must not keep the connection.
+        del stream
 
 
 def _begun[Answer](ask: Ask[Answer], deadline: Deadline) -> Answer:
@@ -109,15 +161,3 @@ def _cancel[Answer](asked: list[Future[Answer]]) -> None:
     # Nothing here is held by the error that is kept.
     while asked:
         asked.pop().cancel()
-
-
-# Threads are of one process: a forked child has none of its parent's. Those that make requests are
-# others than those that ask for several objects, which wait for them.
-@functools.cache
-def _threads(process: int) -> Background:  # noqa: ARG001 - the key
-    return Background(_MOST_AT_ONCE)
-
-
-@functools.cache
-def _requests(process: int) -> Background:  # noqa: ARG001 - the key
-    return Background(_MOST_AT_ONCE)

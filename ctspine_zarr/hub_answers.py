@@ -1,0 +1,150 @@
+"""The answer of the Hub to a request for bytes of a file: of a limited size, and before a deadline.
+
+The Hub's own client takes an answer whole, however long it is, and waits for each part of it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from huggingface_hub import constants, errors
+from huggingface_hub.utils import get_session, hf_raise_for_status, parse_ratelimit_headers
+
+from ctspine_zarr.requests import Deadline, arriving
+
+_PART: Final = 206
+_NO_SUCH_RANGE: Final = 416
+_MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
+# Seconds before it is asked again; where the Hub says how many, those, but no more than its limits last.
+_WAITS: Final = (1, 2, 4, 8, 8)
+_LONGEST_LIMIT: Final = 300
+_MOST_REDIRECTS: Final = 20
+# Bytes of an answer that says where to look, or what is the matter.
+_MOST_SAID: Final = 1 << 16
+
+
+def file_bytes(
+    url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline
+) -> bytes | None:
+    """Bytes of a file on the Hub from start to stop, fewer where it ends; None where there is no such file.
+
+    No more than these are brought to memory, whatever comes. What may pass is asked for again.
+
+    Args:
+        url: of the file.
+        headers: of the request, by which it is known who asks.
+        span: start and stop.
+        deadline: kept, and put off by as long as the Hub says to wait.
+
+    Raises:
+        Exception: the client's own, or TimeoutError.
+    """
+    for wait in (*_WAITS, None):
+        try:
+            return _asked(url, headers, span, deadline)
+        except errors.EntryNotFoundError:
+            return None
+        except Exception as error:
+            if wait is None or not _has_waited(error, wait, deadline):
+                raise
+    return None
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error of the Hub's client has a cause that may be gone soon."""
+    if constants.is_offline_mode():
+        return False
+    if isinstance(error, errors.HfHubHTTPError):
+        return error.response.status_code in _MAY_PASS
+    if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError):
+        # What the client makes of whatever kept it from asking for a file, or from sending one.
+        return error.__cause__ is None or may_pass(error.__cause__)
+    # The client reads some answers without a look at their status.
+    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError | json.JSONDecodeError)
+
+
+def _asked(url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline) -> bytes:
+    start, stop = span
+    # Compressed, a part would not be that of the file.
+    wanted = {**headers, "Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
+    answer = _opened(url, wanted, deadline)
+    try:
+        if answer.status_code == _NO_SUCH_RANGE:
+            return b""
+        if not answer.is_success:
+            _refuse(answer, deadline)
+        # A mirror that does not know ranges gives what is before them too.
+        skipped = 0 if answer.status_code == _PART else start
+        return _joined(arriving(answer.iter_raw(), skipped + stop - start, deadline), skipped)
+    finally:
+        answer.close()
+
+
+def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
+    """All parts as one, without so many bytes at their beginning."""
+    kept = []
+    for part in parts:
+        kept.append(part[skipped:])
+        skipped = max(0, skipped - len(part))
+    return b"".join(kept)
+
+
+def _opened(url: str, headers: Mapping[str, str], deadline: Deadline) -> Any:
+    """The answer, of which only the head has come, from where redirects lead."""
+    client = get_session()
+    seconds = min(constants.HF_HUB_DOWNLOAD_TIMEOUT, deadline.seconds / 3)
+    request = client.build_request("GET", url, headers=headers, timeout=seconds)
+    for _ in range(_MOST_REDIRECTS):
+        # The client itself would take all of what a redirect says.
+        answer = client.send(request, stream=True, follow_redirects=False)
+        if answer.next_request is None:
+            return answer
+        request = answer.next_request
+        _said(answer, deadline)
+    message = f"{url} leads from one place to another {_MOST_REDIRECTS} times; legal: fewer"
+    raise errors.HTTPError(message)
+
+
+def _said(answer: Any, deadline: Deadline) -> bytes:
+    """The beginning of an answer, which is then closed."""
+    try:
+        return b"".join(arriving(answer.iter_raw(), _MOST_SAID, deadline))
+    finally:
+        answer.close()
+
+
+def _refuse(answer: Any, deadline: Deadline) -> None:
+    """Raise what the client makes of a failure, of which it would take all that comes."""
+    headers = {key: value for key, value in answer.headers.items() if key.lower() != "content-encoding"}
+    said = _said(answer, deadline)
+    hf_raise_for_status(
+        type(answer)(answer.status_code, headers=headers, content=said, request=answer.request)
+    )
+
+
+def _has_waited(error: Exception, wait: float, deadline: Deadline) -> bool:
+    """Whether something may pass and there was time to wait for it."""
+    told = _told_wait(error)
+    if told is not None:
+        deadline.extend(told)
+        wait = told
+    if not may_pass(error) or deadline.left <= wait:
+        return False
+    time.sleep(wait)
+    return True
+
+
+def _told_wait(error: Exception) -> float | None:
+    """Seconds that the Hub says to wait, where it does; it rounds them."""
+    if not isinstance(error, errors.HfHubHTTPError) or not may_pass(error):
+        return None
+    headers = error.response.headers
+    limit = parse_ratelimit_headers(headers)
+    told = str(headers.get("retry-after", ""))
+    if limit is not None and limit.remaining == 0:
+        told = str(limit.reset_in_seconds)
+    is_number = told.isascii() and told.isdigit()
+    return 1 + min(int(told[:9]), _LONGEST_LIMIT) if is_number else None

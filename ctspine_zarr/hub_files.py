@@ -1,0 +1,51 @@
+"""A file on the Hub as the Hub records it, and one on this machine that is to go there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctspine_zarr.digest import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file as the Hub records it.
+
+    Attributes:
+        size: in bytes.
+        sha256: of large files, and of those that are binary; None of others.
+        blob: git's id of the others.
+    """
+
+    size: int
+    sha256: str | None
+    blob: str | None = None
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether the record is that of these bytes."""
+        if self.sha256 is not None:
+            return self.sha256 == sha256(data)
+        return (self.size, self.blob) == (len(data), git_blob(data))
+
+    def holds(self, size: int, digest: str, read: Callable[[], bytes | None]) -> bool:
+        """Whether the record is that of a file of this size and sha256; a small one's bytes are asked for."""
+        if self.size != size or self.sha256 is not None:
+            return (self.size, self.sha256) == (size, digest)
+        data = read()
+        return data is not None and sha256(data) == digest and self.is_of(data)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file on this machine that is to be sent, if it has this sha256 still."""
+
+    path: Path
+    sha256: str
+
+
+def git_blob(data: bytes) -> str:
+    """Git's own id of a file, the Hub's only record of small ones."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
