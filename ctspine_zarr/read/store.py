@@ -156,9 +156,9 @@ def open_store(
             process, and each copy by pickle, has a cache of its own.
         storage_options: for buckets `anonymous`, `endpoint`, `region` and all else that obstore's
             stores know; for them and web servers `timeout` in seconds, and obstore's `client_options`
-            and `retry_config`; for hf:// `token` and `endpoint`. What is not here comes from the
-            environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN. They go along where a store is pickled
-            for a worker.
+            and `retry_config`; for hf:// `token`, `endpoint` and `timeout`. What is not here comes
+            from the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN. They go along where a store is
+            pickled for a worker.
         disk_cache: a local folder that keeps what is read from elsewhere, for this process and all
             others, now and later; none by default.
         disk_cache_bytes: that the folder may take, and a twentieth more for each process that is

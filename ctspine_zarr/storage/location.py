@@ -49,7 +49,8 @@ def open_storage(
         options: for buckets `anonymous`, `endpoint`, `region` and all else that obstore's stores
             know; for them and for web servers `timeout`, the seconds after which a request is given
             up, retries included (60), `allow_http`, and obstore's `client_options` and
-            `retry_config`; for hf `token` and `endpoint`. What is not here comes from the environment.
+            `retry_config`; for hf `token`, `endpoint` and `timeout`. What is not here comes from
+            the environment.
 
     Raises:
         NotAStore: read-only and there is no such folder.

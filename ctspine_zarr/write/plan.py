@@ -192,7 +192,8 @@ def plan_build(
         split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`; or nnU-Net's
             `splits_final.json`, together with `fold`.
         storage_options: see `open_store`.
-        source_options: of the Hub: `token` and `endpoint`; else those of the environment.
+        source_options: of the Hub: `token` and `endpoint`, else those of the environment; `timeout`, the
+            seconds after which a listing or a document is given up (60).
         keep_downloads: leave them in the Hub's cache; else each is deleted once its case is built.
 
     Raises:
