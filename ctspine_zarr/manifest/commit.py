@@ -17,7 +17,7 @@ from ctspine_zarr.format.catalog import Entry, Provenance, Root, encode_root
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.inventory import left_over, own_keys, splits_of
+from ctspine_zarr.manifest.inventory import case_folders, left_over, own_keys, splits_of
 from ctspine_zarr.storage import Storage
 
 
@@ -88,7 +88,7 @@ def switch(
     own, splits = own_keys(documents, entries, receipts), splits_of(specs)
     for key in left_over(storage.sizes(), own, splits):
         storage.remove(key)
-    storage.clean([layout.RECEIPTS.removesuffix("/"), *splits])
+    storage.clean(case_folders(splits))
 
 
 def put_changed(storage: Storage, key: str, data: bytes) -> None:

@@ -13,7 +13,7 @@ from ctspine_zarr.format.catalog import Entry, Root, require_dataset
 from ctspine_zarr.format.receipt import Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.inventory import foreign
+from ctspine_zarr.manifest.inventory import case_folders, foreign
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Storage
@@ -87,8 +87,7 @@ def require_own_folders(storage: Storage, spec: Spec) -> None:
         StoreMismatch: something else lies there.
         StorageError: the location cannot be read.
     """
-    folders = (layout.RECEIPTS, *(f"{split}/" for split in spec.splits))
-    keys = [key for folder in folders for key in storage.sizes(folder)]
+    keys = [key for folder in case_folders(spec.splits) for key in storage.sizes(f"{folder}/")]
     require_none_foreign(keys, spec, storage.location)
 
 

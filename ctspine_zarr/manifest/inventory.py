@@ -78,6 +78,11 @@ def splits_of(specs: Iterable[Spec | None]) -> list[str]:
     return sorted({split for spec in specs if spec is not None for split in spec.splits})
 
 
+def case_folders(splits: Iterable[str]) -> list[str]:
+    """Names of the folders at the top in which all that is of cases lies: of receipts, and of splits."""
+    return [layout.RECEIPTS.removesuffix("/"), *splits]
+
+
 def left_over(keys: Iterable[str], own: OwnKeys, splits: Collection[str]) -> list[str]:
     """Keys of what other states, and writers that were interrupted, have left: they may be removed.
 
@@ -93,8 +98,8 @@ def left_over(keys: Iterable[str], own: OwnKeys, splits: Collection[str]) -> lis
 
 def foreign(keys: Iterable[str], splits: Collection[str]) -> list[str]:
     """Keys in the folders of a store that no store writes."""
-    folders = (layout.RECEIPTS, *(f"{split}/" for split in splits))
-    return sorted(key for key in keys if key.startswith(folders) and not layout.is_written(key, splits))
+    within = tuple(f"{folder}/" for folder in case_folders(splits))
+    return sorted(key for key in keys if key.startswith(within) and not layout.is_written(key, splits))
 
 
 def strangers(keys: Iterable[str], own: OwnKeys) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 from ctspine_zarr.errors import DamagedStore, Malformed, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
+from ctspine_zarr.manifest.inventory import case_folders
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once
@@ -54,7 +55,7 @@ def copy_top(whole: WholeStore, target: Storage) -> None:
             raise DamagedStore(message)
     for key in whole.left_over(target.sizes().keys()):
         target.remove(key)
-    target.clean([layout.RECEIPTS.removesuffix("/"), *whole.store.spec.splits])
+    target.clean(case_folders(whole.store.spec.splits))
 
 
 def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:
