@@ -19,12 +19,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Self
 
+from ctspine_zarr.concurrency.workers import usable_cores
 from ctspine_zarr.errors import MissingDependency, UnknownValue, integer, require_known
 from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.training import datasets, streams
 from ctspine_zarr.training.samples import Samples, place_of, require_same
-from ctspine_zarr.workers import usable_cores
 
 try:
     import torch

@@ -197,6 +197,20 @@ def test_splits_built_one_by_one_give_the_store_built_at_once(source: Tree, tmp_
     assert but_for_time(objects(tmp_path / "parts.zarr")) == but_for_time(objects(tmp_path / "once.zarr"))
 
 
+@pytest.mark.parametrize("limit", ["MOST_CATALOG_BYTES", "MOST_DOCUMENT_BYTES"])
+def test_documents_that_no_reader_would_take_are_not_written(
+    source: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    location = tmp_path / "s.zarr"
+    build(source.root, location, selection=cz.Selection(splits=["train"]))
+    before = objects(location)
+    monkeypatch.setattr(f"ctspine_zarr.manifest.commit.{limit}", 100)
+    with pytest.raises(StorageError, match=r"would have \d+ bytes; legal: at most 100, in a store of fewer"):
+        build(source.root, location)
+    assert before.items() <= objects(location).items()
+    assert list(cz.open_store(location)) == ["liver_1"]
+
+
 def test_a_mended_case_is_taken_up_again(source: Tree, tmp_path: Path) -> None:
     path = source.add("liver_3", image=packed(voxels())[:-100])
     location = tmp_path / "s.zarr"

@@ -21,6 +21,7 @@ from conftest import Bucket, Hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import (
+    HEAD,
     dripping,
     dripping_head,
     dripping_part,
@@ -36,8 +37,8 @@ from zarr.storage import LocalStore
 
 from ctspine_zarr.errors import Malformed, NotAStore, StorageError
 from ctspine_zarr.format.receipt import StoredObject
-from ctspine_zarr.hub import Repository
-from ctspine_zarr.hub_files import RemoteFile
+from ctspine_zarr.hub.files import RemoteFile
+from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.read import proof
 from ctspine_zarr.storage import Storage, cached, open_storage, regular
 from ctspine_zarr.storage.repository import RepositoryFiles
@@ -419,11 +420,11 @@ def test_no_more_is_taken_than_was_asked_for() -> None:
 
 
 @contextlib.contextmanager
-def little_memory() -> Iterator[None]:
+def little_memory(most: int = 4_000_000) -> Iterator[None]:
     tracemalloc.start()
     try:
         yield
-        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        assert tracemalloc.get_traced_memory()[1] < most
     finally:
         tracemalloc.stop()
 
@@ -447,6 +448,44 @@ def test_no_more_is_taken_from_a_hub_than_was_asked_for() -> None:
         assert repository(url).get("a") is None
     with raw(endless_redirect) as url, little_memory(), pytest.raises(StorageError, match="leads from one"):
         repository(url).get("a")
+    # A page of a listing may have 16 MiB.
+    with raw(endless) as url, little_memory(100_000_000):
+        with pytest.raises(StorageError, match="list .*: .*/tree/.* is a page of more than 16777216 bytes"):
+            repository(url).sizes()
+        with pytest.raises(StorageError, match="find .*: .* is a page of more than 16777216 bytes"):
+            open_storage("hf://datasets/a/b", read_only=True, options={"endpoint": url, "token": False})
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"<html>",
+        b"{}",
+        b"[1]",
+        b'[{"type": "file", "path": "a"}]',
+        b'[{"type": "file", "path": "a", "oid": "x", "size": -1}]',
+        b'[{"type": "file", "path": "a", "oid": "x", "size": 1, "lfs": {"oid": "../x"}}]',
+        b'[{"type": "file", "path": 1, "oid": "x", "size": 1}]',
+    ],
+)
+def test_a_listing_that_is_none_is_an_error(listing: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD % (b"200 OK", len(listing), b"Connection: close\r\n") + listing)
+
+    with raw(answer) as url, pytest.raises(StorageError, match="cannot list hf://datasets/someone/spine"):
+        repository(url).sizes()
+
+
+def test_a_listing_that_names_itself_as_its_next_page_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctspine_zarr.hub.answers._MOST_PAGES", 5)
+
+    def answer(connection: socket.socket) -> None:
+        url = b"http://127.0.0.1:%d" % connection.getsockname()[1]
+        link = b'Link: <%s/next>; rel="next"\r\nConnection: close\r\n' % url
+        connection.sendall(HEAD % (b"200 OK", 2, link) + b"[]")
+
+    with raw(answer) as url, pytest.raises(StorageError, match="has more than 5 pages"):
+        repository(url).sizes()
 
 
 def test_a_range_makes_room_for_no_more_than_there_is(storage: Storage) -> None:
@@ -570,17 +609,9 @@ def require_error_in_time(operation: Callable[[], object], message: str) -> None
     assert time.monotonic() - begun < 2 * 1.5
 
 
-@pytest.fixture
-def impatient_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Hub's client waits less: one that asks again after its test would close the connections of all."""
-    sleep = time.sleep
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda wait: sleep(min(wait, 0.05)))
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["http", "s3", "hf"])
 @pytest.mark.parametrize("answer", [silent, dripping_head, failing])
-@pytest.mark.usefixtures("impatient_hub")
 def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind: str) -> None:
     with raw(answer) as url:
         told = r"given up(: a request may take|, for it did not end).*1.5 s"
@@ -593,7 +624,7 @@ def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["http", "s3", "hf"])
 def test_an_answer_that_drips_ends_within_its_time(bucket: Bucket, kind: str) -> None:
-    told = r"given up, for it did not end within 1.5 s; the storage option timeout=SECONDS allows more"
+    told = r"given up, for it did not end within 1.5 s; the option timeout=SECONDS allows more"
     with raw(dripping) as url:
         storage = remote(url, kind, bucket)
         require_error_in_time(lambda: storage.get("a"), told)
@@ -604,9 +635,9 @@ def test_an_answer_that_drips_ends_within_its_time(bucket: Bucket, kind: str) ->
         require_error_in_time(lambda: list(part.ranges("a", [(0, 1 << 15)])), told)
 
 
-@pytest.mark.parametrize("answer", [silent, dripping])
+@pytest.mark.parametrize("answer", [silent, dripping, failing])
 def test_a_hub_that_does_not_answer_is_not_opened(answer: Answer) -> None:
-    told = "cannot find hf://datasets/someone/spine: given up, for it did not end within 1.5 s"
+    told = "cannot find hf://datasets/someone/spine: .*given up.* 1.5 s"
     options = {"timeout": 1.5, "token": False}
     with raw(answer) as url:
         require_error_in_time(

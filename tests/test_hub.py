@@ -22,8 +22,8 @@ import ctspine_zarr as cz
 from ctspine_zarr.datasets.ctspine1k import HUB
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.errors import HubError, NoSpace, SourceError
-from ctspine_zarr.hub import Repository, cache_folder, download_folder
-from ctspine_zarr.hub_files import RemoteFile
+from ctspine_zarr.hub.files import RemoteFile
+from ctspine_zarr.hub.repository import Repository, cache_folder, download_folder
 from ctspine_zarr.sources.hub import HubSource
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write import arrivals
@@ -36,7 +36,7 @@ COMMIT = "9b454add169b94f2c322ad6f08b66823975e8dbd"
 def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
     """Four cases, on the Hub too; what a build that ended early still fetches ends with the test."""
     monkeypatch.setattr("ctspine_zarr.sources.hub._WAITS", (0,) * 8)
-    monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0,) * 8)
+    monkeypatch.setattr("ctspine_zarr.hub.repository._WAITS", (0,) * 8)
     fetched = arrivals._fetched
     for number in range(3):
         tree.add(f"liver_{number}", voxels(number))

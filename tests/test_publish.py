@@ -30,7 +30,7 @@ from trees import NnunetTree, Tree, voxels
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch, StoreUpdated
-from ctspine_zarr.hub import Repository
+from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.publishing.card import dataset_card
 from ctspine_zarr.publishing.serve import application
 from ctspine_zarr.publishing.whole import WholeStore
@@ -389,7 +389,7 @@ def test_the_card_of_a_dataset_says_what_it_says_and_nothing_else(
 
 
 def test_a_hub_that_fails_is_gone_on_with(store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctspine_zarr.hub._WAITS", (0, 0))
+    monkeypatch.setattr("ctspine_zarr.hub.repository._WAITS", (0, 0))
     hub.server.fault = lambda number, *_: 503 if number % 4 == 0 else None
     publish(store, hub)
     hub.server.heal()

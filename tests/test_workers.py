@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ctspine_zarr.concurrency.workers import Finished, Started, run_each, usable_cores
 from ctspine_zarr.errors import NoWorkers
-from ctspine_zarr.workers import Finished, Started, run_each, usable_cores
 
 
 def square(item: int) -> int:
@@ -79,10 +79,10 @@ def test_leaving_early_ends_the_processes_and_no_other() -> None:
         other.terminate()
 
 
-UNGUARDED = "from ctspine_zarr.workers import run_each; list(run_each(abs, [1, 2], 2))"
+UNGUARDED = "from ctspine_zarr.concurrency.workers import run_each; list(run_each(abs, [1, 2], 2))"
 ORPHANS = """
 import sys, time
-from ctspine_zarr.workers import run_each
+from ctspine_zarr.concurrency.workers import run_each
 if __name__ == "__main__":
     for progress in run_each(time.sleep, [60, 60], 2):
         print("started", flush=True)

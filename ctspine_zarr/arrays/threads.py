@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Final
 
-from ctspine_zarr.background import pool
+from ctspine_zarr.concurrency.background import pool
+from ctspine_zarr.concurrency.workers import usable_cores
 from ctspine_zarr.errors import integer
-from ctspine_zarr.workers import usable_cores
 
 _MOST_HELPERS: Final = 64
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.voxels import Voxels
+from ctspine_zarr.concurrency.workers import Finished, run_each
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import (
     DamagedStore,
@@ -40,7 +41,6 @@ from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.original import kept_header
 from ctspine_zarr.read.proof import require_object
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.workers import Finished, run_each
 
 _DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
 

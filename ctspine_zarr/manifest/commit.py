@@ -12,8 +12,9 @@ from typing import Any
 
 from msgspec import structs
 
+from ctspine_zarr.errors import StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry, Provenance, Root, encode_root
+from ctspine_zarr.format.catalog import MOST_CATALOG_BYTES, Entry, Provenance, Root, encode_root
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
@@ -81,8 +82,10 @@ def switch(
         specs: of this state and of those before it.
 
     Raises:
-        StorageError: the store could not be written.
+        StorageError: the store could not be written, or no reader would take the documents: the state
+            before holds.
     """
+    _require_readable(documents)
     for key, data in documents.items():
         put_changed(storage, key, data)
     own, splits = own_keys(documents, entries, receipts), splits_of(specs)
@@ -99,3 +102,11 @@ def put_changed(storage: Storage, key: str, data: bytes) -> None:
     """
     if storage.size(key) != len(data) or storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) != data:
         storage.put(key, data)
+
+
+def _require_readable(documents: Mapping[str, bytes]) -> None:
+    for key, data in documents.items():
+        most = MOST_CATALOG_BYTES if layout.is_catalog(key) else MOST_DOCUMENT_BYTES
+        if len(data) > most:
+            message = f"{key} would have {len(data)} bytes; legal: at most {most}, in a store of fewer cases"
+            raise StorageError(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import nibabel
@@ -89,7 +90,7 @@ class Header:
         """
         return self.voxels * self._most_value_bytes
 
-    @property
+    @cached_property
     def reorientation(self) -> Reorientation:
         """The permutation and flips to closest-canonical RAS+, in (z, y, x) order."""
         orientation = io_orientation(self.affine)

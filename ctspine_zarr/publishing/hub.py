@@ -11,8 +11,8 @@ from typing import Final
 from ctspine_zarr.errors import DamagedStore, Malformed, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
-from ctspine_zarr.hub import Repository
-from ctspine_zarr.hub_files import LocalFile, RemoteFile
+from ctspine_zarr.hub.files import LocalFile, RemoteFile
+from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.publishing.card import CARD, MARK, dataset_card
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object

@@ -87,7 +87,7 @@ def _to_hub(
     whole: WholeStore, target: str, options: Mapping[str, Any], on_case: _Listener | None, *, private: bool
 ) -> Published:
     # Half a second to import, which a copy need not wait for.
-    from ctspine_zarr.hub import Repository
+    from ctspine_zarr.hub.repository import Repository
     from ctspine_zarr.publishing.hub import upload_cases, upload_top
 
     repository = Repository.at(target, options)

@@ -14,7 +14,7 @@ from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.datasets.naming import FilesMissing
 from ctspine_zarr.digest import file_sha256, sha256
 from ctspine_zarr.errors import CaseRefused, SourceError
-from ctspine_zarr.hub import Repository, cache_folder, download_folder, patiently
+from ctspine_zarr.hub.repository import Repository, cache_folder, download_folder, patiently
 from ctspine_zarr.sources.source import Fetched, Source
 
 # A file that arrives altered is asked for again.

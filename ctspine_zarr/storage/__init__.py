@@ -4,7 +4,7 @@ The only package that knows about storage. Everything else has objects by key, w
 a folder, a bucket, a dataset repository on the Hub, behind a web server or in memory.
 """
 
-from ctspine_zarr.requests import all_at_once
+from ctspine_zarr.concurrency.requests import all_at_once
 from ctspine_zarr.storage.backend import Merging
 from ctspine_zarr.storage.blocks import DEFAULT_BYTES, cached
 from ctspine_zarr.storage.folder import free_bytes, share_disk

@@ -10,7 +10,7 @@ from typing import Final, NoReturn, override
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from ctspine_zarr.background import pool
+from ctspine_zarr.concurrency.background import pool
 from ctspine_zarr.storage.backend import Span
 from ctspine_zarr.storage.handle import Storage
 from ctspine_zarr.storage.keys import MOST_BYTES, checked, require_size

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ctspine_zarr.concurrency.requests import all_at_once
 from ctspine_zarr.errors import StorageError
-from ctspine_zarr.requests import all_at_once
 from ctspine_zarr.storage.backend import Backend, Merging, Span
 from ctspine_zarr.storage.keys import MOST_BYTES, checked, require_key, require_prefix
 

@@ -113,7 +113,7 @@ def _remote(url: str, scheme: str, options: Mapping[str, Any], *, read_only: boo
 
 def _repository(url: str, options: Mapping[str, Any]) -> Backend:
     # The same: half a second.
-    from ctspine_zarr.hub import Repository
+    from ctspine_zarr.hub.repository import Repository
     from ctspine_zarr.storage.repository import RepositoryFiles
 
     try:

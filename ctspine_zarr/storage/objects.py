@@ -13,8 +13,8 @@ import obstore
 import obstore.store
 from obstore import exceptions
 
+from ctspine_zarr.concurrency.requests import PART, Ask, Deadline, arriving, within
 from ctspine_zarr.errors import StorageError
-from ctspine_zarr.requests import PART, Ask, Deadline, arriving, within
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.fork_safety import require_own_threads
 from ctspine_zarr.storage.keys import require_size
@@ -87,7 +87,7 @@ class Remote(Backend):
     @override
     def advice(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return "; the storage option timeout=SECONDS allows more"
+            return "; the option timeout=SECONDS allows more"
         is_retried = _RETRIED in str(error)
         return f"; given up: a request may take {self.known.seconds:g} s" if is_retried else ""
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from ctspine_zarr.concurrency.requests import SECONDS, legal_seconds
 from ctspine_zarr.errors import StorageError
-from ctspine_zarr.requests import SECONDS, legal_seconds
 
 _OWN: Final = ("client_options", "retry_config", "timeout", "allow_http")
 # Of obstore's client. Given beside the options of a store, they would make it panic.

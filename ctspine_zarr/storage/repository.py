@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import override
 
-from ctspine_zarr.errors import HubUnreachable
-from ctspine_zarr.hub import Repository
+from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.keys import require_size
 
@@ -40,10 +39,3 @@ class RepositoryFiles(Backend):
     def sizes(self, prefix: str) -> Mapping[str, int]:
         files = self.repository.files
         return {path: file.size for path, file in files.items() if path.startswith(prefix)}
-
-    @override
-    def advice(self, error: Exception) -> str:
-        if isinstance(error.__cause__, TimeoutError):
-            return "; the storage option timeout=SECONDS allows more"
-        is_retried = isinstance(error, HubUnreachable)
-        return f"; given up: a request may take {self.repository.seconds:g} s" if is_retried else ""

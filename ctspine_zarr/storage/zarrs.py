@@ -13,7 +13,7 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ctspine_zarr.requests import all_at_once
+from ctspine_zarr.concurrency.requests import all_at_once
 from ctspine_zarr.storage.backend import DISTANT, Backend, Merging, Span
 from ctspine_zarr.storage.folder import Folder
 from ctspine_zarr.storage.fork_safety import require_own_threads

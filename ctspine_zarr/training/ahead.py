@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from ctspine_zarr.background import Background
+from ctspine_zarr.concurrency.background import Background
 
 
 class Ahead[T]:

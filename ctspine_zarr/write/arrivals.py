@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from ctspine_zarr.background import Background
+from ctspine_zarr.concurrency.background import Background
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.sources.source import Fetched, Source
 from ctspine_zarr.write.plan import PlannedCase

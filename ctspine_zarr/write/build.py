@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
+from ctspine_zarr.concurrency.workers import Started, run_each
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import CaseRefused, StorageError
 from ctspine_zarr.format import layout
@@ -22,7 +23,6 @@ from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.commit import claim, switch
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.workers import Started, run_each
 from ctspine_zarr.write.arrivals import Arrival, arrivals
 from ctspine_zarr.write.case_objects import WRITER
 from ctspine_zarr.write.finalize import finalize

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ctspine_zarr.format.histogram import Histogram, histogram_of
 from ctspine_zarr.format.record import LabelIntensity
 
-# Of an integer modulo this, the least value tells which one it was.
+# Counts that are kept: of integers from one to another less than this above it.
 _SPAN: Final = 2**16
-# Values at a time: few enough for the cache, many enough to outweigh a call that returns 2**16 counts.
-_BLOCK: Final = 2**19
+# Values at a time: few enough for the cache, many enough to outweigh a call.
+_BLOCK: Final = 2**16
 
 
 class Distribution(Protocol):
@@ -180,16 +180,16 @@ class _Counter:
         for start in range(0, values.size, _BLOCK):
             block = values[start : start + _BLOCK]
             indices = self._indices[: block.size]
-            indices[:] = block.view(np.uint16) if block.itemsize == 2 else block.astype(np.uint16)
+            least = int(block.min())
+            indices[:] = block
+            indices -= least
             found = np.bincount(indices)
-            self._counts[: found.size] += found
+            self._counts[least - self._low :][: found.size] += found
 
     def result(self) -> Counted:
         """See `Collector`."""
-        # Ascending from `low`, the values' remainders are a rotation.
-        counts = np.roll(self._counts, -(self._low % _SPAN))
-        present = np.flatnonzero(counts)
-        return Counted(self._low + present, counts[present])
+        present = np.flatnonzero(self._counts)
+        return Counted(self._low + present, self._counts[present])
 
 
 class _Keeper:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ctspine_zarr import nifti
+from ctspine_zarr.concurrency.workers import usable_cores
 from ctspine_zarr.datasets import dataset_of
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.dataset import Wishes
@@ -28,7 +29,6 @@ from ctspine_zarr.sources.location import open_source
 from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage, share_disk
 from ctspine_zarr.text import cases_table, size, some_names
-from ctspine_zarr.workers import usable_cores
 from ctspine_zarr.write.resume import is_whole
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.

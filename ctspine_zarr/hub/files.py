@@ -1,11 +1,14 @@
-"""A file on the Hub as the Hub records it, and one on this machine that is to go there."""
+"""Files on the Hub as the Hub records and lists them, and those on this machine that are to go there."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from ctspine_zarr.digest import sha256
 
@@ -44,6 +47,48 @@ class LocalFile:
 
     path: Path
     sha256: str
+
+
+class _Large(msgspec.Struct):
+    """What a listing says of a file that is not in git itself."""
+
+    oid: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class _Entry(msgspec.Struct):
+    """A line of a listing: a file, or a folder."""
+
+    type: str
+    path: str
+    oid: str
+    size: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lfs: _Large | None = None
+
+
+class _Info(msgspec.Struct):
+    """What the Hub says of a repository at a revision."""
+
+    sha: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40,64}\Z")]
+
+
+def commit_of(page: bytes) -> str:
+    """The commit of a revision, of what the Hub's API says of it.
+
+    Raises:
+        msgspec.DecodeError: it says something else.
+    """
+    return msgspec.json.decode(page, type=_Info).sha
+
+
+def files_of(page: bytes) -> Iterator[tuple[str, RemoteFile]]:
+    """Path and file for each file of a page of a listing.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    for entry in msgspec.json.decode(page, type=list[_Entry]):
+        if entry.type == "file":
+            yield entry.path, RemoteFile(entry.size, entry.lfs.oid if entry.lfs else None, entry.oid)
 
 
 def git_blob(data: bytes) -> str:

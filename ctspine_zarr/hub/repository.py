@@ -1,16 +1,17 @@
 """Dataset repositories on the Hugging Face Hub: list, read, download, publish.
 
-The only module that knows huggingface_hub, which heeds HF_TOKEN, HF_HOME, HF_ENDPOINT and
+Beside `answers` the only module that knows huggingface_hub, which heeds HF_TOKEN, HF_HOME, HF_ENDPOINT and
 HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and dropped connections.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,10 +22,10 @@ import huggingface_hub
 from huggingface_hub import constants, errors, utils
 from huggingface_hub.utils import build_hf_headers
 
+from ctspine_zarr.concurrency.requests import SECONDS, Ask, Deadline, legal_seconds, within
 from ctspine_zarr.errors import HubError, HubUnreachable, StorageError
-from ctspine_zarr.hub_answers import file_bytes, may_pass
-from ctspine_zarr.hub_files import LocalFile, RemoteFile
-from ctspine_zarr.requests import SECONDS, Deadline, legal_seconds, within
+from ctspine_zarr.hub.answers import file_bytes, may_pass, pages
+from ctspine_zarr.hub.files import LocalFile, RemoteFile, commit_of, files_of
 
 _LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
 _KIND: Final = "dataset"
@@ -76,7 +77,7 @@ class Repository:
         return cls(uri.id, uri.revision, uri.path_in_repo.strip("/"), options)
 
     def __str__(self) -> str:
-        at = f"@{urllib.parse.quote(self.revision, safe='')}" if self.revision else ""
+        at = f"@{_quoted(self.revision)}" if self.revision else ""
         return f"hf://datasets/{self.id}{at}{'/' * bool(self.folder)}{self.folder}"
 
     @property
@@ -99,14 +100,10 @@ class Repository:
         Raises:
             HubError: there is no such repository or revision, or the Hub cannot be reached.
         """
-
-        def find(_: Deadline) -> str:
-            info = self._api.repo_info(self.id, repo_type=_KIND, revision=self.revision, timeout=self.seconds)
-            return str(info.sha)
-
         if self.is_offline:
             return self._ask("find", lambda: self._snapshot.name)
-        return self._ask_in_time("find", find)
+        [commit] = self._in_time("find", [self._found_commit])
+        return commit
 
     @cached_property
     def files(self) -> Mapping[str, RemoteFile]:
@@ -123,7 +120,7 @@ class Repository:
         else:
             # Asked for here, it is not waited for by what is itself in time.
             _ = self.commit
-            found = self._ask_in_time("list", lambda deadline: dict(self._listed_files(deadline)))
+            [found] = self._in_time("list", [self._listed_files])
         return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
 
     def newest(self) -> Repository:
@@ -144,9 +141,8 @@ class Repository:
             HubError: the Hub cannot be reached, refuses, or does not give them in time.
         """
         url = self._url(path)
-        headers = build_hf_headers(token=self.options.get("token"))
-        with self._naming(f"read {path} of"):
-            return within(self.seconds, [partial(file_bytes, url, headers, span) for span in spans])
+        asks = [partial(file_bytes, url, self._headers, span) for span in spans]
+        return self._in_time(f"read {path} of", asks)
 
     def download(self, path: str, to: Path | None, *, again: bool = False) -> Path:
         """Where a file of the folder now lies on this machine.
@@ -224,6 +220,15 @@ class Repository:
         )
 
     @cached_property
+    def _api_url(self) -> str:
+        """Where the API knows of the repository."""
+        return f"{self._api.endpoint}/api/datasets/{self.id}"
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return dict(build_hf_headers(token=self.options.get("token"), library_name="ctspine-zarr"))
+
+    @cached_property
     def _snapshot(self) -> Path:
         """The folder of the cache that has the revision's files."""
         return Path(
@@ -244,16 +249,16 @@ class Repository:
                 sha256 = blob if _SHA256.fullmatch(blob) else None
                 yield path.relative_to(self._snapshot).as_posix(), RemoteFile(path.stat().st_size, sha256)
 
-    def _listed_files(self, deadline: Deadline) -> Iterator[tuple[str, RemoteFile]]:
-        entries = self._api.list_repo_tree(
-            self.id, self.folder or None, recursive=True, revision=self.commit, repo_type=_KIND
-        )
+    def _found_commit(self, deadline: Deadline) -> str:
+        at = f"/revision/{_quoted(self.revision)}" if self.revision else ""
+        return commit_of(next(pages(f"{self._api_url}{at}?expand=sha", self._headers, deadline)))
+
+    def _listed_files(self, deadline: Deadline) -> dict[str, RemoteFile]:
+        inside = f"/{urllib.parse.quote(self.folder)}" if self.folder else ""
+        url = f"{self._api_url}/tree/{_quoted(self.commit)}{inside}?recursive=true&expand=false"
         with suppress(errors.EntryNotFoundError):
-            for entry in entries:
-                deadline.put_off()
-                if isinstance(entry, huggingface_hub.hf_api.RepoFile):
-                    digest = entry.lfs.sha256 if entry.lfs else None
-                    yield entry.path, RemoteFile(entry.size, digest, entry.blob_id)
+            return dict(itertools.chain.from_iterable(map(files_of, pages(url, self._headers, deadline))))
+        return {}
 
     def _download(self, path: str, revision: str | None, **options: Any) -> Path:
         name = self._inside(path)
@@ -293,18 +298,17 @@ class Repository:
 
         return patiently(ask, _WAITS)
 
-    def _ask_in_time[T](self, action: str, work: Callable[[Deadline], T]) -> T:
-        """The same until a deadline, all its tries included."""
-
-        def once(deadline: Deadline) -> T:
-            if deadline.left <= 0:
-                # Nobody waits for it any more, and it is not asked again.
-                raise HubError(str(deadline.passed))
-            return work(deadline)
-
-        with self._naming(action):
-            [found] = within(self.seconds, [lambda deadline: self._ask(action, partial(once, deadline))])
-        return found
+    def _in_time[T](self, action: str, asks: Sequence[Ask[T]]) -> list[T]:
+        """What is asked for at once, until a deadline."""
+        try:
+            with self._naming(action):
+                return within(self.seconds, asks)
+        except HubUnreachable as error:
+            told = f"; given up: a request may take {self.seconds:g} s"
+            if isinstance(error.__cause__, TimeoutError):
+                told = "; the option timeout=SECONDS allows more"
+            message = f"{error}{told}"
+            raise HubUnreachable(message) from error.__cause__
 
     @contextmanager
     def _naming(self, action: str) -> Iterator[None]:
@@ -339,6 +343,10 @@ def download_folder() -> Path:
 def cache_folder() -> Path:
     """The Hub's cache on this machine."""
     return Path(constants.HF_HUB_CACHE)
+
+
+def _quoted(revision: str) -> str:
+    return urllib.parse.quote(revision, safe="")
 
 
 class _Silent(utils.tqdm):

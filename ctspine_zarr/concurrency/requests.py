@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
-from ctspine_zarr.background import pool
+from ctspine_zarr.concurrency.background import pool
 from ctspine_zarr.errors import StorageError
 
 SECONDS: Final = 60.0

@@ -1,19 +1,22 @@
-"""The answer of the Hub to a request for bytes of a file: of a limited size, and before a deadline.
+"""The answers of the Hub to what only reads: of a limited size, and before a deadline.
 
-The Hub's own client takes an answer whole, however long it is, and waits for each part of it anew.
+The Hub's own client takes an answer whole, however long it is, and waits for each part of it anew. Where
+it asks again it does so unseen, after the deadline too, and closes the connections of all other threads.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from huggingface_hub import constants, errors
 from huggingface_hub.utils import get_session, hf_raise_for_status, parse_ratelimit_headers
 
-from ctspine_zarr.requests import Deadline, arriving
+from ctspine_zarr.concurrency.requests import Deadline, arriving
 
 _PART: Final = 206
 _NO_SUCH_RANGE: Final = 416
@@ -24,6 +27,9 @@ _LONGEST_LIMIT: Final = 300
 _MOST_REDIRECTS: Final = 20
 # Bytes of an answer that says where to look, or what is the matter.
 _MOST_SAID: Final = 1 << 16
+# Bytes of a page, which lists a thousand files, and pages of a listing.
+_MOST_PAGE: Final = 1 << 24
+_MOST_PAGES: Final = 10_000
 
 
 def file_bytes(
@@ -42,15 +48,35 @@ def file_bytes(
     Raises:
         Exception: the client's own, or TimeoutError.
     """
-    for wait in (*_WAITS, None):
-        try:
-            return _asked(url, headers, span, deadline)
-        except errors.EntryNotFoundError:
-            return None
-        except Exception as error:
-            if wait is None or not _has_waited(error, wait, deadline):
-                raise
-    return None
+    try:
+        return _patiently(partial(_part, url, headers, span), deadline)
+    except errors.EntryNotFoundError:
+        return None
+
+
+def pages(url: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[bytes]:
+    """The JSON documents of the Hub's API at a URL, and at those that each says to be the next.
+
+    What may pass is asked for again.
+
+    Args:
+        url: of the first.
+        headers: of the requests.
+        deadline: of each page; see `file_bytes`.
+
+    Raises:
+        ValueError: a page, or all of them, are longer than any listing.
+        Exception: the client's own, or TimeoutError.
+    """
+    following: str | None = url
+    for _ in range(_MOST_PAGES):
+        if following is None:
+            return
+        page, following = _patiently(partial(_page, following, headers), deadline)
+        deadline.put_off()
+        yield page
+    message = f"{url} has more than {_MOST_PAGES} pages"
+    raise ValueError(message)
 
 
 def may_pass(error: BaseException) -> bool:
@@ -66,21 +92,38 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError | json.JSONDecodeError)
 
 
-def _asked(url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline) -> bytes:
+def _patiently[Answer](ask: Callable[[Deadline], Answer], deadline: Deadline) -> Answer:
+    """What is asked for, again after each wait where there is time for it."""
+    for wait in _WAITS:
+        try:
+            return ask(deadline)
+        except Exception as error:
+            if not _has_waited(error, wait, deadline):
+                raise
+    return ask(deadline)
+
+
+def _part(url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline) -> bytes:
     start, stop = span
-    # Compressed, a part would not be that of the file.
-    wanted = {**headers, "Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
-    answer = _opened(url, wanted, deadline)
-    try:
+    with _opened(url, {**headers, "Range": f"bytes={start}-{stop - 1}"}, deadline) as answer:
         if answer.status_code == _NO_SUCH_RANGE:
             return b""
-        if not answer.is_success:
-            _refuse(answer, deadline)
+        _require_success(answer, deadline)
         # A mirror that does not know ranges gives what is before them too.
         skipped = 0 if answer.status_code == _PART else start
         return _joined(arriving(answer.iter_raw(), skipped + stop - start, deadline), skipped)
-    finally:
-        answer.close()
+
+
+def _page(url: str, headers: Mapping[str, str], deadline: Deadline) -> tuple[bytes, str | None]:
+    """A page, and where the next one is."""
+    with _opened(url, headers, deadline) as answer:
+        _require_success(answer, deadline)
+        page = b"".join(arriving(answer.iter_raw(), _MOST_PAGE + 1, deadline))
+        following = answer.links.get("next", {}).get("url")
+    if len(page) > _MOST_PAGE:
+        message = f"{url} is a page of more than {_MOST_PAGE} bytes"
+        raise ValueError(message)
+    return page, following
 
 
 def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
@@ -92,16 +135,21 @@ def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
     return b"".join(kept)
 
 
-def _opened(url: str, headers: Mapping[str, str], deadline: Deadline) -> Any:
+@contextmanager
+def _opened(url: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[Any]:
     """The answer, of which only the head has come, from where redirects lead."""
     client = get_session()
     seconds = min(constants.HF_HUB_DOWNLOAD_TIMEOUT, deadline.seconds / 3)
-    request = client.build_request("GET", url, headers=headers, timeout=seconds)
+    # Compressed, a part would not be that of the file, nor a limit one of what it inflates to.
+    wanted = {**headers, "Accept-Encoding": "identity"}
+    request = client.build_request("GET", url, headers=wanted, timeout=seconds)
     for _ in range(_MOST_REDIRECTS):
         # The client itself would take all of what a redirect says.
         answer = client.send(request, stream=True, follow_redirects=False)
         if answer.next_request is None:
-            return answer
+            with closing(answer):
+                yield answer
+            return
         request = answer.next_request
         _said(answer, deadline)
     message = f"{url} leads from one place to another {_MOST_REDIRECTS} times; legal: fewer"
@@ -110,14 +158,14 @@ def _opened(url: str, headers: Mapping[str, str], deadline: Deadline) -> Any:
 
 def _said(answer: Any, deadline: Deadline) -> bytes:
     """The beginning of an answer, which is then closed."""
-    try:
+    with closing(answer):
         return b"".join(arriving(answer.iter_raw(), _MOST_SAID, deadline))
-    finally:
-        answer.close()
 
 
-def _refuse(answer: Any, deadline: Deadline) -> None:
+def _require_success(answer: Any, deadline: Deadline) -> None:
     """Raise what the client makes of a failure, of which it would take all that comes."""
+    if answer.is_success:
+        return
     headers = {key: value for key, value in answer.headers.items() if key.lower() != "content-encoding"}
     said = _said(answer, deadline)
     hf_raise_for_status(
