@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 _COLUMN: Final = 14
 _MOST_NAMED: Final = 20
+_USER: Final = re.compile(r"//[^/@\s]*@")
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 _KINDS: Final = {
     stat.S_IFLNK: "a link",
@@ -17,6 +19,11 @@ _KINDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def without_password(text: str) -> str:
+    """A text whose URLs hold neither name nor password."""
+    return _USER.sub("//", text)
 
 
 def size(count: float) -> str:

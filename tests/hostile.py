@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from nibabel.nifti1 import Nifti1Extension
 from numpy.typing import NDArray
-from trees import NnunetTree, in_mm, voxels
+from trees import SHAPE, NnunetTree, in_mm, labels, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.format.encoding import UNSEALED, sealed
@@ -26,18 +26,23 @@ type Objects = dict[str, bytes]
 OWN: Final = "ctspine_zarr"
 
 
-def calm(seed: int) -> NDArray[Any]:
+def calm(seed: int, shape: tuple[int, ...] = SHAPE) -> NDArray[Any]:
     """HU from -32 to 95, so that what is counted of them is short."""
-    return voxels(seed) // 32
+    return voxels(seed, shape) // 32
 
 
 def write_tree(root: Path, second: int = 5) -> NnunetTree:
-    """`a` with an image of that seed, `b` with a NIfTI extension, `t` for testing, without a mask."""
+    """`a` with an image of that seed, `b` with a NIfTI extension, `t` for testing, without a mask.
+
+    Of `b` shape, chunks in the shard, mask and labels are others as well: no object of it is one of `a`,
+    but for the list of masks, which is the dataset's.
+    """
     tree = NnunetTree(root)
     tree.add("a", calm(second))
-    image = in_mm(calm(1))
+    shape = (*SHAPE[:2], 35)
+    image = in_mm(calm(1, shape))
     image.header.extensions.append(Nifti1Extension("comment", b"a comment"))
-    tree.add("b", image)
+    tree.add("b", image, labels(shape) * (labels(shape) == 23))
     tree.add("t", calm(2), False, folder="Ts")
     return tree
 

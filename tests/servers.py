@@ -228,21 +228,26 @@ def _pour(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def raw(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Where a server answers every connection as it is told, once a request has come."""
+    """Where a server answers every connection as told, once a request has come, and hangs up at last."""
 
     def converse(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.recv(1 << 16)
             answer(connection)
 
+    connections: list[socket.socket] = []
+
     def listen() -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listening.accept()
+                connections.append(connection)
                 threading.Thread(target=converse, args=(connection,), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=listen, daemon=True).start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        # It wakes who waits in `accept`.
-        listening.shutdown(socket.SHUT_RDWR)
+        # It wakes who waits in `accept`, and who still waits for an answer.
+        for one in (listening, *connections):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import random
 import re
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import openpyxl
 import pytest
 import zarr
-from stores import FailingStore, objects
+from hostile import fresh_seed
+from msgspec import structs
+from stores import FailingStore, builds, objects
 from trees import Tree, labels, nibabel_canonical, packed, scaled, unpacked, voxels
 from zarr.storage import MemoryStore
 
@@ -26,7 +31,7 @@ from ctspine_zarr.errors import (
     UnknownValue,
 )
 from ctspine_zarr.format.catalog import Entry, Provenance, Refused, decode_root
-from ctspine_zarr.format.receipt import Receipt
+from ctspine_zarr.format.receipt import Receipt, decode_receipt, encode_receipt
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.storage import Storage, open_storage
 from ctspine_zarr.write.case_objects import WRITER
@@ -46,27 +51,25 @@ def build(source: Path, store: object, workers: int = 1, **options: object) -> c
     return cz.build_store(cz.plan_build(source, store, workers=workers, **options))  # type: ignore[arg-type]
 
 
-def but_for_time(contents: dict[str, bytes]) -> dict[str, bytes]:
-    """Objects without the root's time of writing, and its seal, the only things that may differ."""
-    root = re.sub(rb'"(written|seal)": "[^"]*"', b"", contents["zarr.json"])
-    return {**contents, "zarr.json": root}
+def contents_of(store: MemoryStore) -> dict[str, bytes]:
+    return {key: value.to_bytes() for key, value in store._store_dict.items()}
 
 
 def receipts_of(store: object) -> dict[str, Receipt]:
     """Case id -> receipt."""
-    return {one.record.id: one for one in read_receipts(open_storage(store))}  # type: ignore[arg-type]
+    return {one.receipt.record.id: one.receipt for one in read_receipts(open_storage(store))}  # type: ignore[arg-type]
 
 
 def test_every_put_may_fail_and_a_rerun_gives_the_same_objects(source: Tree) -> None:
     clean = FailingStore(-1, OSError())
     build(source.root, clean, workers=1)
-    expected = but_for_time(clean.contents())
+    expected = builds(clean.contents())
     for nth in range(1, len(clean.puts) + 1):
         store = FailingStore(nth, OSError(28, "No space left on device"))
         with pytest.raises(StorageError, match=r"cannot write '.*' in .*No space left on device"):
             build(source.root, store, workers=1)
         build(source.root, store, workers=1)
-        assert but_for_time(store.contents()) == expected, f"put {nth}: {clean.puts[nth - 1]}"
+        assert builds(store.contents()) == expected, f"put {nth}: {clean.puts[nth - 1]}"
 
 
 def test_a_receipt_is_written_last_and_claims_every_object(source: Tree) -> None:
@@ -110,23 +113,69 @@ def test_an_interrupted_case_is_not_in_the_store(source: Tree, monkeypatch: pyte
     assert not cz.open_store(store).is_partial
 
 
-@pytest.mark.parametrize("awaited", [".json", "image/c/0/0/0", ".jsonl", "zarr.json"])
-def test_a_case_being_replaced_is_read_as_it_was(
-    source: Tree, monkeypatch: pytest.MonkeyPatch, awaited: str
-) -> None:
-    """New voxels never stand under an old catalog, nor old ones under a new one."""
-    store = MemoryStore()
-    build(source.root, store, workers=1)
-    opened = cz.open_store(store)
+def interrupt_at_step(patch: pytest.MonkeyPatch, nth: int) -> list[str]:
+    """Ctrl-C as the n-th object is put or removed; the keys so far, the interrupted one the last."""
+    keys: list[str] = []
+
+    def interrupted(name: str) -> Any:
+        real = getattr(Storage, name)
+
+        def step(storage: Storage, key: str, *data: bytes) -> None:
+            keys.append(key)
+            if len(keys) == nth:
+                raise KeyboardInterrupt
+            real(storage, key, *data)
+
+        return step
+
+    for name in ("put", "remove"):
+        patch.setattr(Storage, name, interrupted(name))
+    return keys
+
+
+def all_of(store: cz.Store) -> dict[str, Any]:
+    """Case id -> record, facts, receipt and voxels."""
+    return {
+        case: (one.record, one.facts, one.receipt, *(one.voxels(name)[...].tobytes() for name in one.names))
+        for case, one in store.items()
+    }
+
+
+def replace_two(source: Tree) -> None:
     source.add("liver_1", voxels(7), section=None)
+    source.add("HN_P001", voxels(8), source="HNSCC-3DCT-RT", section=None)
+
+
+def test_two_cases_being_replaced_are_read_as_they_were_or_as_they_will_be(
+    source: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted at any put or removal: until the root is put both are the old ones, then both the new."""
+    before = MemoryStore()
+    build(source.root, before)
+    old = all_of(cz.open_store(before))
+    replace_two(source)
+    after = MemoryStore(dict(before._store_dict))
     with monkeypatch.context() as patch:
-        interrupt_at(patch, awaited)
-        with pytest.raises(KeyboardInterrupt):
-            build(source.root, store, workers=1)
-    for one in (opened, cz.open_store(store)):
-        assert np.array_equal(one["liver_1"].image.compute(), voxels().transpose())
-    build(source.root, store, workers=1)
-    assert np.array_equal(cz.open_store(store)["liver_1"].image.compute(), voxels(7).transpose())
+        steps = interrupt_at_step(patch, -1)
+        build(source.root, after)
+    new = all_of(cz.open_store(after))
+    assert {case for case in old if old[case] != new[case]} == {"liver_1", "HN_P001"}
+    switch = steps.index("zarr.json")
+    assert steps[switch - 1].endswith(".jsonl")
+    assert {key.rpartition("/")[2] for key in steps[switch + 1 :]} >= {"liver_1.json", "zarr.json", "0"}
+    for nth in range(1, len(steps) + 1):
+        store = MemoryStore(dict(before._store_dict))
+        opened = cz.open_store(store)
+        with monkeypatch.context() as patch:
+            keys = interrupt_at_step(patch, nth)
+            with pytest.raises(KeyboardInterrupt):
+                build(source.root, store)
+        assert keys == steps[:nth]
+        assert all_of(cz.open_store(store)) == (old if nth <= switch + 1 else new), keys[-1]
+        if nth <= switch + 1:
+            assert all_of(opened) == old, keys[-1]
+        build(source.root, store)
+        assert builds(contents_of(store)) == builds(contents_of(after)), keys[-1]
 
 
 def test_a_store_that_was_updated_says_so_to_who_opened_it_before(source: Tree) -> None:
@@ -162,7 +211,7 @@ def test_a_second_run_skips_what_is_whole(source: Tree, tmp_path: Path) -> None:
 def test_a_second_run_builds_again_what_is_not_whole(source: Tree, tmp_path: Path, damage: str) -> None:
     location = tmp_path / "s.zarr"
     build(source.root, location)
-    expected = but_for_time(objects(location))
+    expected = builds(objects(location))
     shard = location / "train/MSD-T10/liver_1/image/c/0/0/0"
     if damage == "cut":
         os.truncate(shard, 1000)
@@ -172,7 +221,99 @@ def test_a_second_run_builds_again_what_is_not_whole(source: Tree, tmp_path: Pat
         (location / "receipts/liver_1.json").write_text('{"format": 2, "rec')
     assert [p.case.id for p in cz.plan_build(source.root, location).pending] == ["liver_1"]
     build(source.root, location)
-    assert but_for_time(objects(location)) == expected
+    assert builds(objects(location)) == expected
+
+
+def with_other_digit(receipt: bytes, at: int) -> bytes:
+    """One digit more or less; such as may stand in a number or name there."""
+    digit = b"8" if receipt[at : at + 1] == b"9" else b"%d" % (int(receipt[at : at + 1]) + 1)
+    return receipt[:at] + digit + receipt[at + 1 :]
+
+
+def digits_of(receipt: bytes) -> list[int]:
+    """Where digits stand in a receipt but that of its format, each of which may become another."""
+    first = receipt.index(b'"format": 2') + len('"format": 2')
+    others = (found.start() for found in re.finditer(rb"\d", receipt[first:]))
+    return [first + at for at in others]
+
+
+@pytest.mark.parametrize("is_root_lost", [False, True])
+def test_a_digit_flipped_in_a_receipt_is_not_the_truth_of_a_second_run(
+    source: Tree, tmp_path: Path, is_root_lost: bool
+) -> None:
+    """The count of a label's voxels, and any digits; each time the receipt is still one but for its seal."""
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    before = objects(location)
+    receipt = before["receipts/liver_1.json"]
+    counted = receipt.index(b'"voxels": ') + len('"voxels": ')
+    for at in (counted, *random.Random(fresh_seed()).sample(digits_of(receipt), 12)):
+        altered = with_other_digit(receipt, at)
+        json.loads(altered)
+        (location / "receipts/liver_1.json").write_bytes(altered)
+        if is_root_lost:
+            (location / "zarr.json").write_bytes(b"lost")
+        assert [p.case.id for p in cz.plan_build(source.root, location).pending] == ["liver_1"]
+        build(source.root, location)
+        assert builds(objects(location)) == builds(before), receipt[at - 40 : at + 1]
+    assert cz.verify(location).is_whole
+
+
+def otherwise(location: Path) -> bytes:
+    """A receipt of `liver_1` and its objects, its seal right, which tells other things of the case."""
+    receipt = decode_receipt((location / "receipts/liver_1.json").read_bytes(), "receipts/liver_1.json")
+    label, *others = receipt.record.labels
+    told = structs.replace(receipt.record, labels=(structs.replace(label, voxels=label.voxels + 1), *others))
+    return encode_receipt(structs.replace(receipt, record=told))
+
+
+# Before the receipt in order of key, after it, and below a folder.
+ELSEWHERE: Final = ("receipts/a.json", "receipts/z.json", "receipts/old/liver_1.json")
+
+
+@pytest.mark.parametrize("key", ELSEWHERE)
+def test_a_receipt_at_the_key_of_another_is_none_of_a_partial_store(
+    source: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    location = tmp_path / "s.zarr"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, ".jsonl")
+        with pytest.raises(KeyboardInterrupt):
+            build(source.root, location)
+    expected = receipts_of(location)
+    (location / key).parent.mkdir(exist_ok=True)
+    (location / key).write_bytes(otherwise(location))
+    store = cz.open_store(location)
+    assert store.is_partial
+    assert {case: one.record for case, one in store.items()} == {
+        case: one.record for case, one in expected.items()
+    }
+    (location / "receipts/liver_1.json").unlink()
+    assert set(cz.open_store(location)) == set(expected) - {"liver_1"}
+
+
+@pytest.mark.parametrize("key", ELSEWHERE)
+@pytest.mark.parametrize("is_own_lost", [False, True])
+def test_a_receipt_at_the_key_of_another_is_none_of_a_second_run(
+    source: Tree, tmp_path: Path, key: str, is_own_lost: bool
+) -> None:
+    """Though the root is lost, so that receipts alone speak."""
+    location = tmp_path / "s.zarr"
+    build(source.root, location)
+    before = objects(location)
+    (location / key).parent.mkdir(exist_ok=True)
+    (location / key).write_bytes(otherwise(location))
+    (location / "zarr.json").write_bytes(b"lost")
+    if is_own_lost:
+        (location / "receipts/liver_1.json").unlink()
+    pending = [planned.case.id for planned in cz.plan_build(source.root, location).pending]
+    assert pending == ["liver_1"] * is_own_lost
+    build(source.root, location)
+    after = objects(location)
+    # What no store writes is left where it lies.
+    assert (key in after) == ("old/" in key)
+    after.pop(key, None)
+    assert builds(after) == builds(before)
 
 
 def test_leftovers_of_a_killed_attempt_do_not_survive(source: Tree, tmp_path: Path) -> None:
@@ -187,14 +328,14 @@ def test_leftovers_of_a_killed_attempt_do_not_survive(source: Tree, tmp_path: Pa
 def test_the_bytes_do_not_depend_on_the_workers(source: Tree, tmp_path: Path) -> None:
     build(source.root, tmp_path / "one.zarr", workers=1)
     build(source.root, tmp_path / "three.zarr", workers=3)
-    assert but_for_time(objects(tmp_path / "one.zarr")) == but_for_time(objects(tmp_path / "three.zarr"))
+    assert builds(objects(tmp_path / "one.zarr")) == builds(objects(tmp_path / "three.zarr"))
 
 
 def test_splits_built_one_by_one_give_the_store_built_at_once(source: Tree, tmp_path: Path) -> None:
     build(source.root, tmp_path / "once.zarr")
     for split in ("test", "train", "validation"):
         build(source.root, tmp_path / "parts.zarr", selection=cz.Selection(splits=[split]))
-    assert but_for_time(objects(tmp_path / "parts.zarr")) == but_for_time(objects(tmp_path / "once.zarr"))
+    assert builds(objects(tmp_path / "parts.zarr")) == builds(objects(tmp_path / "once.zarr"))
 
 
 @pytest.mark.parametrize("limit", ["MOST_CATALOG_BYTES", "MOST_DOCUMENT_BYTES"])
@@ -264,13 +405,13 @@ def test_a_refusal_ends_with_its_cause(source: Tree, tmp_path: Path) -> None:
 def test_a_damaged_root_is_written_anew(source: Tree, tmp_path: Path) -> None:
     location = tmp_path / "s.zarr"
     build(source.root, location)
-    expected = but_for_time(objects(location))
+    expected = builds(objects(location))
     for damage in (b"", b"[]", b'{"attributes": 3}', b"\xff"):
         (location / "zarr.json").write_bytes(damage)
         with pytest.raises(DamagedStore, match=r"zarr.json is damaged .*run the build again"):
             cz.open_store(location)
         build(source.root, location)
-        assert but_for_time(objects(location)) == expected
+        assert builds(objects(location)) == expected
 
 
 def test_a_store_of_another_format_is_not_touched(source: Tree, tmp_path: Path) -> None:

@@ -288,6 +288,32 @@ def test_a_licence_is_taken_where_the_dataset_states_none() -> None:
     assert (found.licence, found.citation) == ("CC0-1.0", "Us, 2026")
 
 
+def test_a_rerun_without_licence_and_citation_keeps_those_of_the_store(tmp_path: Path) -> None:
+    spines = NnunetTree(tmp_path / "spines")
+    spines.add("a", voxels())
+
+    def rerun(**terms: Any) -> tuple[str, str, bytes]:
+        cz.build_store(cz.plan_build(spines.root, tmp_path / "s.zarr", workers=1, **terms))
+        spec = cz.open_store(tmp_path / "s.zarr").spec
+        return spec.licence, spec.citation, (tmp_path / "s.zarr/zarr.json").read_bytes()
+
+    first = rerun(licence="CC-BY-4.0", citation="Us")
+    assert first[:2] == ("CC-BY-4.0", "Us")
+    assert rerun() == first
+    assert rerun(licence="CC0-1.0")[:2] == ("CC0-1.0", "Us")
+
+
+@pytest.mark.parametrize("name", ["zarr", "Zarr", "zarr.json", "receipts"])
+def test_names_that_the_store_itself_needs_are_none_of_cases(name: str) -> None:
+    assert not is_legal_name(name)
+
+
+@pytest.mark.parametrize("path", ["~nobody_of_that_name/x", "a\0b"])
+def test_a_source_that_is_no_path_is_an_error(tmp_path: Path, path: str) -> None:
+    with pytest.raises(SourceError, match=r"source .*; legal: a folder"):
+        cz.plan_build(path, tmp_path / "s.zarr")
+
+
 @pytest.mark.parametrize("what", ["licence", "citation"])
 def test_a_licence_in_place_of_the_datasets_own_is_an_error(what: str) -> None:
     own = getattr(described(ctspine1k("liver_1")).spec, what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,26 @@ def test_a_folder_that_cannot_be_made_is_told(tree: Tree, tmp_path: Path) -> Non
     (tmp_path / "out").write_text("a file in the way")
     with pytest.raises(StorageError, match="cannot write .*: Not a directory"):
         exported(tree, tmp_path)
+
+
+def test_a_name_that_no_file_can_have_is_told(tree: Tree, tmp_path: Path) -> None:
+    tree.add()
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
+    for overwrite in (False, True):
+        with pytest.raises(StorageError, match="cannot write .*: File name too long"):
+            cz.export(cz.open_store(tmp_path / "s.zarr")["liver_1"], "x" * 300, overwrite=overwrite)
+
+
+def test_what_lies_at_the_name_of_a_half_written_file_is_left(tree: Tree, tmp_path: Path) -> None:
+    tree.add()
+    path, mask = exported(tree, tmp_path)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path.with_name(path.name + ".partial").symlink_to(victim)
+    os.mkfifo(mask.with_name(mask.name + ".partial"))
+    exported(tree, tmp_path, overwrite=True)
+    assert victim.read_text() == "precious"
+    assert [one.name for one in path.parent.iterdir() if one.is_symlink()] == [path.name + ".partial"]
 
 
 def moved(prefix: bytes, **fields: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ type Truth = dict[str, dict[str, Any]]
 
 DOCUMENTED: Final = (DamagedStore, NotAStore, StorageError)
 IMAGE: Final = "image/c/0/0/0"
+MASK: Final = "labels/structures"
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +38,47 @@ def before(location: Path) -> Objects:
 
 
 @pytest.fixture(scope="module")
+def paths(location: Path) -> dict[str, str]:
+    """Case id -> path of its group."""
+    return {case: one.record.path for case, one in cz.open_store(location).items()}
+
+
+@pytest.fixture(scope="module")
 def truth(location: Path) -> Truth:
     return truth_of(cz.open_store(location))
 
 
 def problems(location: Path, *cases: str) -> list[str]:
-    """What `verify` says of a store, or of some of its cases and all that lies above them."""
+    """What `verify` says of a store, or of some cases, each by its id, and all that lies above them."""
     try:
         result = cz.verify(location, cases=cases)
     except (NotAStore, StorageError) as error:
         return [str(error)]
-    return [*result.problems, *(problem for report in result.cases for problem in report.problems)]
+    of_cases = (f"{one.case}: {problem}" for one in result.cases for problem in one.problems)
+    return [*result.problems, *of_cases]
 
 
-def concerned(store_truth: Truth, key: str) -> list[str]:
-    """Cases that an object may be of: one that has a group or receipt of that name, else all."""
-    names = {part.partition("~")[0].removesuffix(".json") for part in key.split("/")}
-    return sorted(names & set(store_truth)) or sorted(store_truth)
+def case_of(paths: dict[str, str], key: str) -> str | None:
+    """The case that an object or receipt is of."""
+    for case, path in paths.items():
+        if key.startswith(f"{path}/") or key == receipt_of(path):
+            return case
+    return None
+
+
+def receipt_of(path: str) -> str:
+    return f"receipts/{path.rpartition('/')[2]}.json"
+
+
+def names_of(paths: dict[str, str], key: str, location: Path) -> tuple[str, ...]:
+    """How the problem of an object begins, and that of no other."""
+    case = case_of(paths, key)
+    if case is not None:
+        is_receipt = key == receipt_of(paths[case])
+        return (f"{case}: its receipt " if is_receipt else f"{case}: {key.removeprefix(paths[case] + '/')} ",)
+    if key == "zarr.json":
+        return f"{location}: {key} is damaged ", f"{location} is a store of another version "
+    return (f"{location}: {key} was altered: ",) if key.startswith("catalog-") else (f"{key} is missing or ",)
 
 
 def wrong_reads(location: Path, truth: Truth, cases: list[str], *, shard: bool = False) -> Iterator[str]:
@@ -79,15 +105,20 @@ def wrong_reads(location: Path, truth: Truth, cases: list[str], *, shard: bool =
                 yield f"{name} of {case}: {error!r}"
 
 
-def require_seen(location: Path, before: Objects, truth: Truth, flip: tuple[str, int, int]) -> None:
+def require_seen(
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str], flip: tuple[str, int, int]
+) -> None:
     key, at, bit = flip
     altered = bytearray(before[key])
     altered[at] ^= 1 << bit
-    cases = concerned(truth, key)
+    case = case_of(paths, key)
+    cases = sorted(truth) if case is None else [case]
     with put_for_now(location, {key: bytes(altered)}, before):
         wrong = list(wrong_reads(location, truth, cases, shard="/c/" in key))
         assert not wrong, f"{key}, byte {at}, bit {bit}: {wrong}"
-        assert problems(location, *cases), f"{key}, byte {at}, bit {bit}: verify names nothing"
+        told = problems(location, *cases)
+        is_named = any(problem.startswith(names_of(paths, key, location)) for problem in told)
+        assert is_named, f"{key}, byte {at}, bit {bit}: {told}"
 
 
 def flips(before: Objects, chooser: random.Random, count: int) -> Iterator[tuple[str, int, int]]:
@@ -103,17 +134,17 @@ def flips(before: Objects, chooser: random.Random, count: int) -> Iterator[tuple
     "count", [400, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
 def test_one_flipped_bit_anywhere_is_told_and_never_read_wrong(
-    location: Path, before: Objects, truth: Truth, count: int
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str], count: int
 ) -> None:
     for flip in flips(before, random.Random(fresh_seed()), count):
-        require_seen(location, before, truth, flip)
+        require_seen(location, before, truth, paths, flip)
     assert objects(location) == before
     assert not problems(location)
 
 
 @pytest.mark.parametrize("bits", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_flip_in_every_byte_of_the_root_is_told(
-    location: Path, before: Objects, truth: Truth, bits: int
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str], bits: int
 ) -> None:
     chooser = random.Random(fresh_seed())
     root = before["zarr.json"]
@@ -124,24 +155,27 @@ def test_a_flip_in_every_byte_of_the_root_is_told(
             with put_for_now(location, {"zarr.json": bytes(altered)}, before):
                 with pytest.raises(DOCUMENTED):
                     cz.open_store(location)
-                assert problems(location), f"byte {at}, bit {bit}"
+                [problem] = problems(location)
+                assert problem.startswith(names_of(paths, "zarr.json", location)), f"byte {at}, bit {bit}"
     assert not list(wrong_reads(location, truth, sorted(truth)))
 
 
 def test_a_flip_in_the_version_of_a_receipt_is_told_as_that_of_any_digit(
-    location: Path, before: Objects, truth: Truth
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str]
 ) -> None:
     for key in before:
         if key.startswith("receipts/"):
             at = before[key].index(b'"format": 2') + len('"format": ')
             for bit in range(8):
-                require_seen(location, before, truth, (key, at, bit))
+                require_seen(location, before, truth, paths, (key, at, bit))
 
 
 # -- two things of equal size in each other's place
 
 
-def swapped(before: Objects, one: str, other: str) -> Objects:
+def swap(before: Objects, one: str, other: str) -> Objects:
+    """Two objects in each other's place: other bytes, else nothing would be swapped."""
+    assert before[one] != before[other]
     return {one: before[other], other: before[one]}
 
 
@@ -149,47 +183,59 @@ def keys_of(before: Objects, ending: str) -> list[str]:
     return sorted(key for key in before if key.endswith(ending))
 
 
+# Of the same shape and settings, `a` and `t` differ in voxels alone.
 @pytest.mark.parametrize(
-    "ending", [IMAGE, "segmentation/c/0/0/0", "image/zarr.json", "structures/zarr.json", "labels/zarr.json"]
+    ("one", "other", "key"),
+    [
+        ("a", "t", IMAGE),
+        ("a", "b", IMAGE),
+        ("a", "b", "image/zarr.json"),
+        ("a", "b", f"{MASK}/segmentation/c/0/0/0"),
+        ("a", "b", f"{MASK}/segmentation/zarr.json"),
+        ("a", "b", f"{MASK}/zarr.json"),
+        ("a", "b", "zarr.json"),
+        ("a", "t", "zarr.json"),
+        ("b", "t", "zarr.json"),
+    ],
 )
 def test_objects_of_two_cases_in_each_others_place_are_told(
-    location: Path, before: Objects, truth: Truth, ending: str
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str], one: str, other: str, key: str
 ) -> None:
-    one, other, *_ = keys_of(before, ending)[::-1]
-    is_same = before[one] == before[other]
-    with put_for_now(location, swapped(before, one, other), before):
+    keys = [f"{paths[case]}/{key}" for case in (one, other)]
+    with put_for_now(location, swap(before, *keys), before):
         assert not list(wrong_reads(location, truth, sorted(truth)))
-        assert bool(problems(location)) != is_same
+        told = {" ".join(problem.split(" ")[:2]) for problem in problems(location)}
+        assert told == {f"{one}: {key}", f"{other}: {key}"}
 
 
-def test_groups_of_two_cases_in_each_others_place_are_told(
-    location: Path, before: Objects, truth: Truth
-) -> None:
-    one, other, *_ = (
-        key for key in before if key.endswith(("/b/zarr.json", "31665c/zarr.json", "t/zarr.json"))
-    )
-    with put_for_now(location, swapped(before, one, other), before):
-        assert not list(wrong_reads(location, truth, sorted(truth)))
-        assert problems(location)
+def test_the_list_of_masks_is_the_same_in_every_case(before: Objects, paths: dict[str, str]) -> None:
+    """So that there is nothing to be told of two in each other's place."""
+    one, other = (f"{paths[case]}/labels/zarr.json" for case in ("a", "b"))
+    assert before[one] == before[other]
 
 
 def test_receipts_of_two_cases_in_each_others_place_are_told(
-    location: Path, before: Objects, truth: Truth
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str]
 ) -> None:
-    one, other, *_ = (key for key in before if key.startswith("receipts/"))
-    with put_for_now(location, swapped(before, one, other), before):
-        assert not list(wrong_reads(location, truth, sorted(truth)))
-        assert len([p for p in problems(location) if "receipt" in p]) >= 2
+    for one, other in itertools.combinations(sorted(truth), 2):
+        keys = [receipt_of(paths[case]) for case in (one, other)]
+        with put_for_now(location, swap(before, *keys), before):
+            assert not list(wrong_reads(location, truth, sorted(truth)))
+            told = [problem for problem in problems(location) if "its receipt is damaged" in problem]
+            assert [problem[0] for problem in sorted(told)] == [one, other]
 
 
-def test_a_whole_group_in_the_place_of_another_is_told(location: Path, before: Objects, truth: Truth) -> None:
+def test_a_whole_group_in_the_place_of_another_is_told(
+    location: Path, before: Objects, truth: Truth, paths: dict[str, str]
+) -> None:
     """Every object, so that each fits the others there."""
-    [one] = (key.removesuffix("zarr.json") for key in before if key.endswith("/b/zarr.json"))
-    [other] = (group for key in before if (group := key.partition("image/c/")[0]) != key and "/a~" in key)
+    one, other = (f"{paths[case]}/" for case in ("b", "a"))
     new = {key.replace(one, other): data for key, data in before.items() if key.startswith(one)}
     with put_for_now(location, new, before):
         assert not list(wrong_reads(location, truth, sorted(truth)))
-        assert problems(location)
+        told = {" ".join(problem.split(" ")[:2]) for problem in problems(location)}
+        assert told == {f"a: {key.removeprefix(other)}" for key in new if new[key] != before[key]}
+        assert len(told) == len(new) - 1, "all but the list of masks are others"
 
 
 def test_catalogs_of_two_stores_in_each_others_place_are_told(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nibabel
 import numpy as np
 import pytest
+import xarray
 from hostile import Author, build_every_kind
+from numpy.typing import NDArray
 from stores import objects
-from trees import AFFINE, SHAPE, NnunetTree, edited, in_mm, labels, voxels
+from trees import AFFINE, SHAPE, NnunetTree, edited, in_mm, labels, load, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr import nifti
@@ -39,6 +41,20 @@ def turned(degrees: float, sheared: float = 0) -> Any:
     return rotation @ leaning @ AFFINE
 
 
+def positions(image: Any) -> NDArray[np.float64]:
+    """Where nibabel says that each voxel of a canonical image lies: (x, y, z, 3), RAS+ mm."""
+    indices = np.moveaxis(np.indices(image.shape), 0, -1)
+    found: NDArray[np.float64] = nibabel.affines.apply_affine(image.affine, indices)
+    return found
+
+
+def worst_error(image: Any) -> float:
+    """How far off, at most, a voxel of a canonical image is by its origin and spacing, of all its voxels."""
+    indices = np.moveaxis(np.indices(image.shape), 0, -1)
+    straight = image.affine[:3, 3] + indices * nibabel.affines.voxel_sizes(image.affine)
+    return float(np.linalg.norm(positions(image) - straight, axis=-1).max())
+
+
 def test_a_plain_case_has_none() -> None:
     assert found(GOOD) == []
     assert found(GOOD, None) == []
@@ -48,11 +64,7 @@ def test_a_plain_case_has_none() -> None:
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])
 def test_a_tilted_grid_is_told_with_the_error_of_its_coordinates(codes: str) -> None:
     image = in_mm(voxels(), turned(10)).as_reoriented(nibabel.orientations.axcodes2ornt(codes))
-    canonical = nibabel.as_closest_canonical(image)
-    indices = np.moveaxis(np.indices(canonical.shape), 0, -1).reshape(-1, 3)
-    exact = nibabel.affines.apply_affine(canonical.affine, indices)
-    straight = canonical.affine[:3, 3] + indices * nibabel.affines.voxel_sizes(canonical.affine)
-    error = np.linalg.norm(exact - straight, axis=1).max()
+    error = worst_error(nibabel.as_closest_canonical(image))
     image.header.set_xyzt_units("mm")
     message = (
         "its axes are up to 10 degrees off the world's: the affine is exact, "
@@ -130,6 +142,8 @@ def test_an_offset_is_told_above_a_hundredth_of_a_voxel() -> None:
     assert found(GOOD, offset=0.3) == [("mask_offset", "image and mask lie 0.300 voxel apart")]
 
 
+WORLD: Final = ("right", "anterior", "superior")
+
 FLAT: dict[str, list[list[float]]] = {
     "in a plane": [[1, 0, 1], [0, 1, 1], [0, 0, 0]],
     "in a plane but for rounding": [[0.1, 0.3, 0.4], [0.2, 0.7, 0.9], [0.3, 0.1, 0.4 + 1e-16]],
@@ -161,8 +175,27 @@ def test_every_grid_that_a_file_may_have_is_legal_in_a_record(
     tree.add("t", in_mm(voxels(), affine), False, folder="Ts")
     assert not cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1)).refused
     case = cz.open_store(tmp_path / "s.zarr")["t"]
-    world = case.to_xarray(world=True)
-    line = world.isel(z=3, y=2)
-    near = world.sel({name: line[name] for name in ("right", "anterior", "superior")}, method="nearest")
-    assert np.array_equal(near["image"], line["image"])
+    line = positions(in_mm(voxels(), affine))[:, 2, 3].T
+    labels_of = {name: xarray.DataArray(at, dims="x") for name, at in zip(WORLD, line, strict=True)}
+    near = case.to_xarray(world=True).sel(labels_of, method="nearest")
+    assert np.array_equal(near["image"], voxels()[:, 2, 3])
     assert np.allclose(case.to_nibabel().affine, affine, rtol=1e-5)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])
+def test_world_coordinates_of_an_oblique_grid_are_nibabels(tmp_path: Path, codes: str) -> None:
+    """Turned about two axes, sheared and off the origin; on disk in any order of axes."""
+    about_z = np.eye(4)
+    about_z[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    affine = about_z @ turned(20, 5)
+    affine[:3, 3] = -31.5, 12.25, 401
+    image = in_mm(voxels(), affine).as_reoriented(nibabel.orientations.axcodes2ornt(codes))
+    image.header.set_xyzt_units("mm")
+    tree = NnunetTree(tmp_path / "source")
+    canonical = nibabel.as_closest_canonical(load(tree.add("t", image, False, folder="Ts")))
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    world = cz.open_store(tmp_path / "s.zarr")["t"].to_xarray(world=True)
+    for name, expected in zip(WORLD, np.moveaxis(positions(canonical), -1, 0), strict=True):
+        assert np.allclose(world[name].transpose("x", "y", "z"), expected, rtol=0, atol=1e-4)
+    assert worst_error(canonical) > 10
+    assert world.attrs["coordinate_error_mm"] == pytest.approx(worst_error(canonical), abs=6e-4)

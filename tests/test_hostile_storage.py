@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -35,7 +37,9 @@ from servers import (
 )
 from zarr.storage import LocalStore
 
-from ctspine_zarr.errors import Malformed, NotAStore, StorageError
+from ctspine_zarr.concurrency.background import pool
+from ctspine_zarr.concurrency.requests import within
+from ctspine_zarr.errors import HubError, Malformed, NotAStore, StorageError
 from ctspine_zarr.format.receipt import StoredObject
 from ctspine_zarr.hub.files import RemoteFile
 from ctspine_zarr.hub.repository import Repository
@@ -665,6 +669,96 @@ def test_a_request_that_is_given_up_leaves_no_connection(kind: str) -> None:
         with pytest.raises(StorageError, match="given up"):
             web.get("a")
         assert ended.wait(5)
+
+
+@pytest.mark.parametrize("kind", ["http", "hf"])
+def test_requests_that_were_given_up_keep_no_others_waiting(kind: str) -> None:
+    options: dict[str, Any] = {"timeout": 0.3}
+    with raw(dripping) as url:
+        slow = (
+            repository(url, **options) if kind == "hf" else open_storage(url, read_only=True, options=options)
+        )
+        with pytest.raises(StorageError, match="given up"):
+            slow.get_each([f"{number}" for number in range(64)])
+        begun = time.monotonic()
+        assert within(5, [lambda _: "done"] * 8) == ["done"] * 8
+        assert time.monotonic() - begun < 1
+
+
+@pytest.fixture
+def impatient_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Hub's client waits less before it asks again, and has ended before the next test begins.
+
+    Where it finds no server it closes the connections of all threads.
+    """
+    sleep = time.sleep
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda wait: sleep(min(wait, 0.05)))
+    yield
+    while pool("requests", 64)._lost:
+        sleep(0.01)
+
+
+@pytest.mark.usefixtures("impatient_hub")
+@pytest.mark.parametrize("answer", [silent, dripping_head, failing])
+def test_what_is_sent_to_the_hub_ends_within_its_time(answer: Answer) -> None:
+    with raw(answer) as url:
+        there = Repository.at("hf://datasets/a/b", {"endpoint": url, "token": "x", "timeout": 1.5})
+        sends: list[Callable[[], None]] = [
+            lambda: there.create(private=True),
+            lambda: there.change({"a": b"x"}, (), "A change"),
+        ]
+        for send in sends:
+            begun = time.monotonic()
+            with pytest.raises(HubError, match=r"cannot (create|commit to) .*(given up|timeout=SECONDS)"):
+                send()
+            assert time.monotonic() - begun < 2 * 1.5
+
+
+def test_a_page_that_is_no_json_is_asked_for_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.hub.add("someone/spine", {"a": b"x"})
+    there = Repository.at("hf://datasets/someone/spine", hub.options)
+    seen = []
+
+    def busy_once(page: bytes) -> Any:
+        seen.append(page)
+        return json.loads(b"<html>busy" if len(seen) == 1 else page)
+
+    # The server's own `json` is left as it is.
+    monkeypatch.setattr("ctspine_zarr.hub.files.json", SimpleNamespace(loads=busy_once))
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,))
+    assert (len(there.commit), len(seen)) == (40, 2)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (HEAD % (b"200 OK", 4, b"Content-Encoding: gzip\r\n"), "answers encoded as gzip; legal: as it is"),
+        (HEAD % (b"300 Multiple Choices", 4, b""), "answers with status 300"),
+    ],
+)
+def test_an_answer_of_another_kind_is_an_error(
+    head: bytes, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,))
+    with raw(lambda connection: connection.sendall(head + b"data")) as url:
+        for read in (lambda: repository(url).get("a"), lambda: repository(url).sizes()):
+            with pytest.raises(StorageError, match=told):
+                read()
+
+
+def test_no_password_is_told() -> None:
+    url = "http://somebody:secret@127.0.0.1:9/x"
+    for attempt in (
+        lambda: open_storage(url),
+        lambda: open_storage(url, read_only=True, options={"colour": "red"}),
+        lambda: open_storage(f"{url}?a", read_only=True),
+        lambda: open_storage(url.replace("http", "gopher"), read_only=True),
+        lambda: open_storage(url, read_only=True, options={"timeout": 0.5}).get("a"),
+    ):
+        with pytest.raises(StorageError) as caught:
+            attempt()
+        assert "secret" not in str(caught.value)
+        assert "127.0.0.1:9/x" in str(caught.value)
 
 
 def test_a_failing_server_is_named_within_the_time() -> None:

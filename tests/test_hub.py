@@ -36,7 +36,7 @@ COMMIT = "9b454add169b94f2c322ad6f08b66823975e8dbd"
 def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
     """Four cases, on the Hub too; what a build that ended early still fetches ends with the test."""
     monkeypatch.setattr("ctspine_zarr.sources.hub._WAITS", (0,) * 8)
-    monkeypatch.setattr("ctspine_zarr.hub.repository._WAITS", (0,) * 8)
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,) * 8)
     fetched = arrivals._fetched
     for number in range(3):
         tree.add(f"liver_{number}", voxels(number))

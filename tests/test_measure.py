@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from ctspine_zarr.format.histogram import histogram_of
 from ctspine_zarr.format.record import Intensity, Label, LabelIntensity, Padding
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.write import measure
+from ctspine_zarr.write.distribution import Sorted
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import measure_labels
 from ctspine_zarr.write.quality import label_findings
@@ -153,6 +155,17 @@ def test_a_slab_larger_than_a_block_is_counted_whole() -> None:
     found = metered(volume)
     assert found.mean == volume.sum(dtype=np.int64) / volume.size
     assert found.p50 == np.percentile(volume, 50, method="inverted_cdf")
+
+
+def test_the_histogram_of_kept_values_takes_little_memory() -> None:
+    values = np.linspace(-1000.5, 3000, 1 << 22, dtype="<f4")
+    tracemalloc.start()
+    try:
+        found = Sorted(values).histogram()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert found == histogram_of(values)
 
 
 def test_squares_beyond_float64_do_not_overflow() -> None:

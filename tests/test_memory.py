@@ -29,11 +29,12 @@ def noise(random: np.random.Generator, dtype: np.dtype[Any]) -> NDArray[Any]:
     return random.integers(limits.min, limits.max, SHAPE[:2], dtype, endpoint=True)
 
 
-def write_large(path: Path, dtype: str, *, label: bool) -> None:
+def write_large(path: Path, dtype: str, slope: float = 1, *, label: bool) -> None:
     """A large file, plane by plane; the tests' own memory is none of a worker's."""
     header = nifti.encode(np.empty((0, 0, 0), dtype), AFFINE)[:352]
     edited = bytearray(header)
     edited[40:56] = np.array([3, *SHAPE, 1, 1, 1, 1], "<i2").tobytes()[:16]
+    edited[112:120] = np.array([slope, 0], "<f4").tobytes()
     random = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with igzip.IGzipFile(path, "wb", 0) as file:
@@ -61,11 +62,19 @@ def build_and_weigh(source: Path, store: Path) -> tuple[int, int, tuple[str, ...
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("image", "mask"), [("int32", "int32"), ("int16", "uint8"), ("float32", "uint8"), ("uint8", "int32")]
+    ("image", "slope", "mask"),
+    [
+        ("int32", 1, "int32"),
+        ("int16", 1, "uint8"),
+        ("float32", 1, "uint8"),
+        ("uint8", 1, "int32"),
+        # Decoded its values take a multiple of the file.
+        ("uint8", 0.5, "uint8"),
+    ],
 )
-def test_a_worker_stays_within_its_bound(tmp_path: Path, image: str, mask: str) -> None:
+def test_a_worker_stays_within_its_bound(tmp_path: Path, image: str, slope: float, mask: str) -> None:
     source = tmp_path / "source"
-    write_large(source / "raw_data/volumes/MSD-T10/liver_1.nii.gz", image, label=False)
+    write_large(source / "raw_data/volumes/MSD-T10/liver_1.nii.gz", image, slope, label=False)
     write_large(source / "raw_data/labels/MSD-T10/liver_1_seg.nii.gz", mask, label=True)
     (source / "metadata").mkdir()
     (source / "metadata/data_split.txt").write_text("trainset:\nliver_1.nii.gz\n")
@@ -76,4 +85,5 @@ def test_a_worker_stays_within_its_bound(tmp_path: Path, image: str, mask: str) 
     if image == "int32":
         assert peak < 2.5e9
     [case] = cz.open_store(tmp_path / "s.zarr").values()
+    assert (case.image.dtype.kind == "f") == (image == "float32" or slope != 1)
     assert [finding.code for finding in case.record.findings] == ["stray_label"]

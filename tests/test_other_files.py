@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -79,7 +80,16 @@ def test_a_store_within_its_source_harms_neither(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["train/precious.txt", "receipts/invoice.pdf", "test/MSD-T10/scan/rawdata/x.nii.gz", "train/a/b.c/d"],
+    [
+        *(
+            "train/precious.txt",
+            "receipts/invoice.pdf",
+            "test/MSD-T10/scan/rawdata/x.nii.gz",
+            "train/a/b.c/d",
+        ),
+        # Of the form that a store writes.
+        *("receipts/2024-01.json", "train/site/zarr.json", "train/zarr.json", "test/a/b/image/c/0/0/0"),
+    ],
 )
 def test_a_first_build_among_files_of_a_users_own_is_refused(tree: Tree, tmp_path: Path, key: str) -> None:
     tree.add()
@@ -124,6 +134,29 @@ def test_every_key_of_a_store_is_of_the_form_that_a_store_writes(phantom_store: 
 
 
 # -- a publication
+
+
+@pytest.mark.parametrize("key", ["receipts/2024-01.json", "train/site/zarr.json", "train/a/b/image/c/0/0/0"])
+@pytest.mark.parametrize("kind", ["folder", "bucket", "hub"])
+def test_a_first_publication_among_files_of_a_users_own_is_refused(
+    phantom_store: cz.Store, tmp_path: Path, bucket: Bucket, hub: Hub, kind: str, key: str
+) -> None:
+    place: dict[str, tuple[str, Any]] = {
+        "folder": (str(tmp_path / "mine"), {}),
+        "bucket": (bucket.new(), bucket.options),
+        "hub": ("hf://datasets/someone/mine", hub.options),
+    }
+    target, options = place[kind]
+    if kind == "hub":
+        hub.hub.add("someone/mine", {key: b"precious"})
+    else:
+        open_storage(target, options=options).put(key, b"precious")
+    with pytest.raises(StoreMismatch, match=REFUSED):
+        cz.publish(phantom_store.location, target, target_options=options)
+    if kind == "hub":
+        assert hub.hub.repos["someone/mine"].files[key] == b"precious"
+    else:
+        assert dict(open_storage(target, options=options).sizes()) == {key: 8}
 
 
 def test_a_store_of_another_dataset_is_not_replaced(

@@ -389,7 +389,7 @@ def test_the_card_of_a_dataset_says_what_it_says_and_nothing_else(
 
 
 def test_a_hub_that_fails_is_gone_on_with(store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctspine_zarr.hub.repository._WAITS", (0, 0))
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0, 0))
     hub.server.fault = lambda number, *_: 503 if number % 4 == 0 else None
     publish(store, hub)
     hub.server.heal()
@@ -584,7 +584,7 @@ def test_a_repository_of_something_else_is_left_alone(
     store: Path, hub: Hub, files: dict[str, bytes | Path]
 ) -> None:
     hub.hub.add("someone/spine", files)
-    with pytest.raises(StoreMismatch, match="publish to another place"):
+    with pytest.raises(StoreMismatch, match="publish to another place|of no store where its cases would be"):
         publish(store, hub)
     assert hub.hub.repos["someone/spine"].files == files
 

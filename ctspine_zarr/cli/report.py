@@ -27,7 +27,7 @@ def in_lines(texts: Iterable[str]) -> str:
 
 def built(result: cz.BuildResult) -> str:
     """One line on what a build did."""
-    stored = sum(receipt.record.stored_bytes for receipt in result.built)
+    stored = sum(entry.record.stored_bytes for entry in result.built)
     return (
         f"built {len(result.built)} cases ({size(stored)}) in {result.seconds:,.1f} s; "
         f"{len(result.whole)} were whole before, {len(result.refused)} refused"

@@ -22,6 +22,8 @@ class Background:
     def __init__(self, most: int) -> None:
         self._most = most
         self._begun = 0
+        self._lost = 0
+        self._lock = threading.Lock()
         self._idle = threading.Semaphore(0)
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
 
@@ -29,22 +31,44 @@ class Background:
         """Do it soon; what it raises is the future's."""
         future: Future[T] = Future()
         self._work.put((future, work))
-        if not self._idle.acquire(blocking=False) and self._begun < self._most:
-            self._begun += 1
-            threading.Thread(target=self._run, daemon=True, name="ctspine_zarr").start()
+        with self._lock:
+            if not self._idle.acquire(blocking=False) and self._begun - self._lost < self._most:
+                self._begin()
         return future
+
+    def give_up(self, future: Future[Any]) -> None:
+        """Wait no more for what is under way: another thread takes its thread's place, until it ends."""
+        with self._lock:
+            if not future.cancel() and not future.done():
+                self._lost += 1
+                self._begin()
 
     def close(self) -> None:
         """Let the threads end once nothing is left to do."""
         for _ in range(self._begun):
             self._work.put(None)
 
+    def _begin(self) -> None:
+        self._begun += 1
+        threading.Thread(target=self._run, daemon=True, name="ctspine_zarr").start()
+
     def _run(self) -> None:
         while (item := self._work.get()) is not None:
             _do(*item)
             # Neither what was done nor what it gave is held while waiting.
             del item
+            if self._is_surplus():
+                return
             self._idle.release()
+
+    def _is_surplus(self) -> bool:
+        """Whether a thread that was given up, which this may be, has been replaced."""
+        with self._lock:
+            if not self._lost:
+                return False
+            self._lost -= 1
+            self._begun -= 1
+            return True
 
 
 def pool(purpose: str, most: int) -> Background:

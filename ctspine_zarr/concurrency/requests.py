@@ -75,14 +75,16 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
         asked.extend(pool("objects", _MOST_AT_ONCE).submit(partial(ask, item)) for item in items)
         return [one.result() for one in asked]
     finally:
-        _cancel(asked)
+        # Nothing here is held by the error that is kept.
+        while asked:
+            asked.pop().cancel()
 
 
 def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
     """What requests give, all at once and in order; at most 64 are under way in a process.
 
     One that has not ended so many seconds after its begin is given up; its thread goes on until the
-    request itself ends.
+    request itself ends, and others do not wait for it.
 
     Args:
         seconds: until each deadline.
@@ -91,14 +93,17 @@ def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
     Raises:
         TimeoutError: a deadline passed.
     """
+    threads = pool("requests", _MOST_AT_ONCE)
     deadlines = [Deadline(seconds) for _ in asks]
     asked: list[Future[Answer]] = []
     try:
         for ask, deadline in zip(asks, deadlines, strict=True):
-            asked.append(pool("requests", _MOST_AT_ONCE).submit(partial(_begun, ask, deadline)))
+            asked.append(threads.submit(partial(_begun, ask, deadline)))
         return [_taken(one, deadline) for one, deadline in zip(asked, deadlines, strict=True)]
     finally:
-        _cancel(asked)
+        # Nothing here is held by the error that is kept.
+        while asked:
+            threads.give_up(asked.pop())
 
 
 def legal_seconds(value: object) -> float:
@@ -155,9 +160,3 @@ def _taken[Answer](asked: Future[Answer], deadline: Deadline) -> Answer:
                 raise
             if deadline.left <= 0:
                 raise deadline.passed from error
-
-
-def _cancel[Answer](asked: list[Future[Answer]]) -> None:
-    # Nothing here is held by the error that is kept.
-    while asked:
-        asked.pop().cancel()

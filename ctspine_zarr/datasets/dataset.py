@@ -82,7 +82,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a layout makes of the names of files.
+    """The cases that the names of files make by a layout.
 
     Attributes:
         spec: of the dataset.

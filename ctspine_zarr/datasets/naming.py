@@ -68,7 +68,7 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """That the file should have."""
+        """The name that the file should have."""
         return self.expected.rpartition("/")[2]
 
     @property

@@ -77,7 +77,7 @@ class Root(Struct, frozen=True, kw_only=True):
         dataset: what the store was made from.
         catalog: None until the first build has ended.
         cases: split -> source -> how many.
-        refused: what the last build could not take in.
+        refused: what builds could not take in, until one does.
         provenance: what wrote the store and when.
         seal: see `encoding`. Who keeps it can prove every byte of the store.
     """
@@ -115,7 +115,7 @@ class Entry(Struct, frozen=True):
 
 
 class _Proof(Struct):
-    """Of a line, what the record has not."""
+    """The proof in a line of the catalog, beside the record."""
 
     format: int
     cases: int
@@ -198,15 +198,21 @@ def require_spec(record: Record, spec: Spec) -> None:
 
 
 def require_dataset(receipt: Receipt, spec: Spec) -> None:
-    """Do nothing where a receipt is of the dataset that a spec describes.
+    """Do nothing where a receipt is of the dataset that a spec describes, and names all of its case.
 
     Raises:
-        Malformed: it is of another.
+        Malformed: it is of another, or leaves an object out.
     """
     if receipt.dataset != spec.name:
         message = f"it is of the dataset {receipt.dataset!r}; legal: {spec.name!r}"
         raise Malformed(message)
     require_spec(receipt.record, spec)
+    mask = receipt.record.segmentation
+    has_labels = mask is not None and mask.bytes > 0
+    keys = layout.case_keys(None if mask is None else spec.mask, has_labels=has_labels)
+    if receipt.objects.keys() != keys:
+        message = f"objects {sorted(receipt.objects)}; legal for this case: {sorted(keys)}"
+        raise Malformed(message)
 
 
 def _line(entry: Entry, cases: int) -> Document:

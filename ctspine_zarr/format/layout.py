@@ -92,6 +92,23 @@ def is_case_object(key: str) -> bool:
     return _OBJECTS.fullmatch(key) is not None
 
 
+def case_keys(mask: str | None, *, has_labels: bool) -> set[str]:
+    """Keys below a case of everything that it consists of.
+
+    Args:
+        mask: name of the group of its mask; None where it has none.
+        has_labels: whether the mask has a shard, as one of which every chunk is empty has not.
+    """
+    arrays = [IMAGE] if mask is None else [IMAGE, mask_path(mask)]
+    groups = [] if mask is None else [LABEL_GROUP, mask_group(mask)]
+    shards = arrays if has_labels else [IMAGE]
+    return {
+        METADATA,
+        *(f"{path}/{METADATA}" for path in (*groups, *arrays)),
+        *(f"{path}/{SHARD}" for path in shards),
+    }
+
+
 def is_written(key: str, splits: Collection[str]) -> bool:
     """Whether a key, other than the root's, is of the form of those that stores with these splits have."""
     if is_catalog(key) or _RECEIPT.fullmatch(key):

@@ -36,7 +36,7 @@ class StoredObject(Struct, frozen=True):
 
     @classmethod
     def of(cls, data: Buffer) -> StoredObject:
-        """Of these bytes."""
+        """The size and sha256 of these bytes."""
         return cls(memoryview(data).nbytes, sha256(data))
 
 
@@ -159,7 +159,7 @@ class NiftiSource(Struct, frozen=True, kw_only=True):
 
 
 class _Rest(Struct, frozen=True, kw_only=True):
-    """Of the facts, what the record has not."""
+    """The facts that are not in the record."""
 
     writer: str
     voxels: Arrays[Digest128]

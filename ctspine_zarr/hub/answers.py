@@ -1,4 +1,4 @@
-"""The answers of the Hub to what only reads: of a limited size, and before a deadline.
+"""Requests that read from the Hub, whose answers are of a limited size and come before a deadline.
 
 The Hub's own client takes an answer whole, however long it is, and waits for each part of it anew. Where
 it asks again it does so unseen, after the deadline too, and closes the connections of all other threads.
@@ -16,11 +16,17 @@ from typing import Any, Final
 from huggingface_hub import constants, errors
 from huggingface_hub.utils import get_session, hf_raise_for_status, parse_ratelimit_headers
 
-from ctspine_zarr.concurrency.requests import Deadline, arriving
+from ctspine_zarr.concurrency.requests import Ask, Deadline, arriving
 
 _PART: Final = 206
 _NO_SUCH_RANGE: Final = 416
 _MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
+_PASSING: Final = (
+    ConnectionError,
+    TimeoutError,
+    errors.HTTPError,
+    json.JSONDecodeError,
+)
 # Seconds before it is asked again; where the Hub says how many, those, but no more than its limits last.
 _WAITS: Final = (1, 2, 4, 8, 8)
 _LONGEST_LIMIT: Final = 300
@@ -29,7 +35,8 @@ _MOST_REDIRECTS: Final = 20
 _MOST_SAID: Final = 1 << 16
 # Bytes of a page, which lists a thousand files, and pages of a listing.
 _MOST_PAGE: Final = 1 << 24
-_MOST_PAGES: Final = 10_000
+_MOST_PAGES: Final = 1_000
+_MOST_LISTED: Final = 1 << 30
 
 
 def file_bytes(
@@ -49,33 +56,40 @@ def file_bytes(
         Exception: the client's own, or TimeoutError.
     """
     try:
-        return _patiently(partial(_part, url, headers, span), deadline)
+        return patiently(partial(_part, url, headers, span), deadline)
     except errors.EntryNotFoundError:
         return None
 
 
-def pages(url: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[bytes]:
-    """The JSON documents of the Hub's API at a URL, and at those that each says to be the next.
+def pages[Page](
+    url: str, headers: Mapping[str, str], parse: Callable[[bytes], Page], deadline: Deadline
+) -> Iterator[Page]:
+    """The documents of the Hub's API at a URL, and at those that each says to be the next.
 
     What may pass is asked for again.
 
     Args:
         url: of the first.
         headers: of the requests.
+        parse: makes something of a document.
         deadline: of each page; see `file_bytes`.
 
     Raises:
         ValueError: a page, or all of them, are longer than any listing.
-        Exception: the client's own, or TimeoutError.
+        Exception: the client's own, `parse`'s or TimeoutError.
     """
     following: str | None = url
+    left = _MOST_LISTED
     for _ in range(_MOST_PAGES):
         if following is None:
             return
-        page, following = _patiently(partial(_page, following, headers), deadline)
+        page, size, following = patiently(partial(_page, following, headers, parse), deadline)
         deadline.put_off()
+        left -= size
+        if left < 0:
+            break
         yield page
-    message = f"{url} has more than {_MOST_PAGES} pages"
+    message = f"{url} has more than {_MOST_PAGES} pages or {_MOST_LISTED} bytes; legal: fewer"
     raise ValueError(message)
 
 
@@ -88,12 +102,12 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError):
         # What the client makes of whatever kept it from asking for a file, or from sending one.
         return error.__cause__ is None or may_pass(error.__cause__)
-    # The client reads some answers without a look at their status.
-    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError | json.JSONDecodeError)
+    # Neither page nor answer is JSON where a proxy says something of its own.
+    return isinstance(error, _PASSING)
 
 
-def _patiently[Answer](ask: Callable[[Deadline], Answer], deadline: Deadline) -> Answer:
-    """What is asked for, again after each wait where there is time for it."""
+def patiently[Answer](ask: Ask[Answer], deadline: Deadline) -> Answer:
+    """What is asked for, asked again after a wait where what went wrong may pass and there is time."""
     for wait in _WAITS:
         try:
             return ask(deadline)
@@ -114,16 +128,18 @@ def _part(url: str, headers: Mapping[str, str], span: tuple[int, int], deadline:
         return _joined(arriving(answer.iter_raw(), skipped + stop - start, deadline), skipped)
 
 
-def _page(url: str, headers: Mapping[str, str], deadline: Deadline) -> tuple[bytes, str | None]:
-    """A page, and where the next one is."""
+def _page[Page](
+    url: str, headers: Mapping[str, str], parse: Callable[[bytes], Page], deadline: Deadline
+) -> tuple[Page, int, str | None]:
+    """A page, its bytes, and where the next one is."""
     with _opened(url, headers, deadline) as answer:
         _require_success(answer, deadline)
         page = b"".join(arriving(answer.iter_raw(), _MOST_PAGE + 1, deadline))
         following = answer.links.get("next", {}).get("url")
     if len(page) > _MOST_PAGE:
-        message = f"{url} is a page of more than {_MOST_PAGE} bytes"
+        message = f"{url} is a page of more than {_MOST_PAGE} bytes; legal: fewer"
         raise ValueError(message)
-    return page, following
+    return parse(page), len(page), following
 
 
 def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
@@ -139,15 +155,15 @@ def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
 def _opened(url: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[Any]:
     """The answer, of which only the head has come, from where redirects lead."""
     client = get_session()
-    seconds = min(constants.HF_HUB_DOWNLOAD_TIMEOUT, deadline.seconds / 3)
     # Compressed, a part would not be that of the file, nor a limit one of what it inflates to.
     wanted = {**headers, "Accept-Encoding": "identity"}
-    request = client.build_request("GET", url, headers=wanted, timeout=seconds)
+    request = client.build_request("GET", url, headers=wanted, timeout=deadline.seconds / 3)
     for _ in range(_MOST_REDIRECTS):
         # The client itself would take all of what a redirect says.
         answer = client.send(request, stream=True, follow_redirects=False)
         if answer.next_request is None:
             with closing(answer):
+                _require_plain(answer)
                 yield answer
             return
         request = answer.next_request
@@ -171,6 +187,16 @@ def _require_success(answer: Any, deadline: Deadline) -> None:
     hf_raise_for_status(
         type(answer)(answer.status_code, headers=headers, content=said, request=answer.request)
     )
+    message = f"{answer.request.url} answers with status {answer.status_code}, which says nothing"
+    raise errors.HTTPError(message)
+
+
+def _require_plain(answer: Any) -> None:
+    """Refuse what a server has encoded though it was not asked to: a part would be no part of the file."""
+    encoding = str(answer.headers.get("content-encoding", "identity"))
+    if answer.is_success and encoding.lower() != "identity":
+        message = f"{answer.request.url} answers encoded as {encoding}; legal: as it is"
+        raise ValueError(message)
 
 
 def _has_waited(error: Exception, wait: float, deadline: Deadline) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -75,20 +76,28 @@ def commit_of(page: bytes) -> str:
     """The commit of a revision, of what the Hub's API says of it.
 
     Raises:
-        msgspec.DecodeError: it says something else.
+        json.JSONDecodeError: it is no JSON.
+        msgspec.ValidationError: it says something else.
     """
-    return msgspec.json.decode(page, type=_Info).sha
+    return msgspec.convert(json.loads(page), _Info).sha
 
 
-def files_of(page: bytes) -> Iterator[tuple[str, RemoteFile]]:
+def files_of(page: bytes) -> list[tuple[str, RemoteFile]]:
     """Path and file for each file of a page of a listing.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        json.JSONDecodeError, msgspec.ValidationError: as `commit_of`.
     """
-    for entry in msgspec.json.decode(page, type=list[_Entry]):
-        if entry.type == "file":
-            yield entry.path, RemoteFile(entry.size, entry.lfs.oid if entry.lfs else None, entry.oid)
+    return [
+        (entry.path, RemoteFile(entry.size, entry.lfs.oid if entry.lfs else None, entry.oid))
+        for entry in msgspec.convert(json.loads(page), list[_Entry])
+        if entry.type == "file"
+    ]
+
+
+def size_of(data: bytes | LocalFile) -> int:
+    """Bytes that are to be sent."""
+    return len(data) if isinstance(data, bytes) else data.path.stat().st_size
 
 
 def git_blob(data: bytes) -> str:

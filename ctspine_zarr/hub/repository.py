@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import time
 import urllib.parse
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,15 +21,14 @@ import huggingface_hub
 from huggingface_hub import constants, errors, utils
 from huggingface_hub.utils import build_hf_headers
 
-from ctspine_zarr.concurrency.requests import SECONDS, Ask, Deadline, legal_seconds, within
+from ctspine_zarr.concurrency.requests import PART, SECONDS, Ask, Deadline, legal_seconds, within
 from ctspine_zarr.errors import HubError, HubUnreachable, StorageError
-from ctspine_zarr.hub.answers import file_bytes, may_pass, pages
-from ctspine_zarr.hub.files import LocalFile, RemoteFile, commit_of, files_of
+from ctspine_zarr.hub.answers import file_bytes, may_pass, pages, patiently
+from ctspine_zarr.hub.files import LocalFile, RemoteFile, commit_of, files_of, size_of
 
 _LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
 _KIND: Final = "dataset"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_WAITS: Final = (1, 4, 15)
 _OPTIONS: Final = ("token", "endpoint", "timeout")
 
 
@@ -82,9 +80,9 @@ class Repository:
 
     @property
     def seconds(self) -> float:
-        """Seconds until something that is asked for is given up, or the next 16 MiB of it; 60 by default.
+        """Seconds until what is asked for or sent is given up, or the next 16 MiB of it; 60 by default.
 
-        What is downloaded to a file or sent has as long as it takes.
+        What is downloaded to a file has as long as it takes.
         """
         return legal_seconds(self.options.get("timeout", SECONDS))
 
@@ -101,7 +99,8 @@ class Repository:
             HubError: there is no such repository or revision, or the Hub cannot be reached.
         """
         if self.is_offline:
-            return self._ask("find", lambda: self._snapshot.name)
+            with self._naming("find"):
+                return self._snapshot.name
         [commit] = self._in_time("find", [self._found_commit])
         return commit
 
@@ -116,7 +115,8 @@ class Repository:
         """
         inside = f"{self.folder}/" if self.folder else ""
         if self.is_offline:
-            found = self._ask("list", lambda: dict(self._cached_files()))
+            with self._naming("list"):
+                found = dict(self._cached_files())
         else:
             # Asked for here, it is not waited for by what is itself in time.
             _ = self.commit
@@ -182,10 +182,11 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, or refuses.
         """
-        self._ask(
-            "create",
-            lambda: self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True),
-        )
+
+        def create(_: Deadline) -> None:
+            self._api.create_repo(self.id, repo_type=_KIND, private=private, exist_ok=True)
+
+        self._in_time("create", [partial(patiently, create)])
 
     def change(self, put: Mapping[str, bytes | LocalFile], removed: Collection[str], message: str) -> None:
         """Put and remove files of the folder, in one commit; none where there is nothing to do.
@@ -201,7 +202,7 @@ class Repository:
             HubError: the Hub cannot be reached, or refuses, or a file has been altered.
         """
 
-        def commit() -> None:
+        def commit(_: Deadline) -> None:
             adds = [self._addition(path, data) for path, data in put.items()]
             deletes = [huggingface_hub.CommitOperationDelete(self._inside(path)) for path in removed]
             self._api.create_commit(
@@ -209,7 +210,8 @@ class Repository:
             )
 
         if put or removed:
-            self._ask("commit to", commit)
+            parts = 1 + sum(map(size_of, put.values())) // PART
+            self._in_time("commit to", [partial(patiently, commit)], self.seconds * parts)
 
     @cached_property
     def _api(self) -> huggingface_hub.HfApi:
@@ -251,13 +253,13 @@ class Repository:
 
     def _found_commit(self, deadline: Deadline) -> str:
         at = f"/revision/{_quoted(self.revision)}" if self.revision else ""
-        return commit_of(next(pages(f"{self._api_url}{at}?expand=sha", self._headers, deadline)))
+        return next(pages(f"{self._api_url}{at}?expand=sha", self._headers, commit_of, deadline))
 
     def _listed_files(self, deadline: Deadline) -> dict[str, RemoteFile]:
         inside = f"/{urllib.parse.quote(self.folder)}" if self.folder else ""
         url = f"{self._api_url}/tree/{_quoted(self.commit)}{inside}?recursive=true&expand=false"
         with suppress(errors.EntryNotFoundError):
-            return dict(itertools.chain.from_iterable(map(files_of, pages(url, self._headers, deadline))))
+            return dict(itertools.chain.from_iterable(pages(url, self._headers, files_of, deadline)))
         return {}
 
     def _download(self, path: str, revision: str | None, **options: Any) -> Path:
@@ -289,22 +291,14 @@ class Repository:
         )
         return str(url)
 
-    def _ask[T](self, action: str, work: Callable[[], T]) -> T:
-        """What the client does not ask again by itself."""
-
-        def ask() -> T:
-            with self._naming(action):
-                return work()
-
-        return patiently(ask, _WAITS)
-
-    def _in_time[T](self, action: str, asks: Sequence[Ask[T]]) -> list[T]:
-        """What is asked for at once, until a deadline."""
+    def _in_time[T](self, action: str, asks: Sequence[Ask[T]], seconds: float | None = None) -> list[T]:
+        """What is asked for at once, until a deadline: by default after `self.seconds`."""
+        seconds = self.seconds if seconds is None else seconds
         try:
             with self._naming(action):
-                return within(self.seconds, asks)
+                return within(seconds, asks)
         except HubUnreachable as error:
-            told = f"; given up: a request may take {self.seconds:g} s"
+            told = f"; given up: a request may take {seconds:g} s"
             if isinstance(error.__cause__, TimeoutError):
                 told = "; the option timeout=SECONDS allows more"
             message = f"{error}{told}"
@@ -319,20 +313,6 @@ class Repository:
         except Exception as error:
             message = f"cannot {action} {self}: {_reason(error)}"
             raise (HubUnreachable if may_pass(error) else HubError)(message) from error
-
-
-def patiently[T](work: Callable[[], T], waits: Iterable[float]) -> T:
-    """What `work` gives, tried again after each of these many seconds where the cause may pass.
-
-    Raises:
-        HubError: as `work` does; HubUnreachable only after the last wait.
-    """
-    for wait in waits:
-        try:
-            return work()
-        except HubUnreachable:
-            time.sleep(wait)
-    return work()
 
 
 def download_folder() -> Path:

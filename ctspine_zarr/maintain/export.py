@@ -28,20 +28,30 @@ def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[
         The paths: the volume's, and that of the mask where the case has one.
 
     Raises:
-        StorageError: a file exists, or cannot be written; nothing was replaced.
+        StorageError: a file exists, or cannot be written; no file is ever there in part.
         DamagedStore: the rebuilt bytes are not those of the source, or its header is of another grid.
         UnknownValue: the store's layout is none that this version knows, or has no such split.
     """
     paths = {which: Path(output) / _path(case, which) for which in case.names}
-    for path in paths.values():
-        if path.exists() and not overwrite:
-            message = f"{path} exists; give --overwrite to replace it"
-            raise StorageError(message)
+    for path in () if overwrite else paths.values():
+        _require_free(path)
     for which, path in paths.items():
         source = case.nifti_source(which)
         digest = source.inflated_sha256 if source.restorable else None
         nifti.write(path, inflated_source(case.voxels(which), source, case.record, which), digest)
     return tuple(paths.values())
+
+
+def _require_free(path: Path) -> None:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror or error}"
+        raise StorageError(message) from error
+    message = f"{path} exists; give --overwrite to replace it"
+    raise StorageError(message)
 
 
 def _path(case: Case, which: Name) -> str:

@@ -26,7 +26,7 @@ from ctspine_zarr.errors import (
     require_case,
 )
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry, Refused, counted
+from ctspine_zarr.format.catalog import Entry, Refused, counted, require_dataset
 from ctspine_zarr.format.receipt import (
     MOST_DOCUMENT_BYTES,
     Receipt,
@@ -180,13 +180,22 @@ def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
 
 def _unclaimed(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
     """Key and fault of what lies in the store, or beside its objects, and is not of its state."""
+    try:
+        yield from _others(state, storage)
+        yield from _irregular(storage)
+    except StorageError as error:
+        _require_here(storage, error)
+        yield "", str(error)
+
+
+def _others(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
     if storage.is_listable:
         above = documents_above(state.root, state.entries)
-        own = own_keys(above, state.entries, read_receipts(storage, to_write=False))
+        claimed = {one.sha256: one.receipt.keys for one in read_receipts(storage, to_write=False)}
+        own = own_keys(above, state.entries, claimed)
         for key in strangers(storage.sizes(), own):
             is_left = layout.is_written(key, state.spec.splits)
             yield key, "belongs to no case of the catalog" + "; run the build again" * is_left
-    yield from _irregular(storage)
 
 
 def _irregular(storage: Storage) -> Iterator[tuple[str, str]]:
@@ -219,8 +228,10 @@ def _problems(entry: Entry, storage: Storage, spec: Spec) -> Iterator[str]:
         return
     if sha256(data or b"") != entry.receipt:
         yield "its receipt was altered: its sha256 is not that in the catalog"
-    if receipt.dataset != spec.name:
-        yield f"its receipt is of the dataset {receipt.dataset!r}"
+    try:
+        require_dataset(receipt, spec)
+    except Malformed as error:
+        yield f"its receipt does not hold: {error}"
     if receipt.record != entry.record or receipt.group.sha256 != entry.group:
         yield "its line of the catalog differs from its receipt"
         return

@@ -19,6 +19,7 @@ from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, encode_rec
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.inventory import case_folders, left_over, own_keys, splits_of
+from ctspine_zarr.manifest.receipts import KeptReceipt
 from ctspine_zarr.storage import Storage
 
 
@@ -69,7 +70,7 @@ def switch(
     storage: Storage,
     documents: Mapping[str, bytes],
     entries: Collection[Entry],
-    receipts: Collection[Receipt],
+    receipts: Collection[KeptReceipt],
     specs: Collection[Spec | None],
 ) -> None:
     """Make a state hold, then remove what no state names any more.
@@ -88,7 +89,8 @@ def switch(
     _require_readable(documents)
     for key, data in documents.items():
         put_changed(storage, key, data)
-    own, splits = own_keys(documents, entries, receipts), splits_of(specs)
+    claimed = {kept.sha256: kept.receipt.keys for kept in receipts}
+    own, splits = own_keys(documents, entries, claimed), splits_of(specs)
     for key in left_over(storage.sizes(), own, splits):
         storage.remove(key)
     storage.clean(case_folders(splits))

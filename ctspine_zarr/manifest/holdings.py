@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ctspine_zarr.digest import sha256
+from msgspec import structs
+
 from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Root, require_dataset
-from ctspine_zarr.format.receipt import Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
-from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.inventory import case_folders, foreign
-from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.format.spec import UNKNOWN, Spec
+from ctspine_zarr.manifest.inventory import case_folders
+from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Storage
 
@@ -31,7 +31,7 @@ class Holdings:
 
     root: Root | None
     entries: Mapping[str, Entry]
-    receipts: Mapping[str, tuple[Receipt, ...]]
+    receipts: Mapping[str, tuple[KeptReceipt, ...]]
 
     @property
     def ids(self) -> frozenset[str]:
@@ -42,7 +42,7 @@ class Holdings:
         """The record that a case has now, by which its group may be open; None for a new case."""
         if case in self.entries:
             return self.entries[case].record
-        return self.receipts[case][0].record if case in self.receipts else None
+        return self.receipts[case][0].receipt.record if case in self.receipts else None
 
 
 def read_holdings(storage: Storage) -> Holdings:
@@ -55,11 +55,11 @@ def read_holdings(storage: Storage) -> Holdings:
     receipts = read_receipts(storage)
     state = _state(storage, receipts)
     entries = {} if state is None else {entry.record.id: entry for entry in state.entries}
-    found: dict[str, list[Receipt]] = defaultdict(list)
-    for receipt in receipts:
-        entry = entries.get(receipt.record.id)
-        is_committed = entry is not None and entry.receipt == sha256(encode_receipt(receipt))
-        found[receipt.record.id].insert(0 if is_committed else len(found[receipt.record.id]), receipt)
+    found: dict[str, list[KeptReceipt]] = defaultdict(list)
+    for kept in receipts:
+        case = kept.receipt.record.id
+        is_committed = case in entries and entries[case].receipt == kept.sha256
+        found[case].insert(0 if is_committed else len(found[case]), kept)
     root = None if state is None else state.root
     return Holdings(root, entries, {case: tuple(some) for case, some in found.items()})
 
@@ -72,38 +72,49 @@ def require_same_dataset(holdings: Holdings, spec: Spec, location: str) -> None:
     """
     if holdings.root is not None:
         _require_same_spec(holdings.root, spec, location)
-    for receipt in (receipt for some in holdings.receipts.values() for receipt in some):
+    for kept in (kept for some in holdings.receipts.values() for kept in some):
         try:
-            require_dataset(receipt, spec)
+            require_dataset(kept.receipt, spec)
         except Malformed as error:
-            message = f"{location} has {receipt.key}: {error}; build into another place"
+            message = f"{location} has {kept.receipt.key}: {error}; build into another place"
             raise StoreMismatch(message) from error
 
 
 def require_own_folders(storage: Storage, spec: Spec) -> None:
-    """Do nothing where the folders that a dataset's cases go to hold nothing but what a store writes.
+    """Do nothing where the folders that a dataset's cases go to are empty, before a first build.
 
     Raises:
-        StoreMismatch: something else lies there.
+        StoreMismatch: something lies there: it is of no store, whatever its name.
         StorageError: the location cannot be read.
     """
     keys = [key for folder in case_folders(spec.splits) for key in storage.sizes(f"{folder}/")]
-    require_none_foreign(keys, spec, storage.location)
+    require_none(keys, storage.location)
 
 
-def require_none_foreign(keys: Collection[str], spec: Spec, location: str) -> None:
-    """Do nothing where no key lies among a dataset's cases that no store writes.
+def require_none(others: Sequence[str], location: str) -> None:
+    """Do nothing where there are no keys of what is of no store and lies where its cases go.
 
     Raises:
-        StoreMismatch: one does.
+        StoreMismatch: there are.
     """
-    others = foreign(keys, spec.splits)
     if others:
         message = (
             f"{location} holds {len(others)} objects that are of no store where its cases would be, such as "
             f"{others[0]}; legal: a place of its own"
         )
         raise StoreMismatch(message)
+
+
+def with_terms(spec: Spec, holdings: Holdings) -> Spec:
+    """A dataset's description, with the licence and citation that the store has where it has none itself."""
+    if holdings.root is None:
+        return spec
+    kept = holdings.root.dataset
+    return structs.replace(
+        spec,
+        licence=kept.licence if spec.licence == UNKNOWN else spec.licence,
+        citation=kept.citation if spec.citation == UNKNOWN else spec.citation,
+    )
 
 
 def _require_same_spec(root: Root, spec: Spec, location: str) -> None:
@@ -118,7 +129,7 @@ def _require_same_spec(root: Root, spec: Spec, location: str) -> None:
         raise StoreMismatch(message)
 
 
-def _state(storage: Storage, receipts: Collection[Receipt]) -> State | None:
+def _state(storage: Storage, receipts: Collection[KeptReceipt]) -> State | None:
     """The state of the store; None where there is none, or it can only be made again from receipts."""
     if storage.size(layout.ROOT) is None:
         return None

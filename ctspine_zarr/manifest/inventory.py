@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ctspine_zarr.digest import sha256
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Root, encode_catalog, encode_root, groups_above
 from ctspine_zarr.format.documents import group
 from ctspine_zarr.format.encoding import encode
-from ctspine_zarr.format.receipt import Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 
@@ -54,20 +52,20 @@ class OwnKeys:
         return key in self.exact or (bool(self.open) and key.startswith(self.open))
 
 
-def own_keys(above: Iterable[str], entries: Iterable[Entry], receipts: Iterable[Receipt]) -> OwnKeys:
+def own_keys(above: Iterable[str], entries: Iterable[Entry], claimed: Mapping[str, Iterable[str]]) -> OwnKeys:
     """Every key of a state.
 
     Args:
         above: keys of the documents above the cases.
         entries: its cases.
-        receipts: that are there; those of other states are left out.
+        claimed: sha256 of a receipt that is there -> keys of the objects that it names; those of
+            other states are left out.
     """
     exact, unread = set(above), []
-    found = {sha256(encode_receipt(receipt)): receipt for receipt in receipts}
     for entry in entries:
         exact.add(entry.record.receipt_key)
-        if entry.receipt in found:
-            exact.update(found[entry.receipt].keys)
+        if entry.receipt in claimed:
+            exact.update(claimed[entry.receipt])
         else:
             unread.append(f"{entry.record.path}/")
     return OwnKeys(frozenset(exact), tuple(unread))
@@ -96,10 +94,10 @@ def left_over(keys: Iterable[str], own: OwnKeys, splits: Collection[str]) -> lis
     return sorted(key for key in keys if key not in own and layout.is_written(key, splits))
 
 
-def foreign(keys: Iterable[str], splits: Collection[str]) -> list[str]:
-    """Keys in the folders of a store that no store writes."""
+def among_cases(keys: Iterable[str], splits: Iterable[str]) -> list[str]:
+    """Keys in the folders in which all that is of cases lies."""
     within = tuple(f"{folder}/" for folder in case_folders(splits))
-    return sorted(key for key in keys if key.startswith(within) and not layout.is_written(key, splits))
+    return sorted(key for key in keys if key.startswith(within))
 
 
 def strangers(keys: Iterable[str], own: OwnKeys) -> list[str]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from msgspec import structs
+
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, decode_receipt
 from ctspine_zarr.storage import Storage
 
@@ -15,8 +20,28 @@ _AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = MOST_DOCUMENT_BYTES
 
 
-def read_receipts(storage: Storage, *, to_write: bool = True) -> list[Receipt]:
-    """Every receipt of a store that holds, in order of key; torn and altered ones claim nothing.
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """A receipt that lies in a store.
+
+    Attributes:
+        receipt: what it says, but for the counts of HU, of which a store has more than memory holds.
+        sha256: of its bytes, which a later version may have written with fields of its own.
+    """
+
+    receipt: Receipt
+    sha256: str
+
+    @property
+    def entry(self) -> Entry:
+        """The case's line of the catalog."""
+        return Entry(self.receipt.record, self.sha256, self.receipt.group.sha256)
+
+
+def read_receipts(storage: Storage, *, to_write: bool = True) -> list[KeptReceipt]:
+    """Every receipt of a store that holds; torn and altered ones claim nothing.
+
+    In order of key, but those of cases that took another's place first: of two of a case, the newer.
 
     Args:
         storage: of the store.
@@ -25,16 +50,18 @@ def read_receipts(storage: Storage, *, to_write: bool = True) -> list[Receipt]:
     Raises:
         StoreMismatch: a receipt of another format: the store is not ours to write.
     """
-    sizes = {key: size for key, size in storage.sizes(layout.RECEIPTS).items() if key.endswith(".json")}
-    return [receipt for receipt in _each(storage, sizes, to_write=to_write) if receipt is not None]
+    listed = storage.sizes(layout.RECEIPTS).items()
+    sizes = {key: size for key, size in listed if key.endswith(".json") and size <= MOST_DOCUMENT_BYTES}
+    found = [one for one in _each(storage, sizes, to_write=to_write) if one is not None]
+    return sorted(found, key=lambda one: not one.receipt.record.is_replaced)
 
 
-def _each(storage: Storage, sizes: Mapping[str, int], *, to_write: bool) -> Iterator[Receipt | None]:
+def _each(storage: Storage, sizes: Mapping[str, int], *, to_write: bool) -> Iterator[KeptReceipt | None]:
     for keys in _batches(sizes):
         yield from _some(storage, keys, to_write=to_write)
 
 
-def _some(storage: Storage, keys: list[str], *, to_write: bool) -> Iterator[Receipt | None]:
+def _some(storage: Storage, keys: list[str], *, to_write: bool) -> Iterator[KeptReceipt | None]:
     found = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
     for key, data in zip(keys, found, strict=True):
         yield _parsed(storage, key, data, to_write=to_write)
@@ -54,9 +81,10 @@ def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
         yield batch
 
 
-def _parsed(storage: Storage, key: str, data: bytes | None, *, to_write: bool) -> Receipt | None:
+def _parsed(storage: Storage, key: str, data: bytes | None, *, to_write: bool) -> KeptReceipt | None:
     try:
-        return decode_receipt(data, key)
+        receipt = structs.replace(decode_receipt(data, key), foreground={})
+        return KeptReceipt(receipt, sha256(data or b""))
     except Malformed:
         return None
     except OtherFormat as error:

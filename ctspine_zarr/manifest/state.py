@@ -177,11 +177,11 @@ def _whole_cases(storage: Storage, root: Root) -> tuple[Entry, ...]:
         )
         raise NotAStore(message)
     found: dict[str, Entry] = {}
-    for receipt in read_receipts(storage, to_write=False):
+    for kept in read_receipts(storage, to_write=False):
         try:
-            require_dataset(receipt, root.dataset)
+            require_dataset(kept.receipt, root.dataset)
         except Malformed as error:
-            message = f"{storage.location}: {receipt.key}: {error}; run its build again"
+            message = f"{storage.location}: {kept.receipt.key}: {error}; run its build again"
             raise DamagedStore(message) from error
-        found.setdefault(receipt.record.id, Entry.of(receipt))
+        found.setdefault(kept.receipt.record.id, kept.entry)
     return tuple(found.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ctspine_zarr.digest import BackgroundSha256
 from ctspine_zarr.errors import CaseRefused, CtspineError, DamagedStore, StorageError
 from ctspine_zarr.nifti.fields import MOST_EXTRA, SIZE_FIELD, header_size, voxel_offset
 from ctspine_zarr.nifti.header import AnyArray, Header, parse_header
-from ctspine_zarr.nifti.opening import open_gzip, open_regular, refusing
+from ctspine_zarr.nifti.opening import open_gzip, open_source_file, refusing
 
 _TRAILER_BYTES: Final = 8
 _BLOCK: Final = 1 << 20
@@ -99,7 +100,7 @@ def ending(path: Path) -> str:
     Raises:
         CaseRefused: the file cannot be read.
     """
-    with refusing(path), open_regular(path) as file:
+    with refusing(path), open_source_file(path) as file:
         file.seek(max(0, _size(file) - _TRAILER_BYTES))
         return file.read(_TRAILER_BYTES).hex()
 
@@ -131,10 +132,10 @@ def write(path: Path, inflated: Iterable[bytes], sha256: str | None = None) -> N
         StorageError: the file cannot be written.
     """
     digest = hashlib.sha256()
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file, igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) as deflated:
+        with partial.open("xb") as file, igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) as deflated:
             for part in inflated:
                 digest.update(part)
                 deflated.write(part)

@@ -47,14 +47,14 @@ def refusing(path: Path) -> Iterator[None]:
         raise CaseRefused(message) from error
 
 
-def open_regular(path: Path) -> io.BufferedReader:
+def open_source_file(path: Path) -> io.BufferedReader:
     """A regular file opened for reading, links followed.
 
     Raises:
         CaseRefused: it is something else, which is neither waited for nor read.
         OSError: it cannot be opened.
     """
-    return open(path, "rb", opener=_open_regular)
+    return open(path, "rb", opener=_open_source_file)
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def open_gzip(path: Path) -> Iterator[io.BufferedReader]:
     Raises:
         CaseRefused: it is something else.
     """
-    with open_regular(path) as file:
+    with open_source_file(path) as file:
         start = file.read(_SEEN)
         if not start.startswith(_GZIP):
             message = f"not gzip: {_what_starts(start)}; legal: {_GZIP.hex()}"
@@ -73,7 +73,7 @@ def open_gzip(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def _open_regular(path: str, flags: int) -> int:
+def _open_source_file(path: str, flags: int) -> int:
     # A look before opening, for opening alone can be felt by a device; one after, for a path can change.
     _require_regular(Path(path).stat().st_mode)
     # Non-blocking, or a FIFO put there in between would be waited for. It means nothing to a file.
@@ -110,7 +110,7 @@ def _why_corrupt(path: Path, error: Exception) -> str:
 def _bytes_after_gzip(path: Path) -> int:
     """Bytes after the last gzip member, zeros before them not counted; 0 where a member is cut or damaged."""
     try:
-        with open_regular(path) as file:
+        with open_source_file(path) as file:
             rest = file.read(_BLOCK)
             while rest.startswith(_GZIP):
                 rest = _skip_member(file, rest).lstrip(b"\0")

@@ -85,12 +85,12 @@ def _send(target: Storage, key: str, data: bytes, written: StoredObject) -> None
         raise DamagedStore(message) from error
 
 
-def _require_apart(source: Storage, target: Storage) -> None:
-    here, there = source.path, target.path
-    is_same = source.location == target.location
-    if here is not None and there is not None:
-        here, there = here.resolve(), there.resolve()
-        is_same |= here.is_relative_to(there) or there.is_relative_to(here)
+def _require_apart(here: Storage, target: Storage) -> None:
+    own, other = here.path, target.path
+    is_same = here.location == target.location
+    if own is not None and other is not None:
+        own, other = own.resolve(), other.resolve()
+        is_same |= own.is_relative_to(other) or other.is_relative_to(own)
     if is_same:
-        message = f"cannot publish {source.location} to {target.location}; legal: a place apart from it"
+        message = f"cannot publish {here.location} to {target.location}; legal: a place apart from it"
         raise StorageError(message)

@@ -52,8 +52,9 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Iterator[tuple[Wh
     whole.require_place(str(repository), there.keys(), partial(newest.read, span=(0, MOST_DOCUMENT_BYTES)))
     pending = [case for case in whole.cases if not _has(there, case, whole.storage)]
     _clear(whole, repository, there, pending)
+    waiting = {case.id for case in pending}
     for case in whole.cases:
-        if case not in pending:
+        if case.id not in waiting:
             yield case, False
     for cases in itertools.batched(pending, _CASES_AT_A_TIME):
         files = {key: data for case in cases for key, data in _proven(whole, folder, case).items()}

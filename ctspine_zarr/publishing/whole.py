@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.receipt import Receipt, StoredObject, decode_receipt
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.holdings import require_none_foreign
-from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys
+from ctspine_zarr.manifest.holdings import require_none
+from ctspine_zarr.manifest.inventory import OwnKeys, among_cases, documents_above, left_over, own_keys
 from ctspine_zarr.read.proof import proven
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.storage import Storage, all_at_once
@@ -110,9 +111,7 @@ class WholeStore:
 
     def left_over(self, keys: Collection[str]) -> list[str]:
         """Keys, among those of another place, of what is there from an earlier state of this store."""
-        receipts = [case.receipt for case in self.cases]
-        own = own_keys(self.top, self.store.entries.values(), receipts)
-        return left_over(keys, own, self.store.spec.splits)
+        return left_over(keys, self._own, self.store.spec.splits)
 
     def require_place(self, location: str, keys: Collection[str], read: _Read) -> None:
         """Do nothing where a place holds nothing but what may be an earlier copy of this store.
@@ -125,9 +124,11 @@ class WholeStore:
         Raises:
             StoreMismatch: it holds another dataset, cases that this store has not, or something else.
         """
-        require_none_foreign(keys, self.store.spec, location)
+        splits = self.store.spec.splits
         receipts = sorted(key for key in keys if key.startswith(layout.RECEIPTS))
-        _require_same_dataset(self.store.spec, location, receipts, read)
+        is_copy = _is_copy(self.store.spec, location, receipts, read)
+        others = [key for key in among_cases(keys, splits) if key not in self._own]
+        require_none([key for key in others if not (is_copy and layout.is_written(key, splits))], location)
         others = sorted({layout.case_in(key) for key in receipts} - set(self.store.entries))
         if others:
             message = (
@@ -139,6 +140,11 @@ class WholeStore:
             message = f"{location} holds a {layout.ROOT} that is not ours; publish to another place"
             raise StoreMismatch(message)
 
+    @cached_property
+    def _own(self) -> OwnKeys:
+        claimed = {sha256(case.data): case.receipt.keys for case in self.cases}
+        return own_keys(self.top, self.store.entries.values(), claimed)
+
     def _case(self, entry: Entry) -> WholeCase:
         key = entry.record.receipt_key
 
@@ -149,8 +155,8 @@ class WholeStore:
         return proven(self.storage, self.store.reading, key, entry.receipt, parse)
 
 
-def _require_same_dataset(spec: Spec, location: str, receipts: Sequence[str], read: _Read) -> None:
-    """Do nothing where the first receipt that can be read is of the dataset."""
+def _is_copy(spec: Spec, location: str, receipts: Sequence[str], read: _Read) -> bool:
+    """Whether a place has a receipt that holds; it must be of the dataset."""
     for key in receipts:
         try:
             receipt = decode_receipt(read(key), key)
@@ -159,4 +165,5 @@ def _require_same_dataset(spec: Spec, location: str, receipts: Sequence[str], re
         if receipt.dataset != spec.name:
             message = f"{location} holds {receipt.dataset}, asked for {spec.name}; publish to another place"
             raise StoreMismatch(message)
-        return
+        return True
+    return False

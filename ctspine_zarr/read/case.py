@@ -331,7 +331,7 @@ class Case:
         return xarray_of(self.record, self.spec, arrays, window, world=world)
 
     def to_nibabel(self, which: Name = "image", *, original: bool = True) -> nibabel.Nifti1Image:
-        """The whole volume as a nibabel image.
+        """The volume as a nibabel image.
 
         Args:
             which: `image` or `segmentation`.

@@ -64,7 +64,7 @@ def _attributes(record: Record, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _world(grid: Affine, shape: Shape) -> xarray.Coordinates:
+def _world(to_ras: Affine, shape: Shape) -> xarray.Coordinates:
     """The world position of every voxel by an index that computes it as it is asked for."""
     import xarray
     from xarray.indexes import CoordinateTransform, CoordinateTransformIndex
@@ -72,18 +72,18 @@ def _world(grid: Affine, shape: Shape) -> xarray.Coordinates:
     class WorldTransform(CoordinateTransform):
         """Voxel indices along z, y and x to RAS+ mm, and back."""
 
-        affine = grid
+        affine = to_ras
 
         def forward(self, dim_positions: dict[str, Any]) -> dict[Hashable, NDArray[np.float64]]:
             x, y, z = (np.asarray(dim_positions[name], np.float64) for name in reversed(AXES))
             return {
                 name: row[0] * x + row[1] * y + row[2] * z + row[3]
-                for name, row in zip(WORLD, grid[:3].tolist(), strict=True)
+                for name, row in zip(WORLD, to_ras[:3].tolist(), strict=True)
             }
 
         def reverse(self, coord_labels: dict[Hashable, Any]) -> dict[str, NDArray[np.float64]]:
             right, anterior, superior = (np.asarray(coord_labels[name], np.float64) for name in WORLD)
-            rows = np.linalg.inv(grid)[:3].tolist()
+            rows = np.linalg.inv(to_ras)[:3].tolist()
             x, y, z = (row[0] * right + row[1] * anterior + row[2] * superior + row[3] for row in rows)
             return {"z": z, "y": y, "x": x}
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final, Literal, SupportsIndex, TypedDict
 
-from ctspine_zarr.errors import UnknownValue, require_known
+from ctspine_zarr.errors import UnknownValue, integer, require_known
 from ctspine_zarr.format.record import Code, Record
 from ctspine_zarr.format.spec import Spec
 
@@ -53,10 +52,10 @@ def select(records: Iterable[Record], spec: Spec, criteria: Criteria) -> list[Re
     _known("criterion", set(criteria), Criteria.__optional_keys__)
     splits = _known("split", criteria.get("split"), spec.splits)
     sources = _known("source", criteria.get("source"), spec.sources)
-    labels = {_label(label, spec) for label in _several(criteria.get("has_label")) or ()}
+    labels = {_label(label, spec) for label in _several("has_label", criteria.get("has_label")) or ()}
     unwanted = _known("finding", criteria.get("without_finding"), list(Code)) or set()
     transitional, has_mask = _flag("transitional", criteria), _flag("has_mask", criteria)
-    least, most = criteria.get("min_slices"), criteria.get("max_slices")
+    least, most = _slices("min_slices", criteria), _slices("max_slices", criteria)
     return [
         record
         for record in records
@@ -106,20 +105,29 @@ def _row(record: Record) -> tuple[object, ...]:
     )
 
 
-def _several[T: (str, str | SupportsIndex)](value: OneOrMore[T] | None) -> set[T] | None:
+def _several[T: (str, str | SupportsIndex)](what: str, value: OneOrMore[T] | None) -> set[T] | None:
     if value is None:
         return None
-    return {value} if isinstance(value, str | SupportsIndex) else set(value)
+    try:
+        return {value} if isinstance(value, str | SupportsIndex) else set(value)
+    except TypeError:
+        message = f"{what} {value!r}; legal: one, or several in a list"
+        raise UnknownValue(message) from None
 
 
 def _known(what: str, asked: OneOrMore[str] | None, legal: Collection[str]) -> set[str] | None:
-    names = _several(asked)
-    require_known(what, sorted(names or ()), legal)
+    names = _several(what, asked)
+    require_known(what, sorted(names or (), key=str), legal)
     return names
 
 
 def _label(label: str | SupportsIndex, spec: Spec) -> int:
-    return spec.require_label(label if isinstance(label, str) else operator.index(label))
+    return spec.require_label(label if isinstance(label, str) else integer("has_label", label, 1))
+
+
+def _slices(name: Literal["min_slices", "max_slices"], criteria: Criteria) -> int | None:
+    value = criteria.get(name)
+    return None if value is None else integer(name, value, 0)
 
 
 def _flag(name: Literal["transitional", "has_mask"], criteria: Criteria) -> bool | None:

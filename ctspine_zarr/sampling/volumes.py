@@ -65,7 +65,7 @@ def box_lattice(lattice: Lattice, start: Shape, size: Shape) -> Lattice:
 
 @dataclass(frozen=True)
 class VolumePlan:
-    """A plan of whole volumes: every one of a selection.
+    """A plan of volumes: every one of a selection.
 
     Attributes:
         records: of the selection; left out of the `repr`.

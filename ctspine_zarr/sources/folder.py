@@ -15,7 +15,7 @@ from ctspine_zarr.datasets.cases import CaseFile, SourceCase
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.errors import CaseRefused, SourceError
 from ctspine_zarr.format.names import printable
-from ctspine_zarr.nifti.opening import open_regular, refusing
+from ctspine_zarr.nifti.opening import open_source_file, refusing
 from ctspine_zarr.sources.source import Fetched, Source
 
 
@@ -68,7 +68,7 @@ class FolderSource(Source):
     @override
     def describe(self, path: str) -> CaseFile:
         place = self.root / path
-        with refusing(place), open_regular(place) as file:
+        with refusing(place), open_source_file(place) as file:
             return CaseFile(path, os.fstat(file.fileno()).st_size)
 
     @override
@@ -96,7 +96,7 @@ def read_document(path: Path) -> bytes:
         CaseRefused: it is something else, or larger than `MAX_DOCUMENT_BYTES`.
         OSError: it cannot be read.
     """
-    with open_regular(path) as file:
+    with open_source_file(path) as file:
         data = file.read(MAX_DOCUMENT_BYTES + 1)
     if len(data) > MAX_DOCUMENT_BYTES:
         message = f"more than {MAX_DOCUMENT_BYTES} bytes; legal: a document of at most that"

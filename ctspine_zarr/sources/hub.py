@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +14,8 @@ from ctspine_zarr.datasets.cases import CaseFile, Listing, SourceCase
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.datasets.naming import FilesMissing
 from ctspine_zarr.digest import file_sha256, sha256
-from ctspine_zarr.errors import CaseRefused, SourceError
-from ctspine_zarr.hub.repository import Repository, cache_folder, download_folder, patiently
+from ctspine_zarr.errors import CaseRefused, HubUnreachable, SourceError
+from ctspine_zarr.hub.repository import Repository, cache_folder, download_folder
 from ctspine_zarr.sources.source import Fetched, Source
 
 # A file that arrives altered is asked for again.
@@ -164,7 +165,12 @@ class HubSource(Source):
 
     def _downloaded(self, path: str, *, again: bool = False) -> Path:
         to = None if self.keep or self.repository.is_offline else self._downloads
-        return patiently(lambda: self.repository.download(path, to, again=again), _WAITS)
+        for wait in _WAITS:
+            try:
+                return self.repository.download(path, to, again=again)
+            except HubUnreachable:
+                time.sleep(wait)
+        return self.repository.download(path, to, again=again)
 
 
 def _matches(file: CaseFile, path: Path) -> bool:

@@ -27,7 +27,7 @@ def open_source(location: str | Path, options: Mapping[str, Any], *, name: str, 
 
     Raises:
         HubError: there is no such repository, or the Hub cannot be reached.
-        SourceError: another kind of location.
+        SourceError: another kind of location, or no path of a folder.
     """
     if isinstance(location, str) and (location == _SHORT or location.lower().startswith("hf://")):
         # Half a second to import, which a local source need not wait for.
@@ -37,4 +37,15 @@ def open_source(location: str | Path, options: Mapping[str, Any], *, name: str, 
     if _ELSEWHERE.match(str(location)):
         message = f"source {location}; legal: a folder, hf://datasets/USER/NAME[@REVISION], or {_SHORT}"
         raise SourceError(message)
-    return FolderSource(Path(location).expanduser())
+    return FolderSource(_folder(location))
+
+
+def _folder(location: str | Path) -> Path:
+    try:
+        folder = Path(location).expanduser()
+        folder.resolve()
+    # A home that nobody has, a zero byte, a working directory that is gone.
+    except (RuntimeError, OSError, ValueError) as error:
+        message = f"source {str(location)!r}: {getattr(error, 'strerror', None) or error}; legal: a folder"
+        raise SourceError(message) from error
+    return folder

@@ -162,10 +162,15 @@ def cached(storage: Storage, folder: Path, limit: int, tag: str) -> Storage:
     Raises:
         UnknownValue: a limit that is no number of bytes, or no folder.
     """
-    if str(folder) in {"", "."} or "\0" in str(folder):
+    try:
+        place = None if str(folder) in {"", "."} or "\0" in str(folder) else folder.expanduser().absolute()
+    # A home that nobody has, a working directory that is gone.
+    except (RuntimeError, OSError):
+        place = None
+    if place is None:
         message = f"disk_cache {str(folder)!r}; legal: a folder that is named"
         raise UnknownValue(message)
-    blocks = Blocks(folder.expanduser().absolute(), integer("disk_cache_bytes", limit, 1))
+    blocks = Blocks(place, integer("disk_cache_bytes", limit, 1))
     return CachedStorage(storage.backend, storage.location, blocks, tag)
 
 

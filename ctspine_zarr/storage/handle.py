@@ -12,6 +12,7 @@ from ctspine_zarr.concurrency.requests import all_at_once
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage.backend import Backend, Merging, Span
 from ctspine_zarr.storage.keys import MOST_BYTES, checked, require_key, require_prefix
+from ctspine_zarr.text import without_password
 
 # obstore appends the Rust error it stems from, over many lines.
 _DETAILS: Final = "\n\nDebug source"
@@ -189,4 +190,4 @@ class Storage:
 
 
 def _line(said: object) -> str:
-    return " ".join(str(said).partition(_DETAILS)[0].split())
+    return without_password(" ".join(str(said).partition(_DETAILS)[0].split()))

@@ -18,7 +18,7 @@ from ctspine_zarr.storage.backend import Backend
 from ctspine_zarr.storage.folder import Folder
 from ctspine_zarr.storage.handle import Storage
 from ctspine_zarr.storage.zarrs import GivenFolder, ZarrStore, memory
-from ctspine_zarr.text import file_kind
+from ctspine_zarr.text import file_kind, without_password
 
 type Location = str | Path | Store
 
@@ -63,16 +63,9 @@ def open_storage(
     scheme = _scheme(location)
     if scheme != "file":
         url = f"{scheme}://{str(location).partition('://')[2].rstrip('/')}"
-        return Storage(_remote(url, scheme, options or {}, read_only=read_only), _shown(url))
+        return Storage(_remote(url, scheme, options or {}, read_only=read_only), without_password(url))
     _require_none(options, location)
     return _local(_local_path(location), read_only=read_only)
-
-
-def _shown(url: str) -> str:
-    """A URL without the name and password that it may hold."""
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if scheme in _WEB else url
 
 
 def _scheme(location: object) -> str:
@@ -84,7 +77,8 @@ def _scheme(location: object) -> str:
         message = f"the store's location is empty; legal: {_LEGAL}"
         raise StorageError(message)
     if (typo := _ONE_SLASH.match(str(location))) is not None and typo[1].lower() in _ELSEWHERE:
-        message = f"location {location}; legal: {typo[1]}://..., with two slashes and as a str, not a Path"
+        seen = without_password(str(location))
+        message = f"location {seen}; legal: {typo[1]}://..., with two slashes and as a str, not a Path"
         raise StorageError(message)
     found = _SCHEME.match(location) if isinstance(location, str) else None
     return "file" if found is None else found[1].lower()
@@ -92,12 +86,14 @@ def _scheme(location: object) -> str:
 
 def _remote(url: str, scheme: str, options: Mapping[str, Any], *, read_only: bool) -> Backend:
     if scheme in _READ_ONLY and not read_only:
-        message = f"cannot write to {url}: {scheme}:// can only be read; legal: {_LEGAL}"
+        message = f"cannot write to {without_password(url)}: {scheme}:// can only be read; legal: {_LEGAL}"
         raise StorageError(message)
     if scheme == "hf":
         return _repository(url, options)
     if "?" in url or "#" in url:
-        message = f"cannot open {_shown(url)}: a store has objects below it; legal: a URL without ? and #"
+        message = (
+            f"cannot open {without_password(url)}: a store has objects below it; legal: a URL without ? and #"
+        )
         raise StorageError(message)
     if scheme in (*_BUCKETS, *_READ_ONLY):
         # It takes a fifth of a second to import, which a local store need not wait for.
@@ -107,7 +103,7 @@ def _remote(url: str, scheme: str, options: Mapping[str, Any], *, read_only: boo
     if scheme == "memory":
         _require_none(options, url)
         return ZarrStore(memory(url))
-    message = f"cannot open {url}: {scheme}:// is not supported; legal: {_LEGAL}"
+    message = f"cannot open {without_password(url)}: {scheme}:// is not supported; legal: {_LEGAL}"
     raise StorageError(message)
 
 
@@ -182,6 +178,7 @@ def _local_path(location: str | Path) -> Path:
         )
         raise StorageError(message) from error
     if host not in {"", "localhost"}:
-        message = f"cannot open {location}: a file:// URL of another machine; legal: {_LEGAL}"
+        seen = without_password(str(location))
+        message = f"cannot open {seen}: a file:// URL of another machine; legal: {_LEGAL}"
         raise StorageError(message)
     return Path(path).absolute()

@@ -19,6 +19,7 @@ from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.fork_safety import require_own_threads
 from ctspine_zarr.storage.keys import require_size
 from ctspine_zarr.storage.options import Options
+from ctspine_zarr.text import without_password
 
 _WEB: Final = ("http", "https")
 
@@ -250,6 +251,7 @@ def objects_at(location: str, options: Mapping[str, Any]) -> Remote:
     # What obstore does not know it may panic of, which is no Exception.
     except BaseException as error:
         given = f" (options {', '.join(options)})" if options else ""
-        message = f"cannot open {location}{given}: {str(error).partition(chr(10))[0]}; {_LEGAL}"
+        said = f"cannot open {location}{given}: {str(error).partition(chr(10))[0]}"
+        message = f"{without_password(said)}; {_LEGAL}"
         raise StorageError(message) from error
     return backend

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ctspine_zarr.concurrency.requests import SECONDS, legal_seconds
 from ctspine_zarr.errors import StorageError
+from ctspine_zarr.text import without_password
 
 _OWN: Final = ("client_options", "retry_config", "timeout", "allow_http")
 # Of obstore's client. Given beside the options of a store, they would make it panic.
@@ -73,7 +74,7 @@ class Options:
         client = {name: value for key, value in given.items() if (name := _client_name(key))}
         store = {key: value for key, value in given.items() if key not in _OWN and not _client_name(key)}
         if is_web and store:
-            message = f"option {next(iter(store))!r} for {url}; legal: {', '.join(_OWN)}"
+            message = f"option {next(iter(store))!r} for {without_password(url)}; legal: {', '.join(_OWN)}"
             raise StorageError(message)
         if "anonymous" in store:
             store["skip_signature"] = store.pop("anonymous")

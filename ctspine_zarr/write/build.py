@@ -18,10 +18,10 @@ from ctspine_zarr.errors import CaseRefused, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Provenance, Refused
 from ctspine_zarr.format.profiles import profile
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.commit import claim, switch
-from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, arrivals
 from ctspine_zarr.write.case_objects import WRITER
@@ -47,7 +47,7 @@ class CaseBuilt:
 
     worker: int
     case: SourceCase
-    receipt: Receipt
+    entry: Entry
     seconds: float
 
 
@@ -68,24 +68,24 @@ class BuildResult:
     """The result of a build.
 
     Attributes:
-        built: receipts written by this run.
-        whole: receipts that were there before.
+        built: lines of the catalog of the cases that this run has built.
+        whole: those of cases that were there before.
         refused: cases that are not in the store, and why.
         seconds: wall time.
     """
 
-    built: tuple[Receipt, ...]
-    whole: tuple[Receipt, ...]
+    built: tuple[Entry, ...]
+    whole: tuple[Entry, ...]
     refused: tuple[Refusal, ...]
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a worker sends back: a receipt, a reason, or a fault of the store that ends the build."""
+    """What a worker sends back: a built case, a reason, or a fault of the store that ends the build."""
 
     seconds: float
-    receipt: Receipt | None = None
+    entry: Entry | None = None
     reason: str | None = None
     fault: StorageError | None = None
 
@@ -126,8 +126,8 @@ def _ignore(event: Event) -> None:
 
 def _ingest_all(
     plan: Plan, on_event: Callable[[Event], None]
-) -> tuple[tuple[Receipt, ...], tuple[Refusal, ...]]:
-    built: list[Receipt] = []
+) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
+    built: list[Entry] = []
     refused: list[Refusal] = []
     task = functools.partial(_attempt, spec=plan.spec, profile_name=plan.profile.name, storage=plan.storage)
     for progress in run_each(task, arrivals(plan.source, plan.pending), plan.workers):
@@ -139,7 +139,7 @@ def _ingest_all(
             plan.source.release(progress.item.files)
         event = _event(progress.worker, case, progress.result)
         if isinstance(event, CaseBuilt):
-            built.append(event.receipt)
+            built.append(event.entry)
         else:
             refused.append(event.refusal)
         on_event(event)
@@ -163,7 +163,7 @@ def _attempt(arrival: Arrival, spec: Spec, profile_name: str, storage: Storage) 
     except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
         _LOG.debug("case %s", arrival.planned.case.id, exc_info=True)
         return _Outcome(time.monotonic() - begun, reason=f"{type(error).__name__}: {error}")
-    return _Outcome(time.monotonic() - begun, receipt=receipt)
+    return _Outcome(time.monotonic() - begun, entry=Entry.of(receipt))
 
 
 def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt | CaseFailed:
@@ -172,12 +172,12 @@ def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt
         return CaseFailed(worker, case, Refusal(case.id, reason, case.split, case.source))
     if outcome.fault is not None:
         raise outcome.fault
-    if outcome.receipt is None:
+    if outcome.entry is None:
         return CaseFailed(worker, case, Refusal(case.id, outcome.reason or "", case.split, case.source))
-    return CaseBuilt(worker, case, outcome.receipt, outcome.seconds)
+    return CaseBuilt(worker, case, outcome.entry, outcome.seconds)
 
 
-def _finish(plan: Plan, built: Iterable[Receipt], refused: Iterable[Refusal]) -> None:
+def _finish(plan: Plan, built: Iterable[Entry], refused: Iterable[Refusal]) -> None:
     """Make the state hold that has the cases of this build, and beside them those that were there."""
     earlier = plan.holdings.root
     there = read_receipts(plan.storage)
@@ -196,16 +196,16 @@ def _finish(plan: Plan, built: Iterable[Receipt], refused: Iterable[Refusal]) ->
     switch(plan.storage, documents, entries.values(), there, specs)
 
 
-def _entries(plan: Plan, built: Iterable[Receipt], there: Iterable[Receipt]) -> dict[str, Entry]:
+def _entries(plan: Plan, built: Iterable[Entry], there: Iterable[KeptReceipt]) -> dict[str, Entry]:
     """Case id -> line of the catalog, of every case of the new state.
 
     Those of this build's cases, else those that the state has; cases that an interrupted build, or
     one of other cases, wrote meanwhile are found by their receipts.
     """
     entries = dict(plan.holdings.entries)
-    for receipt in there:
-        entries.setdefault(receipt.record.id, Entry.of(receipt))
-    return entries | {receipt.record.id: Entry.of(receipt) for receipt in (*plan.whole, *built)}
+    for kept in there:
+        entries.setdefault(kept.receipt.record.id, kept.entry)
+    return entries | {entry.record.id: entry for entry in (*plan.whole, *built)}
 
 
 def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:

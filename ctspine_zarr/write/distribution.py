@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.histogram import Histogram, histogram_of
+from ctspine_zarr.format.histogram import Histogram, histogram_of, merge_histograms
 from ctspine_zarr.format.record import LabelIntensity
 
 # Counts that are kept: of integers from one to another less than this above it.
@@ -160,11 +160,15 @@ class Sorted:
 
     def histogram(self) -> Histogram:
         """See `Distribution`."""
-        return histogram_of(self.values)
+        return merge_histograms(map(histogram_of, self._blocks()))
 
     def _shares(self, scale: float) -> Iterator[NDArray[np.float64]]:
+        for block in self._blocks():
+            yield block.astype(np.float64) / scale
+
+    def _blocks(self) -> Iterator[NDArray[Any]]:
         for start in range(0, self.size, _BLOCK):
-            yield self.values[start : start + _BLOCK].astype(np.float64) / scale
+            yield self.values[start : start + _BLOCK]
 
 
 class _Counter:

@@ -20,7 +20,12 @@ class Extents:
     """
 
     def __init__(self, axes: Sequence[int], corner: Sequence[int]) -> None:
-        """Of planes whose axes are these of a (z, y, x) mask, and of a part of it with this corner."""
+        """Start with nothing seen.
+
+        Args:
+            axes: of the planes, among those of the (z, y, x) mask.
+            corner: (z, y, x) of the part of the mask whose planes come.
+        """
         self.voxels = np.zeros(LABELS, dtype=np.int64)
         self._axes, self._corner = axes, corner
         self._sums = np.zeros((3, LABELS), dtype=np.int64)

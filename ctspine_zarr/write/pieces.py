@@ -23,7 +23,7 @@ class PieceCounter:
     """
 
     def __init__(self) -> None:
-        """Before the first plane."""
+        """Start with nothing seen."""
         self.pieces = np.zeros(LABELS, dtype=np.int64)
         self.largest = np.zeros(LABELS, dtype=np.int64)
         self._labels = np.zeros(0, dtype=np.uint8)

@@ -17,12 +17,18 @@ from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.dataset import Wishes
 from ctspine_zarr.datasets.selection import Selection
 from ctspine_zarr.errors import CaseRefused, NoSpace, SourceError, StoreMismatch, UnknownValue
+from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.names import colliding
 from ctspine_zarr.format.profiles import Profile, profile
-from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.holdings import Holdings, read_holdings, require_own_folders, require_same_dataset
+from ctspine_zarr.manifest.holdings import (
+    Holdings,
+    read_holdings,
+    require_own_folders,
+    require_same_dataset,
+    with_terms,
+)
 from ctspine_zarr.nifti import Header
 from ctspine_zarr.sources.folder import read_split_list
 from ctspine_zarr.sources.location import open_source
@@ -73,7 +79,7 @@ class Plan:
         profile: how arrays are encoded.
         workers: cases in flight at once.
         pending: cases to build, largest first, so that no large one is left for the end.
-        whole: receipts of the selected cases that are built already.
+        whole: the selected cases that are built already.
         refused: selected cases that cannot be tried.
         elsewhere: ids that the source has beyond the selection.
     """
@@ -85,20 +91,20 @@ class Plan:
     profile: Profile
     workers: int
     pending: tuple[PlannedCase, ...]
-    whole: tuple[Receipt, ...]
+    whole: tuple[Entry, ...]
     refused: tuple[Refusal, ...]
     elsewhere: frozenset[str]
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The cases that the build is for, refused ones not included."""
-        return (*(p.case.id for p in self.pending), *(receipt.record.id for receipt in self.whole))
+        return (*(p.case.id for p in self.pending), *(entry.record.id for entry in self.whole))
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
         """(split, source) -> cases, built ones included, refused ones not."""
         pending = ((p.case.split, p.case.source) for p in self.pending)
-        return Counter([*pending, *((r.record.split, r.record.source) for r in self.whole)])
+        return Counter([*pending, *((entry.record.split, entry.record.source) for entry in self.whole)])
 
     @property
     def read_bytes(self) -> int:
@@ -221,9 +227,10 @@ def plan_build(
         raise UnknownValue(message)
     _require_all(origin, listing)
     holdings = read_holdings(storage)
-    require_same_dataset(holdings, described.spec, storage.location)
+    spec = with_terms(described.spec, holdings)
+    require_same_dataset(holdings, spec, storage.location)
     if not holdings.receipts and holdings.root is None:
-        require_own_folders(storage, described.spec)
+        require_own_folders(storage, spec)
     _require_codec(holdings, chosen, storage)
     listing = _without_twins(listing, holdings)
     whole = _whole(listing, holdings, origin, storage)
@@ -231,7 +238,7 @@ def plan_build(
     planned = _largest_first(pending, holdings, origin)
     return Plan(
         source=origin,
-        spec=described.spec,
+        spec=spec,
         storage=storage,
         holdings=holdings,
         profile=chosen,
@@ -284,15 +291,15 @@ def _downloads(plan: Plan) -> list[str]:
     return [f"downloads    at most {size(plan.download_bytes)} at a time at {plan.source.disk}"]
 
 
-def _whole(listing: Listing, holdings: Holdings, source: Source, storage: Storage) -> dict[str, Receipt]:
-    """Case id -> a receipt that says that the case needs no building, where there is one."""
+def _whole(listing: Listing, holdings: Holdings, source: Source, storage: Storage) -> dict[str, Entry]:
+    """Case id -> its line of the catalog, where a receipt says that the case needs no building."""
     sizes = storage.sizes() if holdings.receipts else {}
-    found: dict[str, Receipt] = {}
+    found: dict[str, Entry] = {}
     for case in listing.cases:
         receipts = holdings.receipts.get(case.id, ())
-        whole = next((one for one in receipts if is_whole(one, case, source, sizes)), None)
+        whole = next((one for one in receipts if is_whole(one.receipt, case, source, sizes)), None)
         if whole is not None:
-            found[case.id] = whole
+            found[case.id] = whole.entry
     return found
 
 
@@ -359,9 +366,9 @@ def _require_all(source: Source, listing: Listing) -> None:
 
 
 def _require_codec(holdings: Holdings, chosen: Profile, storage: Storage) -> None:
-    receipts = (receipt for some in holdings.receipts.values() for receipt in some)
+    kept = (kept for some in holdings.receipts.values() for kept in some)
     records = [entry.record for entry in holdings.entries.values()]
-    for record in (*records, *(receipt.record for receipt in receipts)):
+    for record in (*records, *(one.receipt.record for one in kept)):
         if record.image.codec != chosen.image_codec:
             message = (
                 f"{storage.location} was begun with codec {record.image.codec}, asked for {chosen.name} "

@@ -26,7 +26,7 @@ _PLANES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What every value of a volume has in common.
+    """The range and kind of a volume's values.
 
     Attributes:
         low, high: least and greatest value, or limits between which all lie.
