@@ -189,10 +189,11 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_workers_samples_need_no_tables_and_no_dask(phantom_store: ctspine_zarr.Store) -> None:
+def test_a_workers_samples_need_no_tables_no_dask_and_no_zarr(phantom_store: ctspine_zarr.Store) -> None:
     code = (
         "import sys, ctspine_zarr as cz; next(iter(cz.SliceStream(cz.open_store(sys.argv[1]))));"
-        "print([m for m in ('dask', 'pandas', 'xarray', 'rich', 'openpyxl') if m in sys.modules])"
+        "heavy = 'dask', 'pandas', 'xarray', 'rich', 'openpyxl', 'zarr', 'obstore';"
+        "print([m for m in heavy if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, phantom_store.location]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ctspine_zarr.arrays.foreign import ForeignArray
 from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.shards import Shard
@@ -19,6 +18,9 @@ from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.geometry import Shape
+
+if TYPE_CHECKING:
+    from ctspine_zarr.arrays.foreign import ForeignArray
 
 
 class ArrayLike(ABC):
@@ -132,4 +134,9 @@ class Voxels(ArrayLike):
 
     @cached_property
     def _decoder(self) -> Shard | ForeignArray:
-        return Shard(self.array, self.codec, self.reading) if self.codec else ForeignArray(self.array)
+        if self.codec is not None:
+            return Shard(self.array, self.codec, self.reading)
+        # zarr takes a quarter of a second to import, which a store of our own need not wait for.
+        from ctspine_zarr.arrays.foreign import ForeignArray
+
+        return ForeignArray(self.array)

@@ -8,17 +8,16 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-
-import zarr.storage
-from zarr.abc.store import Store
+from typing import TYPE_CHECKING, Any, Final
 
 from ctspine_zarr.errors import HubError, NotAStore, StorageError
 from ctspine_zarr.storage.backend import Backend
 from ctspine_zarr.storage.folder import Folder
 from ctspine_zarr.storage.handle import Storage
-from ctspine_zarr.storage.zarrs import GivenFolder, ZarrStore, memory
 from ctspine_zarr.text import file_kind, without_password
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 type Location = str | Path | Store
 
@@ -57,9 +56,15 @@ def open_storage(
         StorageError: a kind of location that is not supported, a file, a path that leads nowhere,
             an option that does not exist, or a store that cannot be written where it must be.
     """
-    if isinstance(location, Store):
+    if not isinstance(location, str | Path):
+        # zarr takes a quarter of a second to import, which a local store need not wait for.
+        from ctspine_zarr.storage.zarrs import given, is_store
+
+        if not is_store(location):
+            message = f"location {location!r}; legal: {_LEGAL}"
+            raise StorageError(message)
         _require_none(options, location)
-        return _given(location, read_only=read_only)
+        return given(location, read_only=read_only)
     scheme = _scheme(location)
     if scheme != "file":
         url = f"{scheme}://{str(location).partition('://')[2].rstrip('/')}"
@@ -68,11 +73,8 @@ def open_storage(
     return _local(_local_path(location), read_only=read_only)
 
 
-def _scheme(location: object) -> str:
+def _scheme(location: str | Path) -> str:
     """Of a URL, in lower case; `file` for a path."""
-    if not isinstance(location, str | Path):
-        message = f"location {location!r}; legal: {_LEGAL}"
-        raise StorageError(message)
     if not str(location):
         message = f"the store's location is empty; legal: {_LEGAL}"
         raise StorageError(message)
@@ -101,6 +103,8 @@ def _remote(url: str, scheme: str, options: Mapping[str, Any], *, read_only: boo
 
         return objects_at(url, options)
     if scheme == "memory":
+        from ctspine_zarr.storage.zarrs import ZarrStore, memory
+
         _require_none(options, url)
         return ZarrStore(memory(url))
     message = f"cannot open {without_password(url)}: {scheme}:// is not supported; legal: {_LEGAL}"
@@ -150,19 +154,6 @@ def _require_nothing(path: Path, seen: FileNotFoundError, *, read_only: bool) ->
     if read_only:
         message = f"no store at {path}: there is no such folder"
         raise NotAStore(message) from seen
-
-
-def _given(store: Store, *, read_only: bool) -> Storage:
-    if store.read_only and not read_only:
-        message = f"{store} was opened read-only; legal: a store that can be written"
-        raise StorageError(message)
-    if not isinstance(store, zarr.storage.LocalStore):
-        return Storage(ZarrStore(store), str(store))
-    path = Path(store.root).absolute()
-    if type(store) is zarr.storage.LocalStore:
-        # As good from any other working directory.
-        return Storage(Folder(path, store.read_only), str(zarr.storage.LocalStore(path)))
-    return Storage(GivenFolder(path, store.read_only, store), str(store))
 
 
 def _local_path(location: str | Path) -> Path:

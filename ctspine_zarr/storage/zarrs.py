@@ -6,7 +6,8 @@ import dataclasses
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, override
+from pathlib import Path
+from typing import Any, ClassVar, TypeGuard, override
 
 import zarr.storage
 from zarr.abc.store import RangeByteRequest, Store
@@ -14,9 +15,11 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ctspine_zarr.concurrency.requests import all_at_once
+from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage.backend import DISTANT, Backend, Merging, Span
 from ctspine_zarr.storage.folder import Folder
 from ctspine_zarr.storage.fork_safety import require_own_threads
+from ctspine_zarr.storage.handle import Storage
 from ctspine_zarr.storage.keys import require_size
 
 
@@ -134,3 +137,26 @@ def _put(store: Store, key: str, data: bytes | bytearray) -> None:
 async def _sizes(store: Store, prefix: str) -> dict[str, int]:
     keys: AsyncIterator[str] = store.list_prefix(prefix)
     return {key: await store.getsize(key) async for key in keys}
+
+
+def is_store(location: object) -> TypeGuard[Store]:
+    """Whether a location is a zarr store object."""
+    return isinstance(location, Store)
+
+
+def given(store: Store, *, read_only: bool) -> Storage:
+    """The storage that a zarr store object is.
+
+    Raises:
+        StorageError: it was opened to be read alone, and is to be written.
+    """
+    if store.read_only and not read_only:
+        message = f"{store} was opened read-only; legal: a store that can be written"
+        raise StorageError(message)
+    if not isinstance(store, zarr.storage.LocalStore):
+        return Storage(ZarrStore(store), str(store))
+    path = Path(store.root).absolute()
+    if type(store) is zarr.storage.LocalStore:
+        # As good from any other working directory.
+        return Storage(Folder(path, store.read_only), str(zarr.storage.LocalStore(path)))
+    return Storage(GivenFolder(path, store.read_only, store), str(store))
