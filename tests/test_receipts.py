@@ -109,7 +109,7 @@ def test_a_case_that_no_reader_would_take_is_refused(
 ) -> None:
     tree.add("liver_1")
     tree.add("liver_2", packed(voxels(2)) + packed(b"x" * 40_000))
-    monkeypatch.setattr("ctspine_zarr.write.ingest.MOST_DOCUMENT_BYTES", 40_000)
+    monkeypatch.setattr("ctspine_zarr.manifest.commit.MOST_DOCUMENT_BYTES", 40_000)
     [refusal] = build(tree, tmp_path / "s.zarr").refused
     assert refusal.case == "liver_2"
     assert "what is kept of it and its mask takes" in refusal.reason

@@ -21,12 +21,6 @@ from ctspine_zarr.concurrency.requests import Ask, Deadline, arriving
 _PART: Final = 206
 _NO_SUCH_RANGE: Final = 416
 _MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
-_PASSING: Final = (
-    ConnectionError,
-    TimeoutError,
-    errors.HTTPError,
-    json.JSONDecodeError,
-)
 # Seconds before it is asked again; where the Hub says how many, those, but no more than its limits last.
 _WAITS: Final = (1, 2, 4, 8, 8)
 _LONGEST_LIMIT: Final = 300
@@ -103,7 +97,7 @@ def may_pass(error: BaseException) -> bool:
         # What the client makes of whatever kept it from asking for a file, or from sending one.
         return error.__cause__ is None or may_pass(error.__cause__)
     # Neither page nor answer is JSON where a proxy says something of its own.
-    return isinstance(error, _PASSING)
+    return isinstance(error, ConnectionError | TimeoutError | errors.HTTPError | json.JSONDecodeError)
 
 
 def patiently[Answer](ask: Ask[Answer], deadline: Deadline) -> Answer:

@@ -133,7 +133,9 @@ def verify(
             if on_case is not None:
                 on_case(reports[-1])
     beside = tuple(f"{one.path}/" for case, one in state.records.items() if chosen and case not in chosen)
-    unclaimed = [f"{key} {what}" for key, what in _unclaimed(state, storage) if not key.startswith(beside)]
+    unclaimed = [
+        f"{key} {what}".lstrip() for key, what in _unclaimed(state, storage) if not key.startswith(beside)
+    ]
     problems = (*_wrong_digest(state, kept), *_damaged_above(state, storage), *unclaimed)
     _require_current(storage, state, reports, problems)
     return Verification(tuple(reports), problems, state.root.refused, state.root.seal)
@@ -179,7 +181,10 @@ def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
 
 
 def _unclaimed(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
-    """Key and fault of what lies in the store, or beside its objects, and is not of its state."""
+    """Key and fault of what lies in the store, or beside its objects, and is not of its state.
+
+    Where that cannot be listed, why; the key is empty.
+    """
     try:
         yield from _others(state, storage)
         yield from _irregular(storage)
@@ -191,8 +196,7 @@ def _unclaimed(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
 def _others(state: State, storage: Storage) -> Iterator[tuple[str, str]]:
     if storage.is_listable:
         above = documents_above(state.root, state.entries)
-        claimed = {one.sha256: one.receipt.keys for one in read_receipts(storage, to_write=False)}
-        own = own_keys(above, state.entries, claimed)
+        own = own_keys(above, state.entries, read_receipts(storage, to_write=False))
         for key in strangers(storage.sizes(), own):
             is_left = layout.is_written(key, state.spec.splits)
             yield key, "belongs to no case of the catalog" + "; run the build again" * is_left

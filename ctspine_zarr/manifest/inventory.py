@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from ctspine_zarr.format.documents import group
 from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.receipts import KeptReceipt
 
 BESIDE: Final = frozenset({"README.md", ".gitattributes", "LICENSE"})
 """Keys at the top that a repository has beside a store: a card, and what goes with it."""
@@ -52,20 +53,20 @@ class OwnKeys:
         return key in self.exact or (bool(self.open) and key.startswith(self.open))
 
 
-def own_keys(above: Iterable[str], entries: Iterable[Entry], claimed: Mapping[str, Iterable[str]]) -> OwnKeys:
+def own_keys(above: Iterable[str], entries: Iterable[Entry], receipts: Iterable[KeptReceipt]) -> OwnKeys:
     """Every key of a state.
 
     Args:
         above: keys of the documents above the cases.
         entries: its cases.
-        claimed: sha256 of a receipt that is there -> keys of the objects that it names; those of
-            other states are left out.
+        receipts: that are there; those of other states are left out.
     """
     exact, unread = set(above), []
+    found = {kept.sha256: kept.receipt for kept in receipts}
     for entry in entries:
         exact.add(entry.record.receipt_key)
-        if entry.receipt in claimed:
-            exact.update(claimed[entry.receipt])
+        if entry.receipt in found:
+            exact.update(found[entry.receipt].keys)
         else:
             unread.append(f"{entry.record.path}/")
     return OwnKeys(frozenset(exact), tuple(unread))

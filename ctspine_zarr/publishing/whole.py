@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
@@ -14,6 +13,7 @@ from ctspine_zarr.format.receipt import Receipt, StoredObject, decode_receipt
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.holdings import require_none
 from ctspine_zarr.manifest.inventory import OwnKeys, among_cases, documents_above, left_over, own_keys
+from ctspine_zarr.manifest.receipts import KeptReceipt
 from ctspine_zarr.read.proof import proven
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.storage import Storage, all_at_once
@@ -127,8 +127,10 @@ class WholeStore:
         splits = self.store.spec.splits
         receipts = sorted(key for key in keys if key.startswith(layout.RECEIPTS))
         is_copy = _is_copy(self.store.spec, location, receipts, read)
-        others = [key for key in among_cases(keys, splits) if key not in self._own]
-        require_none([key for key in others if not (is_copy and layout.is_written(key, splits))], location)
+        foreign = [key for key in among_cases(keys, splits) if key not in self._own]
+        if is_copy:
+            foreign = [key for key in foreign if not layout.is_written(key, splits)]
+        require_none(foreign, location)
         others = sorted({layout.case_in(key) for key in receipts} - set(self.store.entries))
         if others:
             message = (
@@ -142,8 +144,10 @@ class WholeStore:
 
     @cached_property
     def _own(self) -> OwnKeys:
-        claimed = {sha256(case.data): case.receipt.keys for case in self.cases}
-        return own_keys(self.top, self.store.entries.values(), claimed)
+        entries = self.store.entries.values()
+        proven_by = zip(self.cases, entries, strict=True)
+        receipts = [KeptReceipt(case.receipt, entry.receipt) for case, entry in proven_by]
+        return own_keys(self.top, entries, receipts)
 
     def _case(self, entry: Entry) -> WholeCase:
         key = entry.record.receipt_key

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ctspine_zarr.format.histogram import Histogram, histogram_of, merge_histograms
 from ctspine_zarr.format.record import LabelIntensity
 
-# Counts that are kept: of integers from one to another less than this above it.
+# Counts that are kept: one for each integer from the least that there may be.
 _SPAN: Final = 2**16
 # Values at a time: few enough for the cache, many enough to outweigh a call.
 _BLOCK: Final = 2**16

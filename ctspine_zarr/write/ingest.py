@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,16 @@ from ctspine_zarr import nifti
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.format import documents, layout
+from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
 from ctspine_zarr.format.encoding import validated
 from ctspine_zarr.format.profiles import Profile
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, NiftiSource, Receipt, SourceFile
+from ctspine_zarr.format.receipt import NiftiSource, Receipt, SourceFile
 from ctspine_zarr.format.record import Code, Finding, Label, Record, StoredArray, rows_of
 from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
-from ctspine_zarr.manifest.commit import commit_case, placed
+from ctspine_zarr.manifest.commit import commit_case, placed, too_large
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
@@ -116,21 +116,15 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
     record = _record(fetched.case, recipe.spec, grid, case)
     record = placed(structs.replace(record, content=content_of(case, record)), earlier)
     objects = objects_of(case, record, recipe.spec)
-    _require_readable(objects, fetched.image.name)
+    for _, size, most in too_large(objects):
+        message = (
+            f"{fetched.image.name}: what is kept of it and its mask takes {size} bytes; legal: at most "
+            f"{most}, most of them of header extensions and of bytes after the voxels"
+        )
+        raise CaseRefused(message)
     receipt = receipt_of(case, record, recipe.spec, objects)
     commit_case(objects, receipt, storage.put)
     return receipt
-
-
-def _require_readable(objects: Mapping[str, bytes | bytearray], name: str) -> None:
-    """Refuse a case of whose headers so much has to be kept that no reader would take it."""
-    for key, data in objects.items():
-        if key.endswith(layout.METADATA) and len(data) > MOST_DOCUMENT_BYTES:
-            message = (
-                f"{name}: what is kept of it and its mask takes {len(data)} bytes; legal: at most "
-                f"{MOST_DOCUMENT_BYTES}, most of them of header extensions and of bytes after the voxels"
-            )
-            raise CaseRefused(message)
 
 
 def _check_grids(case: Fetched) -> _Grid:
