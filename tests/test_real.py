@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, io_orientation
-from trees import fetched, load, nibabel_canonical
+from trees import NnunetTree, VerseTree, fetched, load, nibabel_canonical
 
 import ctspine_zarr as cz
 
@@ -74,6 +74,27 @@ def test_what_is_exported_builds_the_same_store(mini: Path, mini_store: cz.Store
     again = cz.open_store(tmp_path / "s.zarr")
     for case in ids:
         assert np.array_equal(again[case].voxels("image")[...], mini_store[case].voxels("image")[...])
+
+
+@pytest.mark.parametrize("dataset", ["verse", "nnunet"])
+def test_real_ct_in_the_layout_of_another_dataset_is_the_same(
+    mini: Path, mini_store: cz.Store, tmp_path: Path, dataset: str
+) -> None:
+    sources = {source.id: source for source in fetched(mini) if source.id in {"liver_902", "HN_X901"}}
+    assert len(sources) == 2
+    names = {case: f"sub-verse{number:03}" for number, case in enumerate(sources)}
+    tree = VerseTree(tmp_path) if dataset == "verse" else NnunetTree(tmp_path)
+    if isinstance(tree, NnunetTree):
+        tree.describe(labels={"background": 0} | {name: v for v, name in mini_store.spec.labels.items()})
+    for case, source in sources.items():
+        tree.add(names[case], *(path.read_bytes() for path in source.paths))
+    cz.build_store(cz.plan_build(tmp_path, tmp_path / "s.zarr", dataset=dataset))
+    assert cz.verify(tmp_path / "s.zarr").is_whole
+    store = cz.open_store(tmp_path / "s.zarr")
+    for case, name in names.items():
+        assert np.array_equal(store[name].affine, mini_store[case].affine)
+        for which in mini_store[case].names:
+            assert np.array_equal(store[name].voxels(which)[...], mini_store[case].voxels(which)[...])
 
 
 def test_random_slices_and_patches_are_the_volumes(mini: Path, mini_store: cz.Store) -> None:
