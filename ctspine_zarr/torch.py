@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Self
 
-from ctspine_zarr.concurrency.workers import usable_cores
+from ctspine_zarr.concurrency.limits import usable_cores
 from ctspine_zarr.errors import MissingDependency, UnknownValue, integer, require_known
 from ctspine_zarr.sampling.order import Purpose, Share, dealt, generator
 from ctspine_zarr.storage import Storage

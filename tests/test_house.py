@@ -37,6 +37,7 @@ HOMES = {
     "torch": ("torch",),
     "datasets": ("hf",),
     "tensorflow": ("tf",),
+    "distributed": ("concurrency.cluster", "concurrency.choice"),
     "obstore": ("storage.objects",),
     "huggingface_hub": ("hub",),
     # Where documents are made or taken apart: no array, no read, no sample and no object needs it.

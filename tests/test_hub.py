@@ -37,7 +37,7 @@ def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tr
     """Four cases, on the Hub too; what a build that ended early still fetches ends with the test."""
     monkeypatch.setattr("ctspine_zarr.sources.hub._WAITS", (0,) * 8)
     monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,) * 8)
-    fetched = arrivals._fetched
+    fetched = arrivals._awaited
     for number in range(3):
         tree.add(f"liver_{number}", voxels(number))
     tree.add("HN_P001", voxels(3), source="HNSCC-3DCT-RT", section="test_public")
@@ -51,7 +51,7 @@ def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tr
         finally:
             fetching.remove(token)
 
-    monkeypatch.setattr(arrivals, "_fetched", fetch)
+    monkeypatch.setattr(arrivals, "_awaited", fetch)
     yield tree
     hub.server.heal()
     while fetching:

@@ -20,7 +20,7 @@ from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.threads import default_threads
 from ctspine_zarr.arrays.voxels import Voxels
-from ctspine_zarr.concurrency.workers import usable_cores
+from ctspine_zarr.concurrency.limits import usable_cores
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 METHODS = ["fork", "forkserver", "spawn"]

@@ -10,7 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ctspine_zarr.concurrency.workers import Finished, Started, run_each, usable_cores
+from ctspine_zarr.concurrency.choice import runner_of
+from ctspine_zarr.concurrency.limits import usable_cores
+from ctspine_zarr.concurrency.processes import Processes
+from ctspine_zarr.concurrency.runners import Finished, Started
 from ctspine_zarr.errors import NoWorkers
 
 
@@ -35,7 +38,7 @@ def results(progress: object) -> dict[int, int | None]:
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_every_item_is_done_once(workers: int) -> None:
-    seen = list(run_each(square, range(7), workers))
+    seen = list(runner_of(workers).run(square, range(7)))
     started = [p.item for p in seen if isinstance(p, Started)]
     assert sorted(started) == list(range(7))
     assert results(seen) == {item: item * item for item in range(7)}
@@ -44,19 +47,19 @@ def test_every_item_is_done_once(workers: int) -> None:
 
 def test_no_more_items_are_in_flight_than_workers() -> None:
     busy = most = 0
-    for progress in run_each(slow, range(6), 2):
+    for progress in Processes(2).run(slow, range(6)):
         busy += 1 if isinstance(progress, Started) else -1
         most = max(most, busy)
     assert most == 2
 
 
 def test_a_worker_that_dies_costs_its_item_and_no_other() -> None:
-    assert results(run_each(dies_at_three, range(8), 2)) == {i: None if i == 3 else i for i in range(8)}
+    assert results(Processes(2).run(dies_at_three, range(8))) == {i: None if i == 3 else i for i in range(8)}
 
 
 def test_a_pool_that_breaks_while_nobody_looks_loses_no_item() -> None:
     seen = []
-    for progress in run_each(square, range(6), 2):
+    for progress in Processes(2).run(square, range(6)):
         seen.append(progress)
         if isinstance(progress, Finished) and progress.item == 1:
             for child in psutil.Process().children():
@@ -69,7 +72,7 @@ def test_a_pool_that_breaks_while_nobody_looks_loses_no_item() -> None:
 def test_leaving_early_ends_the_processes_and_no_other() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
         before = set(psutil.Process().children())
-        progress = run_each(slow, range(100), 2)
+        progress = Processes(2).run(slow, range(100))
         next(progress)
         progress.close()  # type: ignore[attr-defined]
         left = {p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())}
@@ -79,12 +82,12 @@ def test_leaving_early_ends_the_processes_and_no_other() -> None:
         other.terminate()
 
 
-UNGUARDED = "from ctspine_zarr.concurrency.workers import run_each; list(run_each(abs, [1, 2], 2))"
+UNGUARDED = "from ctspine_zarr.concurrency.processes import Processes; list(Processes(2).run(abs, [1, 2]))"
 ORPHANS = """
 import sys, time
-from ctspine_zarr.concurrency.workers import run_each
+from ctspine_zarr.concurrency.processes import Processes
 if __name__ == "__main__":
-    for progress in run_each(time.sleep, [60, 60], 2):
+    for progress in Processes(2).run(time.sleep, [60, 60]):
         print("started", flush=True)
 """
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future, wait
 from typing import Final
 
 from ctspine_zarr.concurrency.background import pool
-from ctspine_zarr.concurrency.workers import usable_cores
+from ctspine_zarr.concurrency.limits import usable_cores
 from ctspine_zarr.errors import integer
 
 _MOST_HELPERS: Final = 64

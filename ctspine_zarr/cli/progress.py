@@ -14,6 +14,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -89,7 +90,7 @@ class _Bars:
         )
         self._task = self._overall.add_task("", total=plan.read_bytes, cases=self._cases())
         self._lines = Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console)
-        self._workers = [self._lines.add_task("", start=False) for _ in range(plan.workers)]
+        self._workers: list[TaskID] = []
         self._live = Live(Group(self._overall, self._lines), console=console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -100,6 +101,8 @@ class _Bars:
         self._live.stop()
 
     def on_event(self, event: Event) -> None:
+        while len(self._workers) <= event.worker:
+            self._workers.append(self._lines.add_task("", start=False))
         line = self._workers[event.worker]
         if isinstance(event, cz.CaseStarted):
             doing = f"worker {event.worker + 1}: {event.case.id}, {size(event.case.bytes)}"

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.voxels import Voxels
-from ctspine_zarr.concurrency.workers import Finished, run_each
+from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
+from ctspine_zarr.concurrency.runners import TRIES, Finished
 from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import (
     DamagedStore,
@@ -89,6 +90,7 @@ def verify(
     cases: str | Collection[str] = (),
     digest: str | None = None,
     workers: int = 1,
+    executor: AnyExecutor | None = None,
     on_case: Callable[[CaseReport], None] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Verification:
@@ -103,6 +105,7 @@ def verify(
         digest: the root's seal as somebody kept it (`Store.digest`): with it every byte is proven, the
             root's own included. 64 hex digits, in upper or lower case.
         workers: processes.
+        executor: what verifies cases in their place; see `build_store`.
         on_case: told of each case as it is done, in this process.
         storage_options: see `open_store`.
 
@@ -126,9 +129,9 @@ def verify(
     task = functools.partial(_verify_case, storage=storage, spec=state.spec)
     reports = []
     wanted = [entry for entry in state.entries if not chosen or entry.record.id in chosen]
-    for progress in run_each(task, wanted, workers):
+    for progress in runner_of(workers, executor).run(task, wanted):
         if isinstance(progress, Finished):
-            died = CaseReport(progress.item.record.id, ("its worker process died",))
+            died = CaseReport(progress.item.record.id, (f"its worker died of it {TRIES} times",))
             reports.append(progress.result or died)
             if on_case is not None:
                 on_case(reports[-1])

@@ -31,13 +31,13 @@ def arrivals(source: Source, cases: Iterable[PlannedCase]) -> Iterator[Arrival]:
         HubError: the source cannot be reached.
     """
     if not source.ahead:
-        yield from (_fetched(source, case, threading.Event()) for case in cases)
+        yield from (fetched(source, case) for case in cases)
         return
     fetchers, left = Background(source.ahead), threading.Event()
     coming: deque[Future[Arrival]] = deque()
     try:
         for case in cases:
-            coming.append(fetchers.submit(partial(_fetched, source, case, left)))
+            coming.append(fetchers.submit(partial(_awaited, source, case, left)))
             if len(coming) > source.ahead:
                 yield coming.popleft().result()
         while coming:
@@ -49,12 +49,21 @@ def arrivals(source: Source, cases: Iterable[PlannedCase]) -> Iterator[Arrival]:
         fetchers.close()
 
 
-def _fetched(source: Source, case: PlannedCase, left: threading.Event) -> Arrival:
-    """A case's arrival; where nobody waits for it any more, its files go again."""
+def fetched(source: Source, case: PlannedCase) -> Arrival:
+    """A case's arrival.
+
+    Raises:
+        HubError: the source cannot be reached.
+    """
     try:
-        files = source.fetch(case.case)
+        return Arrival(case, source.fetch(case.case))
     except CaseRefused as error:
         return Arrival(case, reason=str(error))
-    if left.is_set():
-        source.release(files)
-    return Arrival(case, files)
+
+
+def _awaited(source: Source, case: PlannedCase, left: threading.Event) -> Arrival:
+    """The same; where nobody waits for it any more, its files go again."""
+    arrival = fetched(source, case)
+    if left.is_set() and arrival.files is not None:
+        source.release(arrival.files)
+    return arrival

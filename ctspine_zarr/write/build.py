@@ -7,27 +7,27 @@ import functools
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
-from ctspine_zarr.concurrency.workers import Started, run_each
+from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
+from ctspine_zarr.concurrency.runners import TRIES, Progress, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
-from ctspine_zarr.errors import CaseRefused, StorageError
+from ctspine_zarr.errors import CaseRefused, StorageError, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Provenance, Refused
-from ctspine_zarr.format.profiles import profile
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
-from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.commit import claim, switch
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
+from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.write.arrivals import Arrival, arrivals
+from ctspine_zarr.write.arrivals import Arrival, arrivals, fetched
 from ctspine_zarr.write.case_objects import WRITER
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.ingest import Recipe, ingest
-from ctspine_zarr.write.plan import Plan
+from ctspine_zarr.write.plan import Plan, PlannedCase
 
 _LOG: Final = logging.getLogger(__name__)
 _LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
@@ -90,7 +90,12 @@ class _Outcome:
     fault: StorageError | None = None
 
 
-def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> BuildResult:
+def build_store(
+    plan: Plan,
+    on_event: Callable[[Event], None] | None = None,
+    *,
+    executor: AnyExecutor | None = None,
+) -> BuildResult:
     """Build every case of a plan that is not whole yet, then make the new state hold.
 
     Until then a store that was there before is read as it was, and one whose first build this is
@@ -101,18 +106,25 @@ def build_store(plan: Plan, on_event: Callable[[Event], None] | None = None) -> 
     Args:
         plan: from `plan_build`.
         on_event: told of every case as it starts and ends, in this thread.
+        executor: what runs the cases, in place of processes of this one: any of `concurrent.futures`, or
+            a `distributed.Client`. Where it does, the source's files and the store must be there under
+            the same locations. It is not shut down.
 
     Raises:
+        UnknownValue: an executor for a store that other processes cannot share, or none.
+        NoWorkers: the executor broke, or processes cannot start; cases committed before are kept.
         NoSpace: the estimate exceeds the free disk; nothing was written.
         StorageError: the store cannot be written; cases committed before are kept.
         HubError: the source cannot be reached any more; they are kept too.
     """
     begun = time.monotonic()
     try:
+        runner = runner_of(plan.workers, executor)
+        _require_shared(plan.storage, runner)
         plan.require_space()
         if plan.holdings.root is None:
             claim(plan.storage, plan.spec, _provenance(written=""))
-        built, refused = _ingest_all(plan, on_event or _ignore)
+        built, refused = _ingest_all(plan, runner, on_event or _ignore)
     finally:
         plan.source.close()
     refused = (*plan.refused, *refused)
@@ -124,19 +136,21 @@ def _ignore(event: Event) -> None:
     """The default listener, which does nothing."""
 
 
+def _require_shared(storage: Storage, runner: Runner) -> None:
+    if not (runner.is_alone or storage.is_shared):
+        message = f"an executor for {storage.location}, which other processes do not see; legal: none"
+        raise UnknownValue(message)
+
+
 def _ingest_all(
-    plan: Plan, on_event: Callable[[Event], None]
+    plan: Plan, runner: Runner, on_event: Callable[[Event], None]
 ) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     built: list[Entry] = []
     refused: list[Refusal] = []
-    task = functools.partial(_attempt, spec=plan.spec, profile_name=plan.profile.name, storage=plan.storage)
-    for progress in run_each(task, arrivals(plan.source, plan.pending), plan.workers):
-        case = progress.item.planned.case
+    for case, progress in _run(plan, runner):
         if isinstance(progress, Started):
             on_event(CaseStarted(progress.worker, case))
             continue
-        if progress.item.files is not None:
-            plan.source.release(progress.item.files)
         event = _event(progress.worker, case, progress.result)
         if isinstance(event, CaseBuilt):
             built.append(event.entry)
@@ -146,13 +160,39 @@ def _ingest_all(
     return tuple(built), tuple(refused)
 
 
-def _attempt(arrival: Arrival, spec: Spec, profile_name: str, storage: Storage) -> _Outcome:
+def _run(
+    plan: Plan, runner: Runner
+) -> Iterator[tuple[SourceCase, Progress[Arrival, _Outcome] | Progress[PlannedCase, _Outcome]]]:
+    """Each case as it starts and ends; its files are brought to where it is built."""
+    recipe = Recipe(plan.spec, plan.profile)
+    if not runner.is_here:
+        far = functools.partial(_fetch_and_attempt, recipe=recipe, storage=plan.storage, source=plan.source)
+        for progress in runner.run(far, plan.pending):
+            yield progress.item.case, progress
+        return
+    near = functools.partial(_attempt, recipe=recipe, storage=plan.storage)
+    for step in runner.run(near, arrivals(plan.source, plan.pending)):
+        if step.item.files is not None and not isinstance(step, Started):
+            plan.source.release(step.item.files)
+        yield step.item.planned.case, step
+
+
+def _fetch_and_attempt(planned: PlannedCase, recipe: Recipe, storage: Storage, source: Source) -> _Outcome:
+    """Ingest one case on another machine: its files are brought there, and let go again."""
+    arrival = fetched(source, planned)
+    try:
+        return _attempt(arrival, recipe, storage)
+    finally:
+        if arrival.files is not None:
+            source.release(arrival.files)
+
+
+def _attempt(arrival: Arrival, recipe: Recipe, storage: Storage) -> _Outcome:
     """Ingest one case; every way in which the case itself can fail becomes a reason."""
     begun = time.monotonic()
     if arrival.files is None:
         return _Outcome(0, reason=arrival.reason)
     try:
-        recipe = Recipe(spec, profile(profile_name))
         receipt = ingest(arrival.files, recipe, storage, arrival.planned.earlier)
     except CaseRefused as error:
         return _Outcome(time.monotonic() - begun, reason=str(error))
@@ -168,7 +208,7 @@ def _attempt(arrival: Arrival, spec: Spec, profile_name: str, storage: Storage) 
 
 def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt | CaseFailed:
     if outcome is None:
-        reason = "its worker process died, perhaps out of memory; use fewer --workers"
+        reason = f"its worker died of it {TRIES} times, perhaps out of memory; use fewer --workers"
         return CaseFailed(worker, case, Refusal(case.id, reason, case.split, case.source))
     if outcome.fault is not None:
         raise outcome.fault

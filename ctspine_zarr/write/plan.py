@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ctspine_zarr import nifti
-from ctspine_zarr.concurrency.workers import usable_cores
+from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
 from ctspine_zarr.datasets import dataset_of
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.dataset import Wishes
@@ -379,8 +378,7 @@ def _require_codec(holdings: Holdings, chosen: Profile, storage: Storage) -> Non
 
 def _workers(asked: int | None, pending: tuple[PlannedCase, ...], storage: Storage) -> int:
     if asked is None:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        most = min(usable_cores(), memory // worker_memory(pending), len(pending))
+        most = min(usable_cores(), usable_memory() // worker_memory(pending), len(pending))
         return max(1, most) if storage.is_shared else 1
     if asked < 1 or (asked > 1 and not storage.is_shared):
         message = f"{asked} workers for {storage.location}; legal: 1" + " or more" * storage.is_shared
