@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ctspine_zarr.datasets.cases import Refusal
     from ctspine_zarr.datasets.selection import Selection
-    from ctspine_zarr.errors import CtspineError, NoMask, StoreUpdated
+    from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.maintain.export import export
     from ctspine_zarr.maintain.verify import CaseReport, Verification, verify
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from ctspine_zarr.training.datasets import GridDataset, PatchDataset, SliceDataset, VolumeDataset
     from ctspine_zarr.training.streams import PatchStream, SliceStream
     from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
-    from ctspine_zarr.write.plan import Plan, describe, plan_build
+    from ctspine_zarr.write.document import Part
+    from ctspine_zarr.write.finalize import finalize
+    from ctspine_zarr.write.plan import Plan, describe
+    from ctspine_zarr.write.planning import plan_build
 
 __all__ = [
     "Balanced",
@@ -48,6 +51,7 @@ __all__ = [
     "Histogram",
     "Moments",
     "NoMask",
+    "Part",
     "PatchDataset",
     "PatchStream",
     "Plan",
@@ -58,6 +62,7 @@ __all__ = [
     "SliceDataset",
     "SliceStream",
     "Store",
+    "StoreInUse",
     "StoreUpdated",
     "Uniform",
     "Verification",
@@ -66,6 +71,7 @@ __all__ = [
     "build_store",
     "describe",
     "export",
+    "finalize",
     "merge_histograms",
     "merge_moments",
     "open_store",
@@ -77,12 +83,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "write.plan": ("Plan", "describe", "plan_build"),
+    "write.plan": ("Plan", "describe"),
+    "write.planning": ("plan_build",),
+    "write.document": ("Part",),
+    "write.finalize": ("finalize",),
     "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
     "datasets.cases": ("Refusal",),
     "datasets.selection": ("Selection",),
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
-    "errors": ("CtspineError", "NoMask", "StoreUpdated"),
+    "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
     "maintain.export": ("export",),
     "maintain.verify": ("CaseReport", "Verification", "verify"),
     "publishing.publish": ("CasePublished", "Published", "publish"),

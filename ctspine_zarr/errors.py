@@ -49,6 +49,10 @@ class StoreMismatch(CtspineError, ValueError):
     """
 
 
+class StoreInUse(CtspineError, RuntimeError):
+    """Another process writes something else to the store, or has taken it over from this one."""
+
+
 class NoSpace(CtspineError, OSError):
     """The plan needs more disk than is free."""
 

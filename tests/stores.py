@@ -66,6 +66,13 @@ class FailingStore(MemoryStore):
             raise self._error
         await super().set(key, value, byte_range)
 
+    @property
+    def written(self) -> list[str]:
+        """Keys of the puts of what a store consists of, in order: those by which builds tell of each other
+        are left out.
+        """
+        return [key for key in self.puts if not key.startswith("builds/")]
+
     def contents(self) -> dict[str, bytes]:
         return {key: value.to_bytes() for key, value in self._store_dict.items()}
 

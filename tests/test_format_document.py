@@ -31,7 +31,7 @@ from ctspine_zarr.format import catalog, histogram, layout, receipt, record, spe
 from ctspine_zarr.format.catalog import CatalogFile, Provenance, Root, decode_root, encode_root
 from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.record import Code
-from ctspine_zarr.manifest.commit import claim
+from ctspine_zarr.manifest.commit import begin
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write.intensity import LEAST_MEASURED
 
@@ -264,7 +264,7 @@ def test_the_program_says_that_a_store_is_partial(
     phantom_store: cz.Store, tmp_path: Path, open_case: OpenCase
 ) -> None:
     about = Provenance(writer="w", written="", python="3", libraries={})
-    claim(open_storage(tmp_path / "begun.zarr"), phantom_store.spec, about)
+    begin(open_storage(tmp_path / "begun.zarr"), phantom_store.spec, about)
     with pytest.raises(ValueError, match="partial"):
         open_case(tmp_path / "begun.zarr", CASE)
 

@@ -213,7 +213,7 @@ OTHER_THAN_FILES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", OTHER_THAN_FILES)
-@pytest.mark.parametrize("reader", [nifti.read, nifti.read_header, nifti.ending])
+@pytest.mark.parametrize("reader", [nifti.read, nifti.read_header, nifti.size_and_ending])
 def test_what_is_no_file_is_refused_at_once(path: Path, kind: str, reader: Callable[[Path], Any]) -> None:
     OTHER_THAN_FILES[kind](path)
     message = f"case.nii.gz: cannot be read: {kind}; legal: a regular file"

@@ -16,11 +16,14 @@ class CaseFile:
         path: below the source, '/'-separated.
         bytes: its size.
         sha256: where the source has a record of it.
+        ending: its last eight bytes, hex, where it is on this machine: of a gzip, the CRC-32 and length
+            of what is in it.
     """
 
     path: str
     bytes: int
     sha256: str | None = None
+    ending: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

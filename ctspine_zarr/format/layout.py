@@ -23,6 +23,11 @@ DEFAULT_CHUNK: Final[Shape] = (16, 64, 64)
 ROOT: Final = "zarr.json"
 METADATA: Final = "zarr.json"
 RECEIPTS: Final = "receipts/"
+BUILDS: Final = "builds/"
+"""Where those who write to a store say so; nothing is there while nobody does."""
+PLAN: Final = f"{BUILDS}plan-"
+CLAIM: Final = f"{BUILDS}claim-"
+GATE: Final = f"{BUILDS}gate-"
 IMAGE: Final = "image"
 LABEL_GROUP: Final = "labels"
 SHARD: Final = "c/0/0/0"
@@ -38,6 +43,7 @@ _OBJECTS: Final = re.compile(
     rf"|labels/{_NAME}/(zarr\.json|segmentation/(zarr\.json|c/0/0/0))"
 )
 _RECEIPT: Final = re.compile(rf"{RECEIPTS}{_GROUP}\.json")
+_BUILD: Final = re.compile(rf"(?:{PLAN}|{CLAIM}|{GATE})[0-9a-f]{{16}}\.json")
 _IN_SPLIT: Final = re.compile(rf"zarr\.json|{_NAME}/(?:zarr\.json|{_GROUP}/(?:{_OBJECTS.pattern}))")
 
 
@@ -87,6 +93,21 @@ def is_catalog(key: str) -> bool:
     return _CATALOG.fullmatch(key) is not None
 
 
+def plan_key(seal: str) -> str:
+    """Key of the plan of that seal, while its parts are built."""
+    return f"{PLAN}{seal[:_CATALOG_DIGITS]}.json"
+
+
+def claim_key(token: str) -> str:
+    """Key by which somebody says that he writes to the store."""
+    return f"{CLAIM}{token}.json"
+
+
+def gate_key(token: str) -> str:
+    """Key by which somebody asks to be the only one to change what holds."""
+    return f"{GATE}{token}.json"
+
+
 def is_case_object(key: str) -> bool:
     """Whether a key below a case is one that a case may have."""
     return _OBJECTS.fullmatch(key) is not None
@@ -107,6 +128,11 @@ def case_keys(mask: str | None, *, has_labels: bool) -> set[str]:
         *(f"{path}/{METADATA}" for path in (*groups, *arrays)),
         *(f"{path}/{SHARD}" for path in shards),
     }
+
+
+def is_build(key: str) -> bool:
+    """Whether a key is one of those by which builds tell of each other."""
+    return _BUILD.fullmatch(key) is not None
 
 
 def is_written(key: str, splits: Collection[str]) -> bool:

@@ -21,7 +21,7 @@ _FORM: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 # Devices keep their names with any ending: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 # Of Zarr's and of ours, at the places where names stand; the receipt of a case `zarr` would be a `zarr.json`.
-_RESERVED: Final = frozenset({"zarr.json", "zarr", "receipts"})
+_RESERVED: Final = frozenset({"zarr.json", "zarr", "receipts", "builds"})
 
 
 def is_legal_name(name: object) -> bool:

@@ -70,6 +70,10 @@ PROFILES: Final = {
 """`portable` has core codecs only and opens anywhere; `compact` needs Python with pcodec."""
 
 
+DEFAULT: Final = "portable"
+"""The profile where nothing else is asked for."""
+
+
 def profile(name: str) -> Profile:
     """The profile of that name, able to encode here.
 

@@ -7,19 +7,18 @@ state names any more is removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import structs
 
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import MOST_CATALOG_BYTES, Entry, Provenance, Root, encode_root
+from ctspine_zarr.format.catalog import MOST_CATALOG_BYTES, Provenance, Root, encode_root
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, encode_receipt
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.inventory import case_folders, left_over, own_keys, splits_of
-from ctspine_zarr.manifest.receipts import KeptReceipt
+from ctspine_zarr.manifest.inventory import case_folders
 from ctspine_zarr.storage import Storage
 
 
@@ -41,7 +40,7 @@ def placed(record: Record, earlier: Record | None) -> Record:
     return structs.replace(record, is_replaced=earlier.is_replaced if is_same else True)
 
 
-def claim(storage: Storage, spec: Spec, provenance: Provenance) -> None:
+def begin(storage: Storage, spec: Spec, provenance: Provenance) -> None:
     """Write the root of a store whose first build begins: it opens, as what it is.
 
     Raises:
@@ -66,21 +65,12 @@ def commit_case(
     put(receipt.key, encode_receipt(receipt))
 
 
-def switch(
-    storage: Storage,
-    documents: Mapping[str, bytes],
-    entries: Collection[Entry],
-    receipts: Collection[KeptReceipt],
-    specs: Collection[Spec | None],
-) -> None:
-    """Make a state hold, then remove what no state names any more.
+def switch(storage: Storage, documents: Mapping[str, bytes]) -> None:
+    """Make a state hold, whose cases are all written.
 
     Args:
         storage: of the store.
         documents: above the cases, the root the last: its put is the switch.
-        entries: the state's cases, all of them written.
-        receipts: that are there, those of the cases among them.
-        specs: of this state and of those before it.
 
     Raises:
         StorageError: the store could not be written, or no reader would take the documents: the state
@@ -91,10 +81,22 @@ def switch(
         raise StorageError(message)
     for key, data in documents.items():
         put_changed(storage, key, data)
-    own, splits = own_keys(documents, entries, receipts), splits_of(specs)
-    for key in left_over(storage.sizes(), own, splits):
+
+
+def sweep(storage: Storage, keys: Iterable[str], splits: Iterable[str]) -> None:
+    """Remove what no state names any more, and what killed writers leave. Nobody else may be writing.
+
+    Args:
+        storage: of the store.
+        keys: of objects.
+        splits: of this state and of those before it.
+
+    Raises:
+        StorageError: something could not be removed: the state holds nevertheless.
+    """
+    for key in keys:
         storage.remove(key)
-    storage.clean(case_folders(splits))
+    storage.clean([*case_folders(splits), layout.BUILDS.removesuffix("/")])
 
 
 def put_changed(storage: Storage, key: str, data: bytes) -> None:
@@ -103,8 +105,13 @@ def put_changed(storage: Storage, key: str, data: bytes) -> None:
     Raises:
         StorageError: it could not be written.
     """
-    if storage.size(key) != len(data) or storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) != data:
+    if not is_put(storage, key, data):
         storage.put(key, data)
+
+
+def is_put(storage: Storage, key: str, data: bytes) -> bool:
+    """Whether an object is there already, with these bytes."""
+    return storage.size(key) == len(data) and storage.get(key, most=len(data)) == data
 
 
 def too_large(objects: Mapping[str, bytes | bytearray]) -> Iterator[tuple[str, int, int]]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, NotAStore, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Root, require_dataset
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import UNKNOWN, Spec
 from ctspine_zarr.manifest.inventory import case_folders
@@ -27,11 +29,13 @@ class Holdings:
         root: None where there is none, or a damaged one.
         entries: case id -> line of the catalog.
         receipts: case id -> every receipt that holds, that of the catalog first.
+        mark: see `holdings_mark`.
     """
 
     root: Root | None
     entries: Mapping[str, Entry]
     receipts: Mapping[str, tuple[KeptReceipt, ...]]
+    mark: str
 
     @property
     def ids(self) -> frozenset[str]:
@@ -52,6 +56,7 @@ def read_holdings(storage: Storage) -> Holdings:
         StoreMismatch: something else is there, or a store of another format.
         StorageError: the location cannot be read.
     """
+    mark = holdings_mark(storage)
     receipts = read_receipts(storage)
     state = _state(storage, receipts)
     entries = {} if state is None else {entry.record.id: entry for entry in state.entries}
@@ -61,7 +66,13 @@ def read_holdings(storage: Storage) -> Holdings:
         is_committed = case in entries and entries[case].receipt == kept.sha256
         found[case].insert(0 if is_committed else len(found[case]), kept)
     root = None if state is None else state.root
-    return Holdings(root, entries, {case: tuple(some) for case, some in found.items()})
+    return Holdings(root, entries, {case: tuple(some) for case, some in found.items()}, mark)
+
+
+def holdings_mark(storage: Storage) -> str:
+    """What changes when the contents of a store do: root, or keys and sizes of receipts."""
+    root = storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) or b""
+    return sha256(root + repr(storage.sizes(layout.RECEIPTS)).encode())
 
 
 def require_same_dataset(holdings: Holdings, spec: Spec, location: str) -> None:

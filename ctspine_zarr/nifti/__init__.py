@@ -3,7 +3,7 @@
 The only package that knows NIfTI, nibabel or gzip.
 """
 
-from ctspine_zarr.nifti.files import Volume, ending, join, read, read_header, write
+from ctspine_zarr.nifti.files import Volume, join, read, read_header, size_and_ending, write
 from ctspine_zarr.nifti.header import EXACT_INTEGERS, Header, parse_header
 from ctspine_zarr.nifti.images import canonical_image, encode, source_image
 
@@ -13,11 +13,11 @@ __all__ = [
     "Volume",
     "canonical_image",
     "encode",
-    "ending",
     "join",
     "parse_header",
     "read",
     "read_header",
+    "size_and_ending",
     "source_image",
     "write",
 ]

@@ -40,7 +40,7 @@ class Volume:
         stored: the voxels as on disk, (i, j, k), Fortran order, not scaled.
         trailer: bytes after the voxels, nearly always none.
         file_bytes, file_sha256: of the `.nii.gz` file.
-        file_ending: see `ending`.
+        file_ending: see `size_and_ending`.
         inflated_sha256: of the inflated `.nii`.
     """
 
@@ -89,20 +89,21 @@ def read(path: Path) -> Volume:
         trailer=trailer,
         file_bytes=hashing.count,
         file_sha256=hashing.digest.hexdigest(),
-        file_ending=ending(path),
+        file_ending=size_and_ending(path)[1],
         inflated_sha256=inflated_hash.hexdigest(),
     )
 
 
-def ending(path: Path) -> str:
-    """The last eight bytes of a file, hex: of a gzip, the CRC-32 and length of what is in it.
+def size_and_ending(path: Path) -> tuple[int, str]:
+    """Bytes of a file, and its last eight, hex: of a gzip, the CRC-32 and length of what is in it.
 
     Raises:
         CaseRefused: the file cannot be read.
     """
     with refusing(path), open_source_file(path) as file:
-        file.seek(max(0, _size(file) - _TRAILER_BYTES))
-        return file.read(_TRAILER_BYTES).hex()
+        size = _size(file)
+        file.seek(max(0, size - _TRAILER_BYTES))
+        return size, file.read(_TRAILER_BYTES).hex()
 
 
 def join(header: Header, values: Iterable[AnyArray], trailer: bytes) -> Iterator[bytes]:

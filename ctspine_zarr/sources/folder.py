@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import override
 
+from ctspine_zarr import nifti
 from ctspine_zarr.datasets import GLOBS
 from ctspine_zarr.datasets.cases import CaseFile, SourceCase
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.errors import CaseRefused, SourceError
 from ctspine_zarr.format.names import printable
-from ctspine_zarr.nifti.opening import open_source_file, refusing
+from ctspine_zarr.nifti.opening import open_source_file
 from ctspine_zarr.sources.source import Fetched, Source
 
 
@@ -67,9 +68,8 @@ class FolderSource(Source):
 
     @override
     def describe(self, path: str) -> CaseFile:
-        place = self.root / path
-        with refusing(place), open_source_file(place) as file:
-            return CaseFile(path, os.fstat(file.fileno()).st_size)
+        size, ending = nifti.size_and_ending(self.root / path)
+        return CaseFile(path, size, ending=ending)
 
     @override
     def fetch(self, case: SourceCase) -> Fetched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +61,11 @@ class HubSource(Source):
     @override
     def name(self) -> str:
         return str(self.repository)
+
+    @property
+    @override
+    def pinned(self) -> str:
+        return str(dataclasses.replace(self.repository, revision=self.repository.commit))
 
     @cached_property
     def paths(self) -> Sequence[str]:

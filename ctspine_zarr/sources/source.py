@@ -58,6 +58,11 @@ class Source(Files, ABC):
         """Where a file lies on this machine; None where it is not there yet."""
 
     @property
+    def pinned(self) -> str:
+        """The location that names exactly these files; by default the name."""
+        return self.name
+
+    @property
     def folder(self) -> Path | None:
         """The local folder that holds the files; None where they are elsewhere."""
         return None

@@ -97,7 +97,7 @@ class Backend(ABC):
         raise NotImplementedError
 
     def remove(self, key: str) -> None:
-        """Remove an object; no error where there is none."""
+        """Remove an object, and the folders that are empty then; no error where there is none."""
         raise NotImplementedError
 
     def remove_below(self, path: str, keys: Iterable[str]) -> None:

@@ -23,6 +23,8 @@ from ctspine_zarr.text import file_kind
 # Of what is being written, and stays when a process dies before it is whole: zarr's ending too.
 _TORN: Final = ".partial"
 _LEFT: Final = re.compile(r"\.[0-9a-f]{16,32}\.partial\Z")
+# Times that a folder may be removed while something is put there.
+_TRIES: Final = 8
 _MOST_KNOWN: Final = 1 << 14
 # The Hub's cache keeps a repository's files in `blobs`, and links to them in `snapshots/COMMIT`.
 _SNAPSHOT: Final = re.compile(r"(.*)/snapshots/[0-9a-f]{40,64}(/.*)?", re.DOTALL)
@@ -105,11 +107,15 @@ class Folder(Backend):
     @override
     def put(self, key: str, data: bytes | bytearray) -> None:
         self._require_writable()
-        try:
-            self._write(key, data)
-        except FileNotFoundError:
-            self._make_folders(_folder(key))
-            self._write(key, data)
+        for _ in range(_TRIES):
+            try:
+                self._write(key, data)
+            except FileNotFoundError:
+                # Where it was removed in between, being empty, it is made again.
+                self._make_folders(_folder(key))
+            else:
+                return
+        self._write(key, data)
 
     @override
     def remove(self, key: str) -> None:
@@ -117,6 +123,7 @@ class Folder(Backend):
         with suppress(FileNotFoundError):
             self._require_folders(_folder(key))
             (self.path / key).unlink()
+            self._remove_empty(_folder(key))
 
     @override
     def remove_below(self, path: str, keys: Iterable[str]) -> None:
@@ -232,6 +239,7 @@ class Folder(Backend):
         """Remove a folder, and those it lies in, as far as they are empty."""
         self._require_writable()
         while folder:
+            self._known.discard(folder)
             try:
                 (self.path / folder).rmdir()
             except OSError:

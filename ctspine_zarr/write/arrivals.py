@@ -12,19 +12,19 @@ from functools import partial
 from ctspine_zarr.concurrency.background import Background
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.sources.source import Fetched, Source
-from ctspine_zarr.write.plan import PlannedCase
+from ctspine_zarr.write.plan import PendingCase
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A case whose files are here, or the reason why they are not."""
 
-    planned: PlannedCase
+    pending: PendingCase
     files: Fetched | None = None
     reason: str = ""
 
 
-def arrivals(source: Source, cases: Iterable[PlannedCase]) -> Iterator[Arrival]:
+def arrivals(source: Source, cases: Iterable[PendingCase]) -> Iterator[Arrival]:
     """Each case in order, its files fetched; at most `source.ahead` more are here or on their way.
 
     Raises:
@@ -49,7 +49,7 @@ def arrivals(source: Source, cases: Iterable[PlannedCase]) -> Iterator[Arrival]:
         fetchers.close()
 
 
-def fetched(source: Source, case: PlannedCase) -> Arrival:
+def fetched(source: Source, case: PendingCase) -> Arrival:
     """A case's arrival.
 
     Raises:
@@ -61,7 +61,7 @@ def fetched(source: Source, case: PlannedCase) -> Arrival:
         return Arrival(case, reason=str(error))
 
 
-def _awaited(source: Source, case: PlannedCase, left: threading.Event) -> Arrival:
+def _awaited(source: Source, case: PendingCase, left: threading.Event) -> Arrival:
     """The same; where nobody waits for it any more, its files go again."""
     arrival = fetched(source, case)
     if left.is_set() and arrival.files is not None:

@@ -1,36 +1,34 @@
-"""Carry out a plan: ingest what is missing, then finalize."""
+"""Builds: a plan carried out, what is missing ingested, the new state made to hold."""
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import logging
-import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import TRIES, Progress, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
-from ctspine_zarr.errors import CaseRefused, StorageError, UnknownValue
+from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse, UnknownValue
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry, Provenance, Refused
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
-from ctspine_zarr.manifest.commit import claim, switch
-from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
-from ctspine_zarr.sources.source import Source
+from ctspine_zarr.format.catalog import Entry, Refused
+from ctspine_zarr.format.receipt import Receipt
+from ctspine_zarr.manifest.claims import Claim, Held, claimed, gate, pending_plans, require_claim
+from ctspine_zarr.manifest.commit import begin, put_changed
+from ctspine_zarr.sources.source import Fetched, Source
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, arrivals, fetched
-from ctspine_zarr.write.case_objects import WRITER
-from ctspine_zarr.write.finalize import finalize
+from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.ingest import Recipe, ingest
-from ctspine_zarr.write.plan import Plan, PlannedCase
+from ctspine_zarr.write.plan import PendingCase, Plan
+from ctspine_zarr.write.planning import renewed
+from ctspine_zarr.write.resume import built_meanwhile
+from ctspine_zarr.write.state import NewState, change_to, make_hold, own_provenance
 
 _LOG: Final = logging.getLogger(__name__)
-_LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +82,10 @@ class BuildResult:
 class _Outcome:
     """What a worker sends back: a built case, a reason, or a fault of the store that ends the build."""
 
-    seconds: float
     entry: Entry | None = None
     reason: str | None = None
-    fault: StorageError | None = None
+    fault: StorageError | StoreInUse | None = None
+    seconds: float = 0
 
 
 def build_store(
@@ -95,6 +93,7 @@ def build_store(
     on_event: Callable[[Event], None] | None = None,
     *,
     executor: AnyExecutor | None = None,
+    take_over: bool = False,
 ) -> BuildResult:
     """Build every case of a plan that is not whole yet, then make the new state hold.
 
@@ -109,8 +108,11 @@ def build_store(
         executor: what runs the cases, in place of processes of this one: any of `concurrent.futures`, or
             a `distributed.Client`. Where it does, the source's files and the store must be there under
             the same locations. It is not shut down.
+        take_over: end other builds into the store, which are dead though they do not seem to be, and
+            give up their parts.
 
     Raises:
+        StoreInUse: another process builds something else there, or has taken over from this one.
         UnknownValue: an executor for a store that other processes cannot share, or none.
         NoWorkers: the executor broke, or processes cannot start; cases committed before are kept.
         NoSpace: the estimate exceeds the free disk; nothing was written.
@@ -121,15 +123,50 @@ def build_store(
     try:
         runner = runner_of(plan.workers, executor)
         _require_shared(plan.storage, runner)
+        if _is_carried_out(plan):
+            return BuildResult((), plan.whole, plan.refused, time.monotonic() - begun)
         plan.require_space()
-        if plan.holdings.root is None:
-            claim(plan.storage, plan.spec, _provenance(written=""))
-        built, refused = _ingest_all(plan, runner, on_event or _ignore)
+        document = plan.document
+        claim = Claim.own(document.seal, document.purpose, "" if plan.part is None else str(plan.part))
+        with claimed(plan.storage, claim, take_over=take_over) as held:
+            plan = renewed(plan)
+            if plan.holdings.root is None:
+                begin(plan.storage, plan.spec, own_provenance(written=""))
+            if plan.part is not None:
+                put_changed(plan.storage, layout.plan_key(document.seal), encode_plan(document))
+            built, refused = _ingest_all(plan, runner, held, on_event or _ignore)
+            _end(plan, held, built, (*plan.refused, *refused))
     finally:
         plan.source.close()
-    refused = (*plan.refused, *refused)
-    _finish(plan, built, refused)
-    return BuildResult(built, plan.whole, refused, time.monotonic() - begun)
+    return BuildResult(built, plan.whole, (*plan.refused, *refused), time.monotonic() - begun)
+
+
+def _is_carried_out(plan: Plan) -> bool:
+    """Whether there is nothing to write, so that a store that is whole is not written to."""
+    if plan.pending:
+        return False
+    if plan.part is None:
+        return change_to(_new_state(plan, (), plan.refused), plan.storage).is_none
+    committed = plan.holdings.entries
+    is_final = plan.holdings.root is not None and not plan.holdings.root.is_partial
+    return is_final and all(committed.get(one.record.id) == one for one in plan.whole)
+
+
+def _new_state(plan: Plan, built: Iterable[Entry], refused: tuple[Refusal, ...]) -> NewState:
+    done = {entry.record.id: entry for entry in (*plan.whole, *built)}
+    return NewState(plan.document, plan.holdings, done, refused)
+
+
+def _end(plan: Plan, held: Held, built: Iterable[Entry], refused: tuple[Refusal, ...]) -> None:
+    """Make the new state hold; of a part, say that it is done."""
+    with gate(plan.storage):
+        require_claim(plan.storage, held.key)
+        if plan.part is None:
+            make_hold(_new_state(plan, built, refused), held)
+            held.release()
+        elif layout.plan_key(plan.document.seal) in pending_plans(plan.storage):
+            held.end(tuple(Refused(one.case, one.reason) for one in refused))
+        # Else the store was finalized meanwhile, or built by somebody without parts.
 
 
 def _ignore(event: Event) -> None:
@@ -143,11 +180,11 @@ def _require_shared(storage: Storage, runner: Runner) -> None:
 
 
 def _ingest_all(
-    plan: Plan, runner: Runner, on_event: Callable[[Event], None]
+    plan: Plan, runner: Runner, held: Held, on_event: Callable[[Event], None]
 ) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     built: list[Entry] = []
     refused: list[Refusal] = []
-    for case, progress in _run(plan, runner):
+    for case, progress in _run(plan, runner, held):
         if isinstance(progress, Started):
             on_event(CaseStarted(progress.worker, case))
             continue
@@ -161,49 +198,70 @@ def _ingest_all(
 
 
 def _run(
-    plan: Plan, runner: Runner
-) -> Iterator[tuple[SourceCase, Progress[Arrival, _Outcome] | Progress[PlannedCase, _Outcome]]]:
+    plan: Plan, runner: Runner, held: Held
+) -> Iterator[tuple[SourceCase, Progress[Arrival, _Outcome] | Progress[PendingCase, _Outcome]]]:
     """Each case as it starts and ends; its files are brought to where it is built."""
-    recipe = Recipe(plan.spec, plan.profile)
+    task = _Task(Recipe(plan.spec, plan.profile), plan.storage, held.key)
     if not runner.is_here:
-        far = functools.partial(_fetch_and_attempt, recipe=recipe, storage=plan.storage, source=plan.source)
+        far = functools.partial(_fetch_and_attempt, task=task, source=plan.source)
         for progress in runner.run(far, plan.pending):
             yield progress.item.case, progress
         return
-    near = functools.partial(_attempt, recipe=recipe, storage=plan.storage)
-    for step in runner.run(near, arrivals(plan.source, plan.pending)):
+    for step in runner.run(task, arrivals(plan.source, plan.pending)):
         if step.item.files is not None and not isinstance(step, Started):
             plan.source.release(step.item.files)
-        yield step.item.planned.case, step
+        yield step.item.pending.case, step
 
 
-def _fetch_and_attempt(planned: PlannedCase, recipe: Recipe, storage: Storage, source: Source) -> _Outcome:
+def _fetch_and_attempt(pending: PendingCase, task: _Task, source: Source) -> _Outcome:
     """Ingest one case on another machine: its files are brought there, and let go again."""
-    arrival = fetched(source, planned)
+    arrival = fetched(source, pending)
     try:
-        return _attempt(arrival, recipe, storage)
+        return task(arrival)
     finally:
         if arrival.files is not None:
             source.release(arrival.files)
 
 
-def _attempt(arrival: Arrival, recipe: Recipe, storage: Storage) -> _Outcome:
-    """Ingest one case; every way in which the case itself can fail becomes a reason."""
-    begun = time.monotonic()
-    if arrival.files is None:
-        return _Outcome(0, reason=arrival.reason)
-    try:
-        receipt = ingest(arrival.files, recipe, storage, arrival.planned.earlier)
-    except CaseRefused as error:
-        return _Outcome(time.monotonic() - begun, reason=str(error))
-    except StorageError as error:
-        return _Outcome(time.monotonic() - begun, fault=error)
-    except MemoryError:
-        return _Outcome(time.monotonic() - begun, reason="out of memory; use fewer --workers")
-    except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
-        _LOG.debug("case %s", arrival.planned.case.id, exc_info=True)
-        return _Outcome(time.monotonic() - begun, reason=f"{type(error).__name__}: {error}")
-    return _Outcome(time.monotonic() - begun, entry=Entry.of(receipt))
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The ingest of one case, in which every way in which the case itself can fail becomes a reason.
+
+    Attributes:
+        recipe: of every case.
+        storage: of the store.
+        claim: key of the build's claim.
+    """
+
+    recipe: Recipe
+    storage: Storage
+    claim: str
+
+    def __call__(self, arrival: Arrival) -> _Outcome:
+        begun = time.monotonic()
+        outcome = self._attempt(arrival)
+        return replace(outcome, seconds=time.monotonic() - begun)
+
+    def _attempt(self, arrival: Arrival) -> _Outcome:
+        if arrival.files is None:
+            return _Outcome(reason=arrival.reason)
+        try:
+            done = built_meanwhile(arrival.pending, self.storage)
+            return _Outcome(done or Entry.of(self._ingest(arrival.pending, arrival.files)))
+        except CaseRefused as error:
+            return _Outcome(reason=str(error))
+        except (StorageError, StoreInUse) as error:
+            return _Outcome(fault=error)
+        except MemoryError:
+            return _Outcome(reason="out of memory; use fewer --workers")
+        except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
+            _LOG.debug("case %s", arrival.pending.case.id, exc_info=True)
+            return _Outcome(reason=f"{type(error).__name__}: {error}")
+
+    def _ingest(self, pending: PendingCase, files: Fetched) -> Receipt:
+        # A worker may outlive the build that asked for the case.
+        may_write = functools.partial(require_claim, self.storage, self.claim)
+        return ingest(files, self.recipe, self.storage, pending.earlier, may_write)
 
 
 def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt | CaseFailed:
@@ -215,49 +273,3 @@ def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt
     if outcome.entry is None:
         return CaseFailed(worker, case, Refusal(case.id, outcome.reason or "", case.split, case.source))
     return CaseBuilt(worker, case, outcome.entry, outcome.seconds)
-
-
-def _finish(plan: Plan, built: Iterable[Entry], refused: Iterable[Refusal]) -> None:
-    """Make the state hold that has the cases of this build, and beside them those that were there."""
-    earlier = plan.holdings.root
-    there = read_receipts(plan.storage)
-    entries = _entries(plan, built, there)
-    now = [Refused(r.case, _reason(r, entries)) for r in refused]
-    before = [
-        entry
-        for entry in (earlier.refused if earlier else ())
-        if entry.case in plan.elsewhere and entry.case not in entries
-    ]
-    finished = functools.partial(finalize, plan.ids, entries, [*now, *before], plan.spec)
-    documents = finished(earlier.provenance if earlier and not earlier.is_partial else _provenance())
-    if plan.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
-        documents = finished(_provenance())
-    specs = [plan.spec, None if earlier is None else earlier.dataset]
-    switch(plan.storage, documents, entries.values(), there, specs)
-
-
-def _entries(plan: Plan, built: Iterable[Entry], there: Iterable[KeptReceipt]) -> dict[str, Entry]:
-    """Case id -> line of the catalog, of every case of the new state.
-
-    Those of this build's cases, else those that the state has; cases that an interrupted build, or
-    one of other cases, wrote meanwhile are found by their receipts.
-    """
-    entries = dict(plan.holdings.entries)
-    for kept in there:
-        entries.setdefault(kept.receipt.record.id, kept.entry)
-    return entries | {entry.record.id: entry for entry in (*plan.whole, *built)}
-
-
-def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
-    kept = "; as an earlier build read it, it is still in the store" if refusal.case in entries else ""
-    return refusal.reason + kept
-
-
-def _provenance(written: str | None = None) -> Provenance:
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    return Provenance(
-        writer=WRITER,
-        written=now if written is None else written,
-        python=platform.python_version(),
-        libraries={name: version(name) for name in _LIBRARIES},
-    )

@@ -37,6 +37,7 @@ from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import Measured, measure_labels
 from ctspine_zarr.write.quality import label_findings
+from ctspine_zarr.write.resume import is_file
 from ctspine_zarr.write.values import (
     convert,
     exact_dtype,
@@ -92,7 +93,13 @@ class _Mask:
     measured: Future[tuple[Measured, ...]]
 
 
-def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
+def ingest(
+    fetched: Fetched,
+    recipe: Recipe,
+    storage: Storage,
+    earlier: Record | None,
+    may_write: Callable[[], None],
+) -> Receipt:
     """Read, check, encode and commit one case.
 
     Peak memory is what `worker_memory` says of the case.
@@ -102,9 +109,11 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
         recipe: how it is made.
         storage: of the store.
         earlier: the record that the store has of a case of that id.
+        may_write: called before anything is written; raises where nothing may be any more.
 
     Raises:
-        CaseRefused: the files are not what the dataset promises; the store was not touched.
+        CaseRefused: the files are not what the dataset promises, or others than those that were planned
+            for; the store was not touched.
         StorageError: the store could not be written.
     """
     grid = _check_grids(fetched)
@@ -123,8 +132,19 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
         )
         raise CaseRefused(message)
     receipt = receipt_of(case, record, recipe.spec, objects)
+    _require_planned(fetched.case, receipt)
+    may_write()
     commit_case(objects, receipt, storage.put)
     return receipt
+
+
+def _require_planned(case: SourceCase, receipt: Receipt) -> None:
+    """Do nothing where the files that were read are those that the plan has: others have the same plan."""
+    read = (receipt.files.image, receipt.files.segmentation)
+    for file, planned in zip(read, (case.image, case.segmentation), strict=True):
+        if file is not None and planned is not None and not is_file(file, planned):
+            message = f"{file.name}: it has changed since the build was planned; legal: a new plan"
+            raise CaseRefused(message)
 
 
 def _check_grids(case: Fetched) -> _Grid:

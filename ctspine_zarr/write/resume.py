@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ctspine_zarr import nifti
 from ctspine_zarr.datasets.cases import CaseFile, SourceCase
-from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.format.receipt import Receipt, SourceFile
-from ctspine_zarr.sources.source import Source
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import Malformed, OtherFormat
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, SourceFile, decode_receipt
+from ctspine_zarr.storage import Storage
+from ctspine_zarr.write.plan import PendingCase
 
 
-def is_whole(receipt: Receipt, case: SourceCase, source: Source, sizes: Mapping[str, int]) -> bool:
+def is_whole(receipt: Receipt, case: SourceCase, sizes: Mapping[str, int]) -> bool:
     """Whether a case needs no building: same files, same place, every object of its size.
 
     A file is the same by its size and the sha256 that the source has a record of, else by gzip's
@@ -21,7 +24,6 @@ def is_whole(receipt: Receipt, case: SourceCase, source: Source, sizes: Mapping[
     Args:
         receipt: of an earlier build, proven by its seal.
         case: as the source has it now.
-        source: of the case.
         sizes: of the store's objects.
     """
     record, files = receipt.record, receipt.files
@@ -29,19 +31,40 @@ def is_whole(receipt: Receipt, case: SourceCase, source: Source, sizes: Mapping[
         (record.split, record.source) == (case.split, case.source)
         and (record.patient_id, record.transitional) == (case.patient_id, case.transitional)
         and record.spreadsheet == case.spreadsheet
-        and _is_same(files.image, case.image, source)
-        and _is_same(files.segmentation, case.segmentation, source)
+        and _is_same(files.image, case.image)
+        and _is_same(files.segmentation, case.segmentation)
         and all(sizes.get(key) == one.bytes for key, one in receipt.keys.items())
     )
 
 
-def _is_same(read: SourceFile | None, file: CaseFile | None, source: Source) -> bool:
+def _is_same(read: SourceFile | None, file: CaseFile | None) -> bool:
     if read is None or file is None:
         return read is None and file is None
+    return is_file(read, file)
+
+
+def is_file(read: SourceFile, file: CaseFile) -> bool:
+    """Whether a file that was read is, as far as can be told at once, the one that a source has now."""
     if file.sha256 is not None:
         return (read.bytes, read.sha256) == (file.bytes, file.sha256)
-    path = source.local(file)
+    return (read.bytes, read.ending) == (file.bytes, file.ending)
+
+
+def built_meanwhile(pending: PendingCase, storage: Storage) -> Entry | None:
+    """The line of the catalog of a case that a build of the same plan has finished; None where none has.
+
+    Of a case that takes another's place the place is not known before it is encoded.
+    """
+    if pending.earlier is not None:
+        return None
+    key = layout.receipt_key(pending.case.id)
+    data = storage.get(key, most=MOST_DOCUMENT_BYTES)
+    if data is None:
+        return None
     try:
-        return path is not None and read.bytes == file.bytes and read.ending == nifti.ending(path)
-    except CaseRefused:
-        return False
+        receipt = decode_receipt(data, key)
+    except (Malformed, OtherFormat):
+        return None
+    sizes = {found: size for found in receipt.keys if (size := storage.size(found)) is not None}
+    entry = Entry(receipt.record, sha256(data), receipt.group.sha256)
+    return entry if is_whole(receipt, pending.case, sizes) else None

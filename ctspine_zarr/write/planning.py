@@ -1,0 +1,323 @@
+"""Planning: a source and a store to the plan of a build; nothing is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ctspine_zarr import nifti
+from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
+from ctspine_zarr.datasets import dataset_of
+from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
+from ctspine_zarr.datasets.dataset import Described, Wishes
+from ctspine_zarr.datasets.selection import Selection
+from ctspine_zarr.errors import CaseRefused, SourceError, StoreMismatch, UnknownValue
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.names import colliding
+from ctspine_zarr.format.profiles import DEFAULT, PROFILES, Profile, profile
+from ctspine_zarr.manifest.holdings import (
+    Holdings,
+    holdings_mark,
+    read_holdings,
+    require_own_folders,
+    require_same_dataset,
+    with_terms,
+)
+from ctspine_zarr.nifti import Header
+from ctspine_zarr.sources.folder import read_split_list
+from ctspine_zarr.sources.location import open_source
+from ctspine_zarr.sources.source import Source
+from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.text import some_names
+from ctspine_zarr.write.document import (
+    Part,
+    PlanDocument,
+    PlannedCase,
+    ids_of,
+    new_document,
+    read_plan,
+    write_plan,
+)
+from ctspine_zarr.write.plan import PendingCase, Plan, worker_memory
+from ctspine_zarr.write.resume import is_whole
+
+# Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
+_INFLATES: Final = 4.5
+# Of a voxel, where its values are surely counted: see `distribution`.
+_COUNTED_BYTES: Final = 2
+
+
+def plan_build(
+    source: str | Path,
+    store: Location,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    dataset: str | None = None,
+    fold: int | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
+    codec: str | None = None,
+    workers: int | None = None,
+    split_file: str | Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    keep_downloads: bool = False,
+    plan_file: str | Path | None = None,
+    part: Part | None = None,
+) -> Plan:
+    """Find out what a build would do; reads headers and receipts, writes nothing but `plan_file`.
+
+    Args:
+        source: a folder that holds a dataset, hf://datasets/USER/NAME[@REVISION], or "hub" for
+            CTSpine1K itself. What is there is built as its newest commit has it.
+        store: where the store is, or will be: a path, s3://, gs://, az://, memory:// or a zarr Store.
+        selection: which cases; all by default.
+        dataset: `ctspine1k`, `verse` or `nnunet`; by default what the layout of the files says.
+        fold: of an nnU-Net dataset's `splits_final.json`, whose validation cases become the split
+            `validation`.
+        licence, citation: of a dataset that states none.
+        codec: `portable`, which is the default, or `compact`.
+        workers: cases in flight at once; by default as many as cores and memory allow.
+        split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`; or nnU-Net's
+            `splits_final.json`, together with `fold`.
+        storage_options: see `open_store`.
+        source_options: of the Hub: `token` and `endpoint`, else those of the environment; `timeout`, the
+            seconds after which a listing or a document is given up (60).
+        keep_downloads: leave them in the Hub's cache; else each is deleted once its case is built.
+        plan_file: where the plan is kept: made now if it is not there, else taken from there, whatever
+            the source has become; then nothing else may be asked for that decides what is built.
+        part: of the plan, where other builds have the other parts.
+
+    Raises:
+        SourceError: the source is laid out as no dataset is, has no split list, or is on the Hub
+            and lacks a file of a selected case; or the plan file cannot be read or written.
+        HubError: the Hub cannot be reached, or has no such repository.
+        UnknownCase, UnknownValue: the selection, dataset or codec names what does not exist, the
+            store is one that several workers cannot share, or the plan was made for something else.
+        MissingDependency: the codec needs a library that is not installed.
+        StoreMismatch: the store holds another dataset, was begun with another codec, or is of another
+            format; or the plan was made by another version.
+        StorageError: the store cannot be read, or is not one that can be written.
+    """
+    profile(codec or DEFAULT)
+    storage = open_storage(store, options=storage_options)
+    kept = None if plan_file is None else read_plan(Path(plan_file))
+    place = source if kept is None or "://" not in kept.source else kept.source
+    origin = open_source(place, source_options or {}, name=storage.location, keep=keep_downloads)
+    _require_apart(origin, storage)
+    splits = None if split_file is None else read_split_list(Path(split_file))
+    wishes = Wishes(splits, fold, licence, citation)
+    if kept is not None:
+        _require_no_more(kept, selection, dataset, wishes, codec)
+        return plan_for(kept, origin, storage, workers=workers, part=part)
+    described = dataset_of(origin, dataset).describe(origin, wishes)
+    listing = _selected(selection, described)
+    _require_all(origin, listing)
+    holdings = read_holdings(storage)
+    spec = with_terms(described.spec, holdings)
+    document = new_document(
+        origin.pinned,
+        codec or DEFAULT,
+        spec,
+        cases=(_planned(case, origin) for case in listing.cases),
+        refused=listing.refused,
+        elsewhere=described.listing.ids - listing.ids,
+    )
+    if plan_file is not None:
+        document = write_plan(Path(plan_file), document)
+    return plan_for(document, origin, storage, workers=workers, part=part, holdings=holdings)
+
+
+def plan_for(
+    document: PlanDocument,
+    source: Source,
+    storage: Storage,
+    *,
+    workers: int | None,
+    part: Part | None,
+    holdings: Holdings | None = None,
+) -> Plan:
+    """What a document asks for, beside what a store has; see `plan_build`.
+
+    Args:
+        document: of the plan.
+        source: of its files.
+        storage: of the store.
+        workers: cases in flight at once; None for as many as cores and memory allow.
+        part: of the document.
+        holdings: what the store has, where that was read just now.
+    """
+    profile(document.codec)
+    holdings = _own_holdings(document, storage, holdings or read_holdings(storage))
+    own = None if part is None else ids_of(part, document)
+    chosen = [one for one in document.cases if own is None or one.case.id in own]
+    twins = _twins(chosen, holdings)
+    chosen = [one for one in chosen if one.case.id not in {refusal.case for refusal in twins}]
+    whole = whole_cases(chosen, holdings, storage)
+    pending = _largest_first((one for one in chosen if one.case.id not in whole), holdings)
+    return Plan(
+        document=document,
+        source=source,
+        storage=storage,
+        holdings=holdings,
+        workers=_workers(workers, pending, storage),
+        pending=pending,
+        whole=tuple(whole[one.case.id] for one in chosen if one.case.id in whole),
+        refused=(*(document.refused if part is None else ()), *twins),
+        part=part,
+    )
+
+
+def renewed(plan: Plan) -> Plan:
+    """The plan, beside what its store has by now."""
+    if plan.holdings.mark == holdings_mark(plan.storage):
+        return plan
+    return plan_for(plan.document, plan.source, plan.storage, workers=plan.workers, part=plan.part)
+
+
+def _selected(selection: Selection, described: Described) -> Listing:
+    listing = selection.of(described.spec, described.listing)
+    if not listing.ids:
+        count = len(described.listing.ids)
+        message = f"no case of the source is selected by {selection}; legal: one or more of its {count}"
+        raise UnknownValue(message)
+    return listing
+
+
+def _require_no_more(
+    kept: PlanDocument, selection: Selection, dataset: str | None, wishes: Wishes, codec: str | None
+) -> None:
+    """Refuse to ask for something else than what a plan that was made before says."""
+    asked = {
+        "a selection": selection != Selection(),
+        "a dataset": dataset is not None,
+        "a split list, fold, licence or citation": wishes != Wishes(),
+        f"codec {codec}": codec not in {None, kept.codec},
+    }
+    for what, is_asked in asked.items():
+        if is_asked:
+            message = f"{what} for a plan that was made before; legal: what it says, or another plan file"
+            raise UnknownValue(message)
+
+
+def _own_holdings(document: PlanDocument, storage: Storage, holdings: Holdings) -> Holdings:
+    """What a store has, which must be of the plan's dataset and codec."""
+    if not holdings.receipts and holdings.root is None:
+        try:
+            require_own_folders(storage, document.dataset)
+        except StoreMismatch:
+            # Another build, which puts its root first, may have begun in between.
+            if storage.size(layout.ROOT) is None:
+                raise
+            holdings = read_holdings(storage)
+    require_same_dataset(holdings, document.dataset, storage.location)
+    _require_codec(holdings, PROFILES[document.codec], storage)
+    return holdings
+
+
+def _require_apart(source: Source, storage: Storage) -> None:
+    """Refuse a store in whose place, or above whose place, its source lies."""
+    if source.folder is None or storage.path is None:
+        return
+    here, there = source.folder.resolve(), storage.path.resolve()
+    if here.is_relative_to(there):
+        message = f"cannot build {source} into {storage.location}, where its files are; legal: a place apart"
+        raise StoreMismatch(message)
+
+
+def whole_cases(chosen: Iterable[PlannedCase], holdings: Holdings, storage: Storage) -> dict[str, Entry]:
+    """Case id -> its line of the catalog, where a receipt says that the case needs no building."""
+    sizes = storage.sizes() if holdings.receipts else {}
+    found: dict[str, Entry] = {}
+    for planned in chosen:
+        receipts = holdings.receipts.get(planned.case.id, ())
+        whole = next((one for one in receipts if is_whole(one.receipt, planned.case, sizes)), None)
+        if whole is not None:
+            found[planned.case.id] = whole.entry
+    return found
+
+
+def _twins(chosen: Iterable[PlannedCase], holdings: Holdings) -> list[Refusal]:
+    """Cases whose ids are those of others in the store but for upper and lower case."""
+    cases = [planned.case for planned in chosen]
+    twins = colliding([*(case.id for case in cases), *holdings.ids])
+    return [
+        Refusal(
+            case.id,
+            f"its name differs from {twins[case.id][0]}, in the store, by case alone; legal: other names",
+            case.split,
+            case.source,
+        )
+        for case in cases
+        if case.id in twins and case.id not in holdings.ids
+    ]
+
+
+def _largest_first(cases: Iterable[PlannedCase], holdings: Holdings) -> tuple[PendingCase, ...]:
+    pending = [
+        PendingCase(one.case, one.working_bytes, one.widening, holdings.earlier(one.case.id)) for one in cases
+    ]
+    return tuple(sorted(pending, key=lambda one: (-one.working_bytes, one.case.id)))
+
+
+def _planned(case: SourceCase, source: Source) -> PlannedCase:
+    paths = [source.local(file) for file in case.files]
+    if None in paths:
+        # As for int16: inflated, compressed, and a byte a voxel of the mask.
+        return PlannedCase(case, math.ceil(2.5 * case.image.bytes * _INFLATES))
+    try:
+        image, *mask = (nifti.read_header(path) for path in paths if path is not None)
+    except CaseRefused:
+        return PlannedCase(case, 0)
+    most = max(_image_bytes(image, has_mask=bool(mask)), *(one.nbytes + 2 * one.voxels for one in mask), 0)
+    return PlannedCase(case, most, _widening(image))
+
+
+def _widening(image: Header) -> float:
+    # Of a shifted integer the further bytes are all but constant, which costs nothing once compressed.
+    return 1 if image.shifts_integers else max(1, image.decoded_bytes / image.nbytes)
+
+
+def _image_bytes(image: Header, *, has_mask: bool) -> int:
+    """What is there at once at the most: the image inflated and compressed, and the mask's voxels.
+
+    Values that are not int16 may be kept to be sorted, those of labels once more.
+    """
+    copies = 1 if image.decoded_bytes <= image.voxels * _COUNTED_BYTES else 3
+    return image.nbytes + copies * image.decoded_bytes + has_mask * image.voxels
+
+
+def _require_all(source: Source, listing: Listing) -> None:
+    missing = source.missing(listing)
+    if missing:
+        expected = sum(len(case.files) for case in listing.cases) + 2 * len(listing.refused)
+        message = (
+            f"{source} lists {expected - len(missing)} of {expected} files; missing: "
+            f"{some_names(missing)}; run it again, or choose others by --split or --case"
+        )
+        raise SourceError(message)
+
+
+def _require_codec(holdings: Holdings, chosen: Profile, storage: Storage) -> None:
+    kept = (kept for some in holdings.receipts.values() for kept in some)
+    records = [entry.record for entry in holdings.entries.values()]
+    for record in (*records, *(one.receipt.record for one in kept)):
+        if record.image.codec != chosen.image_codec:
+            message = (
+                f"{storage.location} was begun with codec {record.image.codec}, asked for {chosen.name} "
+                f"({chosen.image_codec}); legal: the --codec of the store, or another store"
+            )
+            raise StoreMismatch(message)
+
+
+def _workers(asked: int | None, pending: tuple[PendingCase, ...], storage: Storage) -> int:
+    if asked is None:
+        most = min(usable_cores(), usable_memory() // worker_memory(pending), len(pending))
+        return max(1, most) if storage.is_shared else 1
+    if asked < 1 or (asked > 1 and not storage.is_shared):
+        message = f"{asked} workers for {storage.location}; legal: 1" + " or more" * storage.is_shared
+        raise UnknownValue(message)
+    return asked

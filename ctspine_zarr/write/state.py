@@ -1,0 +1,189 @@
+"""A new state of a store: the documents above its cases, and the switch to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from ctspine_zarr.datasets.cases import Refusal
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.errors import IncompleteBuild
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import (
+    CatalogFile,
+    Entry,
+    Provenance,
+    Refused,
+    Root,
+    counted,
+    encode_catalog,
+)
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.claims import Held
+from ctspine_zarr.manifest.commit import is_put, sweep, switch
+from ctspine_zarr.manifest.holdings import Holdings
+from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys, splits_of
+from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
+from ctspine_zarr.storage import Storage
+from ctspine_zarr.text import some_names
+from ctspine_zarr.write.case_objects import WRITER
+from ctspine_zarr.write.document import PlanDocument
+
+_LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
+
+
+@dataclass(frozen=True)
+class NewState:
+    """What is to hold once a build has ended: its cases, and beside them those that were there.
+
+    Attributes:
+        document: of the plan.
+        holdings: what was there.
+        done: case id -> line of the catalog, of each case of the plan that is whole.
+        refused: cases of the plan that are not.
+    """
+
+    document: PlanDocument
+    holdings: Holdings
+    done: Mapping[str, Entry]
+    refused: tuple[Refusal, ...]
+
+    def entries(self, there: Iterable[KeptReceipt]) -> dict[str, Entry]:
+        """Case id -> line of the catalog, of every case.
+
+        Those of the plan's cases, else those that the state before has; cases that an interrupted
+        build, or one of other cases, wrote meanwhile are found by their receipts.
+        """
+        entries = dict(self.holdings.entries)
+        for kept in there:
+            entries.setdefault(kept.receipt.record.id, kept.entry)
+        return entries | dict(self.done)
+
+    def documents(self, entries: Mapping[str, Entry], provenance: Provenance) -> dict[str, bytes]:
+        """The documents above the cases; see `documents_of`."""
+        earlier, ids = self.holdings.root, {refusal.case for refusal in self.refused}
+        now = [Refused(one.case, _reason(one, entries)) for one in self.refused]
+        before = [
+            one
+            for one in (earlier.refused if earlier else ())
+            if one.case in self.document.elsewhere and one.case not in entries
+        ]
+        planned = [case for case in self.document.ids if case not in ids]
+        return documents_of(planned, entries, [*now, *before], self.document.dataset, provenance)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference between a state and what is there.
+
+    Attributes:
+        entries: case id -> line of the catalog.
+        documents: above the cases, the root the last.
+        left_over: keys that no state names any more.
+        is_none: whether nothing is to be written or removed.
+    """
+
+    entries: Mapping[str, Entry]
+    documents: Mapping[str, bytes]
+    left_over: Sequence[str]
+    is_none: bool
+
+
+def change_to(state: NewState, storage: Storage) -> Change:
+    """What makes a state hold; nothing is written.
+
+    Raises:
+        IncompleteBuild: a case of the plan has neither a receipt nor a reason.
+    """
+    there = read_receipts(storage)
+    entries = state.entries(there)
+    earlier = state.holdings.root
+    kept = earlier.provenance if earlier and not earlier.is_partial else own_provenance()
+    documents = state.documents(entries, kept)
+    if storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
+        documents = state.documents(entries, own_provenance())
+    own = own_keys(documents, entries.values(), there)
+    sizes, splits = storage.sizes(), splits_of([state.document.dataset, earlier.dataset if earlier else None])
+    left = left_over(sizes, own, splits)
+    is_there = all(is_put(storage, key, data) for key, data in documents.items())
+    is_tidy = not left and not any(map(layout.is_build, sizes)) and not storage.irregular()
+    return Change(entries, documents, left, is_none=is_there and is_tidy)
+
+
+def make_hold(state: NewState, held: Held) -> Mapping[str, Entry]:
+    """Make a state hold, behind the gate; then remove what no state names, unless others write still.
+
+    The plan is carried out with that: it goes, with the claims of its parts that have ended.
+
+    Returns:
+        Its cases: id -> line of the catalog.
+
+    Raises:
+        IncompleteBuild, StorageError: the state before holds.
+    """
+    storage, earlier = held.storage, state.holdings.root
+    change = change_to(state, storage)
+    switch(storage, change.documents)
+    held.sweep_builds()
+    if not held.others():
+        splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
+        sweep(storage, change.left_over, splits)
+    return change.entries
+
+
+def own_provenance(written: str | None = None) -> Provenance:
+    """Who writes, and when: now, where nothing else is said."""
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    return Provenance(
+        writer=WRITER,
+        written=now if written is None else written,
+        python=platform.python_version(),
+        libraries={name: version(name) for name in _LIBRARIES},
+    )
+
+
+def documents_of(
+    planned: Collection[str],
+    entries: Mapping[str, Entry],
+    refused: Iterable[Refused],
+    spec: Spec,
+    provenance: Provenance,
+) -> dict[str, bytes]:
+    """The documents above the cases, in the order of writing: key -> bytes, the root the last. Pure.
+
+    Args:
+        planned: ids of the cases that the build is for.
+        entries: of every case of the state, of this build or an earlier one.
+        refused: cases with a reason why they are not there, or only as an earlier build has
+            them; they travel in the root's attributes.
+        spec: the dataset's description.
+        provenance: what wrote the store and when; the only part that differs between builds.
+
+    Raises:
+        IncompleteBuild: a planned case has neither a receipt nor a reason; `missing` holds all.
+    """
+    reasons = {entry.case: entry for entry in sorted(refused, key=lambda entry: entry.case)}
+    missing = tuple(case for case in planned if case not in entries and case not in reasons)
+    if missing:
+        seen = f"{len(missing)} of {len(planned)} cases have no receipt: {some_names(missing)}"
+        message = f"{seen}; run the build again"
+        raise IncompleteBuild(message, missing)
+    catalog = encode_catalog(spec, entries.values())
+    root = Root(
+        dataset=spec,
+        catalog=CatalogFile(sha256(catalog), len(catalog), len(entries)),
+        cases=counted(spec, (entry.record for entry in entries.values())),
+        refused=tuple(reasons.values()),
+        provenance=provenance,
+    )
+    return documents_above(root, entries.values())
+
+
+def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
+    kept = "; as an earlier build read it, it is still in the store" if refusal.case in entries else ""
+    return refusal.reason + kept

@@ -1,0 +1,82 @@
+"""The same store, whoever builds it: this process, processes, an executor, a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stores import builds, objects
+from trees import Tree, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.concurrency.choice import runner_of
+from ctspine_zarr.concurrency.cluster import connected
+from ctspine_zarr.concurrency.runners import Finished
+
+CASES = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    tree = Tree(tmp_path / "tree")
+    for number, case in enumerate(CASES):
+        tree.add(case, voxels(number))
+    tree.add("torn", b"\x1f\x8b no gzip")
+    return tree
+
+
+@pytest.fixture
+def expected(tree: Tree, tmp_path: Path) -> dict[str, bytes]:
+    """What a build in this process writes."""
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "serial.zarr", workers=1))
+    return builds(objects(tmp_path / "serial.zarr"))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with connected("local", 2) as client:
+        yield client
+
+
+# -- items
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A task of which an item's worker dies: each time, or once, as a file tells."""
+
+    notes: Path
+
+    def __call__(self, item: int) -> int:
+        (self.notes / f"{item}-{time.monotonic_ns()}").touch()
+        tries = len(list(self.notes.glob(f"{item}-*")))
+        if item == 3 or (item == 5 and tries == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    def tries(self, item: int) -> int:
+        return len(list(self.notes.glob(f"{item}-*")))
+
+
+def test_an_item_whose_worker_dies_is_tried_three_times_and_fails_alone(tmp_path: Path) -> None:
+    task = Deadly(tmp_path)
+    seen = [p for p in runner_of(2).run(task, range(8)) if isinstance(p, Finished)]
+    assert {p.item: p.result for p in seen} == {i: None if i == 3 else i for i in range(8)}
+    assert (task.tries(3), task.tries(5)) == (3, 2)
+
+
+@pytest.mark.timeout(120)
+def test_an_item_whose_dask_worker_dies_is_tried_three_times_and_fails_alone(
+    tmp_path: Path, client: Any
+) -> None:
+    task = Deadly(tmp_path)
+    seen = [p for p in runner_of(1, client).run(task, range(8)) if isinstance(p, Finished)]
+    assert {p.item: p.result for p in seen} == {i: None if i == 3 else i for i in range(8)}
+    assert task.tries(3) == 3
+    assert task.tries(5) == 2
