@@ -37,7 +37,8 @@ HOMES = {
     "torch": ("torch",),
     "datasets": ("hf",),
     "tensorflow": ("tf",),
-    "distributed": ("concurrency.cluster", "concurrency.choice"),
+    # Beside its own, its client's type may be named where one is handed on.
+    "distributed": ("concurrency.cluster", "concurrency.choice", "cli.main"),
     "obstore": ("storage.objects",),
     "huggingface_hub": ("hub",),
     # Where documents are made or taken apart: no array, no read, no sample and no object needs it.

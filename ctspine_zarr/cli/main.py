@@ -11,10 +11,10 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -23,6 +23,9 @@ from ctspine_zarr.cli import report
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.errors import HubError, StorageError, UnknownCase, UnknownValue
 from ctspine_zarr.format.names import printable
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -121,6 +124,25 @@ def _options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[...,
 _storage_options = _options("--storage-option", "the bucket or server where STORE is")
 
 
+_scheduler = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on a Dask cluster: tcp://HOST:PORT of its scheduler, or local for one of --workers processes.",
+)
+
+
+@contextlib.contextmanager
+def _executor(scheduler: str | None, workers: int) -> Iterator[Client | None]:
+    """The client of a cluster that is asked for, while it is needed."""
+    if scheduler is None:
+        yield None
+        return
+    from ctspine_zarr.concurrency.cluster import connected  # noqa: PLC0415 - dask takes a while
+
+    with connected(scheduler, workers) as client:
+        yield client
+
+
 @cli.command()
 @click.argument("source")
 @click.argument("store")
@@ -137,9 +159,7 @@ _storage_options = _options("--storage-option", "the bucket or server where STOR
 @click.option(
     "--codec",
     type=click.Choice(["portable", "compact"]),
-    default="portable",
-    show_default=True,
-    help="portable opens in every Zarr reader; compact is 7 % smaller, for Python only.",
+    help="portable, the default, opens in every Zarr reader; compact is 7 % smaller, for Python only.",
 )
 @click.option(
     "--workers",
@@ -163,8 +183,25 @@ _storage_options = _options("--storage-option", "the bucket or server where STOR
     is_flag=True,
     help="Leave what comes from the Hub in its cache; else each file is deleted once it is built.",
 )
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep the plan in this file, or go by the one that is there, whatever SOURCE has become.",
+)
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="Build one of N parts of about equal bytes, or slurm for that of a job array; then finalize.",
+)
+@_scheduler
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="End another build into STORE, and its parts, which is dead or unwanted.",
+)
 @_storage_options
-@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing else than --plan.")
 def build(  # noqa: PLR0917 - the options of one command
     source: str,
     store: str,
@@ -172,7 +209,7 @@ def build(  # noqa: PLR0917 - the options of one command
     split: tuple[str, ...],
     source_dataset: tuple[str, ...],
     case: tuple[str, ...],
-    codec: str,
+    codec: str | None,
     workers: int | None,
     split_file: Path | None,
     *,
@@ -180,6 +217,10 @@ def build(  # noqa: PLR0917 - the options of one command
     licence: str | None,
     citation: str | None,
     keep_downloads: bool,
+    plan_file: Path | None,
+    part: str | None,
+    scheduler: str | None,
+    take_over: bool,
     storage_option: dict[str, Any],
     dry_run: bool,
 ) -> None:
@@ -206,18 +247,35 @@ def build(  # noqa: PLR0917 - the options of one command
         split_file=split_file,
         storage_options=storage_option,
         keep_downloads=keep_downloads,
+        plan_file=plan_file,
+        part=None if part is None else cz.Part.parse(part),
     )
     click.echo(report.in_lines(cz.describe(plan)))
     if dry_run:
         _end_build(plan.refused)
     try:
-        with follow(plan) as on_event:
-            result = cz.build_store(plan, _heeding(on_event))
+        with _executor(scheduler, plan.workers) as executor, follow(plan) as on_event:
+            result = cz.build_store(plan, _heeding(on_event), executor=executor, take_over=take_over)
     except KeyboardInterrupt:
         _fail(f"interrupted; {_GO_ON}", INTERRUPTED)
     except (StorageError, HubError) as error:
         _fail(f"{error}; {_GO_ON}", FAILED)
     click.echo(report.built(result))
+    if part is not None:
+        click.echo(f"part {plan.part} is done; once all are: ctspine-zarr finalize {store}")
+    _end_build(result.refused)
+
+
+@cli.command()
+@click.argument("store")
+@_storage_options
+def finalize(store: str, storage_option: dict[str, Any]) -> None:
+    """Make STORE hold what the parts of its build have written, or say what is missing.
+
+    Run it again at any time: what is whole stays as it is.
+    """
+    result = cz.finalize(store, storage_options=storage_option)
+    click.echo(f"{store}: {len(result.whole)} cases are whole, {len(result.refused)} refused")
     _end_build(result.refused)
 
 
@@ -244,12 +302,19 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
 @click.argument("store")
 @click.argument("case", nargs=-1)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@_scheduler
 @click.option(
     "--digest", metavar="HEX", help="The store's digest, as info gave it once: proves the root as well."
 )
 @_storage_options
 def verify(
-    store: str, case: tuple[str, ...], workers: int, digest: str | None, storage_option: dict[str, Any]
+    store: str,
+    case: tuple[str, ...],
+    workers: int,
+    *,
+    scheduler: str | None,
+    digest: str | None,
+    storage_option: dict[str, Any],
 ) -> None:
     """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
 
@@ -257,14 +322,16 @@ def verify(
         for problem in found.problems:
             _say(f"damaged {found.case}: {problem}")
 
-    result = cz.verify(
-        store,
-        cases=case,
-        digest=digest,
-        workers=workers,
-        on_case=_heeding(show),
-        storage_options=storage_option,
-    )
+    with _executor(scheduler, workers) as executor:
+        result = cz.verify(
+            store,
+            cases=case,
+            digest=digest,
+            workers=workers,
+            executor=executor,
+            on_case=_heeding(show),
+            storage_options=storage_option,
+        )
     for problem in result.problems:
         _say(f"damaged: {problem}")
     for entry in result.refused:

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import Malformed, OtherFormat, SourceError, StoreMismatch, UnknownValue
-from ctspine_zarr.format.encoding import UNSEALED, Sha256, decode, encode, sealed
+from ctspine_zarr.format.encoding import UNSEALED, Sha256, decode, encode, sealed, validated
 from ctspine_zarr.format.layout import FORMAT_VERSION
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.write.case_objects import WRITER
@@ -148,7 +148,8 @@ def new_document(
         refused=tuple(sorted(refused, key=lambda refusal: refusal.case)),
         elsewhere=tuple(sorted(elsewhere)),
     )
-    return decode_plan(encode_plan(document))
+    # Its numbers as they are read again: 1 is 1.0 where a float belongs, or another seal would follow.
+    return decode_plan(encode_plan(validated(document)))
 
 
 def encode_plan(document: PlanDocument) -> bytes:
