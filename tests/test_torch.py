@@ -395,8 +395,10 @@ def test_batches_of_neighbours_decode_a_slab_once(store: cz.Store, monkeypatch: 
     assert count[0] <= 2 * 4
 
 
-def test_workers_are_one_less_than_cores() -> None:
-    assert ct.default_workers() == max(1, min(8, len(os.sched_getaffinity(0)) - 1))
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (64, 8)])
+def test_workers_are_one_less_than_cores(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int) -> None:
+    monkeypatch.setattr(ct, "usable_cores", lambda: cores)
+    assert ct.default_workers() == workers
 
 
 INTERRUPTED = """
