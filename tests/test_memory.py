@@ -16,7 +16,7 @@ from trees import AFFINE
 
 import ctspine_zarr as cz
 from ctspine_zarr import nifti
-from ctspine_zarr.write.plan import worker_memory
+from ctspine_zarr.write.estimates import worker_memory
 
 SHAPE = (512, 512, 1000)
 
@@ -56,7 +56,8 @@ def build_and_weigh(source: Path, store: Path) -> tuple[int, int, tuple[str, ...
     plan = cz.plan_build(source, store, workers=1)
     result = cz.build_store(plan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return worker_memory(plan.pending), peak, tuple(refusal.reason for refusal in result.refused)
+    bound = worker_memory(planned.working_bytes for planned in plan.pending)
+    return bound, peak, tuple(refusal.reason for refusal in result.refused)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from trees import AFFINE, Tree, described, in_mm, labels, listed, nibabel_canonical, packed, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import SourceError, UnknownCase, UnknownValue
 from ctspine_zarr.format.catalog import Refused
 
@@ -236,3 +237,52 @@ def test_a_selection_reports_only_its_own_refusals(tree: Tree) -> None:
     train, validation = (cz.Selection(splits=name) for name in ("train", "validation"))
     assert train.of(found.spec, found.listing).refused == ()
     assert [r.case for r in validation.of(found.spec, found.listing).refused] == ["liver_2"]
+
+
+SMALL, LARGE = (20, 24, 18), (96, 96, 60)
+
+
+def needed_bytes(shape: tuple[int, int, int]) -> int:
+    """Of a case of int16 with a mask: the image inflated, its values, a byte a voxel of the mask, 300 MB."""
+    return 5 * int(np.prod(shape)) + 300_000_000
+
+
+def test_a_case_that_cannot_fit_is_refused_before_it_is_tried(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.add("liver_1", voxels(1, LARGE), labels(LARGE))
+    tree.add("liver_2", voxels(2, SMALL), labels(SMALL))
+    tree.add("liver_3", image=b"text" * 99)
+    monkeypatch.setattr("ctspine_zarr.write.estimates.usable_memory", lambda: needed_bytes(LARGE) - 1)
+    result = cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    [refusal, torn] = result.refused
+    assert torn.case == "liver_3"
+    assert refusal == Refusal(
+        "liver_1",
+        "building it takes up to 303 MB of memory, 303 MB may be used; "
+        "legal: a machine, container or job with more",
+        "train",
+        "MSD-T10",
+    )
+    assert list(cz.open_store(tmp_path / "s.zarr")) == ["liver_2"]
+    # A byte more is enough.
+    monkeypatch.setattr("ctspine_zarr.write.estimates.usable_memory", lambda: needed_bytes(LARGE))
+    again = cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    assert [refused.case for refused in again.refused] == ["liver_3"]
+
+
+def test_a_case_that_cannot_fit_any_more_stays_as_an_earlier_build_has_it(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree.add("liver_1").read_bytes()
+    tree.add("liver_2")
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    tree.add("liver_1", voxels(1, LARGE), labels(LARGE))
+    monkeypatch.setattr("ctspine_zarr.write.estimates.usable_memory", lambda: needed_bytes(LARGE) - 1)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    store = cz.open_store(tmp_path / "s.zarr")
+    assert list(store) == ["liver_1", "liver_2"]
+    [refused] = store.root.refused
+    assert refused.reason.endswith("; as an earlier build read it, it is still in the store")
+    (tmp_path / "before.nii.gz").write_bytes(before)
+    assert np.array_equal(store["liver_1"].image.compute(), nibabel_canonical(tmp_path / "before.nii.gz"))

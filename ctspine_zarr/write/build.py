@@ -22,6 +22,7 @@ from ctspine_zarr.sources.source import Fetched, Source
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, arrivals, fetched
 from ctspine_zarr.write.document import encode_plan
+from ctspine_zarr.write.estimates import require_memory
 from ctspine_zarr.write.ingest import Recipe, ingest
 from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.planning import renewed
@@ -247,6 +248,8 @@ class _Task:
             return _Outcome(reason=arrival.reason)
         try:
             done = built_meanwhile(arrival.pending, self.storage)
+            if done is None:
+                require_memory(arrival.files.paths)
             return _Outcome(done or Entry.of(self._ingest(arrival.pending, arrival.files)))
         except CaseRefused as error:
             return _Outcome(reason=str(error))

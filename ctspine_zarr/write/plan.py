@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,12 +19,12 @@ from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Storage, free_bytes, share_disk
 from ctspine_zarr.text import cases_table, size
 from ctspine_zarr.write.document import Part, PlanDocument, PlannedCase
+from ctspine_zarr.write.estimates import worker_memory
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
 _MASK_RATIO: Final = 0.26
 # The metadata objects of a case and its receipt.
 _METADATA_BYTES: Final = 60_000
-_WORKER_BASE: Final = 300_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Plan:
         """Upper bound of memory: for each worker what the largest case takes, which for int16 is two and a
         half times the inflated image, and 300 MB.
         """
-        return self.workers * worker_memory(self.pending)
+        return self.workers * worker_memory(one.working_bytes for one in self.pending)
 
     @property
     def download_bytes(self) -> int:
@@ -144,12 +144,6 @@ class Plan:
                 "free some, choose another place, or build fewer cases with --split or --case"
             )
             raise NoSpace(message)
-
-
-def worker_memory(pending: Iterable[PlannedCase]) -> int:
-    """Upper bound of one worker's memory in bytes."""
-    largest = max((planned.working_bytes for planned in pending), default=0)
-    return largest + _WORKER_BASE
 
 
 def describe(plan: Plan) -> list[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from ctspine_zarr import nifti
 from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
 from ctspine_zarr.datasets import dataset_of
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.dataset import Described, Wishes
 from ctspine_zarr.datasets.selection import Selection
-from ctspine_zarr.errors import CaseRefused, SourceError, StoreMismatch, UnknownValue
+from ctspine_zarr.errors import SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.names import colliding
@@ -26,7 +24,6 @@ from ctspine_zarr.manifest.holdings import (
     require_same_dataset,
     with_terms,
 )
-from ctspine_zarr.nifti import Header
 from ctspine_zarr.sources.folder import read_split_list
 from ctspine_zarr.sources.location import open_source
 from ctspine_zarr.sources.source import Source
@@ -41,13 +38,9 @@ from ctspine_zarr.write.document import (
     read_plan,
     write_plan,
 )
-from ctspine_zarr.write.plan import PendingCase, Plan, worker_memory
+from ctspine_zarr.write.estimates import estimate, worker_memory
+from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.resume import is_whole
-
-# Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
-_INFLATES: Final = 4.5
-# Of a voxel, where its values are surely counted: see `distribution`.
-_COUNTED_BYTES: Final = 2
 
 
 def plan_build(
@@ -264,30 +257,8 @@ def _largest_first(cases: Iterable[PlannedCase], holdings: Holdings) -> tuple[Pe
 
 
 def _planned(case: SourceCase, source: Source) -> PlannedCase:
-    paths = [source.local(file) for file in case.files]
-    if None in paths:
-        # As for int16: inflated, compressed, and a byte a voxel of the mask.
-        return PlannedCase(case, math.ceil(2.5 * case.image.bytes * _INFLATES))
-    try:
-        image, *mask = (nifti.read_header(path) for path in paths if path is not None)
-    except CaseRefused:
-        return PlannedCase(case, 0)
-    most = max(_image_bytes(image, has_mask=bool(mask)), *(one.nbytes + 2 * one.voxels for one in mask), 0)
-    return PlannedCase(case, most, _widening(image))
-
-
-def _widening(image: Header) -> float:
-    # Of a shifted integer the further bytes are all but constant, which costs nothing once compressed.
-    return 1 if image.shifts_integers else max(1, image.decoded_bytes / image.nbytes)
-
-
-def _image_bytes(image: Header, *, has_mask: bool) -> int:
-    """What is there at once at the most: the image inflated and compressed, and the mask's voxels.
-
-    Values that are not int16 may be kept to be sorted, those of labels once more.
-    """
-    copies = 1 if image.decoded_bytes <= image.voxels * _COUNTED_BYTES else 3
-    return image.nbytes + copies * image.decoded_bytes + has_mask * image.voxels
+    found = estimate(case, source)
+    return PlannedCase(case, found.working_bytes, found.widening)
 
 
 def _require_all(source: Source, listing: Listing) -> None:
@@ -315,7 +286,10 @@ def _require_codec(holdings: Holdings, chosen: Profile, storage: Storage) -> Non
 
 def _workers(asked: int | None, pending: tuple[PendingCase, ...], storage: Storage) -> int:
     if asked is None:
-        most = min(usable_cores(), usable_memory() // worker_memory(pending), len(pending))
+        usable = usable_memory()
+        # What is too large for one worker is refused when its turn comes.
+        fitting = [one for one in (worker_memory([p.working_bytes]) for p in pending) if one <= usable]
+        most = min(usable_cores(), usable // max(fitting, default=usable), len(pending))
         return max(1, most) if storage.is_shared else 1
     if asked < 1 or (asked > 1 and not storage.is_shared):
         message = f"{asked} workers for {storage.location}; legal: 1" + " or more" * storage.is_shared
