@@ -10,24 +10,22 @@ import contextlib
 import json
 import signal
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, NoReturn
 
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import report
+from ctspine_zarr.cli import maintain, report
+from ctspine_zarr.cli.options import options, storage_options
 from ctspine_zarr.cli.progress import follow
+from ctspine_zarr.cli.talk import heeding, interrupt, say
 from ctspine_zarr.errors import HubError, StorageError, UnknownCase, UnknownValue
-from ctspine_zarr.format.names import printable
 
 FAILED: Final = 1
 USAGE: Final = 2
 REFUSED: Final = 3
-DAMAGED: Final = 4
+DAMAGED: Final = maintain.DAMAGED
 INTERRUPTED: Final = 130
 
 DATASETS: Final = ("ctspine1k", "verse", "nnunet")
@@ -45,7 +43,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         # A batch system's SIGTERM ends a run the same clean way as Ctrl-C.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
         try:
             return super().invoke(ctx)
         except (UnknownCase, UnknownValue) as error:
@@ -56,69 +54,15 @@ class _Commands(click.Group):
             _fail("interrupted", INTERRUPTED)
 
 
-_interrupted: Final = threading.Event()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
-    _interrupted.set()
-    raise KeyboardInterrupt
-
-
-def _heeding[T](listener: Callable[[T], None]) -> Callable[[T], None]:
-    """A listener that also ends the run it listens to, once that was asked for.
-
-    Python drops a KeyboardInterrupt that happens to be raised in a destructor; the flag stays.
-    """
-
-    def heed(event: T) -> None:
-        if _interrupted.is_set():
-            raise KeyboardInterrupt
-        listener(event)
-
-    return heed
-
-
 def _fail(message: str, status: int) -> NoReturn:
-    _say(f"ctspine-zarr: {message}")
+    say(f"ctspine-zarr: {message}")
     sys.exit(status)
-
-
-def _say(text: str) -> None:
-    """One line to standard error, whatever a store has put into it."""
-    click.echo(printable(text), err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=report.EXITS)
 @click.version_option(package_name="ctspine-zarr")
 def cli() -> None:
     """CTSpine1K, VerSe or a dataset of nnU-Net as one Zarr v3 store."""
-
-
-def _parse_options(
-    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str | bool]:
-    """KEY=VALUE as a dictionary; true and false are what they say."""
-    options: dict[str, str | bool] = {}
-    for text in values:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            message = f"{text!r} is not of the form KEY=VALUE"
-            raise click.BadParameter(message, ctx, parameter)
-        options[key] = {"true": True, "false": False}.get(value.lower(), value)
-    return options
-
-
-def _options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
-        name,
-        multiple=True,
-        metavar="KEY=VALUE",
-        callback=_parse_options,
-        help=f"Option of {of}, such as anonymous=true, endpoint=URL, region=NAME; repeatable.",
-    )
-
-
-_storage_options = _options("--storage-option", "the bucket or server where STORE is")
 
 
 @cli.command()
@@ -163,7 +107,7 @@ _storage_options = _options("--storage-option", "the bucket or server where STOR
     is_flag=True,
     help="Leave what comes from the Hub in its cache; else each file is deleted once it is built.",
 )
-@_storage_options
+@storage_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 def build(  # noqa: PLR0917 - the options of one command
     source: str,
@@ -212,7 +156,7 @@ def build(  # noqa: PLR0917 - the options of one command
         _end_build(plan.refused)
     try:
         with follow(plan) as on_event:
-            result = cz.build_store(plan, _heeding(on_event))
+            result = cz.build_store(plan, heeding(on_event))
     except KeyboardInterrupt:
         _fail(f"interrupted; {_GO_ON}", INTERRUPTED)
     except (StorageError, HubError) as error:
@@ -223,7 +167,7 @@ def build(  # noqa: PLR0917 - the options of one command
 
 def _end_build(refused: tuple[cz.Refusal, ...]) -> NoReturn:
     for refusal in refused:
-        _say(f"refused {refusal.case}: {refusal.reason}")
+        say(f"refused {refusal.case}: {refusal.reason}")
     sys.exit(REFUSED if refused else 0)
 
 
@@ -231,7 +175,7 @@ def _end_build(refused: tuple[cz.Refusal, ...]) -> NoReturn:
 @click.argument("store")
 @click.argument("case", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@_storage_options
+@storage_options
 def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[str, Any]) -> None:
     """Say what STORE, or one CASE of it, holds."""
     opened = cz.open_store(store, storage_options=storage_option)
@@ -240,40 +184,7 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
     click.echo(json.dumps(document, indent=1) if as_json else text(document))
 
 
-@cli.command()
-@click.argument("store")
-@click.argument("case", nargs=-1)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-@click.option(
-    "--digest", metavar="HEX", help="The store's digest, as info gave it once: proves the root as well."
-)
-@_storage_options
-def verify(
-    store: str, case: tuple[str, ...], workers: int, digest: str | None, storage_option: dict[str, Any]
-) -> None:
-    """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
-
-    def show(found: cz.CaseReport) -> None:
-        for problem in found.problems:
-            _say(f"damaged {found.case}: {problem}")
-
-    result = cz.verify(
-        store,
-        cases=case,
-        digest=digest,
-        workers=workers,
-        on_case=_heeding(show),
-        storage_options=storage_option,
-    )
-    for problem in result.problems:
-        _say(f"damaged: {problem}")
-    for entry in result.refused:
-        _say(f"refused when built: {entry.case}: {entry.reason}")
-    damaged = sum(bool(found.problems) for found in result.cases)
-    masks = sum(not found.has_mask for found in result.cases)
-    without = f"; {masks} have no mask" if masks else ""
-    click.echo(f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole{without}")
-    sys.exit(0 if result.is_whole else DAMAGED)
+cli.add_command(maintain.verify)
 
 
 @cli.command()
@@ -281,7 +192,7 @@ def verify(
 @click.argument("case", nargs=-1, required=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@_storage_options
+@storage_options
 def export(
     store: str, case: tuple[str, ...], output: Path, *, overwrite: bool, storage_option: dict[str, Any]
 ) -> None:
@@ -292,7 +203,7 @@ def export(
         try:
             click.echo("\n".join(map(str, cz.export(chosen, output, overwrite=overwrite))))
         except cz.CtspineError as error:
-            _say(f"ctspine-zarr: {error}")
+            say(f"ctspine-zarr: {error}")
             failed = True
     sys.exit(FAILED if failed else 0)
 
@@ -300,8 +211,8 @@ def export(
 @cli.command()
 @click.argument("store")
 @click.argument("target")
-@_storage_options
-@_options("--target-option", "TARGET")
+@storage_options
+@options("--target-option", "TARGET")
 @click.option("--private", is_flag=True, help="A repository on the Hub that is made is private.")
 def publish(
     store: str, target: str, storage_option: dict[str, Any], target_option: dict[str, Any], *, private: bool
@@ -321,7 +232,7 @@ def publish(
         storage_options=storage_option,
         target_options=target_option,
         private=private,
-        on_case=_heeding(show),
+        on_case=heeding(show),
     )
     click.echo(report.published(result))
 

@@ -7,13 +7,13 @@ import functools
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
-from ctspine_zarr.concurrency.runners import TRIES, Progress, Runner, Started
+from ctspine_zarr.concurrency.runners import TRIES, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import CaseRefused, StorageError, UnknownValue
 from ctspine_zarr.format import layout
@@ -21,9 +21,8 @@ from ctspine_zarr.format.catalog import Entry, Provenance, Refused
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.manifest.commit import claim, switch
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
-from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.write.arrivals import Arrival, arrivals, fetched
+from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.case_objects import WRITER
 from ctspine_zarr.write.finalize import finalize
 from ctspine_zarr.write.ingest import Recipe, ingest
@@ -147,7 +146,9 @@ def _ingest_all(
 ) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     built: list[Entry] = []
     refused: list[Refusal] = []
-    for case, progress in _run(plan, runner):
+    attempt = functools.partial(_attempt, recipe=Recipe(plan.spec, plan.profile), storage=plan.storage)
+    for progress in run_on_files(runner, plan.source, plan.pending, attempt):
+        case = progress.item.case
         if isinstance(progress, Started):
             on_event(CaseStarted(progress.worker, case))
             continue
@@ -160,34 +161,7 @@ def _ingest_all(
     return tuple(built), tuple(refused)
 
 
-def _run(
-    plan: Plan, runner: Runner
-) -> Iterator[tuple[SourceCase, Progress[Arrival, _Outcome] | Progress[PlannedCase, _Outcome]]]:
-    """Each case as it starts and ends; its files are brought to where it is built."""
-    recipe = Recipe(plan.spec, plan.profile)
-    if not runner.is_here:
-        far = functools.partial(_fetch_and_attempt, recipe=recipe, storage=plan.storage, source=plan.source)
-        for progress in runner.run(far, plan.pending):
-            yield progress.item.case, progress
-        return
-    near = functools.partial(_attempt, recipe=recipe, storage=plan.storage)
-    for step in runner.run(near, arrivals(plan.source, plan.pending)):
-        if step.item.files is not None and not isinstance(step, Started):
-            plan.source.release(step.item.files)
-        yield step.item.planned.case, step
-
-
-def _fetch_and_attempt(planned: PlannedCase, recipe: Recipe, storage: Storage, source: Source) -> _Outcome:
-    """Ingest one case on another machine: its files are brought there, and let go again."""
-    arrival = fetched(source, planned)
-    try:
-        return _attempt(arrival, recipe, storage)
-    finally:
-        if arrival.files is not None:
-            source.release(arrival.files)
-
-
-def _attempt(arrival: Arrival, recipe: Recipe, storage: Storage) -> _Outcome:
+def _attempt(arrival: Arrival[PlannedCase], recipe: Recipe, storage: Storage) -> _Outcome:
     """Ingest one case; every way in which the case itself can fail becomes a reason."""
     begun = time.monotonic()
     if arrival.files is None:

@@ -11,9 +11,7 @@ from typing import Any, Final
 
 from ctspine_zarr import nifti
 from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
-from ctspine_zarr.datasets import dataset_of
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
-from ctspine_zarr.datasets.dataset import Wishes
 from ctspine_zarr.datasets.selection import Selection
 from ctspine_zarr.errors import CaseRefused, NoSpace, SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.catalog import Entry
@@ -29,11 +27,10 @@ from ctspine_zarr.manifest.holdings import (
     with_terms,
 )
 from ctspine_zarr.nifti import Header
-from ctspine_zarr.sources.folder import read_split_list
-from ctspine_zarr.sources.location import open_source
 from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Location, Storage, free_bytes, open_storage, share_disk
 from ctspine_zarr.text import cases_table, size, some_names
+from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.resume import is_whole
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
@@ -214,11 +211,11 @@ def plan_build(
     """
     chosen = profile(codec)
     storage = open_storage(store, options=storage_options)
-    origin = open_source(source, source_options or {}, name=storage.location, keep=keep_downloads)
+    options = source_options or {}
+    asked = Origin(source, dataset, fold, licence, citation, split_file, options, keep_downloads)
+    origin = asked.open(storage.location)
     _require_apart(origin, storage)
-    splits = None if split_file is None else read_split_list(Path(split_file))
-    wishes = Wishes(splits, fold, licence, citation)
-    described = dataset_of(origin, dataset).describe(origin, wishes)
+    described = asked.describe(origin)
     listing = selection.of(described.spec, described.listing)
     if not listing.ids:
         count = len(described.listing.ids)
