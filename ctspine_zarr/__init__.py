@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.maintain.export import export
-    from ctspine_zarr.maintain.verify import CaseReport, Verification, verify
+    from ctspine_zarr.maintain.reports import CaseReport, Verification
+    from ctspine_zarr.maintain.verify import verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.sample import Sample
@@ -93,7 +94,8 @@ _HOMES = {
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
     "maintain.export": ("export",),
-    "maintain.verify": ("CaseReport", "Verification", "verify"),
+    "maintain.reports": ("CaseReport", "Verification"),
+    "maintain.verify": ("verify",),
     "publishing.publish": ("CasePublished", "Published", "publish"),
     "read.case": ("Case",),
     "read.sample": ("Sample",),

@@ -18,11 +18,13 @@ from stores import objects
 from trees import Tree, packed, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import main
+from ctspine_zarr.cli import build, main
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets import DATASETS
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
+"""ISO 8601, seconds, a zone."""
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -35,7 +37,11 @@ def test_build_info_verify_export(phantom: Path, tmp_path: Path) -> None:
     built = run("build", phantom, store, "--workers", 1)
     assert built.exit_code == 0, built.output
     assert re.search(r"built 9 cases \(\S+ MB\) in \S+ s; 0 were whole before, 0 refused", built.stdout)
-    assert re.search(rf"built {CASE} in \S+ s; \d of 9 cases, \S+ \S+ of \S+ MB, \d+ s left", built.stderr)
+    assert re.search(
+        rf"^{TIME} built {CASE} in \S+ s; \d of 9 cases, \S+ \S+ of \S+ MB, \d+ s left$",
+        built.stderr,
+        re.MULTILINE,
+    )
     again = run("build", phantom, store)
     assert "built 0 cases" in again.stdout
     assert "9 were whole before" in again.stdout
@@ -148,7 +154,7 @@ def test_a_wrong_argument_is_one_line_and_a_status(
 
 
 def test_every_dataset_can_be_chosen() -> None:
-    assert tuple(DATASETS) == main.DATASETS
+    assert tuple(DATASETS) == build.DATASETS
 
 
 def test_help_names_every_command_and_status() -> None:
@@ -209,7 +215,7 @@ def test_an_interrupted_build_says_how_to_go_on_and_does(
     ) as process:
         assert process.stderr is not None
         for _ in range(3):
-            assert process.stderr.readline().startswith("built liver_")
+            assert re.match(rf"{TIME} built liver_", process.stderr.readline())
         os.killpg(process.pid, sent)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -230,9 +236,10 @@ def test_a_terminal_shows_bars_and_a_line_a_worker(tree: Tree, tmp_path: Path) -
     many_cases(tree, 6)
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
+    log = tmp_path / "log.txt"
     command = [sys.executable, "-m", "ctspine_zarr", "build", str(tree.root), str(tmp_path / "s.zarr")]
     with subprocess.Popen(
-        [*command, "--workers", "2"], stdout=follower, stderr=follower, env=environment
+        [*command, "--workers", "2", "--log-file", log], stdout=follower, stderr=follower, env=environment
     ) as process:
         os.close(follower)
         screen = b"".join(iter(lambda: read_some(leader), b""))
@@ -242,6 +249,9 @@ def test_a_terminal_shows_bars_and_a_line_a_worker(tree: Tree, tmp_path: Path) -
     assert re.search(r"building .*6/6 cases", text)
     assert re.search(r"worker 1: liver_\d, \S+ (kB|MB)", text)
     assert re.search(r"worker 2: liver_\d, \S+ (kB|MB)", text)
+    # The file has the lines that the bars stand for.
+    assert "; 6 of 6 cases" not in text
+    assert len(re.findall(rf"^{TIME} INFO built liver_\d in ", log.read_text(), re.MULTILINE)) == 6
 
 
 def read_some(terminal: int) -> bytes:

@@ -18,7 +18,7 @@ from servers import served
 from zarr.storage import ObjectStore
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import main
+from ctspine_zarr.cli import build, main, talk
 from ctspine_zarr.datasets import DATASETS, ctspine1k, verse
 from ctspine_zarr.publishing.serve import application
 from ctspine_zarr.write.case_objects import WRITER
@@ -64,7 +64,7 @@ def test_the_readmes_commands_run(workplace: Path) -> None:
 
 def test_every_exit_status_is_documented() -> None:
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-    assert table == {0, main.FAILED, main.USAGE, main.REFUSED, main.DAMAGED, main.INTERRUPTED}
+    assert table == {0, talk.FAILED, talk.USAGE, talk.REFUSED, talk.DAMAGED, talk.INTERRUPTED}
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -137,7 +137,7 @@ def test_the_readme_has_every_dataset_with_its_licence() -> None:
 
 
 def test_every_option_of_a_build_is_in_the_readme() -> None:
-    options = {name for one in main.build.params for name in one.opts if name.startswith("--")}
+    options = {name for one in build.build.params for name in one.opts if name.startswith("--")}
     # What is usual, and told by --help.
     assert {name for name in options if name not in README} <= {"--workers", "--codec"}
 

@@ -1,4 +1,4 @@
-"""A build's progress: bars on a terminal, log lines elsewhere. The only module that knows rich."""
+"""Progress: bars on a terminal, log lines elsewhere. The only module that knows rich."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -21,6 +20,7 @@ from rich.progress import (
 )
 
 import ctspine_zarr as cz
+from ctspine_zarr.cli import logs
 from ctspine_zarr.text import size
 
 if TYPE_CHECKING:
@@ -28,27 +28,98 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def follow(plan: cz.Plan) -> Iterator[Callable[[Event], None]]:
-    """A listener for a build's events, shown on standard error."""
+def follow(plan: cz.Plan, *, quiet: bool = False) -> Iterator[Callable[[Event], None]]:
+    """A listener for a build's events, shown on standard error and told to the logs."""
     console = Console(stderr=True)
-    if console.is_terminal:
-        with _Bars(plan, console) as bars:
-            yield bars.on_event
-    else:
+    if quiet or not console.is_terminal:
         yield _Lines(plan).on_event
+        return
+    lines = _Lines(plan, shown=True)
+    with _Bars(plan, console) as bars:
+
+        def tell(event: Event) -> None:
+            lines.on_event(event)
+            bars.on_event(event)
+
+        yield tell
+
+
+@contextmanager
+def follow_cases(doing: str, *, is_quiet: bool = False) -> Iterator[FollowedCases]:
+    """A listener for cases that are worked off one by one, shown on standard error and told to the logs.
+
+    Args:
+        doing: what is done to them.
+        is_quiet: show nothing.
+    """
+    console = Console(stderr=True)
+    if is_quiet or not console.is_terminal:
+        yield FollowedCases(None, shown=is_quiet)
+        return
+    overall = _overall(doing, console)
+    with overall:
+        yield FollowedCases(overall, shown=True)
+
+
+class FollowedCases:
+    """Cases that are worked off one by one: a bar with bytes, cases and time left, or a line a case.
+
+    Args:
+        overall: the bar; None where there is none.
+        shown: whether the terminal is not to have the lines, but the log file alone.
+    """
+
+    def __init__(self, overall: Progress | None, *, shown: bool) -> None:
+        self._overall, self._shown = overall, shown
+        self._tally = _Tally(0, 0)
+        self._task: TaskID | None = None
+
+    def begin(self, cases: int, size: int) -> None:
+        """Say how many cases there are, and their bytes."""
+        self._tally = _Tally(cases, size)
+        if self._overall is not None:
+            self._task = self._overall.add_task("", total=size, cases=self._tally.cases_text)
+
+    def add(self, size: int, done: str) -> None:
+        """Say that a case is done.
+
+        Args:
+            size: bytes of it.
+            done: what was done.
+        """
+        self._tally.add(size)
+        if self._overall is not None and self._task is not None:
+            self._overall.update(self._task, advance=size, cases=self._tally.cases_text)
+        logs.progress(f"{done}; {self._tally}", shown=self._shown)
+
+
+def _overall(doing: str, console: Console) -> Progress:
+    """A bar with bytes, cases and time left."""
+    return Progress(
+        TextColumn(doing),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[cases]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 class _Tally:
-    """Cases and bytes of a plan that are done."""
+    """Cases and bytes that are done."""
 
-    def __init__(self, plan: cz.Plan) -> None:
-        self.all_cases, self.all_bytes = len(plan.pending), plan.read_bytes
+    def __init__(self, cases: int, size: int) -> None:
+        self.all_cases, self.all_bytes = cases, size
         self.cases = self.bytes = 0
         self._begun = time.monotonic()
 
     def add(self, size: int) -> None:
         self.cases += 1
         self.bytes += size
+
+    @property
+    def cases_text(self) -> str:
+        return f"{self.cases}/{self.all_cases} cases"
 
     def __str__(self) -> str:
         left = (time.monotonic() - self._begun) * (self.all_bytes - self.bytes) / max(self.bytes, 1)
@@ -59,10 +130,11 @@ class _Tally:
 
 
 class _Lines:
-    """One line a finished case."""
+    """One line a finished case; `shown` where bars show the same."""
 
-    def __init__(self, plan: cz.Plan) -> None:
-        self._tally = _Tally(plan)
+    def __init__(self, plan: cz.Plan, *, shown: bool = False) -> None:
+        self._shown = shown
+        self._tally = _Tally(len(plan.pending), plan.read_bytes)
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, cz.CaseStarted):
@@ -72,23 +144,16 @@ class _Lines:
             done = f"built {event.case.id} in {event.seconds:.1f} s"
         else:
             done = f"refused {event.case.id}"
-        click.echo(f"{done}; {self._tally}", err=True)
+        logs.progress(f"{done}; {self._tally}", shown=self._shown)
 
 
 class _Bars:
     """An overall bar with bytes, cases and time left, and below it a line a worker."""
 
     def __init__(self, plan: cz.Plan, console: Console) -> None:
-        self._tally = _Tally(plan)
-        self._overall = Progress(
-            TextColumn("building"),
-            BarColumn(),
-            DownloadColumn(),
-            TextColumn("{task.fields[cases]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._task = self._overall.add_task("", total=plan.read_bytes, cases=self._cases())
+        self._tally = _Tally(len(plan.pending), plan.read_bytes)
+        self._overall = _overall("building", console)
+        self._task = self._overall.add_task("", total=plan.read_bytes, cases=self._tally.cases_text)
         self._lines = Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console)
         self._workers: list[TaskID] = []
         self._live = Live(Group(self._overall, self._lines), console=console, refresh_per_second=4)
@@ -110,9 +175,6 @@ class _Bars:
             return
         self._lines.reset(line, start=False, description=f"worker {event.worker + 1}: free")
         self._tally.add(event.case.bytes)
-        self._overall.update(self._task, advance=event.case.bytes, cases=self._cases())
+        self._overall.update(self._task, advance=event.case.bytes, cases=self._tally.cases_text)
         if isinstance(event, cz.CaseFailed):
             self._live.console.print(f"refused {event.case.id}", markup=False, highlight=False)
-
-    def _cases(self) -> str:
-        return f"{self._tally.cases}/{self._tally.all_cases} cases"

@@ -47,6 +47,29 @@ def published(result: cz.Published) -> str:
     return f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
 
 
+def problems(result: cz.Verification) -> list[str]:
+    """A line for each thing that was found of a store."""
+    return [
+        *(f"damaged {found.case}: {problem}" for found in result.cases for problem in found.problems),
+        *(f"damaged: {problem}" for problem in result.problems),
+        *(f"refused when built: {entry.case}: {entry.reason}" for entry in result.refused),
+        *(f"not built: {case}, which the source has" for case in result.unbuilt),
+    ]
+
+
+def verified(result: cz.Verification) -> str:
+    """One line on what was found."""
+    damaged = sum(bool(found.problems) for found in result.cases)
+    masks = sum(not found.has_mask for found in result.cases)
+    without = f"; {masks} have no mask" if masks else ""
+    return f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole{without}"
+
+
+def verified_json(store: str, result: cz.Verification) -> dict[str, Any]:
+    """What `verify --json` prints."""
+    return {"location": store, "is_whole": result.is_whole, **to_builtins(result)}
+
+
 def store_json(store: cz.Store) -> dict[str, Any]:
     """What `info STORE --json` prints."""
     records = store.records.values()

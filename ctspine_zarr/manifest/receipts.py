@@ -57,7 +57,7 @@ def read_receipts(storage: Storage, *, to_write: bool = True) -> list[KeptReceip
 
 
 def _each(storage: Storage, sizes: Mapping[str, int], *, to_write: bool) -> Iterator[KeptReceipt | None]:
-    for keys in _batches(sizes):
+    for keys in batches(sizes):
         yield from _some(storage, keys, to_write=to_write)
 
 
@@ -67,8 +67,12 @@ def _some(storage: Storage, keys: list[str], *, to_write: bool) -> Iterator[Kept
         yield _parsed(storage, key, data, to_write=to_write)
 
 
-def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """The keys in order, so many at a time as may be held; one that is larger by itself."""
+def batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """The keys in order, so many at a time as may be held; one that is larger by itself.
+
+    Args:
+        sizes: key -> bytes.
+    """
     batch: list[str] = []
     room = _BYTES_AT_ONCE
     for key, size in sizes.items():

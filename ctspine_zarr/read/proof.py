@@ -66,6 +66,37 @@ def proven_object(storage: Storage, key: str, written: StoredObject) -> bytes | 
     return b"".join((first, *others)) if others else first
 
 
+def require_size(seen: int | None, written: StoredObject) -> None:
+    """Do nothing where an object has as many bytes as were written.
+
+    Args:
+        seen: bytes that it has; None where there is none.
+        written: what its receipt says of it.
+
+    Raises:
+        Malformed: it has not.
+    """
+    if seen != written.bytes:
+        message = "is missing" if seen is None else f"has {seen} bytes, {written.bytes} were written"
+        raise Malformed(message)
+
+
+def require_bytes(data: bytes | None, written: StoredObject) -> None:
+    """Do nothing where the bytes of an object are what was written.
+
+    Raises:
+        Malformed: they are not.
+    """
+    require_size(None if data is None else len(data), written)
+    _require_written(sha256(data or b""), written)
+
+
+def _require_written(digest: str, written: StoredObject) -> None:
+    if digest != written.sha256:
+        message = "was altered: its sha256 is not that in its receipt"
+        raise Malformed(message)
+
+
 def _proven_parts(storage: Storage, key: str, written: StoredObject) -> Iterator[bytes | memoryview]:
     """The parts of an object, in order; what they are together is known when the last was taken."""
     size, digest = 0, hashlib.sha256()
@@ -74,12 +105,8 @@ def _proven_parts(storage: Storage, key: str, written: StoredObject) -> Iterator
         digest.update(part)
         yield part
     if size != written.bytes:
-        seen = storage.size(key)
-        message = "is missing" if seen is None else f"has {seen} bytes, {written.bytes} were written"
-        raise Malformed(message)
-    if digest.hexdigest() != written.sha256:
-        message = "was altered: its sha256 is not that in its receipt"
-        raise Malformed(message)
+        require_size(storage.size(key), written)
+    _require_written(digest.hexdigest(), written)
 
 
 def _parts(storage: Storage, key: str, most: int) -> Iterator[bytes | memoryview]:

@@ -2,29 +2,85 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from ctspine_zarr.concurrency.background import Background
+from ctspine_zarr.concurrency.runners import Finished, Progress, Runner, Started
+from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.sources.source import Fetched, Source
-from ctspine_zarr.write.plan import PendingCase
+
+
+class OfCase(Protocol):
+    """Whatever is to be done with the files of a case."""
+
+    @property
+    @abstractmethod
+    def case(self) -> SourceCase:
+        """The case, as the source has it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival[Planned: OfCase]:
     """A case whose files are here, or the reason why they are not."""
 
-    pending: PendingCase
+    planned: Planned
     files: Fetched | None = None
     reason: str = ""
 
 
-def arrivals(source: Source, cases: Iterable[PendingCase]) -> Iterator[Arrival]:
+def run_on_files[Planned: OfCase, Result](
+    runner: Runner,
+    source: Source,
+    cases: Iterable[Planned],
+    task: Callable[[Arrival[Planned]], Result],
+) -> Iterator[Progress[Planned, Result]]:
+    """Run a task on the files of every case: they are brought to where it runs, and let go again.
+
+    Args:
+        runner: who runs it.
+        source: of the files.
+        cases: taken one by one.
+        task: see `Runner.run`.
+
+    Raises:
+        HubError: the source cannot be reached.
+        NoWorkers: see `Runner.run`.
+    """
+    if not runner.is_here:
+        far = functools.partial(_fetched_and_done, source=source, task=task)
+        yield from runner.run(far, cases)
+        return
+    for step in runner.run(task, arrivals(source, cases)):
+        if isinstance(step, Started):
+            yield Started(step.worker, step.item.planned)
+            continue
+        if step.item.files is not None:
+            source.release(step.item.files)
+        yield Finished(step.worker, step.item.planned, step.result)
+
+
+def _fetched_and_done[Planned: OfCase, Result](
+    planned: Planned, source: Source, task: Callable[[Arrival[Planned]], Result]
+) -> Result:
+    """The result of a task on another machine, which the files are brought to."""
+    arrival = fetched(source, planned)
+    try:
+        return task(arrival)
+    finally:
+        if arrival.files is not None:
+            source.release(arrival.files)
+
+
+def arrivals[Planned: OfCase](source: Source, cases: Iterable[Planned]) -> Iterator[Arrival[Planned]]:
     """Each case in order, its files fetched; at most `source.ahead` more are here or on their way.
 
     Raises:
@@ -34,7 +90,7 @@ def arrivals(source: Source, cases: Iterable[PendingCase]) -> Iterator[Arrival]:
         yield from (fetched(source, case) for case in cases)
         return
     fetchers, left = Background(source.ahead), threading.Event()
-    coming: deque[Future[Arrival]] = deque()
+    coming: deque[Future[Arrival[Planned]]] = deque()
     try:
         for case in cases:
             coming.append(fetchers.submit(partial(_awaited, source, case, left)))
@@ -49,7 +105,7 @@ def arrivals(source: Source, cases: Iterable[PendingCase]) -> Iterator[Arrival]:
         fetchers.close()
 
 
-def fetched(source: Source, case: PendingCase) -> Arrival:
+def fetched[Planned: OfCase](source: Source, case: Planned) -> Arrival[Planned]:
     """A case's arrival.
 
     Raises:
@@ -61,7 +117,7 @@ def fetched(source: Source, case: PendingCase) -> Arrival:
         return Arrival(case, reason=str(error))
 
 
-def _awaited(source: Source, case: PendingCase, left: threading.Event) -> Arrival:
+def _awaited[Planned: OfCase](source: Source, case: Planned, left: threading.Event) -> Arrival[Planned]:
     """The same; where nobody waits for it any more, its files go again."""
     arrival = fetched(source, case)
     if left.is_set() and arrival.files is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
-from ctspine_zarr.concurrency.runners import TRIES, Progress, Runner, Started
+from ctspine_zarr.concurrency.runners import TRIES, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse, UnknownValue
 from ctspine_zarr.format import layout
@@ -18,9 +19,9 @@ from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.manifest.claims import Claim, Held, claimed, gate, pending_plans, require_claim
 from ctspine_zarr.manifest.commit import begin, put_changed
-from ctspine_zarr.sources.source import Fetched, Source
+from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.write.arrivals import Arrival, arrivals, fetched
+from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.estimates import require_memory
 from ctspine_zarr.write.ingest import Recipe, ingest
@@ -81,12 +82,16 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a worker sends back: a built case, a reason, or a fault of the store that ends the build."""
+    """What a worker sends back: a built case, a reason, or a fault of the store that ends the build.
+
+    Whoever set up logging did it in the first process alone: a traceback travels there as text.
+    """
 
     entry: Entry | None = None
     reason: str | None = None
     fault: StorageError | StoreInUse | None = None
     seconds: float = 0
+    trace: str = ""
 
 
 def build_store(
@@ -185,7 +190,9 @@ def _ingest_all(
 ) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     built: list[Entry] = []
     refused: list[Refusal] = []
-    for case, progress in _run(plan, runner, held):
+    task = _Task(Recipe(plan.spec, plan.profile), plan.storage, held.key)
+    for progress in run_on_files(runner, plan.source, plan.pending, task):
+        case = progress.item.case
         if isinstance(progress, Started):
             on_event(CaseStarted(progress.worker, case))
             continue
@@ -196,32 +203,6 @@ def _ingest_all(
             refused.append(event.refusal)
         on_event(event)
     return tuple(built), tuple(refused)
-
-
-def _run(
-    plan: Plan, runner: Runner, held: Held
-) -> Iterator[tuple[SourceCase, Progress[Arrival, _Outcome] | Progress[PendingCase, _Outcome]]]:
-    """Each case as it starts and ends; its files are brought to where it is built."""
-    task = _Task(Recipe(plan.spec, plan.profile), plan.storage, held.key)
-    if not runner.is_here:
-        far = functools.partial(_fetch_and_attempt, task=task, source=plan.source)
-        for progress in runner.run(far, plan.pending):
-            yield progress.item.case, progress
-        return
-    for step in runner.run(task, arrivals(plan.source, plan.pending)):
-        if step.item.files is not None and not isinstance(step, Started):
-            plan.source.release(step.item.files)
-        yield step.item.pending.case, step
-
-
-def _fetch_and_attempt(pending: PendingCase, task: _Task, source: Source) -> _Outcome:
-    """Ingest one case on another machine: its files are brought there, and let go again."""
-    arrival = fetched(source, pending)
-    try:
-        return task(arrival)
-    finally:
-        if arrival.files is not None:
-            source.release(arrival.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,28 +219,27 @@ class _Task:
     storage: Storage
     claim: str
 
-    def __call__(self, arrival: Arrival) -> _Outcome:
+    def __call__(self, arrival: Arrival[PendingCase]) -> _Outcome:
         begun = time.monotonic()
         outcome = self._attempt(arrival)
         return replace(outcome, seconds=time.monotonic() - begun)
 
-    def _attempt(self, arrival: Arrival) -> _Outcome:
+    def _attempt(self, arrival: Arrival[PendingCase]) -> _Outcome:
         if arrival.files is None:
             return _Outcome(reason=arrival.reason)
         try:
-            done = built_meanwhile(arrival.pending, self.storage)
+            done = built_meanwhile(arrival.planned, self.storage)
             if done is None:
                 require_memory(arrival.files.paths)
-            return _Outcome(done or Entry.of(self._ingest(arrival.pending, arrival.files)))
+            return _Outcome(done or Entry.of(self._ingest(arrival.planned, arrival.files)))
         except CaseRefused as error:
-            return _Outcome(reason=str(error))
+            return _Outcome(reason=str(error), trace=traceback.format_exc())
         except (StorageError, StoreInUse) as error:
             return _Outcome(fault=error)
         except MemoryError:
             return _Outcome(reason="out of memory; use fewer --workers")
         except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
-            _LOG.debug("case %s", arrival.pending.case.id, exc_info=True)
-            return _Outcome(reason=f"{type(error).__name__}: {error}")
+            return _Outcome(reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
     def _ingest(self, pending: PendingCase, files: Fetched) -> Receipt:
         # A worker may outlive the build that asked for the case.
@@ -274,5 +254,6 @@ def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt
     if outcome.fault is not None:
         raise outcome.fault
     if outcome.entry is None:
+        _LOG.debug("refused %s: %s\n%s", case.id, outcome.reason, outcome.trace)
         return CaseFailed(worker, case, Refusal(case.id, outcome.reason or "", case.split, case.source))
     return CaseBuilt(worker, case, outcome.entry, outcome.seconds)

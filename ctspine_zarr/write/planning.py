@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
-from ctspine_zarr.datasets import dataset_of
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
-from ctspine_zarr.datasets.dataset import Described, Wishes
+from ctspine_zarr.datasets.dataset import Described
 from ctspine_zarr.datasets.selection import Selection
 from ctspine_zarr.errors import SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format import layout
@@ -24,8 +23,6 @@ from ctspine_zarr.manifest.holdings import (
     require_same_dataset,
     with_terms,
 )
-from ctspine_zarr.sources.folder import read_split_list
-from ctspine_zarr.sources.location import open_source
 from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.text import some_names
@@ -39,6 +36,7 @@ from ctspine_zarr.write.document import (
     write_plan,
 )
 from ctspine_zarr.write.estimates import estimate, worker_memory
+from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.resume import is_whole
 
@@ -99,14 +97,14 @@ def plan_build(
     storage = open_storage(store, options=storage_options)
     kept = None if plan_file is None else read_plan(Path(plan_file))
     place = source if kept is None or "://" not in kept.source else kept.source
-    origin = open_source(place, source_options or {}, name=storage.location, keep=keep_downloads)
+    options = source_options or {}
+    asked = Origin(place, dataset, fold, licence, citation, split_file, options, keep_downloads)
+    origin = asked.open(storage.location)
     _require_apart(origin, storage)
-    splits = None if split_file is None else read_split_list(Path(split_file))
-    wishes = Wishes(splits, fold, licence, citation)
     if kept is not None:
-        _require_no_more(kept, selection, dataset, wishes, codec)
+        _require_no_more(kept, selection, asked, codec)
         return plan_for(kept, origin, storage, workers=workers, part=part)
-    described = dataset_of(origin, dataset).describe(origin, wishes)
+    described = asked.describe(origin)
     listing = _selected(selection, described)
     _require_all(origin, listing)
     holdings = read_holdings(storage)
@@ -180,17 +178,14 @@ def _selected(selection: Selection, described: Described) -> Listing:
     return listing
 
 
-def _require_no_more(
-    kept: PlanDocument, selection: Selection, dataset: str | None, wishes: Wishes, codec: str | None
-) -> None:
+def _require_no_more(kept: PlanDocument, selection: Selection, asked: Origin, codec: str | None) -> None:
     """Refuse to ask for something else than what a plan that was made before says."""
-    asked = {
+    wishes = {
         "a selection": selection != Selection(),
-        "a dataset": dataset is not None,
-        "a split list, fold, licence or citation": wishes != Wishes(),
+        "another dataset or its terms": asked.says_something,
         f"codec {codec}": codec not in {None, kept.codec},
     }
-    for what, is_asked in asked.items():
+    for what, is_asked in wishes.items():
         if is_asked:
             message = f"{what} for a plan that was made before; legal: what it says, or another plan file"
             raise UnknownValue(message)

@@ -1,0 +1,99 @@
+"""The commands that prove a store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli import logs, report
+from ctspine_zarr.cli.options import executor, scheduler_option, storage_options
+from ctspine_zarr.cli.progress import follow_cases
+from ctspine_zarr.cli.talk import DAMAGED, heeding
+
+_WORKERS: Final = click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
+)
+_SPLIT_FILE: Final = click.option(
+    "--split-file", type=click.Path(path_type=Path), help="The source's split list, as the build had it."
+)
+_FOLD: Final = click.option("--fold", type=click.IntRange(0), help="The source's fold, as the build had it.")
+
+
+@click.command()
+@click.argument("store")
+@click.argument("case", nargs=-1)
+@_WORKERS
+@click.option(
+    "--digest", metavar="HEX", help="The store's digest, as info gave it once: proves the root as well."
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Sizes and documents only, in seconds: finds what is lost, cut, longer or added, and altered "
+    "documents, but not bytes altered within a shard.",
+)
+@click.option(
+    "--source",
+    metavar="SRC",
+    help="Compare each case with its files as well: a folder, hf://datasets/USER/NAME[@REVISION], or hub.",
+)
+@_SPLIT_FILE
+@_FOLD
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that notes each whole case; run again with it, those are not read again.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@scheduler_option
+@storage_options
+@logs.logged
+def verify(  # noqa: PLR0917 - the options of one command
+    store: str,
+    case: tuple[str, ...],
+    workers: int,
+    digest: str | None,
+    source: str | None,
+    split_file: Path | None,
+    *,
+    quick: bool,
+    fold: int | None,
+    journal: Path | None,
+    scheduler: str | None,
+    as_json: bool,
+    storage_option: dict[str, Any],
+) -> None:
+    """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
+    is_quiet = as_json or logs.current().quiet
+    with executor(scheduler, workers) as cluster, follow_cases("verifying", is_quiet=is_quiet) as shown:
+
+        def show(found: cz.CaseReport) -> None:
+            shown.add(found.bytes, f"{'damaged' if found.problems else 'whole'} {found.case}")
+
+        result = cz.verify(
+            store,
+            cases=case,
+            digest=digest,
+            quick=quick,
+            source=source,
+            split_file=split_file,
+            fold=fold,
+            journal=journal,
+            workers=workers,
+            executor=cluster,
+            on_begin=shown.begin,
+            on_case=heeding(show),
+            storage_options=storage_option,
+        )
+    if as_json:
+        click.echo(json.dumps(report.verified_json(store, result), indent=1))
+    else:
+        for line in report.problems(result):
+            logs.error(line)
+        logs.output(report.verified(result), final=True)
+    sys.exit(0 if result.is_whole else DAMAGED)

@@ -1,0 +1,66 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def _parse_options(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str | bool]:
+    """KEY=VALUE as a dictionary; true and false are what they say."""
+    found: dict[str, str | bool] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            message = f"{text!r} is not of the form KEY=VALUE"
+            raise click.BadParameter(message, ctx, parameter)
+        found[key] = {"true": True, "false": False}.get(value.lower(), value)
+    return found
+
+
+def options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A repeatable option KEY=VALUE.
+
+    Args:
+        name: of it.
+        of: what it is for.
+    """
+    return click.option(
+        name,
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_parse_options,
+        help=f"Option of {of}, such as anonymous=true, endpoint=URL, region=NAME; repeatable.",
+    )
+
+
+storage_options = options("--storage-option", "the bucket or server where STORE is")
+"""Of a command that has a store."""
+
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on a Dask cluster: tcp://HOST:PORT of its scheduler, or local for one of --workers processes.",
+)
+"""Of a command that may run elsewhere."""
+
+
+@contextlib.contextmanager
+def executor(scheduler: str | None, workers: int) -> Iterator[Client | None]:
+    """The client of the cluster that is asked for, while it is needed; None for none."""
+    if scheduler is None:
+        yield None
+        return
+    # Dask takes a while to import.
+    from ctspine_zarr.concurrency.cluster import connected  # noqa: PLC0415
+
+    with connected(scheduler, workers) as client:
+        yield client

@@ -1,0 +1,46 @@
+"""The end of a command: its exit status, and a person's Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Final, NoReturn
+
+from ctspine_zarr.cli import logs
+
+FAILED: Final = 1
+USAGE: Final = 2
+REFUSED: Final = 3
+DAMAGED: Final = 4
+INTERRUPTED: Final = 130
+"""Exit statuses; see README."""
+
+_interrupted: Final = threading.Event()
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
+    """End what is under way, by an exception and by a flag that stays."""
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def heeding[T](listener: Callable[[T], None]) -> Callable[[T], None]:
+    """A listener that also ends the run it listens to, once that was asked for.
+
+    Python drops a KeyboardInterrupt that happens to be raised in a destructor; the flag stays.
+    """
+
+    def heed(event: T) -> None:
+        if _interrupted.is_set():
+            raise KeyboardInterrupt
+        listener(event)
+
+    return heed
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """End the command with one line on why, and a status."""
+    logs.error(f"ctspine-zarr: {message}")
+    sys.exit(status)

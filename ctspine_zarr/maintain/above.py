@@ -1,0 +1,94 @@
+"""The checks of a store as a whole: the documents above its cases, and what lies there beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from ctspine_zarr.errors import StorageError
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import counted
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.maintain.reports import require_here
+from ctspine_zarr.manifest.inventory import documents_above, own_keys, strangers
+from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
+from ctspine_zarr.manifest.state import State
+from ctspine_zarr.storage import Storage
+
+
+def store_problems(
+    state: State, storage: Storage, chosen: Collection[str], receipts: Iterable[KeptReceipt] | None
+) -> Iterator[str]:
+    """Lines on what is wrong above and beside the cases of a store.
+
+    Args:
+        state: of the store.
+        storage: of the store.
+        chosen: ids of the cases that are verified, all where there are none: what lies in the groups of
+            others is not told.
+        receipts: of the cases, where they have been read.
+
+    Raises:
+        StorageError: a store elsewhere than in a folder cannot be read.
+    """
+    if state.is_partial:
+        yield "partial: its first build has not ended; run it again"
+    yield from _damaged_above(state, storage)
+    others = (one.path for case, one in state.records.items() if chosen and case not in chosen)
+    beside = tuple(f"{path}/" for path in others)
+    for key, what in _unclaimed(state, storage, receipts):
+        if not key.startswith(beside):
+            yield f"{key} {what}".lstrip()
+
+
+def irregular(storage: Storage) -> Iterator[tuple[str, str]]:
+    """Place and kind of what lies in a local folder and is no object."""
+    for path, kind in storage.irregular():
+        yield path, f"is {kind}; a store has none"
+
+
+def is_right(storage: Storage, key: str, data: bytes) -> bool:
+    """Whether a document is there as it should be.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) == data
+
+
+def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
+    """Documents above the cases that are not what follows from the root and the catalog."""
+    for key, data in documents_above(state.root, state.entries).items():
+        try:
+            if not is_right(storage, key, data):
+                yield f"{key} is missing or altered; run the build again"
+        except StorageError as error:
+            require_here(storage, error)
+            yield str(error)
+    if not state.is_partial and state.root.cases != counted(state.spec, state.records.values()):
+        yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
+
+
+def _unclaimed(
+    state: State, storage: Storage, receipts: Iterable[KeptReceipt] | None
+) -> Iterator[tuple[str, str]]:
+    """Key and fault of what lies in the store, or beside its objects, and is not of its state.
+
+    Where that cannot be listed, why; the key is empty.
+    """
+    try:
+        yield from _others(state, storage, receipts)
+        yield from irregular(storage)
+    except StorageError as error:
+        require_here(storage, error)
+        yield "", str(error)
+
+
+def _others(
+    state: State, storage: Storage, receipts: Iterable[KeptReceipt] | None
+) -> Iterator[tuple[str, str]]:
+    if storage.is_listable:
+        above = documents_above(state.root, state.entries)
+        known = read_receipts(storage, to_write=False) if receipts is None else receipts
+        for key in strangers(storage.sizes(), own_keys(above, state.entries, known)):
+            is_left = layout.is_written(key, state.spec.splits)
+            yield key, "belongs to no case of the catalog" + "; run the build again" * is_left

@@ -1,0 +1,60 @@
+"""Reports of a verification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ctspine_zarr.errors import DamagedStore, StorageError
+from ctspine_zarr.format.catalog import Refused
+from ctspine_zarr.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReport:
+    """What was found of one case; whole when there are no problems.
+
+    Attributes:
+        case: its id.
+        problems: a line each.
+        has_mask: False where the case has no mask, so that there is none to prove.
+        bytes: of its shards.
+    """
+
+    case: str
+    problems: tuple[str, ...]
+    has_mask: bool = True
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found of a store.
+
+    Attributes:
+        cases: one report a case of the catalog, in its order.
+        problems: of the store as a whole: the root, the catalog, the groups above the cases,
+            and whatever lies there that is not of the store.
+        refused: cases that the build could not take in, and why; no fault of the store.
+        digest: the root's seal, if the root can be read.
+        unbuilt: ids of cases that the source has, where one is compared, and the store neither has nor
+            refused; no fault of the store either.
+        seconds: wall time.
+    """
+
+    cases: tuple[CaseReport, ...]
+    problems: tuple[str, ...]
+    refused: tuple[Refused, ...]
+    digest: str = ""
+    unbuilt: tuple[str, ...] = ()
+    seconds: float = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing at all is wrong with what is stored."""
+        return not self.problems and all(not report.problems for report in self.cases)
+
+
+def require_here(storage: Storage, error: DamagedStore | StorageError) -> None:
+    """Do nothing where an error is a fault of the store: far away, what cannot be read may well be whole."""
+    if isinstance(error, StorageError) and storage.path is None:
+        raise error
