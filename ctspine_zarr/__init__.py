@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.errors import CtspineError, NoMask, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.maintain.export import export
+    from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
     from ctspine_zarr.maintain.verify import verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
@@ -47,6 +48,8 @@ __all__ = [
     "Foreground",
     "GridDataset",
     "Histogram",
+    "Left",
+    "Mended",
     "Moments",
     "NoMask",
     "PatchDataset",
@@ -54,6 +57,7 @@ __all__ = [
     "Plan",
     "Published",
     "Refusal",
+    "Repaired",
     "Sample",
     "Selection",
     "SliceDataset",
@@ -73,6 +77,7 @@ __all__ = [
     "percentile",
     "plan_build",
     "publish",
+    "repair",
     "verify",
     "window_starts",
 ]
@@ -85,6 +90,7 @@ _HOMES = {
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreUpdated"),
     "maintain.export": ("export",),
+    "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),
     "publishing.publish": ("CasePublished", "Published", "publish"),

@@ -1,7 +1,7 @@
 """The commands, in the order in which a store is made and used.
 
 Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built;
-4 verification found damage; 130 interrupted.
+4 damage was found, or is left; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
 
 
 cli.add_command(maintain.verify)
+cli.add_command(maintain.repair)
 
 
 @cli.command()

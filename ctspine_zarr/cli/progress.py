@@ -87,6 +87,13 @@ class FollowedCases:
         if not self._is_quiet:
             click.echo(f"{done}; {self._tally}", err=True)
 
+    def note(self, text: str) -> None:
+        """Say something more, a line above the bar where there is one."""
+        if self._overall is None:
+            click.echo(text, err=True)
+        else:
+            self._overall.console.print(text, markup=False, highlight=False)
+
 
 def _overall(doing: str, console: Console) -> Progress:
     """A bar with bytes, cases and time left."""

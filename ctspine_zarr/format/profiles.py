@@ -70,6 +70,15 @@ PROFILES: Final = {
 """`portable` has core codecs only and opens anywhere; `compact` needs Python with pcodec."""
 
 
+def profile_of(image_codec: str) -> Profile:
+    """The profile whose images have this codec.
+
+    Raises:
+        UnknownValue: the message lists the legal ones.
+    """
+    return choose("codec", image_codec, {one.image_codec: one for one in PROFILES.values()})
+
+
 def profile(name: str) -> Profile:
     """The profile of that name, able to encode here.
 

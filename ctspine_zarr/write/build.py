@@ -119,10 +119,10 @@ def build_store(
     begun = time.monotonic()
     try:
         runner = runner_of(plan.workers, executor)
-        _require_shared(plan.storage, runner)
+        require_shared(plan.storage, runner)
         plan.require_space()
         if plan.holdings.root is None:
-            claim(plan.storage, plan.spec, _provenance(written=""))
+            claim(plan.storage, plan.spec, provenance(written=""))
         built, refused = _ingest_all(plan, runner, on_event or _ignore)
     finally:
         plan.source.close()
@@ -135,7 +135,12 @@ def _ignore(event: Event) -> None:
     """The default listener, which does nothing."""
 
 
-def _require_shared(storage: Storage, runner: Runner) -> None:
+def require_shared(storage: Storage, runner: Runner) -> None:
+    """Do nothing where whoever runs the cases sees the same objects.
+
+    Raises:
+        UnknownValue: it does not.
+    """
     if not (runner.is_alone or storage.is_shared):
         message = f"an executor for {storage.location}, which other processes do not see; legal: none"
         raise UnknownValue(message)
@@ -203,9 +208,9 @@ def _finish(plan: Plan, built: Iterable[Entry], refused: Iterable[Refusal]) -> N
         if entry.case in plan.elsewhere and entry.case not in entries
     ]
     finished = functools.partial(finalize, plan.ids, entries, [*now, *before], plan.spec)
-    documents = finished(earlier.provenance if earlier and not earlier.is_partial else _provenance())
+    documents = finished(earlier.provenance if earlier and not earlier.is_partial else provenance())
     if plan.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
-        documents = finished(_provenance())
+        documents = finished(provenance())
     specs = [plan.spec, None if earlier is None else earlier.dataset]
     switch(plan.storage, documents, entries.values(), there, specs)
 
@@ -227,7 +232,12 @@ def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
     return refusal.reason + kept
 
 
-def _provenance(written: str | None = None) -> Provenance:
+def provenance(written: str | None = None) -> Provenance:
+    """What writes a store here.
+
+    Args:
+        written: time; now by default.
+    """
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     return Provenance(
         writer=WRITER,

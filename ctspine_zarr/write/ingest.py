@@ -107,6 +107,22 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
         CaseRefused: the files are not what the dataset promises; the store was not touched.
         StorageError: the store could not be written.
     """
+    objects, receipt = made(fetched, recipe, earlier)
+    commit_case(objects, receipt, storage.put)
+    return receipt
+
+
+def made(
+    fetched: Fetched, recipe: Recipe, earlier: Record | None
+) -> tuple[dict[str, bytes | bytearray], Receipt]:
+    """The objects of one case by key below its group, in the order of writing, and its receipt.
+
+    Args:
+        fetched, recipe, earlier: see `ingest`.
+
+    Raises:
+        CaseRefused: the files are not what the dataset promises.
+    """
     grid = _check_grids(fetched)
     with ThreadPoolExecutor(_HELPERS) as helpers:
         mask = None
@@ -122,9 +138,7 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
             f"{most}, most of them of header extensions and of bytes after the voxels"
         )
         raise CaseRefused(message)
-    receipt = receipt_of(case, record, recipe.spec, objects)
-    commit_case(objects, receipt, storage.put)
-    return receipt
+    return objects, receipt_of(case, record, recipe.spec, objects)
 
 
 def _check_grids(case: Fetched) -> _Grid:
