@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.maintain.export import export
+    from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
     from ctspine_zarr.maintain.verify import verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
@@ -50,6 +51,8 @@ __all__ = [
     "Foreground",
     "GridDataset",
     "Histogram",
+    "Left",
+    "Mended",
     "Moments",
     "NoMask",
     "Part",
@@ -58,6 +61,7 @@ __all__ = [
     "Plan",
     "Published",
     "Refusal",
+    "Repaired",
     "Sample",
     "Selection",
     "SliceDataset",
@@ -79,6 +83,7 @@ __all__ = [
     "percentile",
     "plan_build",
     "publish",
+    "repair",
     "verify",
     "window_starts",
 ]
@@ -94,6 +99,7 @@ _HOMES = {
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
     "maintain.export": ("export",),
+    "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),
     "publishing.publish": ("CasePublished", "Published", "publish"),

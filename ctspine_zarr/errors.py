@@ -85,6 +85,10 @@ class StoreUpdated(DamagedStore):
     """The store was updated after it was opened: what was opened is gone; open it again."""
 
 
+class NotMendable(CtspineError, ValueError):
+    """What is damaged cannot be made again from what was given; what else is damaged may be."""
+
+
 class NoMask(CtspineError, LookupError):
     """A case has no mask, as those of a test set: what is unknown is never given as zeros."""
 

@@ -18,7 +18,7 @@ from stores import objects
 from trees import Tree, packed, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import build, main
+from ctspine_zarr.cli import build
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets import DATASETS
 
@@ -161,7 +161,7 @@ def test_help_names_every_command_and_status() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ctspine_zarr", "--help"], capture_output=True, text=True, check=True
     )
-    assert list(cli.commands) == ["build", "info", "verify", "export", "publish", "serve"]
+    assert list(cli.commands) == ["build", "info", "verify", "repair", "export", "publish", "serve"]
     for name in cli.commands:
         assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
     assert "130 interrupted" in done.stdout

@@ -326,15 +326,16 @@ def test_a_dask_worker_killed_amid_a_case_has_it_built_elsewhere(tmp_path: Path)
     for number, case in enumerate("abc"):
         tree.add(case, voxels(number, (256, 256, 100)), np.zeros((256, 256, 100), "uint8"))
     cz.build_store(plan(tree, tmp_path / "serial.zarr"))
-    location, killed = tmp_path / "s.zarr", []
+    location, killed = tmp_path / "s.zarr", list[str]()
     with connected("local", 2) as client:
+        workers: Any = client.cluster
 
         def kill(event: object) -> None:
             if isinstance(event, cz.CaseStarted) and not killed:
                 while not (busy := [name for name, tasks in client.processing().items() if tasks]):
                     time.sleep(0.01)
                 time.sleep(0.1)
-                [worker] = [one for one in client.cluster.workers.values() if one.worker_address == busy[0]]
+                [worker] = [one for one in workers.workers.values() if one.worker_address == busy[0]]
                 os.kill(worker.pid, signal.SIGKILL)
                 killed.append(event.case.id)
 

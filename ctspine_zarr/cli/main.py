@@ -1,7 +1,7 @@
 """The commands, in the order in which a store is made and used.
 
 Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built;
-4 verification found damage; 130 interrupted.
+4 damage was found, or is left; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def cli() -> None:
     """CTSpine1K, VerSe or a dataset of nnU-Net as one Zarr v3 store."""
 
 
-for command in (build.build, build.finalize, maintain.verify):
+for command in (build.build, build.finalize, maintain.verify, maintain.repair):
     cli.add_command(command)
 
 

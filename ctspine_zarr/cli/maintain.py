@@ -1,4 +1,4 @@
-"""The commands that prove a store."""
+"""The commands that prove and mend a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs, report
-from ctspine_zarr.cli.options import executor, scheduler_option, storage_options
+from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options
 from ctspine_zarr.cli.progress import follow_cases
 from ctspine_zarr.cli.talk import DAMAGED, heeding
 
@@ -71,10 +71,6 @@ def verify(  # noqa: PLR0917 - the options of one command
     """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
     is_quiet = as_json or logs.current().quiet
     with executor(scheduler, workers) as cluster, follow_cases("verifying", is_quiet=is_quiet) as shown:
-
-        def show(found: cz.CaseReport) -> None:
-            shown.add(found.bytes, f"{'damaged' if found.problems else 'whole'} {found.case}")
-
         result = cz.verify(
             store,
             cases=case,
@@ -87,7 +83,7 @@ def verify(  # noqa: PLR0917 - the options of one command
             workers=workers,
             executor=cluster,
             on_begin=shown.begin,
-            on_case=heeding(show),
+            on_case=heeding(lambda found: shown.add(found.bytes, report.case_verified(found))),
             storage_options=storage_option,
         )
     if as_json:
@@ -96,4 +92,58 @@ def verify(  # noqa: PLR0917 - the options of one command
         for line in report.problems(result):
             logs.error(line)
         logs.output(report.verified(result), final=True)
+    sys.exit(0 if result.is_whole else DAMAGED)
+
+
+@click.command()
+@click.argument("store")
+@click.argument("source", required=False)
+@click.option(
+    "--from", "other", metavar="OTHER_STORE", help="Another store of the same cases, wherever it is."
+)
+@_WORKERS
+@_SPLIT_FILE
+@_FOLD
+@click.option("--licence", help="Of a dataset that states none, as the build had it.")
+@click.option("--citation", help="Of a dataset that states none, as the build had it.")
+@storage_options
+@options("--from-option", "OTHER_STORE")
+@logs.logged
+def repair(
+    store: str,
+    source: str | None,
+    other: str | None,
+    workers: int,
+    split_file: Path | None,
+    *,
+    fold: int | None,
+    licence: str | None,
+    citation: str | None,
+    storage_option: dict[str, Any],
+    from_option: dict[str, Any],
+) -> None:
+    """Mend what is damaged in STORE from SOURCE, which it was built from, or from another store.
+
+    The store is verified first, and what was mended afterwards; it is then byte for byte what it was. A
+    store that is whole is not written to. Interrupt it at any time and run it again.
+    """
+    with follow_cases("verifying", is_quiet=logs.current().quiet) as shown:
+        result = cz.repair(
+            store,
+            source,
+            other=other,
+            split_file=split_file,
+            fold=fold,
+            licence=licence,
+            citation=citation,
+            workers=workers,
+            on_begin=shown.begin,
+            on_case=heeding(lambda found: shown.add(found.bytes, report.case_verified(found))),
+            on_mended=heeding(lambda mended: shown.note(report.mended(mended))),
+            storage_options=storage_option,
+            other_options=from_option,
+        )
+    for left in result.left:
+        logs.error(f"left{'' if left.case is None else f' {left.case}'}: {left.reason}")
+    logs.output(report.repaired(result), final=True)
     sys.exit(0 if result.is_whole else DAMAGED)

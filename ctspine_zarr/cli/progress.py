@@ -92,6 +92,12 @@ class FollowedCases:
             self._overall.update(self._task, advance=size, cases=self._tally.cases_text)
         logs.progress(f"{done}; {self._tally}", shown=self._shown)
 
+    def note(self, text: str) -> None:
+        """Say something more, a line above the bar where there is one."""
+        if self._overall is not None:
+            self._overall.console.print(text, markup=False, highlight=False)
+        logs.progress(text, shown=self._shown)
+
 
 def _overall(doing: str, console: Console) -> Progress:
     """A bar with bytes, cases and time left."""

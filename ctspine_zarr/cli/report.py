@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXITS: Final = (
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
-    "4 verify found damage; 130 interrupted."
+    "4 verify found damage, or repair left some; 130 interrupted."
 )
 
 
@@ -45,6 +45,25 @@ def published(result: cz.Published) -> str:
     kept = len(result.cases) - len(sizes)
     copied = f"{len(sizes)} cases ({size(sum(sizes))}) copied and compared with their receipts"
     return f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
+
+
+def case_verified(found: cz.CaseReport) -> str:
+    """A few words on a case."""
+    return f"{'damaged' if found.problems else 'whole'} {found.case}"
+
+
+def mended(found: cz.Mended) -> str:
+    """One line on a case."""
+    return f"mended {found.case}: {', '.join(found.keys) or 'nothing had to be put'}"
+
+
+def repaired(result: cz.Repaired) -> str:
+    """One line on what was done."""
+    done = (
+        f"{len(result.mended)} cases mended, {len(result.documents)} documents above them put, "
+        f"{len(result.removed)} strays removed"
+    )
+    return f"{done}; {f'{len(result.left)} problems are left' if result.left else 'the store is whole'}"
 
 
 def problems(result: cz.Verification) -> list[str]:

@@ -74,6 +74,15 @@ DEFAULT: Final = "portable"
 """The profile where nothing else is asked for."""
 
 
+def profile_of(image_codec: str) -> Profile:
+    """The profile whose images have this codec.
+
+    Raises:
+        UnknownValue: the message lists the legal ones.
+    """
+    return choose("codec", image_codec, {one.image_codec: one for one in PROFILES.values()})
+
+
 def profile(name: str) -> Profile:
     """The profile of that name, able to encode here.
 

@@ -1,1 +1,1 @@
-"""Verification of a store, and export of its cases."""
+"""Verification and repair of a store, and export of its cases."""

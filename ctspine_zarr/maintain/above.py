@@ -55,6 +55,19 @@ def is_right(storage: Storage, key: str, data: bytes) -> bool:
     return storage.get(key, most=max(len(data), MOST_DOCUMENT_BYTES)) == data
 
 
+def is_there(storage: Storage, key: str, data: bytes) -> bool:
+    """The same, where what cannot be read in a local folder is not there.
+
+    Raises:
+        StorageError: a store elsewhere cannot be read.
+    """
+    try:
+        return is_right(storage, key, data)
+    except StorageError as error:
+        require_here(storage, error)
+        return False
+
+
 def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
     """Documents above the cases that are not what follows from the root and the catalog."""
     for key, data in documents_above(state.root, state.entries).items():

@@ -97,7 +97,7 @@ class Inspection:
             on_begin(len(unread), sum(entry.record.stored_bytes for entry in unread))
         quick = quick_checks(self.storage, unread, self.state.spec) if self.quick else None
         reports = {entry.record.id: _report(entry, ()) for entry in wanted if entry.record.id in noted}
-        for entry, report in self._reports(unread, quick):
+        for entry, report in self.case_reports(unread, quick):
             if self.journal is not None and not report.problems:
                 self.journal.add(entry)
             reports[report.case] = report
@@ -112,9 +112,17 @@ class Inspection:
         ordered = tuple(reports[entry.record.id] for entry in wanted)
         return Verification(ordered, problems, root.refused, root.seal, unbuilt)
 
-    def _reports(
-        self, entries: Sequence[Entry], quick: QuickChecks | None
+    def case_reports(
+        self, entries: Sequence[Entry], quick: QuickChecks | None = None
     ) -> Iterator[tuple[Entry, CaseReport]]:
+        """What was found of cases, as each is done.
+
+        Args:
+            entries: of the cases.
+            quick: the quick checks of them; by default every byte is read.
+
+        Raises: as `report`.
+        """
         subjects = [_Subject(entry, _known(entry, quick)) for entry in entries]
         with_files: list[_WithFiles] = []
         if self.comparison is not None:

@@ -128,7 +128,7 @@ def build_store(
     begun = time.monotonic()
     try:
         runner = runner_of(plan.workers, executor)
-        _require_shared(plan.storage, runner)
+        require_shared(plan.storage, runner)
         if _is_carried_out(plan):
             return BuildResult((), plan.whole, plan.refused, time.monotonic() - begun)
         plan.require_space()
@@ -179,7 +179,12 @@ def _ignore(event: Event) -> None:
     """The default listener, which does nothing."""
 
 
-def _require_shared(storage: Storage, runner: Runner) -> None:
+def require_shared(storage: Storage, runner: Runner) -> None:
+    """Do nothing where whoever runs the cases sees the same objects.
+
+    Raises:
+        UnknownValue: it does not.
+    """
     if not (runner.is_alone or storage.is_shared):
         message = f"an executor for {storage.location}, which other processes do not see; legal: none"
         raise UnknownValue(message)

@@ -98,7 +98,7 @@ def ingest(
     recipe: Recipe,
     storage: Storage,
     earlier: Record | None,
-    may_write: Callable[[], None],
+    may_write: Callable[[], None] = lambda: None,
 ) -> Receipt:
     """Read, check, encode and commit one case.
 
@@ -116,6 +116,24 @@ def ingest(
             for; the store was not touched.
         StorageError: the store could not be written.
     """
+    objects, receipt = made(fetched, recipe, earlier)
+    _require_planned(fetched.case, receipt)
+    may_write()
+    commit_case(objects, receipt, storage.put)
+    return receipt
+
+
+def made(
+    fetched: Fetched, recipe: Recipe, earlier: Record | None
+) -> tuple[dict[str, bytes | bytearray], Receipt]:
+    """The objects of one case by key below its group, in the order of writing, and its receipt.
+
+    Args:
+        fetched, recipe, earlier: see `ingest`.
+
+    Raises:
+        CaseRefused: the files are not what the dataset promises.
+    """
     grid = _check_grids(fetched)
     with ThreadPoolExecutor(_HELPERS) as helpers:
         mask = None
@@ -131,11 +149,7 @@ def ingest(
             f"{most}, most of them of header extensions and of bytes after the voxels"
         )
         raise CaseRefused(message)
-    receipt = receipt_of(case, record, recipe.spec, objects)
-    _require_planned(fetched.case, receipt)
-    may_write()
-    commit_case(objects, receipt, storage.put)
-    return receipt
+    return objects, receipt_of(case, record, recipe.spec, objects)
 
 
 def _require_planned(case: SourceCase, receipt: Receipt) -> None:

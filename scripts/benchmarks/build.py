@@ -64,13 +64,7 @@ def run(source: Path, repeats: int) -> dict[str, Any]:
 
 def build(case: Fetched, store: Path, spec: Spec, codec: str) -> int:
     """What a worker of ours does with a case; returns the bytes stored."""
-    return ingest(
-        case, Recipe(spec, profile(codec)), open_storage(store), None, _permitted
-    ).record.stored_bytes
-
-
-def _permitted() -> None:
-    """Nobody else writes."""
+    return ingest(case, Recipe(spec, profile(codec)), open_storage(store), None).record.stored_bytes
 
 
 def build_by_hand(case: Fetched, store: Path) -> int:
