@@ -9,6 +9,7 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import counted
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.maintain.reports import require_here
+from ctspine_zarr.manifest.claims import live_claims
 from ctspine_zarr.manifest.inventory import documents_above, own_keys, strangers
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State
@@ -99,9 +100,16 @@ def _unclaimed(
 def _others(
     state: State, storage: Storage, receipts: Iterable[KeptReceipt] | None
 ) -> Iterator[tuple[str, str]]:
-    if storage.is_listable:
-        above = documents_above(state.root, state.entries)
-        known = read_receipts(storage, to_write=False) if receipts is None else receipts
-        for key in strangers(storage.sizes(), own_keys(above, state.entries, known)):
-            is_left = layout.is_written(key, state.spec.splits)
+    if not storage.is_listable:
+        return
+    above = documents_above(state.root, state.entries)
+    known = read_receipts(storage, to_write=False) if receipts is None else receipts
+    sizes = storage.sizes()
+    # What a build has written that is under way belongs to no state yet.
+    is_busy = any(map(layout.is_build, sizes)) and bool(live_claims(storage))
+    for key in strangers(sizes, own_keys(above, state.entries, known)):
+        is_left = layout.is_written(key, state.spec.splits)
+        if layout.is_build(key) and not is_busy:
+            yield key, "is of a build that has not ended; run it, or finalize, again"
+        elif not (is_busy and (is_left or layout.is_build(key))):
             yield key, "belongs to no case of the catalog" + "; run the build again" * is_left

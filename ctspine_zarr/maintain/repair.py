@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ctspine_zarr.maintain.above import is_there, store_problems
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.maintain.recovery import intended_state
+from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.inventory import case_folders, documents_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, load
@@ -99,7 +101,7 @@ def repair(
     cannot be had is left as it is, with a reason, and the others are mended. Where the root was lost and
     comes from a source, its time of writing is another, and so is the store's digest; of refusals it has
     those that the source makes on sight. A store that is whole is not written to. Interrupted at any moment
-    and run again, it ends with the same objects. One writer at a time, as of a build.
+    and run again, it ends with the same objects.
 
     Args:
         location: of the store.
@@ -119,6 +121,7 @@ def repair(
         NotAStore: there is no store, or no other one.
         DamagedStore: root or catalog of the other store are damaged as well.
         StoreMismatch: the first build of one has not ended, or the source is of another dataset.
+        StoreInUse: another process writes to the store.
         StoreUpdated: the store was updated meanwhile.
         StorageError, SourceError, HubError: one of them cannot be read, or the store cannot be written.
     """
@@ -207,9 +210,11 @@ class _Repair:
             return Repaired()
         damaged = {report.case for report in found.cases if report.problems}
         entries = [entry for entry in state.entries if entry.record.id in damaged]
-        mended, left = self._mend(entries, state)
-        documents = tuple(self._put_above(state))
-        removed = tuple(self._remove_strays(state))
+        # No other writes meanwhile, be it another repair.
+        with claimed(self.storage, Claim.own(secrets.token_hex(32), "a repair")):
+            mended, left = self._mend(entries, state)
+            documents = tuple(self._put_above(state))
+            removed = tuple(self._remove_strays(state))
         # What was mended is proven as if nobody had.
         again = [entry for entry in entries if entry.record.id in {one.case for one in mended}]
         for entry, report in inspection.case_reports(again):

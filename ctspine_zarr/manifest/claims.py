@@ -112,8 +112,7 @@ class Held:
 
     def others(self) -> dict[str, Claim]:
         """Key -> claim of every other writer that may still write."""
-        found = read_claims(self.storage)
-        return {key: claim for key, claim in found.items() if key != self.key and _is_live(key, claim)}
+        return {key: claim for key, claim in live_claims(self.storage).items() if key != self.key}
 
     def end(self, refused: tuple[Refused, ...]) -> None:
         """Say that a part is done; its claim stays until its store is finalized."""
@@ -157,6 +156,11 @@ def pending_plans(storage: Storage) -> list[str]:
 def read_claims(storage: Storage) -> dict[str, Claim]:
     """Key -> claim of all that are there, of parts that have ended too; what is none claims nothing."""
     return _read(storage, layout.CLAIM, Claim)
+
+
+def live_claims(storage: Storage) -> dict[str, Claim]:
+    """Key -> claim of all whose process may still write."""
+    return {key: claim for key, claim in read_claims(storage).items() if _is_live(key, claim)}
 
 
 @contextlib.contextmanager
