@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.maintain.export import export
+    from ctspine_zarr.maintain.remove import remove
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
     from ctspine_zarr.maintain.verify import verify
@@ -83,6 +84,7 @@ __all__ = [
     "percentile",
     "plan_build",
     "publish",
+    "remove",
     "repair",
     "verify",
     "window_starts",
@@ -99,6 +101,7 @@ _HOMES = {
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
     "maintain.export": ("export",),
+    "maintain.remove": ("remove",),
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),

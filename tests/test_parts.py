@@ -194,7 +194,7 @@ def a_document(sizes: list[int]) -> PlanDocument:
         PlannedCase(SourceCase(f"c{n}", f"c{n}", "train", "MSD-T10", CaseFile(f"{n}", size), None), size)
         for n, size in enumerate(sizes)
     ]
-    return new_document("a folder", "portable", SPEC, cases=cases, refused=(), elsewhere=())
+    return new_document("a folder", "portable", (16, 64, 64), SPEC, cases=cases, refused=(), elsewhere=())
 
 
 # -- the plan as a document

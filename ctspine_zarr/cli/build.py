@@ -21,6 +21,20 @@ DATASETS: Final = ("ctspine1k", "verse", "nnunet")
 _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 
 
+def _parse_chunk(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int, int] | None:
+    """Three sizes with commas between them."""
+    if text is None:
+        return None
+    try:
+        z, y, x = (int(size) for size in text.split(","))
+    except ValueError as error:
+        message = f"{text!r} is not of the form Z,Y,X"
+        raise click.BadParameter(message, ctx, parameter) from error
+    return z, y, x
+
+
 @click.command()
 @click.argument("source")
 @click.argument("store")
@@ -37,8 +51,16 @@ _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 @click.option(
     "--codec",
     type=click.Choice(["portable", "compact"]),
-    help="portable, the default, opens in every Zarr reader; compact is 7 % smaller, for Python only.",
+    help="portable opens in every Zarr reader; compact is 7 % smaller, for Python only. "
+    "[default: that of STORE, or portable]",
 )
+@click.option(
+    "--chunk",
+    metavar="Z,Y,X",
+    callback=_parse_chunk,
+    help="Voxels of a chunk. [default: those of STORE, or 16,64,64]",
+)
+@click.option("--rebuild", is_flag=True, help="Build cases again that have another --codec or --chunk.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -89,9 +111,11 @@ def build(  # noqa: PLR0917 - the options of one command
     source_dataset: tuple[str, ...],
     case: tuple[str, ...],
     codec: str | None,
+    chunk: tuple[int, int, int] | None,
     workers: int | None,
     split_file: Path | None,
     *,
+    rebuild: bool,
     fold: int | None,
     licence: str | None,
     citation: str | None,
@@ -122,6 +146,8 @@ def build(  # noqa: PLR0917 - the options of one command
         licence=licence,
         citation=citation,
         codec=codec,
+        chunk=chunk,
+        rebuild=rebuild,
         workers=workers,
         split_file=split_file,
         storage_options=storage_option,

@@ -50,7 +50,7 @@ def cli() -> None:
     """CTSpine1K, VerSe or a dataset of nnU-Net as one Zarr v3 store."""
 
 
-for command in (build.build, build.finalize, maintain.verify, maintain.repair):
+for command in (build.build, build.finalize, maintain.verify, maintain.repair, maintain.remove):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that prove and mend a store."""
+"""The commands that prove, mend and change a store."""
 
 from __future__ import annotations
 
@@ -147,3 +147,14 @@ def repair(
         logs.error(f"left{'' if left.case is None else f' {left.case}'}: {left.reason}")
     logs.output(report.repaired(result), final=True)
     sys.exit(0 if result.is_whole else DAMAGED)
+
+
+@click.command()
+@click.argument("store")
+@click.argument("case", nargs=-1, required=True)
+@storage_options
+@logs.logged
+def remove(store: str, case: tuple[str, ...], storage_option: dict[str, Any]) -> None:
+    """Take CASEs out of STORE. A build from a source that has them brings them back."""
+    gone = cz.remove(store, case, storage_options=storage_option)
+    logs.output(f"removed {', '.join(gone)}", final=True)

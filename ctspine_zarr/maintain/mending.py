@@ -15,7 +15,6 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import CaseRefused, Malformed, NotMendable, OtherFormat, StorageError, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.format.profiles import profile_of
 from ctspine_zarr.format.receipt import (
     MOST_DOCUMENT_BYTES,
     Arrays,
@@ -37,7 +36,7 @@ from ctspine_zarr.sources.source import Source
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.case_objects import WRITER
-from ctspine_zarr.write.ingest import Recipe, made
+from ctspine_zarr.write.ingest import made, recipe_of
 
 _FIELDS: Final = Record.__struct_fields__
 
@@ -162,7 +161,7 @@ def _ingested_again(arrival: Arrival[_WithCase], storage: Storage, spec: Spec) -
     entry = arrival.planned.entry
     if arrival.files is None:
         raise NotMendable(arrival.reason)
-    recipe = Recipe(spec, profile_of(entry.record.image.codec))
+    recipe = recipe_of(spec, entry.record)
     # The same content goes to the place that the catalog has.
     objects, receipt = made(arrival.files, recipe, entry.record)
     data = encode_receipt(receipt)

@@ -28,7 +28,6 @@ from ctspine_zarr.format.catalog import (
     encode_catalog,
     require_dataset,
 )
-from ctspine_zarr.format.profiles import profile_of
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
@@ -37,7 +36,7 @@ from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import fetched
-from ctspine_zarr.write.ingest import Recipe, made
+from ctspine_zarr.write.ingest import Recipe, made, recipe_of
 from ctspine_zarr.write.state import documents_of, own_provenance
 
 type _Catalog = dict[str, Entry]
@@ -124,7 +123,7 @@ def _completed(root: Root, receipts: Sequence[KeptReceipt], supply: Supply) -> I
     lost = [case for case in supply.described.listing.cases if case.id not in known]
     # Where the source has other cases as well, nothing says which ones were built.
     if len(lost) == root.catalog.cases - len(found):
-        recipe = Recipe(root.dataset, profile_of(next(iter(found.values())).record.image.codec))
+        recipe = recipe_of(root.dataset, next(iter(found.values())).record)
         yield found | {case.id: entry for case in lost for entry in _entries_of(case, supply, recipe)}
 
 

@@ -31,6 +31,8 @@ from ctspine_zarr.write.resume import built_meanwhile
 from ctspine_zarr.write.state import NewState, change_to, make_hold, own_provenance
 
 _LOG: Final = logging.getLogger(__name__)
+# Of cases that are encoded anew, after which the store is switched to them: each switch lists the store.
+_SWITCH_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,18 @@ def build_store(
     return BuildResult(built, plan.whole, (*plan.refused, *refused), time.monotonic() - begun)
 
 
+def _switch_now_and_then(plan: Plan, held: Held, built: list[Entry]) -> None:
+    """Of cases that are only encoded anew, make those hold that are done: the old ones leave the disk."""
+    if not plan.rebuild or plan.part is not None:
+        return
+    bytes_before = sum(entry.record.stored_bytes for entry in built[:-1])
+    bytes_now = bytes_before + built[-1].record.stored_bytes
+    if bytes_now // _SWITCH_BYTES > bytes_before // _SWITCH_BYTES:
+        with gate(plan.storage):
+            require_claim(plan.storage, held.key)
+            make_hold(_new_state(plan, built, ()), held)
+
+
 def _is_carried_out(plan: Plan) -> bool:
     """Whether there is nothing to write, so that a store that is whole is not written to."""
     if plan.pending:
@@ -195,7 +209,7 @@ def _ingest_all(
 ) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     built: list[Entry] = []
     refused: list[Refusal] = []
-    task = _Task(Recipe(plan.spec, plan.profile), plan.storage, held.key)
+    task = _Task(Recipe(plan.spec, plan.profile, plan.document.chunk), plan.storage, held.key)
     for progress in run_on_files(runner, plan.source, plan.pending, task):
         case = progress.item.case
         if isinstance(progress, Started):
@@ -204,6 +218,7 @@ def _ingest_all(
         event = _event(progress.worker, case, progress.result)
         if isinstance(event, CaseBuilt):
             built.append(event.entry)
+            _switch_now_and_then(plan, held, built)
         else:
             refused.append(event.refusal)
         on_event(event)

@@ -16,8 +16,10 @@ from msgspec import Struct, structs
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import Malformed, OtherFormat, SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.encoding import UNSEALED, Sha256, decode, encode, sealed, validated
-from ctspine_zarr.format.layout import FORMAT_VERSION
+from ctspine_zarr.format.layout import DEFAULT_CHUNK, FORMAT_VERSION
+from ctspine_zarr.format.record import Sizes
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.geometry import Shape
 from ctspine_zarr.write.case_objects import WRITER
 
 MOST_PLAN_BYTES: Final = 1 << 30
@@ -52,6 +54,7 @@ class PlanDocument(Struct, frozen=True, kw_only=True):
         writer, libraries: what encodes: of other versions the bytes may differ.
         source: where the files are, at one commit where it has commits.
         codec: name of the profile.
+        chunk: (z, y, x) voxels of a chunk.
         dataset: the dataset's description.
         cases: to build, in the order of their ids.
         refused: cases that cannot be tried.
@@ -64,6 +67,7 @@ class PlanDocument(Struct, frozen=True, kw_only=True):
     libraries: Mapping[str, str]
     source: str
     codec: str
+    chunk: Sizes
     dataset: Spec
     cases: tuple[PlannedCase, ...]
     refused: tuple[Refusal, ...]
@@ -78,7 +82,8 @@ class PlanDocument(Struct, frozen=True, kw_only=True):
     @property
     def purpose(self) -> str:
         """The plan in a line, for those who ask to write something else."""
-        return f"a build of {len(self.cases)} cases of {self.dataset.name} with codec {self.codec}"
+        chunk = "" if self.chunk == DEFAULT_CHUNK else f" and chunks of {self.chunk}"
+        return f"a build of {len(self.cases)} cases of {self.dataset.name} with codec {self.codec}{chunk}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ def _of_array(environment: Mapping[str, str]) -> tuple[int, int]:
 def new_document(
     source: str,
     codec: str,
+    chunk: Shape,
     dataset: Spec,
     *,
     cases: Iterable[PlannedCase],
@@ -143,6 +149,7 @@ def new_document(
         libraries=_libraries(),
         source=source,
         codec=codec,
+        chunk=chunk,
         dataset=dataset,
         cases=tuple(sorted(cases, key=lambda planned: planned.case.id)),
         refused=tuple(sorted(refused, key=lambda refusal: refusal.case)),

@@ -79,7 +79,7 @@ def _held(storage: Storage) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
 def _state(document: PlanDocument, held: Held) -> NewState:
     storage = held.storage
     holdings = read_holdings(storage)
-    done = whole_cases(document.cases, holdings, storage)
+    done = whole_cases(document, document.cases, holdings, storage)
     reasons = {one.case: Refusal(one.case, one.reason) for one in _refused(document, storage)}
     refused = {case: refusal for case, refusal in reasons.items() if case not in done}
     missing = tuple(case for case in document.ids if case not in done and case not in refused)

@@ -21,7 +21,8 @@ from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
 from ctspine_zarr.format.encoding import validated
-from ctspine_zarr.format.profiles import Profile
+from ctspine_zarr.format.layout import DEFAULT_CHUNK
+from ctspine_zarr.format.profiles import Profile, profile_of
 from ctspine_zarr.format.receipt import NiftiSource, Receipt, SourceFile
 from ctspine_zarr.format.record import Code, Finding, Label, Record, StoredArray, rows_of
 from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
@@ -59,10 +60,21 @@ class Recipe:
     Attributes:
         spec: the dataset's description.
         profile: how arrays are encoded.
+        chunk: (z, y, x) voxels of a chunk.
     """
 
     spec: Spec
     profile: Profile
+    chunk: Shape = DEFAULT_CHUNK
+
+
+def recipe_of(spec: Spec, record: Record) -> Recipe:
+    """How a case of a store was made.
+
+    Raises:
+        UnknownValue: by a codec that this version does not write.
+    """
+    return Recipe(spec, profile_of(record.image.codec), record.image.chunk)
 
 
 @dataclass(frozen=True)
@@ -203,7 +215,7 @@ def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
     require_label_range(volume, recipe.spec.labels)
     shape, _ = _canonical(volume.header)
     voxels = np.empty(shape, MASK_DTYPE)
-    encoding = _Encoding(MASK_DTYPE, recipe.profile.segmentation(), keep_empty=False)
+    encoding = _Encoding(MASK_DTYPE, recipe.profile.segmentation(recipe.chunk), keep_empty=False)
     array = _encode(volume, encoding, _ignore, helpers, into=voxels)
     return _Mask(array, voxels, helpers.submit(measure_labels, voxels))
 
@@ -232,7 +244,7 @@ def _encode_image(path: Path, recipe: Recipe, mask: _Mask | None, helpers: Execu
             foreground.add(slab)
 
     # Every chunk of an image is stored: were one lost, its absence could not pass for zeros.
-    encoding = _Encoding(dtype, recipe.profile.image(dtype), keep_empty=True)
+    encoding = _Encoding(dtype, recipe.profile.image(dtype, recipe.chunk), keep_empty=True)
     array = _encode(volume, encoding, see, helpers)
     found = {} if foreground is None else foreground.result()
     labels = tuple(

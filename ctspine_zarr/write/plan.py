@@ -53,6 +53,7 @@ class Plan:
         whole: the selected cases that are built already.
         refused: selected cases that cannot be tried.
         part: of the document, where others build the rest.
+        rebuild: whether cases of another codec or chunk are built again.
     """
 
     document: PlanDocument
@@ -64,6 +65,7 @@ class Plan:
     whole: tuple[Entry, ...]
     refused: tuple[Refusal, ...]
     part: Part | None = None
+    rebuild: bool = False
 
     @property
     def spec(self) -> Spec:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
@@ -13,8 +14,11 @@ from ctspine_zarr.datasets.selection import Selection
 from ctspine_zarr.errors import SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.format.names import colliding
-from ctspine_zarr.format.profiles import DEFAULT, PROFILES, Profile, profile
+from ctspine_zarr.format.profiles import DEFAULT, PROFILES, profile
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.geometry import Shape
 from ctspine_zarr.manifest.holdings import (
     Holdings,
     holdings_mark,
@@ -40,6 +44,9 @@ from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.resume import is_whole
 
+MOST_WRITTEN_CHUNK: Final = 1 << 21
+"""Voxels of a chunk that is written: a read of one voxel decodes all of it."""
+
 
 def plan_build(
     source: str | Path,
@@ -51,6 +58,8 @@ def plan_build(
     licence: str | None = None,
     citation: str | None = None,
     codec: str | None = None,
+    chunk: Shape | None = None,
+    rebuild: bool = False,
     workers: int | None = None,
     split_file: str | Path | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -70,7 +79,9 @@ def plan_build(
         fold: of an nnU-Net dataset's `splits_final.json`, whose validation cases become the split
             `validation`.
         licence, citation: of a dataset that states none.
-        codec: `portable`, which is the default, or `compact`.
+        codec: `portable` or `compact`; by default that of the store, or `portable`.
+        chunk: (z, y, x) voxels of a chunk; by default those of the store, or (16, 64, 64).
+        rebuild: build cases again that have another codec or chunk.
         workers: cases in flight at once; by default as many as cores and memory allow.
         split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`; or nnU-Net's
             `splits_final.json`, together with `fold`.
@@ -93,7 +104,7 @@ def plan_build(
             format; or the plan was made by another version.
         StorageError: the store cannot be read, or is not one that can be written.
     """
-    profile(codec or DEFAULT)
+    _require_chunk(chunk)
     storage = open_storage(store, options=storage_options)
     kept = None if plan_file is None else read_plan(Path(plan_file))
     place = source if kept is None or "://" not in kept.source else kept.source
@@ -102,24 +113,24 @@ def plan_build(
     origin = asked.open(storage.location)
     _require_apart(origin, storage)
     if kept is not None:
-        _require_no_more(kept, selection, asked, codec)
-        return plan_for(kept, origin, storage, workers=workers, part=part)
+        _require_no_more(kept, selection, asked, (codec, chunk))
+        return plan_for(kept, origin, storage, workers=workers, part=part, rebuild=rebuild)
     described = asked.describe(origin)
     listing = _selected(selection, described)
     _require_all(origin, listing)
     holdings = read_holdings(storage)
-    spec = with_terms(described.spec, holdings)
+    form = _form(codec, chunk, holdings)
     document = new_document(
         origin.pinned,
-        codec or DEFAULT,
-        spec,
+        *form,
+        with_terms(described.spec, holdings),
         cases=(_planned(case, origin) for case in listing.cases),
         refused=listing.refused,
         elsewhere=described.listing.ids - listing.ids,
     )
     if plan_file is not None:
         document = write_plan(Path(plan_file), document)
-    return plan_for(document, origin, storage, workers=workers, part=part, holdings=holdings)
+    return plan_for(document, origin, storage, workers=workers, part=part, rebuild=rebuild, holdings=holdings)
 
 
 def plan_for(
@@ -129,6 +140,7 @@ def plan_for(
     *,
     workers: int | None,
     part: Part | None,
+    rebuild: bool,
     holdings: Holdings | None = None,
 ) -> Plan:
     """What a document asks for, beside what a store has; see `plan_build`.
@@ -139,15 +151,18 @@ def plan_for(
         storage: of the store.
         workers: cases in flight at once; None for as many as cores and memory allow.
         part: of the document.
+        rebuild: build cases again that have another codec or chunk.
         holdings: what the store has, where that was read just now.
     """
     profile(document.codec)
     holdings = _own_holdings(document, storage, holdings or read_holdings(storage))
+    if not rebuild:
+        _require_form(document, holdings, storage)
     own = None if part is None else ids_of(part, document)
     chosen = [one for one in document.cases if own is None or one.case.id in own]
     twins = _twins(chosen, holdings)
     chosen = [one for one in chosen if one.case.id not in {refusal.case for refusal in twins}]
-    whole = whole_cases(chosen, holdings, storage)
+    whole = whole_cases(document, chosen, holdings, storage)
     pending = _largest_first((one for one in chosen if one.case.id not in whole), holdings)
     return Plan(
         document=document,
@@ -159,6 +174,7 @@ def plan_for(
         whole=tuple(whole[one.case.id] for one in chosen if one.case.id in whole),
         refused=(*(document.refused if part is None else ()), *twins),
         part=part,
+        rebuild=rebuild,
     )
 
 
@@ -166,7 +182,9 @@ def renewed(plan: Plan) -> Plan:
     """The plan, beside what its store has by now."""
     if plan.holdings.mark == holdings_mark(plan.storage):
         return plan
-    return plan_for(plan.document, plan.source, plan.storage, workers=plan.workers, part=plan.part)
+    return plan_for(
+        plan.document, plan.source, plan.storage, workers=plan.workers, part=plan.part, rebuild=plan.rebuild
+    )
 
 
 def _selected(selection: Selection, described: Described) -> Listing:
@@ -178,12 +196,15 @@ def _selected(selection: Selection, described: Described) -> Listing:
     return listing
 
 
-def _require_no_more(kept: PlanDocument, selection: Selection, asked: Origin, codec: str | None) -> None:
+def _require_no_more(
+    kept: PlanDocument, selection: Selection, asked: Origin, form: tuple[str | None, Shape | None]
+) -> None:
     """Refuse to ask for something else than what a plan that was made before says."""
     wishes = {
         "a selection": selection != Selection(),
         "another dataset or its terms": asked.says_something,
-        f"codec {codec}": codec not in {None, kept.codec},
+        f"codec {form[0]}": form[0] not in {None, kept.codec},
+        f"chunk {form[1]}": form[1] not in {None, kept.chunk},
     }
     for what, is_asked in wishes.items():
         if is_asked:
@@ -202,7 +223,6 @@ def _own_holdings(document: PlanDocument, storage: Storage, holdings: Holdings) 
                 raise
             holdings = read_holdings(storage)
     require_same_dataset(holdings, document.dataset, storage.location)
-    _require_codec(holdings, PROFILES[document.codec], storage)
     return holdings
 
 
@@ -216,13 +236,16 @@ def _require_apart(source: Source, storage: Storage) -> None:
         raise StoreMismatch(message)
 
 
-def whole_cases(chosen: Iterable[PlannedCase], holdings: Holdings, storage: Storage) -> dict[str, Entry]:
+def whole_cases(
+    document: PlanDocument, chosen: Iterable[PlannedCase], holdings: Holdings, storage: Storage
+) -> dict[str, Entry]:
     """Case id -> its line of the catalog, where a receipt says that the case needs no building."""
     sizes = storage.sizes() if holdings.receipts else {}
     found: dict[str, Entry] = {}
     for planned in chosen:
         receipts = holdings.receipts.get(planned.case.id, ())
-        whole = next((one for one in receipts if is_whole(one.receipt, planned.case, sizes)), None)
+        own = (one for one in receipts if _has_form(one.receipt.record, document))
+        whole = next((one for one in own if is_whole(one.receipt, planned.case, sizes)), None)
         if whole is not None:
             found[planned.case.id] = whole.entry
     return found
@@ -267,16 +290,48 @@ def _require_all(source: Source, listing: Listing) -> None:
         raise SourceError(message)
 
 
-def _require_codec(holdings: Holdings, chosen: Profile, storage: Storage) -> None:
+def _form(codec: str | None, chunk: Shape | None, holdings: Holdings) -> tuple[str, Shape]:
+    """Codec and chunk of what is built: those that are asked for, else those of the store.
+
+    Raises:
+        UnknownValue, MissingDependency: see `profile`.
+    """
+    records = [entry.record for entry in holdings.entries.values()]
+    there = records[0].image if records else None
+    kept = [one.name for one in PROFILES.values() if there is not None and one.image_codec == there.codec]
+    chosen = codec or next(iter(kept), DEFAULT)
+    profile(chosen)
+    return chosen, chunk or (DEFAULT_CHUNK if there is None else there.chunk)
+
+
+def _require_form(document: PlanDocument, holdings: Holdings, storage: Storage) -> None:
     kept = (kept for some in holdings.receipts.values() for kept in some)
     records = [entry.record for entry in holdings.entries.values()]
     for record in (*records, *(one.receipt.record for one in kept)):
-        if record.image.codec != chosen.image_codec:
+        if not _has_form(record, document):
+            asked = PROFILES[document.codec].image_codec
             message = (
-                f"{storage.location} was begun with codec {record.image.codec}, asked for {chosen.name} "
-                f"({chosen.image_codec}); legal: the --codec of the store, or another store"
+                f"{storage.location} was begun with codec {record.image.codec} and chunks of "
+                f"{record.image.chunk}, asked for {document.codec} ({asked}) and {document.chunk}; legal: "
+                "the --codec and --chunk of the store, --rebuild, or another store"
             )
             raise StoreMismatch(message)
+
+
+def _has_form(record: Record, document: PlanDocument) -> bool:
+    """Whether a case is encoded as a plan says."""
+    return (record.image.codec, record.image.chunk) == (
+        PROFILES[document.codec].image_codec,
+        document.chunk,
+    )
+
+
+def _require_chunk(chunk: Shape | None) -> None:
+    if chunk is not None and not (min(chunk) >= 1 and math.prod(chunk) <= MOST_WRITTEN_CHUNK):
+        message = (
+            f"chunk {chunk}; legal: three sizes (z, y, x) of 1 or more, {MOST_WRITTEN_CHUNK} voxels at most"
+        )
+        raise UnknownValue(message)
 
 
 def _workers(asked: int | None, pending: tuple[PendingCase, ...], storage: Storage) -> int:
