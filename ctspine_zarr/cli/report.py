@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXITS: Final = (
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
-    "4 verify found damage, or repair left some; 130 interrupted."
+    "4 damage was found, or is left; 130 interrupted."
 )
 
 
