@@ -161,7 +161,17 @@ def test_help_names_every_command_and_status() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ctspine_zarr", "--help"], capture_output=True, text=True, check=True
     )
-    assert list(cli.commands) == ["build", "info", "verify", "repair", "export", "publish", "serve"]
+    assert list(cli.commands) == [
+        "build",
+        "finalize",
+        "verify",
+        "repair",
+        "remove",
+        "info",
+        "export",
+        "publish",
+        "serve",
+    ]
     for name in cli.commands:
         assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
     assert "130 interrupted" in done.stdout

@@ -38,7 +38,7 @@ HOMES = {
     "datasets": ("hf",),
     "tensorflow": ("tf",),
     # Beside its own, its client's type may be named where one is handed on.
-    "distributed": ("concurrency.cluster", "concurrency.choice", "cli.main"),
+    "distributed": ("concurrency.cluster", "concurrency.choice", "cli.options"),
     "obstore": ("storage.objects",),
     "huggingface_hub": ("hub",),
     # Where documents are made or taken apart: no array, no read, no sample and no object needs it.

@@ -365,9 +365,9 @@ def test_the_command_says_how_far_it_is(location: Path) -> None:
     done = run("verify", location, "--quick")
     assert (done.exit_code, done.stdout) == (0, "2 of 2 cases are whole\n")
     lines = done.stderr.splitlines()
-    size = r"\S+ (?:bytes|kB|MB)"
-    assert re.fullmatch(rf"whole liver_1; 1 of 2 cases, {size} of {size}, \d+ s left", lines[0])
-    assert re.fullmatch(rf"whole liver_2; 2 of 2 cases, {size} of {size}, 0 s left", lines[1])
+    size, time = r"\S+ (?:bytes|kB|MB)", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
+    assert re.fullmatch(rf"{time} whole liver_1; 1 of 2 cases, {size} of {size}, \d+ s left", lines[0])
+    assert re.fullmatch(rf"{time} whole liver_2; 2 of 2 cases, {size} of {size}, 0 s left", lines[1])
 
 
 def test_the_command_keeps_a_journal(location: Path, tmp_path: Path) -> None:
