@@ -136,13 +136,28 @@ def test_the_readme_has_every_dataset_with_its_licence() -> None:
         assert rows[spec.layout] == spec.licence
 
 
+def test_the_commands_of_the_cluster_page_are_legal() -> None:
+    page = (REPOSITORY / "docs" / "cluster.md").read_text()
+    lines = [line.split("#")[0].split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
+    assert len(lines) >= 5
+    for _, name, *arguments in lines:
+        command = main.cli.commands[name]
+        command.make_context(name, arguments, resilient_parsing=False)
+    for block in re.findall(r"```python no-run\n(.*?)```", page, re.DOTALL):
+        compile(block, "docs/cluster.md", "exec")
+    for name in re.findall(r"`--([a-z-]+)", page):
+        assert any(f"--{name}" in one.opts for c in main.cli.commands.values() for one in c.params), name
+
+
 def test_every_option_of_a_build_is_in_the_readme() -> None:
     options = {name for one in build.build.params for name in one.opts if name.startswith("--")}
     # What is usual, and told by --help.
     assert {name for name in options if name not in README} <= {"--workers", "--codec"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/format.md", "docs/glossary.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/format.md", "docs/glossary.md", "docs/cluster.md"]
+)
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:
     text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
     headings = {

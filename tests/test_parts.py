@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
@@ -43,6 +46,7 @@ from ctspine_zarr.write.document import (
 )
 
 CASES = "abcdefghi"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "slurm_array.sh"
 
 
 @pytest.fixture
@@ -391,3 +395,47 @@ def test_the_command_builds_parts_and_finalizes(
     assert builds(objects(tmp_path / "s.zarr")) == expected
     assert run(cli, ["build", str(tree.root), location, "--part", "slurm"]).exit_code == 2
     assert run(cli, ["build", str(tree.root), location, "--scheduler", "nowhere"]).exit_code == 2
+
+
+SBATCH = """#!/usr/bin/env bash
+# As SLURM's: the tasks of an array one after the other, in turned order, then what depends on it.
+set -u
+array= wrap=
+while [ "$#" -gt 0 ]; do
+    case $1 in
+        --array=1-*) array=${1#--array=1-} ;;
+        --wrap) wrap=$2; shift ;;
+        *) echo "$1" >> "$NOTES" ;;
+    esac
+    shift
+done
+export SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_STEP=1 SLURM_ARRAY_TASK_COUNT=$array
+for task in $(seq "${array:-1}" -1 1); do
+    SLURM_ARRAY_TASK_ID=$task bash -c "$wrap" >> "$NOTES" 2>&1
+done
+echo "7;cluster"
+"""
+
+
+def test_the_script_submits_parts_and_their_finalization(
+    tree: Tree, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    sbatch, notes = tmp_path / "sbatch", tmp_path / "notes"
+    sbatch.write_text(SBATCH)
+    sbatch.chmod(0o755)
+    location = tmp_path / "a place" / "s.zarr"
+    location.parent.mkdir()
+    environment = os.environ | {
+        "SBATCH": str(sbatch),
+        "NOTES": str(notes),
+        "COMMAND": str(Path(sys.executable).with_name("ctspine-zarr")),
+    }
+    command = ["bash", str(SCRIPT), str(tree.root), str(location), "2", "--mem=8G"]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    said = notes.read_text()
+    assert said.count("--mem=8G") == 2
+    assert "--dependency=afterany:7\n" in said
+    assert said.index("part 2/2 is done") < said.index("part 1/2 is done")
+    assert "9 cases are whole, 1 refused" in said
+    assert builds(objects(location)) == expected
+    assert json.loads((tmp_path / "s.zarr.plan.json").read_text())["codec"] == "portable"

@@ -168,7 +168,7 @@ def build(  # noqa: PLR0917 - the options of one command
         fail(f"interrupted; {_GO_ON}", INTERRUPTED)
     except (StorageError, HubError) as error:
         fail(f"{error}; {_GO_ON}", FAILED)
-    done = f"; part {part} is done: finalize {store} once all are" if part is not None else ""
+    done = f"; part {plan.part} is done: finalize {store} once all are" if plan.part else ""
     logs.output(report.built(result) + done, final=True)
     _end(result.refused)
 
