@@ -17,6 +17,9 @@ command=${COMMAND:-ctspine-zarr}
 sbatch=${SBATCH:-sbatch}
 plan=${PLAN:-$(basename "$store").plan.json}
 
+if [ -e "$plan" ]; then
+    echo "goes by $plan, which is there; remove it for a new plan" >&2
+fi
 # Made once, here: the parts agree even if the source changes while they wait in the queue.
 # Status 3 says that some cases cannot be built: the others can.
 "$command" build "$source" "$store" --plan "$plan" --dry-run || [ $? -eq 3 ]
@@ -26,4 +29,4 @@ array=$("$sbatch" --parsable --job-name=ctspine-build --array="1-$parts" "$@" \
     --wrap "$(quoted "$command" build "$source" "$store" --plan "$plan" --part slurm)")
 # A part with refused cases ends with status 3: afterany, for finalize itself says what is missing.
 "$sbatch" --job-name=ctspine-finalize --dependency="afterany:${array%%;*}" "$@" \
-    --wrap "$(quoted "$command" finalize "$store")"
+    --wrap "$(quoted "$command" finalize "$store" --plan "$plan")"

@@ -10,7 +10,7 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs, report
-from ctspine_zarr.cli.options import executor, scheduler_option, storage_options
+from ctspine_zarr.cli.options import executor, scheduler_option, storage_options, take_over_option
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, REFUSED, fail, heeding
 from ctspine_zarr.errors import HubError, StorageError
@@ -95,11 +95,7 @@ def _parse_chunk(
     help="Build one of N parts of about equal bytes, or slurm for that of a job array; then finalize.",
 )
 @scheduler_option
-@click.option(
-    "--take-over",
-    is_flag=True,
-    help="End another build into STORE, and its parts, which is dead or unwanted.",
-)
+@take_over_option
 @storage_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing but --plan.")
 @logs.logged
@@ -175,14 +171,20 @@ def build(  # noqa: PLR0917 - the options of one command
 
 @click.command()
 @click.argument("store")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The plan of the parts. [default: what they have left in STORE]",
+)
 @storage_options
 @logs.logged
-def finalize(store: str, storage_option: dict[str, Any]) -> None:
+def finalize(store: str, plan_file: Path | None, storage_option: dict[str, Any]) -> None:
     """Make STORE hold what the parts of its build have written, or say what is missing.
 
     Run it again at any time: what is whole stays as it is.
     """
-    result = cz.finalize(store, storage_options=storage_option)
+    result = cz.finalize(store, plan_file=plan_file, storage_options=storage_option)
     logs.output(f"{store}: {len(result.whole)} cases are whole, {len(result.refused)} refused", final=True)
     _end(result.refused)
 

@@ -11,7 +11,7 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs, report
-from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options
+from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, take_over_option
 from ctspine_zarr.cli.progress import follow_cases
 from ctspine_zarr.cli.talk import DAMAGED, heeding
 
@@ -106,6 +106,7 @@ def verify(  # noqa: PLR0917 - the options of one command
 @_FOLD
 @click.option("--licence", help="Of a dataset that states none, as the build had it.")
 @click.option("--citation", help="Of a dataset that states none, as the build had it.")
+@take_over_option
 @storage_options
 @options("--from-option", "OTHER_STORE")
 @logs.logged
@@ -119,6 +120,7 @@ def repair(
     fold: int | None,
     licence: str | None,
     citation: str | None,
+    take_over: bool,
     storage_option: dict[str, Any],
     from_option: dict[str, Any],
 ) -> None:
@@ -137,6 +139,7 @@ def repair(
             licence=licence,
             citation=citation,
             workers=workers,
+            take_over=take_over,
             on_begin=shown.begin,
             on_case=heeding(lambda found: shown.add(found.bytes, report.case_verified(found))),
             on_mended=heeding(lambda mended: shown.note(report.mended(mended))),
@@ -152,9 +155,10 @@ def repair(
 @click.command()
 @click.argument("store")
 @click.argument("case", nargs=-1, required=True)
+@take_over_option
 @storage_options
 @logs.logged
-def remove(store: str, case: tuple[str, ...], storage_option: dict[str, Any]) -> None:
+def remove(store: str, case: tuple[str, ...], *, take_over: bool, storage_option: dict[str, Any]) -> None:
     """Take CASEs out of STORE. A build from a source that has them brings them back."""
-    gone = cz.remove(store, case, storage_options=storage_option)
+    gone = cz.remove(store, case, take_over=take_over, storage_options=storage_option)
     logs.output(f"removed {', '.join(gone)}", final=True)

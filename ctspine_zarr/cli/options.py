@@ -52,6 +52,13 @@ scheduler_option = click.option(
 )
 """Of a command that may run elsewhere."""
 
+take_over_option = click.option(
+    "--take-over",
+    is_flag=True,
+    help="End whoever writes something else to STORE, and parts of another plan that wait there.",
+)
+"""Of a command that writes to a store."""
+
 
 @contextlib.contextmanager
 def executor(scheduler: str | None, workers: int) -> Iterator[Client | None]:

@@ -173,7 +173,7 @@ def _root_of(entries: tuple[Entry, ...], supply: FromSource) -> Root:
     by_id = {entry.record.id: entry for entry in entries}
     refusals = supply.described.listing.refused
     refused = [Refused(one.case, one.reason) for one in refusals if one.case not in by_id]
-    documents = documents_of(tuple(by_id), by_id, refused, supply.described.spec, own_provenance())
+    documents = documents_of(by_id, refused, supply.described.spec, own_provenance())
     return decode_root(documents[layout.ROOT])
 
 

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ctspine_zarr.errors import StoreMismatch, require_case
-from ctspine_zarr.manifest.claims import Claim, claimed, gate
-from ctspine_zarr.manifest.commit import sweep, switch
-from ctspine_zarr.manifest.inventory import left_over, own_keys, splits_of
-from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import decode_root
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.manifest.claims import Claim, Held, claimed
+from ctspine_zarr.manifest.commit import switch
+from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.write.state import documents_of, own_provenance
 
 
 def remove(
-    location: Location, cases: str | Collection[str], *, storage_options: Mapping[str, Any] | None = None
+    location: Location,
+    cases: str | Collection[str],
+    *,
+    take_over: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
-    """Take cases out of a store: its new state has them no more, then their objects go.
+    """Take cases out of a store: its new state has them no more, then their objects go, and nothing else.
 
     Whoever reads meanwhile sees the state before, or one error that says: updated, open again. A build
-    from a source that has the cases brings them back, unless others are selected.
+    from a source that has the cases brings them back, unless others are selected. Interrupted, it may be
+    run again.
 
     Args:
         location: of the store.
-        cases: ids.
+        cases: ids, also of cases that an interrupted build or removal has left.
+        take_over: see `build_store`.
         storage_options: see `open_store`.
 
     Returns:
@@ -42,31 +50,44 @@ def remove(
     ids = {cases} if isinstance(cases, str) else set(cases)
     storage = open_storage(location, options=storage_options)
     _require_there(ids, storage)
+    if not ids:
+        return ()
     claim = Claim.own(secrets.token_hex(32), f"to remove {len(ids)} cases")
-    with claimed(storage, claim) as held, gate(storage):
+    with claimed(storage, claim, take_over=take_over) as held, held.gate():
         # As it is now that nobody else writes.
-        state = _require_there(ids, storage)
-        _remove(ids, state, storage)
+        state, receipts = _require_there(ids, storage)
+        _remove(ids, state, receipts, held)
         held.release()
     return tuple(sorted(ids))
 
 
-def _require_there(ids: Collection[str], storage: Storage) -> State:
-    """The state of a store that has these cases."""
-    state = load(storage)
+def _require_there(ids: Collection[str], storage: Storage) -> tuple[State, list[KeptReceipt]]:
+    """The state of a store that has these cases, or what is left of them, and all its receipts."""
+    state, receipts = load(storage), read_receipts(storage)
     if state.is_partial:
         message = f"{storage.location} is partial: its first build has not ended; run it to the end"
         raise StoreMismatch(message)
+    known = state.records.keys() | {kept.receipt.record.id for kept in receipts}
     for case in sorted(ids):
-        require_case(case, state.records.keys(), storage.location)
-    return state
+        require_case(case, known, storage.location)
+    return state, receipts
 
 
-def _remove(ids: Collection[str], state: State, storage: Storage) -> None:
+def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt], held: Held) -> None:
+    storage = held.storage
     entries = {entry.record.id: entry for entry in state.entries if entry.record.id not in ids}
-    refused = [one for one in state.root.refused if one.case not in ids]
-    documents = documents_of((), entries, refused, state.spec, own_provenance())
-    switch(storage, documents)
-    own = own_keys(documents, entries.values(), read_receipts(storage))
-    splits = splits_of([state.spec])
-    sweep(storage, left_over(storage.sizes(), own, splits), splits)
+    if len(entries) < len(state.entries):
+        refused = [one for one in state.root.refused if one.case not in ids]
+        switch(storage, documents_of(entries, refused, state.spec, own_provenance()), held.require)
+    records = [entry.record for entry in state.entries] + [kept.receipt.record for kept in receipts]
+    gone = [record for record in records if record.id in ids]
+    # Receipts first: without them nobody takes the cases up again.
+    for key in dict.fromkeys(record.receipt_key for record in gone):
+        storage.remove(key)
+    for path in dict.fromkeys(record.path for record in gone):
+        for key in storage.sizes(f"{path}/"):
+            storage.remove(key)
+    catalog = decode_root(storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)).catalog
+    for key in storage.sizes():
+        if layout.is_catalog(key) and (catalog is None or key != catalog.key):
+            storage.remove(key)

@@ -12,13 +12,14 @@ from typing import Any
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import Runner
-from ctspine_zarr.errors import NotMendable, StoreMismatch, UnknownValue
+from ctspine_zarr.errors import NotMendable, StoreMismatch, StoreUpdated, UnknownValue
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.maintain.above import is_there, store_problems
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.maintain.recovery import intended_state
-from ctspine_zarr.manifest.claims import Claim, claimed
+from ctspine_zarr.manifest.claims import Claim, Held, claimed
+from ctspine_zarr.manifest.holdings import holdings_mark
 from ctspine_zarr.manifest.inventory import case_folders, documents_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, load
@@ -88,6 +89,7 @@ def repair(
     citation: str | None = None,
     workers: int = 1,
     executor: AnyExecutor | None = None,
+    take_over: bool = False,
     on_begin: OnBegin | None = None,
     on_case: OnCase | None = None,
     on_mended: Callable[[Mended], None] | None = None,
@@ -110,6 +112,7 @@ def repair(
         split_file, fold, licence, citation: of the source; see `plan_build`.
         workers: processes.
         executor: what verifies and mends cases in their place; see `build_store`.
+        take_over: see `build_store`.
         on_begin, on_case: told of the first verification; see `verify`.
         on_mended: told of each case that is mended, in this process.
         storage_options, other_options: of either store; see `open_store`.
@@ -136,7 +139,7 @@ def repair(
     elif source is not None:
         origin = Origin(source, None, fold, licence, citation, split_file, source_options or {})
     with _supply(storage, origin, there, runner) as supply:
-        found = _Repair(storage, supply, runner, on_mended or _ignore).run(on_begin, on_case)
+        found = _Repair(storage, supply, runner, on_mended or _ignore, take_over).run(on_begin, on_case)
     return replace(found, seconds=time.monotonic() - begun)
 
 
@@ -189,15 +192,18 @@ class _Repair:
         supply: what it is mended from.
         runner: who verifies and mends cases.
         on_mended: told of each case.
+        take_over: whether other writers are ended.
     """
 
     storage: Storage
     supply: Supply
     runner: Runner
     on_mended: Callable[[Mended], None]
+    take_over: bool
 
     def run(self, on_begin: OnBegin | None, on_case: OnCase | None) -> Repaired:
         """What was done; see `repair`."""
+        mark = holdings_mark(self.storage)
         try:
             state = intended_state(self.storage, self.supply)
         except NotMendable as error:
@@ -211,16 +217,25 @@ class _Repair:
         damaged = {report.case for report in found.cases if report.problems}
         entries = [entry for entry in state.entries if entry.record.id in damaged]
         # No other writes meanwhile, be it another repair.
-        with claimed(self.storage, Claim.own(secrets.token_hex(32), "a repair")):
-            mended, left = self._mend(entries, state)
-            documents = tuple(self._put_above(state))
-            removed = tuple(self._remove_strays(state))
+        claim = Claim.own(secrets.token_hex(32), "a repair")
+        with claimed(self.storage, claim, take_over=self.take_over) as held:
+            self._require_unchanged(mark)
+            mended, left = self._mend(entries, state, held)
+            with held.gate():
+                documents = tuple(self._put_above(state, held))
+                removed = tuple(self._remove_strays(state, held))
         # What was mended is proven as if nobody had.
         again = [entry for entry in entries if entry.record.id in {one.case for one in mended}]
         for entry, report in inspection.case_reports(again):
             left += [Left(entry.record.id, problem) for problem in report.problems]
         left += [Left(None, problem) for problem in store_problems(state, self.storage, (), None)]
         return Repaired(tuple(mended), documents, removed, tuple(left))
+
+    def _require_unchanged(self, mark: str) -> None:
+        """Do nothing where nobody has written since the store was looked at."""
+        if holdings_mark(self.storage) != mark:
+            message = f"{self.storage.location} was updated while it was verified; repair it again"
+            raise StoreUpdated(message)
 
     def _require_dataset(self, state: State) -> None:
         supply = self.supply
@@ -229,9 +244,10 @@ class _Repair:
             message = f"{seen}; legal, for {self.storage.location}: {state.spec.name}"
             raise StoreMismatch(message)
 
-    def _mend(self, entries: Sequence[Entry], state: State) -> tuple[list[Mended], list[Left]]:
+    def _mend(self, entries: Sequence[Entry], state: State, held: Held) -> tuple[list[Mended], list[Left]]:
         mended, left = [], []
         for entry, outcome in self.supply.mend(entries, self.storage, state.spec, self.runner):
+            held.require()
             if outcome.reason:
                 left.append(Left(entry.record.id, outcome.reason))
             else:
@@ -239,19 +255,27 @@ class _Repair:
                 self.on_mended(mended[-1])
         return mended, left
 
-    def _put_above(self, state: State) -> Iterator[str]:
+    def _put_above(self, state: State, held: Held) -> Iterator[str]:
         """Put the documents above the cases that are not right, the root the last."""
         for key, data in documents_above(state.root, state.entries).items():
             if not is_there(self.storage, key, data):
+                held.require()
                 self.storage.put(key, data)
                 yield key
 
-    def _remove_strays(self, state: State) -> Iterator[str]:
-        """Remove what stores write and this one has not; of all else nobody knows whose it is."""
+    def _remove_strays(self, state: State, held: Held) -> Iterator[str]:
+        """Remove what stores write and this one has not; of all else nobody knows whose it is.
+
+        Cases that an update has written, which did not end yet, stay.
+        """
         above = documents_above(state.root, state.entries)
-        own = own_keys(above, state.entries, read_receipts(self.storage, to_write=False))
+        receipts = read_receipts(self.storage, to_write=False)
+        own = own_keys(above, state.entries, receipts)
+        waiting = {key for kept in receipts for key in (kept.receipt.key, *kept.receipt.keys)}
         for key in left_over(self.storage.sizes(), own, state.spec.splits):
-            self.storage.remove(key)
-            yield key
+            if key not in waiting:
+                held.require()
+                self.storage.remove(key)
+                yield key
         if self.storage.irregular():
             self.storage.clean(case_folders(state.spec.splits))

@@ -11,12 +11,13 @@ conditional put is needed, and what is removed has a name that nobody takes agai
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self, override
 
 from msgspec import Struct, structs
@@ -37,6 +38,8 @@ _BEAT: Final = 60.0
 _TOKEN_BYTES: Final = 8
 # Seconds between two looks at the gate: they grow, and no two who wait keep step.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 1.0
+# Seconds after which what was taken away is looked for once more.
+_AGAIN = 1.0
 
 
 # Keys of the signs that this process gives now: one that is left of its own, as by Ctrl-C, is a dead one's.
@@ -109,6 +112,23 @@ class Held:
     key: str
     claim: Claim
     renewed: _Renewed
+    _passed: list[str] = field(default_factory=list, init=False)
+
+    def require(self) -> None:
+        """Do nothing where the claim still holds, and the gate if it was passed; see `require_claim`."""
+        for key in (self.key, *self._passed):
+            require_claim(self.storage, key)
+
+    @contextlib.contextmanager
+    def gate(self) -> Iterator[None]:
+        """The gate, where the claim holds still behind it; see `gate` and `require_claim`."""
+        with gate(self.storage) as key:
+            self._passed.append(key)
+            try:
+                self.require()
+                yield
+            finally:
+                self._passed.remove(key)
 
     def others(self) -> dict[str, Claim]:
         """Key -> claim of every other writer that may still write."""
@@ -125,12 +145,17 @@ class Held:
         self.renewed.end()
         self.storage.remove(self.key)
 
+    def forget_plan(self) -> None:
+        """Remove the plan of a part that had nothing to build, where no other part waits."""
+        if not any(claim.plan == self.claim.plan for claim in read_claims(self.storage).values()):
+            self.storage.remove(layout.plan_key(self.claim.plan))
+
     def sweep_builds(self) -> None:
         """Remove the plan, and the claims of its parts that have ended and of the dead: it is carried out."""
         for key in _keys(self.storage, layout.PLAN):
             self.storage.remove(key)
-        for key, claim in read_claims(self.storage).items():
-            if key != self.key and not _is_live(key, claim):
+        for key, claim in _read(self.storage, layout.CLAIM, Claim).items():
+            if key != self.key and not (claim is not None and _is_live(key, claim)):
                 self.storage.remove(key)
 
 
@@ -150,12 +175,13 @@ def require_claim(storage: Storage, key: str) -> None:
 
 def pending_plans(storage: Storage) -> list[str]:
     """Keys of plans whose parts are built, or wait to be finalized."""
-    return _keys(storage, layout.PLAN)
+    return list(_keys(storage, layout.PLAN))
 
 
 def read_claims(storage: Storage) -> dict[str, Claim]:
     """Key -> claim of all that are there, of parts that have ended too; what is none claims nothing."""
-    return _read(storage, layout.CLAIM, Claim)
+    found = _read(storage, layout.CLAIM, Claim)
+    return {key: claim for key, claim in found.items() if claim is not None}
 
 
 def live_claims(storage: Storage) -> dict[str, Claim]:
@@ -179,7 +205,8 @@ def claimed(storage: Storage, claim: Claim, *, take_over: bool = False) -> Itera
     with _given(layout.claim_key(secrets.token_hex(_TOKEN_BYTES))) as key:
         with gate(storage):
             _require_free(storage, claim, take_over=take_over)
-            storage.put(key, encode(claim))
+            # It may have waited for long.
+            storage.put(key, encode(structs.replace(claim, at=time.time())))
         held = Held(storage, key, claim, _Renewed(storage, key, claim))
         try:
             yield held
@@ -189,18 +216,20 @@ def claimed(storage: Storage, claim: Claim, *, take_over: bool = False) -> Itera
 
 
 @contextlib.contextmanager
-def gate(storage: Storage) -> Iterator[None]:
+def gate(storage: Storage) -> Iterator[str]:
     """The right to begin, to end, or to make a state hold: one process has it at a time.
 
-    Raises:
-        StoreInUse: others have had it for longer than any should take.
+    Others are waited for as long as they live.
+
+    Yields:
+        The key of the own sign, which others remove if they take this process for dead.
     """
     with _given(layout.gate_key(secrets.token_hex(_TOKEN_BYTES))) as key:
         try:
             _wait(storage, key)
             renewed = _Renewed(storage, key, Sign(writer=Identity.own(), at=time.time()))
             try:
-                yield
+                yield key
             finally:
                 renewed.end()
         finally:
@@ -208,11 +237,22 @@ def gate(storage: Storage) -> Iterator[None]:
 
 
 def _wait(storage: Storage, key: str) -> None:
-    ends, wait = time.monotonic() + 2 * LEASE, _FIRST_LOOK
-    while not _passes(storage, key):
-        if time.monotonic() > ends:
-            message = f"{storage.location}: other builds have changed what holds for {2 * LEASE:g} s"
-            raise StoreInUse(message)
+    """Return once this one is alone at the gate, by a listing that is younger than its own sign.
+
+    Where others are there and it is not the first of them, it steps back.
+    """
+    wait, put_at = _FIRST_LOOK, -math.inf
+    while True:
+        others, is_there = _at_gate(storage, key)
+        is_fresh = is_there and time.monotonic() - put_at < _BEAT
+        if is_fresh and not others:
+            return
+        if others and min(others) < key and is_there:
+            storage.remove(key)
+        elif not (is_fresh or (others and not is_there)):
+            put_at = time.monotonic()
+            storage.put(key, encode(Sign(writer=Identity.own(), at=time.time())))
+            continue
         time.sleep(wait * (1 + random.random()))  # noqa: S311 - no secret
         wait = min(2 * wait, _LAST_LOOK)
 
@@ -230,25 +270,16 @@ def _is_live(key: str, sign: Sign) -> bool:
     return sign.is_live and (sign.writer != Identity.own() or key in _GIVEN)
 
 
-def _passes(storage: Storage, key: str) -> bool:
-    """Whether this one is alone at the gate; where it is not, and is not the first, it steps back."""
-    if storage.size(key) is None:
-        if _at_gate(storage, key):
-            return False
-        storage.put(key, encode(Sign(writer=Identity.own(), at=time.time())))
-    others = _at_gate(storage, key)
-    if others and min(others) < key:
-        storage.remove(key)
-    return not others
-
-
-def _at_gate(storage: Storage, own: str) -> list[str]:
-    """Keys of the others at the gate; those of the dead are removed."""
+def _at_gate(storage: Storage, own: str) -> tuple[list[str], bool]:
+    """Keys of the others at the gate, and whether the own is there; those of the dead are removed."""
     found = _read(storage, layout.GATE, Sign)
+    live = []
     for key, sign in found.items():
-        if not _is_live(key, sign):
+        if sign is not None and _is_live(key, sign):
+            live.append(key)
+        elif key != own:
             storage.remove(key)
-    return [key for key, sign in found.items() if key != own and _is_live(key, sign)]
+    return [key for key in live if key != own], own in found
 
 
 def _require_free(storage: Storage, claim: Claim, *, take_over: bool) -> None:
@@ -257,17 +288,27 @@ def _require_free(storage: Storage, claim: Claim, *, take_over: bool) -> None:
     Raises:
         StoreInUse: somebody does.
     """
-    for key, other in read_claims(storage).items():
-        counts = _is_live(key, other) or other.has_ended
-        if other.plan != claim.plan and counts and not take_over:
+    taken = False
+    for key, other in _read(storage, layout.CLAIM, Claim).items():
+        is_live = other is not None and _is_live(key, other)
+        counts = other is not None and (is_live or other.has_ended)
+        is_same = other is not None and other.plan == claim.plan
+        if counts and not is_same and not take_over:
             raise _in_use(storage, claim, str(other))
-        if other.plan != claim.plan or not counts:
+        # Of the same plan only what does the same part: the other parts go on.
+        is_own = other is not None and is_same and (other.part != claim.part or not take_over)
+        if not (counts and is_own):
             storage.remove(key)
+            taken |= is_live
     for key in _keys(storage, layout.PLAN):
         if key != layout.plan_key(claim.plan):
             if not take_over:
                 raise _in_use(storage, claim, f"parts of another plan, {key}, that are not finalized")
             storage.remove(key)
+    if taken:
+        # One that lives may just then have put it anew.
+        time.sleep(_AGAIN)
+        _require_free(storage, claim, take_over=take_over)
 
 
 def _in_use(storage: Storage, claim: Claim, other: str) -> StoreInUse:
@@ -306,15 +347,27 @@ class _Renewed:
                 self._storage.put(self._key, encode(structs.replace(self._sign, at=time.time())))
 
 
-def _keys(storage: Storage, kind: str) -> list[str]:
-    return [key for key in storage.sizes(layout.BUILDS) if key.startswith(kind) and layout.is_build(key)]
+def _keys(storage: Storage, kind: str) -> dict[str, int]:
+    """Key -> bytes of what lies in a store of a kind."""
+    sizes = storage.sizes(layout.BUILDS).items()
+    return {key: size for key, size in sizes if key.startswith(kind) and layout.is_build(key)}
 
 
-def _read[Kind: Sign](storage: Storage, prefix: str, kind: type[Kind]) -> dict[str, Kind]:
-    found: dict[str, Kind] = {}
-    keys = _keys(storage, prefix)
+def _read[Kind: Sign](storage: Storage, prefix: str, kind: type[Kind]) -> dict[str, Kind | None]:
+    """Key -> sign; None for what is none, such as one that a power cut has emptied."""
+    sizes = _keys(storage, prefix)
+    keys = [key for key, size in sizes.items() if size <= MOST_DOCUMENT_BYTES]
+    found: dict[str, Kind | None] = dict.fromkeys(sizes)
     for key, data in zip(keys, storage.get_each(keys, most=MOST_DOCUMENT_BYTES), strict=True):
-        # Of one that was removed meanwhile nothing is left.
-        with contextlib.suppress(Malformed, OtherFormat):
+        if data is None:
+            # It was removed meanwhile.
+            del found[key]
+            continue
+        try:
             found[key] = decode(data, kind)
+        except Malformed:
+            continue
+        except OtherFormat as error:
+            message = f"{storage.location}: {key} is of another version ({error}); legal: that one"
+            raise StoreInUse(message) from error
     return found

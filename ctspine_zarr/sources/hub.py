@@ -6,11 +6,13 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, override
 
+from ctspine_zarr.concurrency.identity import Identity
 from ctspine_zarr.datasets.cases import CaseFile, Listing, SourceCase
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
 from ctspine_zarr.datasets.naming import FilesMissing
@@ -138,7 +140,13 @@ class HubSource(Source):
 
     @override
     def close(self) -> None:
-        shutil.rmtree(self._downloads, ignore_errors=True)
+        own = self._downloads
+        # Parts of one build may run on one machine; what a killed one left goes with this one's.
+        names = [path.name for path in own.parent.iterdir()] if own.parent.is_dir() else []
+        for name in (own.name, *Identity.own().outlived(names)):
+            shutil.rmtree(own.parent / name, ignore_errors=True)
+        with suppress(OSError):
+            own.parent.rmdir()
 
     def _remember(self) -> None:
         """Let the cache know, once, what the revision names: another build can then do without the Hub."""
@@ -150,9 +158,12 @@ class HubSource(Source):
             self.repository.remember(path)
         self._remembered.update(paths)
 
-    @cached_property
+    @property
     def _downloads(self) -> Path:
-        return download_folder() / sha256(f"{self.repository} {self.build}".encode())[:16]
+        """Of this process alone, whichever one has a copy of this source."""
+        return (
+            download_folder() / sha256(f"{self.repository} {self.build}".encode())[:16] / Identity.own().tag
+        )
 
     def _proven(self, file: CaseFile) -> Path:
         """A file of the size and sha256 that the Hub has a record of."""

@@ -107,14 +107,14 @@ class Folder(Backend):
     @override
     def put(self, key: str, data: bytes | bytearray) -> None:
         self._require_writable()
-        for _ in range(_TRIES):
-            try:
+        for number in range(_TRIES):
+            # A folder that was removed in between, being empty, is made again.
+            with suppress(FileNotFoundError):
+                if number:
+                    self._make_folders(_folder(key))
                 self._write(key, data)
-            except FileNotFoundError:
-                # Where it was removed in between, being empty, it is made again.
-                self._make_folders(_folder(key))
-            else:
                 return
+        self._make_folders(_folder(key))
         self._write(key, data)
 
     @override

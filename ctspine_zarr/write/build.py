@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse, UnknownVa
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.receipt import Receipt
-from ctspine_zarr.manifest.claims import Claim, Held, claimed, gate, pending_plans, require_claim
+from ctspine_zarr.manifest.claims import Claim, Held, claimed, require_claim
 from ctspine_zarr.manifest.commit import begin, put_changed
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
@@ -25,14 +25,12 @@ from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.estimates import require_memory
 from ctspine_zarr.write.ingest import Recipe, ingest
-from ctspine_zarr.write.plan import PendingCase, Plan
+from ctspine_zarr.write.plan import SWITCH_BYTES, PendingCase, Plan
 from ctspine_zarr.write.planning import renewed
 from ctspine_zarr.write.resume import built_meanwhile
-from ctspine_zarr.write.state import NewState, change_to, make_hold, own_provenance
+from ctspine_zarr.write.state import NewState, change_to, make_hold, make_some_hold, own_provenance
 
 _LOG: Final = logging.getLogger(__name__)
-# Of cases that are encoded anew, after which the store is switched to them: each switch lists the store.
-_SWITCH_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +121,7 @@ def build_store(
         StoreInUse: another process builds something else there, or has taken over from this one.
         UnknownValue: an executor for a store that other processes cannot share, or none.
         NoWorkers: the executor broke, or processes cannot start; cases committed before are kept.
+        StoreMismatch: the store has become one of another dataset, codec or format.
         NoSpace: the estimate exceeds the free disk; nothing was written.
         StorageError: the store cannot be written; cases committed before are kept.
         HubError: the source cannot be reached any more; they are kept too.
@@ -137,28 +136,35 @@ def build_store(
         document = plan.document
         claim = Claim.own(document.seal, document.purpose, "" if plan.part is None else str(plan.part))
         with claimed(plan.storage, claim, take_over=take_over) as held:
-            plan = renewed(plan)
-            if plan.holdings.root is None:
-                begin(plan.storage, plan.spec, own_provenance(written=""))
-            if plan.part is not None:
-                put_changed(plan.storage, layout.plan_key(document.seal), encode_plan(document))
+            plan = _begun(plan, held)
             built, refused = _ingest_all(plan, runner, held, on_event or _ignore)
-            _end(plan, held, built, (*plan.refused, *refused))
+            refused = (*plan.refused, *refused)
+            _end(plan, held, built, refused)
     finally:
         plan.source.close()
-    return BuildResult(built, plan.whole, (*plan.refused, *refused), time.monotonic() - begun)
+    return BuildResult(built, plan.whole, refused, time.monotonic() - begun)
+
+
+def _begun(plan: Plan, held: Held) -> Plan:
+    """The plan beside what its store has now that this build may write."""
+    with held.gate():
+        plan = renewed(plan)
+        if plan.holdings.root is None:
+            begin(plan.storage, plan.spec, own_provenance(written=""))
+        if plan.part is not None:
+            put_changed(plan.storage, layout.plan_key(plan.document.seal), encode_plan(plan.document))
+    return plan
 
 
 def _switch_now_and_then(plan: Plan, held: Held, built: list[Entry]) -> None:
-    """Of cases that are only encoded anew, make those hold that are done: the old ones leave the disk."""
+    """Of cases that are encoded anew, make those hold that are done: their old ones leave the disk."""
     if not plan.rebuild or plan.part is not None:
         return
     bytes_before = sum(entry.record.stored_bytes for entry in built[:-1])
     bytes_now = bytes_before + built[-1].record.stored_bytes
-    if bytes_now // _SWITCH_BYTES > bytes_before // _SWITCH_BYTES:
-        with gate(plan.storage):
-            require_claim(plan.storage, held.key)
-            make_hold(_new_state(plan, built, ()), held)
+    if bytes_now // SWITCH_BYTES > bytes_before // SWITCH_BYTES:
+        with held.gate():
+            make_some_hold(built, held)
 
 
 def _is_carried_out(plan: Plan) -> bool:
@@ -166,27 +172,32 @@ def _is_carried_out(plan: Plan) -> bool:
     if plan.pending:
         return False
     if plan.part is None:
-        return change_to(_new_state(plan, (), plan.refused), plan.storage).is_none
-    committed = plan.holdings.entries
-    is_final = plan.holdings.root is not None and not plan.holdings.root.is_partial
-    return is_final and all(committed.get(one.record.id) == one for one in plan.whole)
+        done = {entry.record.id: entry for entry in plan.whole}
+        state = NewState(plan.document, plan.holdings, done, plan.refused)
+        return change_to(state, plan.storage).is_none
+    return _is_final(plan)
 
 
-def _new_state(plan: Plan, built: Iterable[Entry], refused: tuple[Refusal, ...]) -> NewState:
-    done = {entry.record.id: entry for entry in (*plan.whole, *built)}
-    return NewState(plan.document, plan.holdings, done, refused)
+def _is_final(plan: Plan) -> bool:
+    """Whether the state of the store has what is whole of a part: it has been finalized."""
+    root, committed = plan.holdings.root, plan.holdings.entries
+    is_ended = root is not None and not root.is_partial
+    return is_ended and all(committed.get(one.record.id) == one for one in plan.whole)
 
 
-def _end(plan: Plan, held: Held, built: Iterable[Entry], refused: tuple[Refusal, ...]) -> None:
+def _end(plan: Plan, held: Held, built: Collection[Entry], refused: tuple[Refusal, ...]) -> None:
     """Make the new state hold; of a part, say that it is done."""
-    with gate(plan.storage):
-        require_claim(plan.storage, held.key)
+    with held.gate():
         if plan.part is None:
-            make_hold(_new_state(plan, built, refused), held)
+            make_hold(NewState.now(plan.document, plan.storage, refused), held)
             held.release()
-        elif layout.plan_key(plan.document.seal) in pending_plans(plan.storage):
+        elif built or not _is_final(plan):
+            # Where the store was finalized meanwhile, it is to be finalized again.
+            put_changed(plan.storage, layout.plan_key(plan.document.seal), encode_plan(plan.document))
             held.end(tuple(Refused(one.case, one.reason) for one in refused))
-        # Else the store was finalized meanwhile, or built by somebody without parts.
+        else:
+            held.release()
+            held.forget_plan()
 
 
 def _ignore(event: Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +17,8 @@ from msgspec import Struct, structs
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import Malformed, OtherFormat, SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.encoding import UNSEALED, Sha256, decode, encode, sealed, validated
-from ctspine_zarr.format.layout import DEFAULT_CHUNK, FORMAT_VERSION
+from ctspine_zarr.format.layout import DEFAULT_CHUNK, FORMAT_VERSION, plan_key
+from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.record import Sizes
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Shape
@@ -73,6 +75,11 @@ class PlanDocument(Struct, frozen=True, kw_only=True):
     refused: tuple[Refusal, ...]
     elsewhere: tuple[str, ...]
     seal: Sha256 = UNSEALED
+
+    def __post_init__(self) -> None:
+        if self.codec not in PROFILES:
+            message = f"codec {self.codec!r}; legal: {', '.join(PROFILES)}"
+            raise ValueError(message)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -164,13 +171,21 @@ def encode_plan(document: PlanDocument) -> bytes:
     return sealed(encode(structs.replace(document, seal=UNSEALED)))
 
 
-def decode_plan(data: bytes | None) -> PlanDocument:
+def decode_plan(data: bytes | None, key: str | None = None) -> PlanDocument:
     """The inverse of `encode_plan`.
 
+    Args:
+        data: the document; None where there is none.
+        key: where it was found in a store.
+
     Raises:
-        OtherFormat, Malformed: as `encoding.decode`.
+        OtherFormat, Malformed: as `encoding.decode`; or it is the plan of another key.
     """
-    return decode(data, PlanDocument, is_sealed=True)
+    document = decode(data, PlanDocument, is_sealed=True)
+    if key not in {None, plan_key(document.seal)}:
+        message = f"it is the plan {plan_key(document.seal)}, at {key}"
+        raise Malformed(message)
+    return document
 
 
 def read_plan(path: Path) -> PlanDocument | None:
@@ -215,18 +230,20 @@ def write_plan(path: Path, document: PlanDocument) -> PlanDocument:
     Raises:
         SourceError: it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         partial.write_bytes(encode_plan(document))
         try:
             # Whole or not at all, and never in another's place.
-            os.link(partial, path)
+            path.hardlink_to(partial)
         finally:
             partial.unlink()
     except FileExistsError:
         return read_plan(path) or document
     except OSError as error:
-        message = f"plan {path}: {error.strerror}; legal: a file that can be written"
+        message = (
+            f"plan {path}: {error.strerror}; legal: a file on a disk that can be written and has hard links"
+        )
         raise SourceError(message) from error
     return document
 
@@ -236,7 +253,8 @@ def ids_of(part: Part, document: PlanDocument) -> frozenset[str]:
 
     They follow from the plan alone: the largest case goes to the part that has least so far.
     """
-    parts = [(0, number) for number in range(1, part.count + 1)]
+    # Beyond the cases, parts are empty.
+    parts = [(0, number) for number in range(1, min(part.count, len(document.cases)) + 1)]
     own = set()
     for planned in sorted(document.cases, key=lambda planned: (-planned.case.bytes, planned.case.id)):
         size, number = heapq.heappop(parts)

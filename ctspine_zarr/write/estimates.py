@@ -37,12 +37,13 @@ class Estimate:
 
 
 def estimate(case: SourceCase, source: Source) -> Estimate:
-    """What a case takes: from its headers, else from its size where its files are not here yet.
+    """What a case takes: from its headers, else from its size where its files are elsewhere.
 
-    Where a header cannot be read nothing is said, for the build will say so.
+    What a cache has of them makes no difference, so that all machines plan the same. Where a header
+    cannot be read nothing is said, for the build will say so.
     """
     paths = [path for file in case.files if (path := source.local(file)) is not None]
-    if len(paths) < len(case.files):
+    if source.folder is None or len(paths) < len(case.files):
         return of_size(case.image.bytes)
     try:
         return of_files(paths)

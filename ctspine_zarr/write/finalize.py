@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ctspine_zarr.datasets.cases import Refusal
-from ctspine_zarr.errors import IncompleteBuild, Malformed, OtherFormat, StoreInUse, StoreMismatch
-from ctspine_zarr.format.catalog import Entry, Refused
-from ctspine_zarr.manifest.claims import Claim, Held, claimed, gate, pending_plans, read_claims
-from ctspine_zarr.manifest.holdings import read_holdings
+from ctspine_zarr.errors import (
+    IncompleteBuild,
+    Malformed,
+    OtherFormat,
+    SourceError,
+    StoreInUse,
+    StoreMismatch,
+)
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.manifest.claims import Claim, claimed, pending_plans, read_claims
 from ctspine_zarr.manifest.state import load
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.text import some_names
 from ctspine_zarr.write.build import BuildResult
-from ctspine_zarr.write.document import MOST_PLAN_BYTES, PlanDocument, decode_plan
-from ctspine_zarr.write.planning import whole_cases
+from ctspine_zarr.write.document import MOST_PLAN_BYTES, PlanDocument, decode_plan, read_plan
 from ctspine_zarr.write.state import NewState, make_hold
 
 
-def finalize(location: Location, *, storage_options: Mapping[str, Any] | None = None) -> BuildResult:
+def finalize(
+    location: Location,
+    *,
+    plan_file: str | Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> BuildResult:
     """Make a state hold of the cases that the parts of a build have written, wherever they ran.
 
     It may be run again, and before all parts have ended: then it changes nothing and says what is
@@ -28,28 +39,47 @@ def finalize(location: Location, *, storage_options: Mapping[str, Any] | None = 
 
     Args:
         location: of the store.
+        plan_file: the plan of the parts; by default what they have left in the store, so that of a
+            plan of which no part has begun nothing is missed.
         storage_options: see `open_store`.
 
     Raises:
         IncompleteBuild: cases of the plan have neither a receipt nor a reason; `missing` holds all.
         NotAStore, DamagedStore: there is no store, or it has no plan and is damaged.
         StoreInUse: another build, of another plan, is under way.
+        SourceError: there is no such plan file, or it is none.
         StoreMismatch: the plan in the store cannot be read here.
         StorageError: the store cannot be read or written; the state before holds.
     """
     begun = time.monotonic()
     storage = open_storage(location, options=storage_options)
-    document = _pending(storage)
-    if document is None:
+    document = _pending(storage) if plan_file is None else _kept(Path(plan_file))
+    if document is None or _holds(document, storage):
         whole, refused = _held(storage)
         return BuildResult((), whole, refused, time.monotonic() - begun)
-    purpose = f"to finalize {document.purpose}"
-    with claimed(storage, Claim.own(document.seal, purpose)) as held, gate(storage):
-        state = _state(document, held)
+    with claimed(storage, Claim.own(document.seal, f"to finalize {document.purpose}")) as held, held.gate():
+        state = NewState.now(document, storage, _refused(document, storage))
         entries = make_hold(state, held)
         held.release()
     done = tuple(entries[case] for case in document.ids if case in state.done)
     return BuildResult((), done, state.refused, time.monotonic() - begun)
+
+
+def _kept(path: Path) -> PlanDocument:
+    document = read_plan(path)
+    if document is None:
+        message = f"plan {path}: not found; legal: one that --plan wrote"
+        raise SourceError(message)
+    return document
+
+
+def _holds(document: PlanDocument, storage: Storage) -> bool:
+    """Whether a plan has been finalized before, and nobody has written since."""
+    if any(map(layout.is_build, storage.sizes(layout.BUILDS))) or storage.size(layout.ROOT) is None:
+        return False
+    state = load(storage)
+    there = state.records.keys() | {one.case for one in state.root.refused}
+    return not state.is_partial and there >= set(document.ids)
 
 
 def _pending(storage: Storage) -> PlanDocument | None:
@@ -61,7 +91,7 @@ def _pending(storage: Storage) -> PlanDocument | None:
         message = f"{storage.location} has {len(plans)} plans, such as {plans[0]}; legal: one, by --take-over"
         raise StoreInUse(message)
     try:
-        return decode_plan(storage.get(plans[0], most=MOST_PLAN_BYTES))
+        return decode_plan(storage.get(plans[0], most=MOST_PLAN_BYTES), plans[0])
     except (Malformed, OtherFormat) as error:
         message = f"{storage.location}: {plans[0]}: {error}; run a part again with --take-over"
         raise StoreMismatch(message) from error
@@ -76,23 +106,9 @@ def _held(storage: Storage) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     return state.entries, tuple(Refusal(one.case, one.reason) for one in state.root.refused)
 
 
-def _state(document: PlanDocument, held: Held) -> NewState:
-    storage = held.storage
-    holdings = read_holdings(storage)
-    done = whole_cases(document, document.cases, holdings, storage)
-    reasons = {one.case: Refusal(one.case, one.reason) for one in _refused(document, storage)}
-    refused = {case: refusal for case, refusal in reasons.items() if case not in done}
-    missing = tuple(case for case in document.ids if case not in done and case not in refused)
-    if missing:
-        message = (
-            f"{storage.location}: {len(missing)} of {len(document.cases)} cases are not built yet: "
-            f"{some_names(missing)}; run their parts, then finalize again"
-        )
-        raise IncompleteBuild(message, missing)
-    return NewState(document, holdings, done, (*document.refused, *refused.values()))
-
-
-def _refused(document: PlanDocument, storage: Storage) -> list[Refused]:
-    """What parts of the plan could not build, what was said last as the last."""
+def _refused(document: PlanDocument, storage: Storage) -> list[Refusal]:
+    """What parts of the plan could not build: of a case what was said last."""
     claims = [claim for claim in read_claims(storage).values() if claim.plan == document.seal]
-    return [one for claim in sorted(claims, key=lambda claim: claim.at) for one in claim.refused]
+    said = [one for claim in sorted(claims, key=lambda claim: claim.at) for one in claim.refused]
+    reasons = {one.case: Refusal(one.case, one.reason) for one in said}
+    return [*document.refused, *reasons.values()]

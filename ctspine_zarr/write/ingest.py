@@ -121,7 +121,7 @@ def ingest(
         recipe: how it is made.
         storage: of the store.
         earlier: the record that the store has of a case of that id.
-        may_write: called before anything is written; raises where nothing may be any more.
+        may_write: called before each object is put; raises where none may be any more.
 
     Raises:
         CaseRefused: the files are not what the dataset promises, or others than those that were planned
@@ -130,8 +130,12 @@ def ingest(
     """
     objects, receipt = made(fetched, recipe, earlier)
     _require_planned(fetched.case, receipt)
-    may_write()
-    commit_case(objects, receipt, storage.put)
+
+    def put(key: str, data: bytes | bytearray) -> None:
+        may_write()
+        storage.put(key, data)
+
+    commit_case(objects, receipt, put)
     return receipt
 
 

@@ -26,6 +26,9 @@ _MASK_RATIO: Final = 0.26
 # The metadata objects of a case and its receipt.
 _METADATA_BYTES: Final = 60_000
 
+SWITCH_BYTES: Final = 1 << 30
+"""Bytes of cases that are encoded anew, after which their old ones go: each time lists the store."""
+
 
 @dataclass(frozen=True, slots=True)
 class PendingCase(PlannedCase):
@@ -119,7 +122,13 @@ class Plan:
         """Estimated bytes that must be free for the store, and for downloads where they share its disk."""
         folder, store = self.source.disk, self.storage.path
         shared = folder is not None and store is not None and share_disk(folder, store)
-        return self.store_bytes + (self.download_bytes if shared else 0)
+        return self._new_bytes + (self.download_bytes if shared else 0)
+
+    @property
+    def _new_bytes(self) -> int:
+        """Of what is there at once beside what was: of cases encoded anew, the old ones go now and then."""
+        is_in_turn = self.rebuild and self.part is None and all(case.earlier for case in self.pending)
+        return min(self.store_bytes, 2 * SWITCH_BYTES) if is_in_turn else self.store_bytes
 
     @property
     def free_bytes(self) -> int | None:

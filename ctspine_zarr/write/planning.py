@@ -13,11 +13,9 @@ from ctspine_zarr.datasets.dataset import Described
 from ctspine_zarr.datasets.selection import Selection
 from ctspine_zarr.errors import SourceError, StoreMismatch, UnknownValue
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.format.names import colliding
 from ctspine_zarr.format.profiles import DEFAULT, PROFILES, profile
-from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.manifest.holdings import (
     Holdings,
@@ -42,7 +40,7 @@ from ctspine_zarr.write.document import (
 from ctspine_zarr.write.estimates import estimate, worker_memory
 from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.plan import PendingCase, Plan
-from ctspine_zarr.write.resume import is_whole
+from ctspine_zarr.write.resume import has_form, whole_cases
 
 MOST_WRITTEN_CHUNK: Final = 1 << 21
 """Voxels of a chunk that is written: a read of one voxel decodes all of it."""
@@ -236,21 +234,6 @@ def _require_apart(source: Source, storage: Storage) -> None:
         raise StoreMismatch(message)
 
 
-def whole_cases(
-    document: PlanDocument, chosen: Iterable[PlannedCase], holdings: Holdings, storage: Storage
-) -> dict[str, Entry]:
-    """Case id -> its line of the catalog, where a receipt says that the case needs no building."""
-    sizes = storage.sizes() if holdings.receipts else {}
-    found: dict[str, Entry] = {}
-    for planned in chosen:
-        receipts = holdings.receipts.get(planned.case.id, ())
-        own = (one for one in receipts if _has_form(one.receipt.record, document))
-        whole = next((one for one in own if is_whole(one.receipt, planned.case, sizes)), None)
-        if whole is not None:
-            found[planned.case.id] = whole.entry
-    return found
-
-
 def _twins(chosen: Iterable[PlannedCase], holdings: Holdings) -> list[Refusal]:
     """Cases whose ids are those of others in the store but for upper and lower case."""
     cases = [planned.case for planned in chosen]
@@ -308,7 +291,7 @@ def _require_form(document: PlanDocument, holdings: Holdings, storage: Storage) 
     kept = (kept for some in holdings.receipts.values() for kept in some)
     records = [entry.record for entry in holdings.entries.values()]
     for record in (*records, *(one.receipt.record for one in kept)):
-        if not _has_form(record, document):
+        if not has_form(record, document):
             asked = PROFILES[document.codec].image_codec
             message = (
                 f"{storage.location} was begun with codec {record.image.codec} and chunks of "
@@ -316,14 +299,6 @@ def _require_form(document: PlanDocument, holdings: Holdings, storage: Storage) 
                 "the --codec and --chunk of the store, --rebuild, or another store"
             )
             raise StoreMismatch(message)
-
-
-def _has_form(record: Record, document: PlanDocument) -> bool:
-    """Whether a case is encoded as a plan says."""
-    return (record.image.codec, record.image.chunk) == (
-        PROFILES[document.codec].image_codec,
-        document.chunk,
-    )
 
 
 def _require_chunk(chunk: Shape | None) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ctspine_zarr.datasets.cases import CaseFile, SourceCase
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import Malformed, OtherFormat
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, SourceFile, decode_receipt
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.manifest.holdings import Holdings
 from ctspine_zarr.storage import Storage
+from ctspine_zarr.write.document import PlanDocument, PlannedCase
 from ctspine_zarr.write.plan import PendingCase
 
 
@@ -68,3 +72,26 @@ def built_meanwhile(pending: PendingCase, storage: Storage) -> Entry | None:
     sizes = {found: size for found in receipt.keys if (size := storage.size(found)) is not None}
     entry = Entry(receipt.record, sha256(data), receipt.group.sha256)
     return entry if is_whole(receipt, pending.case, sizes) else None
+
+
+def whole_cases(
+    document: PlanDocument, chosen: Iterable[PlannedCase], holdings: Holdings, storage: Storage
+) -> dict[str, Entry]:
+    """Case id -> its line of the catalog, where a receipt says that the case needs no building."""
+    sizes = storage.sizes() if holdings.receipts else {}
+    found: dict[str, Entry] = {}
+    for planned in chosen:
+        receipts = holdings.receipts.get(planned.case.id, ())
+        own = (one for one in receipts if has_form(one.receipt.record, document))
+        whole = next((one for one in own if is_whole(one.receipt, planned.case, sizes)), None)
+        if whole is not None:
+            found[planned.case.id] = whole.entry
+    return found
+
+
+def has_form(record: Record, document: PlanDocument) -> bool:
+    """Whether a case is encoded as a plan says."""
+    return (record.image.codec, record.image.chunk) == (
+        PROFILES[document.codec].image_codec,
+        document.chunk,
+    )

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Self
 
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.digest import sha256
@@ -26,13 +26,14 @@ from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.claims import Held
 from ctspine_zarr.manifest.commit import is_put, sweep, switch
-from ctspine_zarr.manifest.holdings import Holdings
+from ctspine_zarr.manifest.holdings import Holdings, read_holdings
 from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys, splits_of
-from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
+from ctspine_zarr.manifest.receipts import KeptReceipt
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.text import some_names
 from ctspine_zarr.write.case_objects import WRITER
 from ctspine_zarr.write.document import PlanDocument
+from ctspine_zarr.write.resume import whole_cases
 
 _LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
 
@@ -53,28 +54,61 @@ class NewState:
     done: Mapping[str, Entry]
     refused: tuple[Refusal, ...]
 
-    def entries(self, there: Iterable[KeptReceipt]) -> dict[str, Entry]:
+    @classmethod
+    def now(cls, document: PlanDocument, storage: Storage, refused: Iterable[Refusal]) -> Self:
+        """What is to hold by what a store has now, whoever built it.
+
+        Args:
+            document: of the plan.
+            storage: of the store.
+            refused: cases that could not be built; where another build could, they are not refused.
+        """
+        holdings = read_holdings(storage)
+        done = whole_cases(document, document.cases, holdings, storage)
+        return cls(document, holdings, done, tuple(one for one in refused if one.case not in done))
+
+    def require_all(self, location: str) -> None:
+        """Do nothing where each case of the plan is whole or refused.
+
+        Raises:
+            IncompleteBuild: one is neither; `missing` holds all.
+        """
+        refused = {refusal.case for refusal in self.refused}
+        missing = tuple(case for case in self.document.ids if case not in self.done and case not in refused)
+        if missing:
+            message = (
+                f"{location}: {len(missing)} of {len(self.document.cases)} cases are not built yet: "
+                f"{some_names(missing)}; run the build, or its parts, again"
+            )
+            raise IncompleteBuild(message, missing)
+
+    def entries(self, sizes: Mapping[str, int]) -> dict[str, Entry]:
         """Case id -> line of the catalog, of every case.
 
         Those of the plan's cases, else those that the state before has; cases that an interrupted
-        build, or one of other cases, wrote meanwhile are found by their receipts.
+        build, or one of other cases, wrote meanwhile are found by their receipts, if all is there.
         """
         entries = dict(self.holdings.entries)
-        for kept in there:
-            entries.setdefault(kept.receipt.record.id, kept.entry)
+        for kept in self.receipts:
+            if all(sizes.get(key) == one.bytes for key, one in kept.receipt.keys.items()):
+                entries.setdefault(kept.receipt.record.id, kept.entry)
         return entries | dict(self.done)
+
+    @property
+    def receipts(self) -> list[KeptReceipt]:
+        """Every receipt that holds, of a case that of the catalog first."""
+        return [kept for some in self.holdings.receipts.values() for kept in some]
 
     def documents(self, entries: Mapping[str, Entry], provenance: Provenance) -> dict[str, bytes]:
         """The documents above the cases; see `documents_of`."""
-        earlier, ids = self.holdings.root, {refusal.case for refusal in self.refused}
+        earlier = self.holdings.root
         now = [Refused(one.case, _reason(one, entries)) for one in self.refused]
         before = [
             one
             for one in (earlier.refused if earlier else ())
             if one.case in self.document.elsewhere and one.case not in entries
         ]
-        planned = [case for case in self.document.ids if case not in ids]
-        return documents_of(planned, entries, [*now, *before], self.document.dataset, provenance)
+        return documents_of(entries, [*now, *before], self.document.dataset, provenance)
 
 
 @dataclass(frozen=True)
@@ -95,20 +129,15 @@ class Change:
 
 
 def change_to(state: NewState, storage: Storage) -> Change:
-    """What makes a state hold; nothing is written.
-
-    Raises:
-        IncompleteBuild: a case of the plan has neither a receipt nor a reason.
-    """
-    there = read_receipts(storage)
-    entries = state.entries(there)
-    earlier = state.holdings.root
+    """What makes a state hold; nothing is written."""
+    earlier, sizes = state.holdings.root, storage.sizes()
+    entries = state.entries(sizes)
     kept = earlier.provenance if earlier and not earlier.is_partial else own_provenance()
     documents = state.documents(entries, kept)
     if storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
         documents = state.documents(entries, own_provenance())
-    own = own_keys(documents, entries.values(), there)
-    sizes, splits = storage.sizes(), splits_of([state.document.dataset, earlier.dataset if earlier else None])
+    own = own_keys(documents, entries.values(), state.receipts)
+    splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
     left = left_over(sizes, own, splits)
     is_there = all(is_put(storage, key, data) for key, data in documents.items())
     is_tidy = not left and not any(map(layout.is_build, sizes)) and not storage.irregular()
@@ -124,16 +153,43 @@ def make_hold(state: NewState, held: Held) -> Mapping[str, Entry]:
         Its cases: id -> line of the catalog.
 
     Raises:
-        IncompleteBuild, StorageError: the state before holds.
+        IncompleteBuild: a case of the plan has neither a receipt nor a reason: the state before holds.
+        StorageError, StoreInUse: it holds as well.
     """
     storage, earlier = held.storage, state.holdings.root
+    state.require_all(storage.location)
     change = change_to(state, storage)
-    switch(storage, change.documents)
+    switch(storage, change.documents, held.require)
     held.sweep_builds()
     if not held.others():
         splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
         sweep(storage, change.left_over, splits)
     return change.entries
+
+
+def make_some_hold(built: Collection[Entry], held: Held) -> None:
+    """Make a state hold, behind the gate, in which these cases have taken the place of their earlier ones.
+
+    Those go, and nothing else: other cases may be written meanwhile.
+
+    Raises:
+        StorageError, StoreInUse: the state before holds.
+    """
+    storage = held.storage
+    holdings = read_holdings(storage)
+    if holdings.root is None or holdings.root.is_partial:
+        return
+    done = {one.record.id: one for one in built if one.record.id in holdings.entries}
+    entries = dict(holdings.entries) | done
+    root = holdings.root
+    documents = documents_of(entries, root.refused, root.dataset, own_provenance())
+    switch(storage, documents, held.require)
+    receipts = [kept for case in done for kept in holdings.receipts.get(case, ())]
+    own = own_keys(documents, entries.values(), receipts)
+    earlier = [key for kept in receipts for key in (kept.receipt.key, *kept.receipt.keys)]
+    for key in (*earlier, *filter(layout.is_catalog, storage.sizes())):
+        if key not in own:
+            storage.remove(key)
 
 
 def own_provenance(written: str | None = None) -> Provenance:
@@ -148,31 +204,18 @@ def own_provenance(written: str | None = None) -> Provenance:
 
 
 def documents_of(
-    planned: Collection[str],
-    entries: Mapping[str, Entry],
-    refused: Iterable[Refused],
-    spec: Spec,
-    provenance: Provenance,
+    entries: Mapping[str, Entry], refused: Iterable[Refused], spec: Spec, provenance: Provenance
 ) -> dict[str, bytes]:
     """The documents above the cases, in the order of writing: key -> bytes, the root the last. Pure.
 
     Args:
-        planned: ids of the cases that the build is for.
-        entries: of every case of the state, of this build or an earlier one.
+        entries: case id -> line of the catalog, of every case of the state, of this build or an earlier one.
         refused: cases with a reason why they are not there, or only as an earlier build has
             them; they travel in the root's attributes.
         spec: the dataset's description.
         provenance: what wrote the store and when; the only part that differs between builds.
-
-    Raises:
-        IncompleteBuild: a planned case has neither a receipt nor a reason; `missing` holds all.
     """
     reasons = {entry.case: entry for entry in sorted(refused, key=lambda entry: entry.case)}
-    missing = tuple(case for case in planned if case not in entries and case not in reasons)
-    if missing:
-        seen = f"{len(missing)} of {len(planned)} cases have no receipt: {some_names(missing)}"
-        message = f"{seen}; run the build again"
-        raise IncompleteBuild(message, missing)
     catalog = encode_catalog(spec, entries.values())
     root = Root(
         dataset=spec,
