@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from zarr.storage import MemoryStore
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import StoreMismatch, UnknownCase, UnknownValue
+from ctspine_zarr.storage import Storage
 from ctspine_zarr.write import build as building
 
 CASES = "abcd"
@@ -145,6 +146,81 @@ def test_a_store_is_encoded_anew_case_by_case_and_can_be_read_all_along(
     assert (most < 1.5 * before) == (bytes_a_switch == 1)
     again = build(tree, location)
     assert (len(again.built), len(again.whole)) == (0, 4)
+
+
+@pytest.mark.timeout(120)
+def test_switches_amid_a_rebuild_take_nothing_from_other_workers(
+    tree: Tree, location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do they ask for what is refused, or new."""
+    monkeypatch.setattr(building, "SWITCH_BYTES", 1)
+    more = "efghijkl"
+    for number, case in enumerate(more):
+        tree.add(case, voxels(number + 9))
+    build(tree, location)
+    tree.add("torn", b"\x1f\x8b no gzip")
+    tree.add("m", voxels(50))
+    plan = cz.plan_build(tree.root, location, workers=2, codec="compact", rebuild=True)
+    result = cz.build_store(plan)
+    assert [refusal.case for refusal in result.refused] == ["torn"]
+    assert len(result.built) == len(CASES + more) + 1
+    require_right(tree, location, f"{CASES}{more}m")
+
+
+def test_a_repair_that_was_overtaken_writes_nothing(tree: Tree, location: Path, tmp_path: Path) -> None:
+    build(tree, tmp_path / "other.zarr")
+    shard = location / "train" / "MSD-T10" / "a" / "image" / "c" / "0" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    tree.add("a", voxels(70), section=None)
+
+    def overtake(found: cz.CaseReport) -> None:
+        if found.case == "d":
+            build(tree, location)
+
+    with pytest.raises(cz.StoreUpdated, match="was updated while it was verified"):
+        cz.repair(location, other=tmp_path / "other.zarr", on_case=overtake)
+    require_right(tree, location)
+
+
+def test_cases_that_wait_for_the_end_of_an_update_outlive_repairs_and_removals(
+    tree: Tree, location: Path
+) -> None:
+    for case in ("e", "f"):
+        tree.add(case, voxels(30))
+    with pytest.raises(KeyboardInterrupt):
+        cz.build_store(cz.plan_build(tree.root, location, workers=1), interrupt_after("e"))
+    cz.remove(location, "a")
+    cz.repair(location, tree.root)
+    plan = cz.plan_build(tree.root, location, workers=1)
+    assert {pending.case.id for pending in plan.pending} == {"a", "f"}
+    cz.build_store(plan)
+    require_right(tree, location, f"{CASES}ef")
+
+
+def interrupt_after(case: str) -> Callable[[object], None]:
+    def stop(event: object) -> None:
+        if isinstance(event, cz.CaseBuilt) and event.case.id == case:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_a_removal_cut_off_after_its_switch_can_be_run_again(
+    tree: Tree, location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(storage: Storage, key: str) -> None:
+        if not key.startswith("builds/"):
+            raise _Killed
+        remove(storage, key)
+
+    remove = Storage.remove
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "remove", dies)
+        with pytest.raises(_Killed):
+            cz.remove(location, "b")
+    assert "b" not in cz.open_store(location)
+    assert cz.remove(location, "b") == ("b",)
+    require_right(tree, location, "acd")
 
 
 def has_form(case: cz.Case, form: dict[str, Any]) -> bool:
