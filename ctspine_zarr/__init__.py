@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.datasets.selection import Selection
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
-    from ctspine_zarr.maintain.export import export
+    from ctspine_zarr.maintain.export import CaseExported, Exported, export, export_cases
     from ctspine_zarr.maintain.remove import remove
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
@@ -44,11 +44,13 @@ __all__ = [
     "BuildResult",
     "Case",
     "CaseBuilt",
+    "CaseExported",
     "CaseFailed",
     "CasePublished",
     "CaseReport",
     "CaseStarted",
     "CtspineError",
+    "Exported",
     "Foreground",
     "GridDataset",
     "Histogram",
@@ -77,6 +79,7 @@ __all__ = [
     "build_store",
     "describe",
     "export",
+    "export_cases",
     "finalize",
     "merge_histograms",
     "merge_moments",
@@ -100,7 +103,7 @@ _HOMES = {
     "datasets.selection": ("Selection",),
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
-    "maintain.export": ("export",),
+    "maintain.export": ("CaseExported", "Exported", "export", "export_cases"),
     "maintain.remove": ("remove",),
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),

@@ -66,7 +66,7 @@ class IncompleteBuild(CtspineError, RuntimeError):
 
 
 class NoWorkers(CtspineError, RuntimeError):
-    """Worker processes cannot start, as in a script without a main guard."""
+    """Worker processes cannot start, as in a script without a main guard, or die of what they are given."""
 
 
 class Malformed(CtspineError, ValueError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -96,3 +99,36 @@ class CountingStore(LocalStore):
 
     def bytes_of(self, ending: str) -> int:
         return sum(size for key, size in self.reads if key.endswith(ending))
+
+
+class DeadlyStore(LocalStore):
+    """A local store of which a worker process dies when it reads or writes a key.
+
+    Args:
+        root: of the store.
+        ending: of the key.
+        notes: a folder with a file for each death.
+        most: deaths.
+    """
+
+    def __init__(self, root: Path, ending: str, notes: Path, most: int) -> None:
+        super().__init__(root)
+        self._ending, self._notes, self._most = ending, notes, most
+
+    @property
+    def deaths(self) -> int:
+        return len(list(self._notes.glob("death-*")))
+
+    def _touch(self, key: str) -> None:
+        # Not the test's own process.
+        if key.endswith(self._ending) and multiprocessing.parent_process() and self.deaths < self._most:
+            (self._notes / f"death-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        self._touch(key)
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Any) -> None:
+        self._touch(key)
+        await super().set(key, value)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import Bucket
+from executors import Ranks
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -261,27 +261,6 @@ def another_version(document: PlanDocument) -> PlanDocument:
 
 
 # -- whoever runs the cases
-
-
-def copied(item: Any) -> Any:
-    return pickle.loads(pickle.dumps(item))  # noqa: S301 - what was pickled here
-
-
-class Ranks(Executor):
-    """An executor as mpi4py's: it says `num_workers`, and knows nothing of processes that are forked."""
-
-    num_workers = 3
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        # What goes to another rank and comes back is pickled.
-        task, items, options = copied((fn, args, kwargs))
-        future.set_result(copied(task(*items, **options)))
-        self.done += 1
-        return future
 
 
 @dataclass

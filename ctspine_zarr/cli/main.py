@@ -17,7 +17,7 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import build, logs, maintain, report
-from ctspine_zarr.cli.options import options, storage_options
+from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, workers_option
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, USAGE, fail, heeding, interrupt
 from ctspine_zarr.errors import UnknownCase, UnknownValue
 
@@ -72,21 +72,40 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
 @click.argument("case", nargs=-1, required=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@workers_option
+@scheduler_option
 @storage_options
 @logs.logged
 def export(
-    store: str, case: tuple[str, ...], output: Path, *, overwrite: bool, storage_option: dict[str, Any]
+    store: str,
+    case: tuple[str, ...],
+    output: Path,
+    workers: int,
+    *,
+    overwrite: bool,
+    scheduler: str | None,
+    storage_option: dict[str, Any],
 ) -> None:
     """Write CASEs of STORE as .nii.gz, equal to their source once inflated."""
-    opened = cz.open_store(store, storage_options=storage_option)
-    failed = False
-    for chosen in [opened[name] for name in case]:
-        try:
-            logs.output("\n".join(map(str, cz.export(chosen, output, overwrite=overwrite))))
-        except cz.CtspineError as error:
-            logs.error(f"ctspine-zarr: {error}")
-            failed = True
-    sys.exit(FAILED if failed else 0)
+
+    def show(found: cz.CaseExported) -> None:
+        if found.reason is None:
+            logs.output("\n".join(map(str, found.paths)))
+        else:
+            logs.error(f"ctspine-zarr: {found.reason}")
+
+    with executor(scheduler, workers) as cluster:
+        result = cz.export_cases(
+            store,
+            output,
+            case,
+            overwrite=overwrite,
+            workers=workers,
+            executor=cluster,
+            on_case=heeding(show),
+            storage_options=storage_option,
+        )
+    sys.exit(FAILED if result.failed else 0)
 
 
 @cli.command()
@@ -95,27 +114,39 @@ def export(
 @storage_options
 @options("--target-option", "TARGET")
 @click.option("--private", is_flag=True, help="A repository on the Hub that is made is private.")
+@workers_option
+@scheduler_option
 @logs.logged
 def publish(
-    store: str, target: str, storage_option: dict[str, Any], target_option: dict[str, Any], *, private: bool
+    store: str,
+    target: str,
+    storage_option: dict[str, Any],
+    target_option: dict[str, Any],
+    workers: int,
+    *,
+    private: bool,
+    scheduler: str | None,
 ) -> None:
     """Bring STORE to TARGET: s3://, gs:// or az://BUCKET/PATH, a folder, or hf://datasets/USER/NAME.
 
     Every object is compared with its receipt there. Interrupt it at any time and run it again: what is
-    whole there is kept.
+    whole there is kept. To the Hub goes one process alone.
     """
 
     def show(found: cz.CasePublished) -> None:
         logs.progress(report.case_published(found))
 
-    result = cz.publish(
-        store,
-        target,
-        storage_options=storage_option,
-        target_options=target_option,
-        private=private,
-        on_case=heeding(show),
-    )
+    with executor(scheduler, workers) as cluster:
+        result = cz.publish(
+            store,
+            target,
+            storage_options=storage_option,
+            target_options=target_option,
+            private=private,
+            workers=workers,
+            executor=cluster,
+            on_case=heeding(show),
+        )
     logs.output(report.published(result), final=True)
 
 

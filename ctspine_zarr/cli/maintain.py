@@ -11,13 +11,17 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs, report
-from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, take_over_option
+from ctspine_zarr.cli.options import (
+    executor,
+    options,
+    scheduler_option,
+    storage_options,
+    take_over_option,
+    workers_option,
+)
 from ctspine_zarr.cli.progress import follow_cases
 from ctspine_zarr.cli.talk import DAMAGED, heeding
 
-_WORKERS: Final = click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
-)
 _SPLIT_FILE: Final = click.option(
     "--split-file", type=click.Path(path_type=Path), help="The source's split list, as the build had it."
 )
@@ -27,7 +31,7 @@ _FOLD: Final = click.option("--fold", type=click.IntRange(0), help="The source's
 @click.command()
 @click.argument("store")
 @click.argument("case", nargs=-1)
-@_WORKERS
+@workers_option
 @click.option(
     "--digest", metavar="HEX", help="The store's digest, as info gave it once: proves the root as well."
 )
@@ -101,7 +105,7 @@ def verify(  # noqa: PLR0917 - the options of one command
 @click.option(
     "--from", "other", metavar="OTHER_STORE", help="Another store of the same cases, wherever it is."
 )
-@_WORKERS
+@workers_option
 @_SPLIT_FILE
 @_FOLD
 @click.option("--licence", help="Of a dataset that states none, as the build had it.")

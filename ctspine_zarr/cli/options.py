@@ -45,6 +45,11 @@ def options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[..., 
 storage_options = options("--storage-option", "the bucket or server where STORE is")
 """Of a command that has a store."""
 
+workers_option = click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
+)
+"""Of a command that works on cases side by side where that is asked for."""
+
 scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ctspine_zarr.concurrency.cluster import is_client, on_cluster
 from ctspine_zarr.concurrency.processes import Processes
 from ctspine_zarr.concurrency.runners import OnExecutor, Runner, Serial
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import UnknownValue, integer
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,15 +29,16 @@ def runner_of(workers: int, executor: AnyExecutor | None = None) -> Runner:
         executor: any of `concurrent.futures`, or a client of a Dask cluster.
 
     Raises:
-        UnknownValue: it is something else.
+        UnknownValue: it is something else, or there are fewer workers than 1.
     """
+    count = integer("workers", workers, 1)
     if executor is None:
-        return Serial() if workers == 1 else Processes(workers)
+        return Serial() if count == 1 else Processes(count)
     if is_client(executor):
         return on_cluster(executor)
     if not isinstance(executor, Executor):
         message = f"executor {executor!r}; legal: one of concurrent.futures, or a Client of distributed"
         raise UnknownValue(message)
     counts = (getattr(executor, name, None) for name in _COUNTS)
-    count = next((count for count in counts if isinstance(count, int)), workers)
-    return OnExecutor(executor, lambda: count)
+    said = next((said for said in counts if isinstance(said, int)), count)
+    return OnExecutor(executor, lambda: said)

@@ -23,8 +23,7 @@ from ctspine_zarr.manifest.holdings import holdings_mark
 from ctspine_zarr.manifest.inventory import case_folders, documents_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, load
-from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.write.build import require_shared
+from ctspine_zarr.storage import Location, Storage, open_storage, require_shared
 from ctspine_zarr.write.origin import Origin
 
 

@@ -2,43 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 
-from ctspine_zarr.errors import DamagedStore, Malformed, StorageError
+from ctspine_zarr.concurrency.runners import TRIES, Finished, Runner
+from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NoWorkers, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
 from ctspine_zarr.manifest.inventory import case_folders
-from ctspine_zarr.publishing.whole import WholeCase, WholeStore
+from ctspine_zarr.publishing.whole import WholeCase, WholeObjects, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object
-from ctspine_zarr.storage import Storage, all_at_once
+from ctspine_zarr.storage import Storage, all_at_once, require_shared
 
 
-def copy_cases(whole: WholeStore, target: Storage) -> Iterator[tuple[WholeCase, bool]]:
-    """Copy what is not there yet, case by case, in the build's own order: the receipt last.
+def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[tuple[WholeCase, bool]]:
+    """Copy what is not there yet, case by case, each in the build's own order: the receipt last.
 
     A case is proven here before anything is touched there. A store that is there already is read as
     it was meanwhile; but where it has another case in the place of one of these, its root goes first.
 
+    After a fault no other case is taken up, and those under way are ended: nobody touches the place
+    any more when it is told.
+
     Yields:
         Each case as it is there, and whether it had to be copied; else its receipt was there, and
-        objects of the right sizes.
+        objects of the right sizes. Those that were there come first.
 
     Raises:
+        UnknownValue: the runner's processes do not see both sides.
+        NoWorkers: there are none, or a case's died of it, each time.
         StoreMismatch: the place holds something else, or cases that the store has not.
         DamagedStore: an object is not what its receipt says, here or, read back, there.
         StoreUpdated: it is not, since the store here was updated.
         StorageError: either side fails, or is the other.
     """
+    for storage in (whole.storage, target):
+        require_shared(storage, runner)
     _require_apart(whole.storage, target)
     sizes = target.sizes()
     whole.require_place(target.location, sizes.keys(), partial(target.get, most=MOST_DOCUMENT_BYTES))
     receipts = target.get_each([case.receipt.key for case in whole.cases])
+    pending = []
     for case, receipt in zip(whole.cases, receipts, strict=True):
-        is_there = receipt == case.data and _has(sizes, case)
-        if not is_there:
-            _copy(case, whole, target, in_place=receipt is not None and receipt != case.data)
-        yield case, not is_there
+        if receipt == case.data and _has(sizes, case):
+            yield case, False
+        else:
+            pending.append(_Pending(case, is_in_place=receipt is not None and receipt != case.data))
+    faults: list[CtspineError] = []
+    for step in runner.run(_Task(whole.objects, target), takewhile(lambda _: not faults, pending)):
+        if isinstance(step, Finished):
+            outcome = step.result or _Outcome(_died(step.item.case, target))
+            if outcome.fault is None:
+                yield step.item.case, True
+            else:
+                faults.append(outcome.fault)
+    if faults:
+        raise faults[0]
 
 
 def copy_top(whole: WholeStore, target: Storage) -> None:
@@ -46,7 +67,7 @@ def copy_top(whole: WholeStore, target: Storage) -> None:
 
     What earlier states and interrupted runs left there goes last.
 
-    Raises: as `copy_cases`.
+    Raises: as `copy_cases`, but for its runner's.
     """
     for key, data in whole.top.items():
         target.put(key, data)
@@ -62,18 +83,65 @@ def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:
     return all(sizes.get(key) == one.bytes for key, one in case.written.items())
 
 
-def _copy(case: WholeCase, whole: WholeStore, target: Storage, *, in_place: bool) -> None:
-    def read(key: str) -> bytes:
-        return bytes(whole.proven(proven_object, key, case.objects[key]))
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A case to copy.
 
-    data = all_at_once(read, list(case.objects))
-    if in_place:
-        # A root may name the case that is there; no root, no receipt, no claim.
-        target.remove(layout.ROOT)
-        target.remove(case.receipt.key)
-    send = partial(_send, target)
-    all_at_once(lambda item: send(*item), list(zip(case.objects, data, case.objects.values(), strict=True)))
-    target.put(case.receipt.key, case.data)
+    Attributes:
+        case: as it is here.
+        is_in_place: whether another case is there in its place.
+    """
+
+    case: WholeCase
+    is_in_place: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a worker sends back: None where the case is there, or a fault of either side."""
+
+    fault: CtspineError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The copy of one case.
+
+    Attributes:
+        here: the objects of the store.
+        target: the place.
+    """
+
+    here: WholeObjects
+    target: Storage
+
+    def __call__(self, pending: _Pending) -> _Outcome:
+        try:
+            self._copy(pending.case, is_in_place=pending.is_in_place)
+        except CtspineError as error:
+            return _Outcome(error)
+        return _Outcome()
+
+    def _copy(self, case: WholeCase, *, is_in_place: bool) -> None:
+        def read(key: str) -> bytes:
+            return bytes(self.here.proven(proven_object, key, case.objects[key]))
+
+        data = all_at_once(read, list(case.objects))
+        if is_in_place:
+            # A root may name the case that is there; no root, no receipt, no claim.
+            self.target.remove(layout.ROOT)
+            self.target.remove(case.receipt.key)
+        send = partial(_send, self.target)
+        all_at_once(lambda one: send(*one), list(zip(case.objects, data, case.objects.values(), strict=True)))
+        self.target.put(case.receipt.key, case.data)
+
+
+def _died(case: WholeCase, target: Storage) -> NoWorkers:
+    message = (
+        f"cannot publish {case.id} to {target.location}: its worker died of it {TRIES} times, perhaps out of "
+        "memory; use fewer --workers, and run it again: whole cases are kept"
+    )
+    return NoWorkers(message)
 
 
 def _send(target: Storage, key: str, data: bytes, written: StoredObject) -> None:

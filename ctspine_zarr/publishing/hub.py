@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ _MOST_IN_MEMORY: Final = 1 << 20
 type _Files = Mapping[str, RemoteFile]
 
 
-def upload_cases(whole: WholeStore, repository: Repository) -> Iterator[tuple[WholeCase, bool]]:
+def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[WholeCase, bool]]:
     """Upload what is not there yet, some cases a commit; each object is proven before it is sent.
 
     Args:
@@ -100,8 +100,8 @@ def _proven(whole: WholeStore, folder: Path, case: WholeCase) -> dict[str, bytes
     def prove(key: str) -> bytes | LocalFile:
         written = case.objects[key]
         if written.bytes <= _MOST_IN_MEMORY:
-            return bytes(whole.proven(proven_object, key, written))
-        whole.proven(require_object, key, written)
+            return bytes(whole.objects.proven(proven_object, key, written))
+        whole.objects.proven(require_object, key, written)
         return LocalFile(folder / key, written.sha256)
 
     data = all_at_once(prove, list(case.objects))

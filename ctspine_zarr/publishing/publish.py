@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
+from ctspine_zarr.concurrency.runners import Runner
+from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.publishing.copy import copy_cases, copy_top
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.store import open_store
@@ -37,7 +41,7 @@ class Published:
 
     Attributes:
         location: where the store now is, too.
-        cases: of the store.
+        cases: of the store, in its order.
     """
 
     location: str
@@ -51,6 +55,8 @@ def publish(
     storage_options: Mapping[str, Any] | None = None,
     target_options: Mapping[str, Any] | None = None,
     private: bool = False,
+    workers: int = 1,
+    executor: AnyExecutor | None = None,
     on_case: _Listener | None = None,
 ) -> Published:
     """Bring a store to another place; what is there already, of an interrupted run too, is kept.
@@ -58,27 +64,37 @@ def publish(
     In a bucket or folder every object that is sent is read back and compared with its receipt; of
     what was there, the receipt and the sizes are. On the Hub the record of every file is. The
     catalog and the root come last, and a catalog goes before a case it speaks of is replaced. A
-    card on the Hub, as the root itself, says the licence and whom to cite.
+    card on the Hub, as the root itself, says the licence and whom to cite. Whoever copies the cases,
+    the bytes are the same, and catalog and root are copied by this process.
 
     Args:
         store: any that opens; for the Hub one in a local folder.
         target: s3://, gs://, az://, a path, a zarr Store, or hf://datasets/USER/NAME[@BRANCH][/PATH].
         storage_options, target_options: of either; see `open_store`.
         private: a repository on the Hub that is made.
+        workers: processes, each of which holds the objects of a case; 1 to the Hub, where commits
+            follow one another.
+        executor: what copies cases in their place, see `build_store`; none to the Hub. A case that it has
+            begun when this is interrupted it may end later: run it again when it has.
         on_case: told of each case that is there, in this thread.
 
     Raises:
         NotAStore, DamagedStore: there is no store, or an object is not what its receipt says.
         StoreUpdated: it is not, since the store was updated meanwhile.
         StoreMismatch: the target holds something else.
+        UnknownValue: workers or an executor for the Hub, or for what other processes do not see.
+        NoWorkers: processes cannot start, the executor broke, or the workers of a case died of it;
+            whole cases are kept, and a rerun goes on.
         StorageError, HubError: either side cannot be read or written.
     """
+    runner = runner_of(workers, executor)
     whole = WholeStore(open_store(store, storage_options=storage_options))
     options = target_options or {}
     if isinstance(target, str) and target.lower().startswith(_HUB):
+        _require_alone(target, runner)
         return _to_hub(whole, target, options, on_case, private=private)
     storage = open_storage(target, options=options)
-    cases = _announced(copy_cases(whole, storage), on_case)
+    cases = _announced(whole, copy_cases(whole, storage, runner), on_case)
     copy_top(whole, storage)
     return Published(storage.location, cases)
 
@@ -92,17 +108,27 @@ def _to_hub(
 
     repository = Repository.at(target, options)
     repository.create(private=private)
-    cases = _announced(upload_cases(whole, repository), on_case)
+    cases = _announced(whole, upload_cases(whole, repository), on_case)
     upload_top(whole, repository)
     return Published(str(repository), cases)
 
 
+def _require_alone(target: str, runner: Runner) -> None:
+    if not runner.is_alone:
+        message = (
+            f"an executor or several workers for {target}, where commits follow one another; legal: none"
+        )
+        raise UnknownValue(message)
+
+
 def _announced(
-    cases: Iterable[tuple[WholeCase, bool]], on_case: _Listener | None
+    whole: WholeStore, cases: Generator[tuple[WholeCase, bool]], on_case: _Listener | None
 ) -> tuple[CasePublished, ...]:
-    done = []
-    for case, copied in cases:
-        done.append(CasePublished(case.id, case.bytes, copied))
-        if on_case is not None:
-            on_case(done[-1])
-    return tuple(done)
+    done: dict[str, CasePublished] = {}
+    # Where the listener ends the run, processes end with it, not when the error is forgotten.
+    with closing(cases):
+        for case, copied in cases:
+            done[case.id] = CasePublished(case.id, case.bytes, copied)
+            if on_case is not None:
+                on_case(done[case.id])
+    return tuple(done[case.id] for case in whole.cases)

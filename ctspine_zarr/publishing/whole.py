@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
@@ -54,6 +55,40 @@ class WholeCase:
         return sum(one.bytes for one in self.written.values())
 
 
+@dataclass(frozen=True, slots=True)
+class WholeObjects:
+    """The objects of a store, proven as they are read. Pickles as its storage does.
+
+    Attributes:
+        storage: where the store is.
+        reading: by which a store that was updated meanwhile is told.
+    """
+
+    storage: Storage
+    reading: Reading
+
+    def proven[Found](
+        self, prove: Callable[[Storage, str, StoredObject], Found], key: str, written: StoredObject
+    ) -> Found:
+        """The result of a proof of one of them, such as the object's bytes.
+
+        Args:
+            prove: raises Malformed where the object is not what was written.
+            key: of the object.
+            written: what its receipt says of it.
+
+        Raises:
+            DamagedStore: the object is not what was written.
+            StoreUpdated: it is not, since the store was updated.
+        """
+        try:
+            return prove(self.storage, key, written)
+        except Malformed as error:
+            self.reading.require_current(self.storage.location)
+            message = f"{self.storage.location}: {key} {error}; run verify"
+            raise DamagedStore(message) from error
+
+
 @dataclass(frozen=True)
 class WholeStore:
     """A store with the documents that say what belongs to it.
@@ -74,6 +109,11 @@ class WholeStore:
         """Where it is."""
         return self.store.storage
 
+    @property
+    def objects(self) -> WholeObjects:
+        """Of its cases."""
+        return WholeObjects(self.storage, self.store.reading)
+
     @cached_property
     def cases(self) -> tuple[WholeCase, ...]:
         """In the catalog's order.
@@ -87,27 +127,6 @@ class WholeStore:
     def top(self) -> Mapping[str, bytes]:
         """The documents above the cases, in the order of writing: the root is the last."""
         return documents_above(self.store.root, self.store.entries.values())
-
-    def proven[Found](
-        self, prove: Callable[[Storage, str, StoredObject], Found], key: str, written: StoredObject
-    ) -> Found:
-        """The result of a proof of one of its objects, such as the object's bytes.
-
-        Args:
-            prove: raises Malformed where the object is not what was written.
-            key: of the object.
-            written: what its receipt says of it.
-
-        Raises:
-            DamagedStore: the object is not what was written.
-            StoreUpdated: it is not, since the store was updated.
-        """
-        try:
-            return prove(self.storage, key, written)
-        except Malformed as error:
-            self.store.reading.require_current(self.storage.location)
-            message = f"{self.storage.location}: {key} {error}; run verify"
-            raise DamagedStore(message) from error
 
     def left_over(self, keys: Collection[str]) -> list[str]:
         """Keys, among those of another place, of what is there from an earlier state of this store."""

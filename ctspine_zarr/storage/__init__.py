@@ -10,6 +10,7 @@ from ctspine_zarr.storage.blocks import DEFAULT_BYTES, cached
 from ctspine_zarr.storage.folder import free_bytes, share_disk
 from ctspine_zarr.storage.handle import Storage
 from ctspine_zarr.storage.location import Location, open_storage
+from ctspine_zarr.storage.sharing import require_shared
 
 __all__ = [
     "DEFAULT_BYTES",
@@ -20,5 +21,6 @@ __all__ = [
     "cached",
     "free_bytes",
     "open_storage",
+    "require_shared",
     "share_disk",
 ]

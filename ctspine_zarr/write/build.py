@@ -13,14 +13,14 @@ from typing import Final
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import TRIES, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
-from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse, UnknownValue
+from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.manifest.claims import Claim, Held, claimed, require_claim
 from ctspine_zarr.manifest.commit import begin, put_changed
 from ctspine_zarr.sources.source import Fetched
-from ctspine_zarr.storage import Storage
+from ctspine_zarr.storage import Storage, require_shared
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.estimates import require_memory
@@ -202,17 +202,6 @@ def _end(plan: Plan, held: Held, built: Collection[Entry], refused: tuple[Refusa
 
 def _ignore(event: Event) -> None:
     """The default listener, which does nothing."""
-
-
-def require_shared(storage: Storage, runner: Runner) -> None:
-    """Do nothing where whoever runs the cases sees the same objects.
-
-    Raises:
-        UnknownValue: it does not.
-    """
-    if not (runner.is_alone or storage.is_shared):
-        message = f"an executor for {storage.location}, which other processes do not see; legal: none"
-        raise UnknownValue(message)
 
 
 def _ingest_all(
