@@ -227,7 +227,9 @@ def test_a_bucket_is_mended(origin: Path, bucket: Bucket) -> None:
         ("liver_2", (f"{TWO}/{IMAGE}",)),
     ]
     assert result.removed == ("receipts/liver_9.json",)
-    assert len([one for one in bucket.server.requests if one.method == "PUT"]) == 2
+    assert (
+        len([one for one in bucket.server.requests if one.method == "PUT" and "builds/" not in one.path]) == 2
+    )
     assert {key: storage.get(key) for key in storage.sizes()} == objects(origin / "s.zarr")
 
 
@@ -397,9 +399,9 @@ def test_interrupted_at_any_put_and_run_again_it_ends_whole(
 
     clean = filled(-1)
     assert repaired(clean, origin, supply).is_whole
-    assert clean.puts
+    assert clean.written
     if also is not None:
-        assert clean.puts[-1] == {"a lost root": "zarr.json"}.get(also, catalog_of(origin / "s.zarr").name)
+        assert clean.written[-1] == {"a lost root": "zarr.json"}.get(also, catalog_of(origin / "s.zarr").name)
     for nth in range(1, len(clean.puts) + 1):
         store = filled(nth)
         with pytest.raises(StorageError, match="No space left"):
@@ -407,7 +409,8 @@ def test_interrupted_at_any_put_and_run_again_it_ends_whole(
         assert repaired(store, origin, supply).is_whole
         assert builds(store.contents()) == builds(right), nth
         # Nothing was put twice but what failed.
-        assert sorted(store.puts) == sorted([*clean.puts, clean.puts[nth - 1]])
+        failed = [clean.puts[nth - 1]] if clean.puts[nth - 1] in clean.written else []
+        assert sorted(store.written) == sorted([*clean.written, *failed])
 
 
 # -- the command
