@@ -1,12 +1,13 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote|scale] [--source DIR] [--repeats N] [--json FILE]
-                                [--picture FILE] [--latency MS]
+    python scripts/benchmark.py [build|read|train|remote|scale|hands] [--source DIR] [--repeats N]
+                                [--json FILE] [--picture FILE] [--latency MS] [--facts DIR]
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one;
 `remote` reads over HTTP from a server that is a round trip away, `scale` opens a store of 100,000
-cases. Every figure is a median and comes with its spread. Machines are noisy: ratios between the rows
-of one run are worth more than any figure.
+cases, `hands` builds 1,005 tiny ones in parts, finalizes and verifies them. Every figure is a median
+and comes with its spread. Machines are noisy: ratios between the rows of one run are worth more than
+any figure.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, picture, read, remote, scale, train
+from benchmarks import build, hands, picture, read, remote, scale, train
 
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
@@ -27,24 +28,32 @@ USUAL = ("build", "read", "train")
 
 def main() -> None:
     arguments = parse_arguments()
-    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        source = arguments.source or write_phantom(Path(scratch) / "phantom")
-        if "build" in arguments.parts:
-            found["build"] = build.run(source, arguments.repeats)
-        if "read" in arguments.parts:
-            found["read"] = read.run(source, Path(scratch), arguments.case, arguments.repeats)
-            if arguments.picture:
-                picture.draw(found["read"], arguments.picture)
-        if "train" in arguments.parts:
-            found["train"] = train.run(source, Path(scratch), arguments.repeats)
-        if "remote" in arguments.parts:
-            latency = arguments.latency / 1000
-            found["remote"] = remote.run(source, Path(scratch), arguments.case, arguments.repeats, latency)
-        if "scale" in arguments.parts:
-            found["scale"] = scale.run(source, Path(scratch))
+        found = measured(arguments, Path(scratch))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Figures of each part that is asked for; `hands` makes a source of its own."""
+    if "hands" in arguments.parts:
+        return {"hands": hands.run(scratch, arguments.facts, arguments.repeats)}
+    found: dict[str, Any] = {}
+    source = arguments.source or write_phantom(scratch / "phantom")
+    if "build" in arguments.parts:
+        found["build"] = build.run(source, arguments.repeats)
+    if "read" in arguments.parts:
+        found["read"] = read.run(source, scratch, arguments.case, arguments.repeats)
+        if arguments.picture:
+            picture.draw(found["read"], arguments.picture)
+    if "train" in arguments.parts:
+        found["train"] = train.run(source, scratch, arguments.repeats)
+    if "remote" in arguments.parts:
+        latency = arguments.latency / 1000
+        found["remote"] = remote.run(source, scratch, arguments.case, arguments.repeats, latency)
+    if "scale" in arguments.parts:
+        found["scale"] = scale.run(source, scratch)
+    return found
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -52,13 +61,16 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "part", nargs="?", choices=(*USUAL, "remote", "scale"), help="default: build, read, train"
+        "part", nargs="?", choices=(*USUAL, "remote", "scale", "hands"), help="default: build, read, train"
     )
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")
     parser.add_argument("--repeats", type=positive, default=5, help="default: 5")
     parser.add_argument("--latency", type=milliseconds, default=30.0, help="of remote, in ms; default: 30")
+    parser.add_argument(
+        "--facts", type=Path, default=hands.FACTS, help="of hands: the folder of the authors' split list"
+    )
     parser.add_argument("--json", type=new_file, help="also write the figures here")
     parser.add_argument("--picture", type=new_file, help="also draw the reads here; needs matplotlib")
     arguments = parser.parse_args()

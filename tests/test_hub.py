@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from conftest import Bucket, Hub
 from fakehub import FakeHub
 from servers import Watched, served
 from stores import builds, objects
-from trees import NnunetTree, Tree, VerseTree, voxels
+from trees import SHAPE, NnunetTree, Tree, VerseTree, labels, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.datasets.ctspine1k import HUB
@@ -431,3 +432,25 @@ def test_a_read_that_is_refused_is_not_made_again(small: Repository, hub: Hub) -
     with pytest.raises(HubError, match=r"cannot read a.json of .*403"):
         small.read("a.json", (0, 3))
     assert len(hub.server.requests) == 1
+
+
+@pytest.mark.parametrize(("shape", "puts", "posts"), [(SHAPE, 8, 0), ((160, 160, 120), 9, 2)])
+def test_a_case_takes_the_requests_that_the_documentation_counts(
+    hub: Hub, bucket: Bucket, tmp_path: Path, shape: tuple[int, ...], puts: int, posts: int
+) -> None:
+    """Of a shard of more than 5 MiB, of two parts here, each part is a PUT, its begin and end are POSTs."""
+    to_bucket, to_hub = [], []
+    for count in (3, 6):
+        tree = Tree(tmp_path / str(count))
+        for number in range(count):
+            tree.add(f"liver_{number}", voxels(number, shape), labels(shape))
+        hub.hub.add(REPOSITORY, tree.root, commit=str(count) * 40)
+        hub.server.requests.clear()
+        bucket.server.requests.clear()
+        cz.build_store(plan(hub, bucket.new(), storage_options=bucket.options))
+        to_bucket.append(Counter(request.method for request in bucket.server.requests))
+        to_hub.append(Counter(request.method for request in hub.server.requests))
+    (three, six), (few, many) = to_bucket, to_hub
+    assert six - three == Counter(PUT=3 * puts, GET=3 * 2, HEAD=3, POST=3 * posts)
+    # An image and a mask: where each is, then the CDN.
+    assert many - few == Counter(HEAD=3 * 2, GET=3 * 2)
