@@ -10,7 +10,7 @@ from ctspine_zarr.format.catalog import counted
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.maintain.reports import require_here
 from ctspine_zarr.manifest.claims import live_claims
-from ctspine_zarr.manifest.inventory import documents_above, own_keys, strangers
+from ctspine_zarr.manifest.inventory import documents_above, keys_above, own_keys, strangers
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State
 from ctspine_zarr.storage import Storage
@@ -102,7 +102,7 @@ def _others(
 ) -> Iterator[tuple[str, str]]:
     if not storage.is_listable:
         return
-    above = documents_above(state.root, state.entries)
+    above = keys_above(state.root, state.entries)
     known = read_receipts(storage, to_write=False) if receipts is None else receipts
     sizes = storage.sizes()
     # What a build has written that is under way belongs to no state yet.

@@ -20,7 +20,7 @@ from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.maintain.recovery import intended_state
 from ctspine_zarr.manifest.claims import Claim, Held, claimed
 from ctspine_zarr.manifest.holdings import holdings_mark
-from ctspine_zarr.manifest.inventory import case_folders, documents_above, left_over, own_keys
+from ctspine_zarr.manifest.inventory import case_folders, documents_above, keys_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage, require_shared
@@ -267,7 +267,7 @@ class _Repair:
 
         Cases that an update has written, which did not end yet, stay.
         """
-        above = documents_above(state.root, state.entries)
+        above = keys_above(state.root, state.entries)
         receipts = read_receipts(self.storage, to_write=False)
         own = own_keys(above, state.entries, receipts)
         waiting = {key for kept in receipts for key in (kept.receipt.key, *kept.receipt.keys)}

@@ -42,6 +42,11 @@ class Holdings:
         """Of every case that the store knows."""
         return frozenset(self.entries) | frozenset(self.receipts)
 
+    @property
+    def all_receipts(self) -> list[KeptReceipt]:
+        """Every receipt that holds."""
+        return [kept for some in self.receipts.values() for kept in some]
+
     def earlier(self, case: str) -> Record | None:
         """The record that a case has now, by which its group may be open; None for a new case."""
         if case in self.entries:
@@ -83,7 +88,7 @@ def require_same_dataset(holdings: Holdings, spec: Spec, location: str) -> None:
     """
     if holdings.root is not None:
         _require_same_spec(holdings.root, spec, location)
-    for kept in (kept for some in holdings.receipts.values() for kept in some):
+    for kept in holdings.all_receipts:
         try:
             require_dataset(kept.receipt, spec)
         except Malformed as error:
@@ -145,7 +150,7 @@ def _state(storage: Storage, receipts: Collection[KeptReceipt]) -> State | None:
     if storage.size(layout.ROOT) is None:
         return None
     try:
-        return load(storage)
+        return load(storage, receipts)
     except DamagedStore as error:
         if receipts:
             return None

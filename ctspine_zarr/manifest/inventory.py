@@ -18,18 +18,25 @@ BESIDE: Final = frozenset({"README.md", ".gitattributes", "LICENSE"})
 """Keys at the top that a repository has beside a store: a card, and what goes with it."""
 
 
-def documents_above(root: Root, entries: Iterable[Entry]) -> dict[str, bytes]:
+def documents_above(root: Root, entries: Iterable[Entry], catalog: bytes | None = None) -> dict[str, bytes]:
     """The documents above the cases, in the order of writing: the root, which makes them hold, is the last.
 
     Args:
         root: of the state; its catalog is that of the entries.
         entries: the cases.
+        catalog: the same encoded, where it has been.
     """
     entries = list(entries)
     found = dict.fromkeys(group_keys(entry.record for entry in entries), encode(group()))
     if root.catalog is not None:
-        found[root.catalog.key] = encode_catalog(root.dataset, entries)
+        found[root.catalog.key] = encode_catalog(root.dataset, entries) if catalog is None else catalog
     return found | {layout.ROOT: encode_root(root)}
+
+
+def keys_above(root: Root, entries: Iterable[Entry]) -> list[str]:
+    """Keys of the same documents."""
+    catalogs = [] if root.catalog is None else [root.catalog.key]
+    return [*group_keys(entry.record for entry in entries), *catalogs, layout.ROOT]
 
 
 def group_keys(records: Iterable[Record]) -> list[str]:

@@ -6,7 +6,7 @@ catalog that it names, sees one whole state, whatever is written meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -18,7 +18,7 @@ from ctspine_zarr.format.catalog import CatalogFile, Entry, Root, decode_catalog
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.receipts import read_receipts
+from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.storage import Storage
 
 # Updates that may meet one opening, each between its two reads.
@@ -80,10 +80,14 @@ class UpdateCheck:
             return False
 
 
-def load(storage: Storage) -> State:
+def load(storage: Storage, receipts: Collection[KeptReceipt] | None = None) -> State:
     """The state of a store: two reads, of the root and of the catalog that it names.
 
     While the first build goes on there is no catalog, and every receipt is read instead.
+
+    Args:
+        storage: of the store.
+        receipts: all that are there, where they have just been read.
 
     Raises:
         NotAStore: there is none, or one of another format.
@@ -94,7 +98,7 @@ def load(storage: Storage) -> State:
     for _ in range(_TRIES):
         root = read_root(storage)
         if root.catalog is None:
-            return State(root, _whole_cases(storage, root))
+            return State(root, _whole_cases(storage, root, receipts))
         data = _catalog_bytes(storage, root.catalog)
         if data is not None:
             return State(root, _entries(storage, root, root.catalog, data))
@@ -169,7 +173,7 @@ def _entries(storage: Storage, root: Root, catalog: CatalogFile, data: bytes) ->
         raise DamagedStore(message) from error
 
 
-def _whole_cases(storage: Storage, root: Root) -> tuple[Entry, ...]:
+def _whole_cases(storage: Storage, root: Root, receipts: Collection[KeptReceipt] | None) -> tuple[Entry, ...]:
     if not storage.is_listable:
         message = (
             f"{storage.location}: its first build has not ended, and what is whole cannot be listed here; "
@@ -177,7 +181,7 @@ def _whole_cases(storage: Storage, root: Root) -> tuple[Entry, ...]:
         )
         raise NotAStore(message)
     found: dict[str, Entry] = {}
-    for kept in read_receipts(storage, to_write=False):
+    for kept in read_receipts(storage, to_write=False) if receipts is None else receipts:
         try:
             require_dataset(kept.receipt, root.dataset)
         except Malformed as error:

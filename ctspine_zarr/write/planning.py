@@ -288,9 +288,8 @@ def _form(codec: str | None, chunk: Shape | None, holdings: Holdings) -> tuple[s
 
 
 def _require_form(document: PlanDocument, holdings: Holdings, storage: Storage) -> None:
-    kept = (kept for some in holdings.receipts.values() for kept in some)
     records = [entry.record for entry in holdings.entries.values()]
-    for record in (*records, *(one.receipt.record for one in kept)):
+    for record in (*records, *(one.receipt.record for one in holdings.all_receipts)):
         if not has_form(record, document):
             asked = PROFILES[document.codec].image_codec
             message = (

@@ -28,7 +28,6 @@ from ctspine_zarr.manifest.claims import Held
 from ctspine_zarr.manifest.commit import is_put, sweep, switch
 from ctspine_zarr.manifest.holdings import Holdings, read_holdings
 from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys, splits_of
-from ctspine_zarr.manifest.receipts import KeptReceipt
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.text import some_names
 from ctspine_zarr.write.case_objects import WRITER
@@ -89,15 +88,10 @@ class NewState:
         build, or one of other cases, wrote meanwhile are found by their receipts, if all is there.
         """
         entries = dict(self.holdings.entries)
-        for kept in self.receipts:
+        for kept in self.holdings.all_receipts:
             if all(sizes.get(key) == one.bytes for key, one in kept.receipt.keys.items()):
                 entries.setdefault(kept.receipt.record.id, kept.entry)
         return entries | dict(self.done)
-
-    @property
-    def receipts(self) -> list[KeptReceipt]:
-        """Every receipt that holds, of a case that of the catalog first."""
-        return [kept for some in self.holdings.receipts.values() for kept in some]
 
     def documents(self, entries: Mapping[str, Entry], provenance: Provenance) -> dict[str, bytes]:
         """The documents above the cases; see `documents_of`."""
@@ -132,11 +126,11 @@ def change_to(state: NewState, storage: Storage) -> Change:
     """What makes a state hold; nothing is written."""
     earlier, sizes = state.holdings.root, storage.sizes()
     entries = state.entries(sizes)
-    kept = earlier.provenance if earlier and not earlier.is_partial else own_provenance()
-    documents = state.documents(entries, kept)
-    if storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
+    kept = earlier.provenance if earlier and not earlier.is_partial else None
+    documents = state.documents(entries, kept or own_provenance())
+    if kept and storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
         documents = state.documents(entries, own_provenance())
-    own = own_keys(documents, entries.values(), state.receipts)
+    own = own_keys(documents, entries.values(), state.holdings.all_receipts)
     splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
     left = left_over(sizes, own, splits)
     is_there = all(is_put(storage, key, data) for key, data in documents.items())
@@ -224,7 +218,7 @@ def documents_of(
         refused=tuple(reasons.values()),
         provenance=provenance,
     )
-    return documents_above(root, entries.values())
+    return documents_above(root, entries.values(), catalog)
 
 
 def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:
