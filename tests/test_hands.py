@@ -31,8 +31,9 @@ from ctspine_zarr.concurrency.identity import Identity
 from ctspine_zarr.errors import CtspineError, StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.encoding import encode
-from ctspine_zarr.manifest import claims
-from ctspine_zarr.manifest.claims import Claim, claimed, gate, read_claims
+from ctspine_zarr.manifest import claims, signs
+from ctspine_zarr.manifest.claims import Claim, claimed, read_claims
+from ctspine_zarr.manifest.signs import gate
 from ctspine_zarr.storage import Storage, open_storage
 
 SHAPE: Final = (8, 9, 6)
@@ -117,8 +118,8 @@ def test_the_claim_of_the_dead_holds_nobody_up(storage: Storage, kind: str) -> N
         storage,
         {
             "gone": dead(),
-            "silent": dead(writer=elsewhere, at=time.time() - claims.LEASE - 1),
-            "of tomorrow": dead(writer=elsewhere, at=time.time() + claims.LEASE + 60),
+            "silent": dead(writer=elsewhere, at=time.time() - signs.LEASE - 1),
+            "of tomorrow": dead(writer=elsewhere, at=time.time() + signs.LEASE + 60),
             "left by this process": dead(writer=Identity.own()),
         }[kind],
     )
@@ -140,14 +141,15 @@ def test_what_lives_or_waits_is_ended_by_take_over_alone(storage: Storage, kind:
 
 
 def test_a_claim_is_renewed_until_it_is_taken_away(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_BEAT", 0.01)
     with claimed(storage, Claim.own(PLAN, "a build")) as held:
+        monkeypatch.setattr(signs, "_BEAT", 0.01)
+        signs.renewer()._added.set()
         first = read_claims(storage)[held.key].at
         while read_claims(storage)[held.key].at == first:
             time.sleep(0.01)
         claims.require_claim(storage, held.key)
         # A renewal that is under way may bring it back once: who takes over looks twice.
-        for _ in range(2):
+        while held.key in storage.sizes():
             storage.remove(held.key)
             time.sleep(0.1)
         with pytest.raises(cz.StoreInUse, match="was taken over"):
@@ -315,7 +317,7 @@ def test_killed_at_every_step_and_run_again_a_build_ends_with_the_same_bytes(
 def build_at_once(
     root: Path, location: Path, options: dict[str, Any], start: Barrier, to: Connection
 ) -> None:
-    start.wait()
+    start.wait(60)
     try:
         to.send(("ok", [entry.record.id for entry in build(root, location, **options).built]))
     except CtspineError as error:
@@ -359,6 +361,7 @@ def at_once(root: Path, location: Path, kinds: list[dict[str, Any]]) -> list[tup
         here, there = CONTEXT.Pipe()
         process = CONTEXT.Process(target=build_at_once, args=(root, location, options, start, there))
         process.start()
+        there.close()
         started.append((process, here))
     outcomes = [here.recv() for _, here in started]
     for process, _ in started:

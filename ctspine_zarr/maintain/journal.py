@@ -16,10 +16,11 @@ from ctspine_zarr.format.encoding import parse
 
 
 class _Note(Struct, frozen=True):
-    """A line: a case of this receipt was whole, compared with this source where it names one."""
+    """A line: a case of this receipt was whole in this store, and as in this source where it names one."""
 
     case: str
     receipt: str
+    store: str
     source: str | None = None
 
 
@@ -29,10 +30,12 @@ class Journal:
 
     Attributes:
         path: of the file, made where it does not exist.
+        store: location of the store: of a copy nothing is noted yet.
         source: name of the source that cases are compared with; None for none.
     """
 
     path: Path
+    store: str
     source: str | None = None
 
     def whole(self, entries: Iterable[Entry]) -> frozenset[str]:
@@ -41,7 +44,11 @@ class Journal:
         Raises:
             StorageError: the file cannot be read.
         """
-        noted = {(note.case, note.receipt) for note in self._notes() if self.source in {None, note.source}}
+        noted = {
+            (note.case, note.receipt)
+            for note in self._notes()
+            if note.store == self.store and self.source in {None, note.source}
+        }
         return frozenset(e.record.id for e in entries if (e.record.id, e.receipt) in noted)
 
     def add(self, entry: Entry) -> None:
@@ -50,7 +57,8 @@ class Journal:
         Raises:
             StorageError: the file cannot be written.
         """
-        note = {"case": entry.record.id, "receipt": entry.receipt, "source": self.source}
+        note: dict[str, str | None] = {"case": entry.record.id, "receipt": entry.receipt, "store": self.store}
+        note["source"] = self.source
         with self._naming("write"), self.path.open("ab+") as file:
             # What was torn before stays a line of its own, which claims nothing.
             begin = "" if _ends_a_line(file.tell(), self.path) else "\n"

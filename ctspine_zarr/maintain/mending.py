@@ -12,7 +12,15 @@ from ctspine_zarr.concurrency.runners import TRIES, Finished, Progress, Runner
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.datasets.dataset import Described
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import CaseRefused, Malformed, NotMendable, OtherFormat, StorageError, UnknownValue
+from ctspine_zarr.errors import (
+    CaseRefused,
+    Malformed,
+    NotMendable,
+    OtherFormat,
+    StorageError,
+    StoreInUse,
+    UnknownValue,
+)
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.receipt import (
@@ -53,7 +61,7 @@ class Outcome:
 
     keys: tuple[str, ...] = ()
     reason: str = ""
-    fault: StorageError | None = None
+    fault: StorageError | StoreInUse | None = None
 
 
 class Supply(ABC):
@@ -149,8 +157,10 @@ def _attempted(mend: Callable[[], tuple[str, ...]]) -> Outcome:
         return Outcome(mend())
     except (CaseRefused, Malformed, NotMendable, OtherFormat, UnknownValue) as error:
         return Outcome(reason=str(error))
-    except StorageError as error:
+    except (StorageError, StoreInUse) as error:
         return Outcome(fault=error)
+    except MemoryError:
+        return Outcome(reason="out of memory; use fewer --workers")
 
 
 def _from_files(arrival: Arrival[_WithCase], storage: Storage, spec: Spec) -> Outcome:

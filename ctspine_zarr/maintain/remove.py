@@ -78,14 +78,13 @@ def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt],
     entries = {entry.record.id: entry for entry in state.entries if entry.record.id not in ids}
     if len(entries) < len(state.entries):
         refused = [one for one in state.root.refused if one.case not in ids]
-        switch(storage, documents_of(entries, refused, state.spec, own_provenance()), held.require)
+        switch(storage, documents_of(entries, refused, state.spec, own_provenance()))
     records = [entry.record for entry in state.entries] + [kept.receipt.record for kept in receipts]
-    gone = [record for record in records if record.id in ids]
-    # Receipts first: without them nobody takes the cases up again.
-    for key in dict.fromkeys(record.receipt_key for record in gone):
-        storage.remove(key)
-    for path in dict.fromkeys(record.path for record in gone):
-        for key in storage.sizes(f"{path}/"):
+    gone = {record.receipt_key: record for record in records if record.id in ids}
+    for receipt, record in gone.items():
+        # The receipt last: by it a removal that was cut off is taken up again, and no build takes up a
+        # case whose objects are gone.
+        for key in (*storage.sizes(f"{record.path}/"), receipt):
             storage.remove(key)
     catalog = decode_root(storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)).catalog
     for key in storage.sizes():

@@ -245,8 +245,7 @@ class _Repair:
 
     def _mend(self, entries: Sequence[Entry], state: State, held: Held) -> tuple[list[Mended], list[Left]]:
         mended, left = [], []
-        for entry, outcome in self.supply.mend(entries, self.storage, state.spec, self.runner):
-            held.require()
+        for entry, outcome in self.supply.mend(entries, held.storage, state.spec, self.runner):
             if outcome.reason:
                 left.append(Left(entry.record.id, outcome.reason))
             else:
@@ -258,8 +257,7 @@ class _Repair:
         """Put the documents above the cases that are not right, the root the last."""
         for key, data in documents_above(state.root, state.entries).items():
             if not is_there(self.storage, key, data):
-                held.require()
-                self.storage.put(key, data)
+                held.storage.put(key, data)
                 yield key
 
     def _remove_strays(self, state: State, held: Held) -> Iterator[str]:
@@ -273,8 +271,7 @@ class _Repair:
         waiting = {key for kept in receipts for key in (kept.receipt.key, *kept.receipt.keys)}
         for key in left_over(self.storage.sizes(), own, state.spec.splits):
             if key not in waiting:
-                held.require()
-                self.storage.remove(key)
+                held.storage.remove(key)
                 yield key
         if self.storage.irregular():
             self.storage.clean(case_folders(state.spec.splits))

@@ -98,7 +98,7 @@ def verify(
         origin = Origin(source, state.spec.layout, fold, split_file=split_file, options=options)
     with _compared(state, storage, origin) as comparison:
         name = None if comparison is None else str(comparison.source)
-        notes = None if journal is None else Journal(Path(journal), name)
+        notes = None if journal is None else Journal(Path(journal), storage.location, name)
         runner = runner_of(workers, executor)
         asked = Inspection(storage, state, runner, comparison, notes, quick=quick)
         found = asked.report(chosen, on_begin, on_case)

@@ -65,13 +65,12 @@ def commit_case(
     put(receipt.key, encode_receipt(receipt))
 
 
-def switch(storage: Storage, documents: Mapping[str, bytes], may_write: Callable[[], None]) -> None:
+def switch(storage: Storage, documents: Mapping[str, bytes]) -> None:
     """Make a state hold, whose cases are all written.
 
     Args:
         storage: of the store.
         documents: above the cases, the root the last: its put is the switch.
-        may_write: called before each is put; raises where nothing may be any more.
 
     Raises:
         StorageError: the store could not be written, or no reader would take the documents: the state
@@ -81,7 +80,6 @@ def switch(storage: Storage, documents: Mapping[str, bytes], may_write: Callable
         message = f"{key} would have {size} bytes; legal: at most {most}, in a store of fewer cases"
         raise StorageError(message)
     for key, data in documents.items():
-        may_write()
         put_changed(storage, key, data)
 
 

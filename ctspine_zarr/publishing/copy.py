@@ -120,6 +120,9 @@ class _Task:
             self._copy(pending.case, is_in_place=pending.is_in_place)
         except CtspineError as error:
             return _Outcome(error)
+        except MemoryError:
+            message = f"cannot publish {pending.case.id}: out of memory; use fewer --workers"
+            return _Outcome(StorageError(message))
         return _Outcome()
 
     def _copy(self, case: WholeCase, *, is_in_place: bool) -> None:

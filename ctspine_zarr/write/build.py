@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 import traceback
@@ -17,10 +16,10 @@ from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.receipt import Receipt
-from ctspine_zarr.manifest.claims import Claim, Held, claimed, require_claim
+from ctspine_zarr.manifest.claims import Claim, ClaimedStorage, Held, claimed
 from ctspine_zarr.manifest.commit import begin, put_changed
 from ctspine_zarr.sources.source import Fetched
-from ctspine_zarr.storage import Storage, require_shared
+from ctspine_zarr.storage import require_shared
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.estimates import require_memory
@@ -209,7 +208,7 @@ def _ingest_all(
 ) -> tuple[tuple[Entry, ...], tuple[Refusal, ...]]:
     built: list[Entry] = []
     refused: list[Refusal] = []
-    task = _Task(Recipe(plan.spec, plan.profile, plan.document.chunk), plan.storage, held.key)
+    task = _Task(Recipe(plan.spec, plan.profile, plan.document.chunk), held.storage)
     for progress in run_on_files(runner, plan.source, plan.pending, task):
         case = progress.item.case
         if isinstance(progress, Started):
@@ -231,13 +230,11 @@ class _Task:
 
     Attributes:
         recipe: of every case.
-        storage: of the store.
-        claim: key of the build's claim.
+        storage: of the store; a worker may outlive the build that asked for the case.
     """
 
     recipe: Recipe
-    storage: Storage
-    claim: str
+    storage: ClaimedStorage
 
     def __call__(self, arrival: Arrival[PendingCase]) -> _Outcome:
         begun = time.monotonic()
@@ -262,9 +259,7 @@ class _Task:
             return _Outcome(reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
     def _ingest(self, pending: PendingCase, files: Fetched) -> Receipt:
-        # A worker may outlive the build that asked for the case.
-        may_write = functools.partial(require_claim, self.storage, self.claim)
-        return ingest(files, self.recipe, self.storage, pending.earlier, may_write)
+        return ingest(files, self.recipe, self.storage, pending.earlier)
 
 
 def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt | CaseFailed:

@@ -105,13 +105,7 @@ class _Mask:
     measured: Future[tuple[Measured, ...]]
 
 
-def ingest(
-    fetched: Fetched,
-    recipe: Recipe,
-    storage: Storage,
-    earlier: Record | None,
-    may_write: Callable[[], None] = lambda: None,
-) -> Receipt:
+def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
     """Read, check, encode and commit one case.
 
     Peak memory is what `worker_memory` says of the case.
@@ -121,7 +115,6 @@ def ingest(
         recipe: how it is made.
         storage: of the store.
         earlier: the record that the store has of a case of that id.
-        may_write: called before each object is put; raises where none may be any more.
 
     Raises:
         CaseRefused: the files are not what the dataset promises, or others than those that were planned
@@ -130,12 +123,7 @@ def ingest(
     """
     objects, receipt = made(fetched, recipe, earlier)
     _require_planned(fetched.case, receipt)
-
-    def put(key: str, data: bytes | bytearray) -> None:
-        may_write()
-        storage.put(key, data)
-
-    commit_case(objects, receipt, put)
+    commit_case(objects, receipt, storage.put)
     return receipt
 
 

@@ -153,7 +153,7 @@ def make_hold(state: NewState, held: Held) -> Mapping[str, Entry]:
     storage, earlier = held.storage, state.holdings.root
     state.require_all(storage.location)
     change = change_to(state, storage)
-    switch(storage, change.documents, held.require)
+    switch(storage, change.documents)
     held.sweep_builds()
     if not held.others():
         splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
@@ -177,7 +177,7 @@ def make_some_hold(built: Collection[Entry], held: Held) -> None:
     entries = dict(holdings.entries) | done
     root = holdings.root
     documents = documents_of(entries, root.refused, root.dataset, own_provenance())
-    switch(storage, documents, held.require)
+    switch(storage, documents)
     receipts = [kept for case in done for kept in holdings.receipts.get(case, ())]
     own = own_keys(documents, entries.values(), receipts)
     earlier = [key for kept in receipts for key in (kept.receipt.key, *kept.receipt.keys)]
