@@ -324,8 +324,8 @@ def build_at_once(
         to.send((type(error).__name__, str(error)))
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
 def test_four_builds_at_once_leave_a_store_that_is_whole(tmp_path: Path, rounds: int) -> None:
     tree = small_tree(tmp_path / "tree", "abcd")
     chooser = random.Random(fresh_seed())

@@ -81,7 +81,7 @@ def all_of(location: Any, **options: Any) -> dict[str, bytes]:
 # -- parts
 
 
-@pytest.fixture(params=["folder", "bucket", "memory"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow), "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[str, Any]]:
     if request.param == "folder":
         return tmp_path / "parts.zarr", {}
@@ -286,6 +286,7 @@ def places(tmp_path: Path, bucket: Bucket) -> Places:
     return Places(tmp_path, bucket)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_the_bytes_are_the_same_whoever_runs_the_cases(
     tree: Tree, expected: dict[str, bytes], places: Places
@@ -304,6 +305,7 @@ def test_the_bytes_are_the_same_whoever_runs_the_cases(
     assert ranks.done == 2 * (len(CASES) + 1) + 2 * len(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_dask_worker_killed_amid_a_case_has_it_built_elsewhere(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "large")
