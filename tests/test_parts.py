@@ -32,9 +32,12 @@ from zarr.storage import MemoryStore
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.concurrency.cluster import connected
+from ctspine_zarr.concurrency.identity import Identity
 from ctspine_zarr.datasets.cases import CaseFile, SourceCase
 from ctspine_zarr.datasets.ctspine1k import SPEC
 from ctspine_zarr.errors import IncompleteBuild, NoWorkers, SourceError, StoreMismatch, UnknownValue
+from ctspine_zarr.format.encoding import encode
+from ctspine_zarr.manifest.claims import Claim
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write.document import (
     PlanDocument,
@@ -146,6 +149,25 @@ def test_an_update_in_parts_leaves_the_state_before_until_it_is_finalized(tree: 
     assert cz.open_store(location).digest != before.digest
     assert cz.verify(location).is_whole
     assert cz.open_store(location)["a"].record.is_replaced
+
+
+def test_finalize_removes_what_a_killed_part_has_left(
+    tree: Tree, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = tmp_path / "s.zarr"
+    storage = open_storage(location)
+    for part in ("1/2", "2/2"):
+        cz.build_store(plan(tree, location, part))
+    elsewhere = Identity(host="elsewhere", machine="another", process=1, began=1)
+    seal = plan(tree, location).document.seal
+    killed = Claim(writer=elsewhere, at=time.time(), plan=seal, purpose="a build", part="2/2")
+    storage.put(f"builds/claim-{'0' * 16}.json", encode(killed))
+    cz.finalize(location)
+    # It may live for all that is known.
+    assert builds(objects(location)) != expected
+    monkeypatch.setattr("ctspine_zarr.manifest.signs.LEASE", 0)
+    cz.finalize(location)
+    assert builds(objects(location)) == expected
 
 
 def test_a_whole_build_ends_the_parts_of_its_plan(

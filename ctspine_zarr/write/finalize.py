@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from ctspine_zarr.errors import (
 )
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.manifest.claims import Claim, claimed, pending_plans, read_claims
+from ctspine_zarr.manifest.claims import Claim, claimed, live_claims, pending_plans, read_claims
 from ctspine_zarr.manifest.state import load
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.write.build import BuildResult
@@ -55,6 +56,7 @@ def finalize(
     storage = open_storage(location, options=storage_options)
     document = _pending(storage) if plan_file is None else _kept(Path(plan_file))
     if document is None or _holds(document, storage):
+        _tidy(storage)
         whole, refused = _held(storage)
         return BuildResult((), whole, refused, time.monotonic() - begun)
     with claimed(storage, Claim.own(document.seal, f"to finalize {document.purpose}")) as held, held.gate():
@@ -63,6 +65,14 @@ def finalize(
         held.release()
     done = tuple(entries[case] for case in document.ids if case in state.done)
     return BuildResult((), done, state.refused, time.monotonic() - begun)
+
+
+def _tidy(storage: Storage) -> None:
+    """Remove what parts have left that were killed, and seemed to live when their store was finalized."""
+    if any(map(layout.is_build, storage.sizes(layout.BUILDS))) and not live_claims(storage):
+        claim = Claim.own(secrets.token_hex(32), "to finalize what is whole")
+        with claimed(storage, claim, take_over=True) as held, held.gate():
+            held.release()
 
 
 def _kept(path: Path) -> PlanDocument:
