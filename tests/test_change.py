@@ -259,15 +259,15 @@ def test_a_chunk_that_none_should_have_is_refused(tree: Tree, tmp_path: Path, ch
 
 
 @contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """Nothing below the folder can be written, by anybody but root, whose writes are noted instead."""
+def left_alone(folder: Path) -> Iterator[None]:
+    """Nothing below the folder is written: files and folders keep their times of change."""
     before = {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
     yield
     assert {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))} == before
 
 
 def test_a_store_that_is_whole_is_not_written_to(tree: Tree, location: Path) -> None:
-    with read_only(location):
+    with left_alone(location):
         result = build(tree, location)
         assert (len(result.built), len(result.whole)) == (0, 4)
         assert len(cz.finalize(location).whole) == 4

@@ -59,7 +59,8 @@ def export(case: Case, output: str | Path, *, overwrite: bool = False) -> tuple[
 
     Each file is proven against the sha256 of the inflated source, and appears under its name
     only when it is whole and proven. The gzip layer itself is our own. A file that is not
-    restorable (the case has the finding `not_restorable`) has the source's values instead.
+    restorable (the case has the finding `not_restorable`) has the source's values instead, which the
+    checksums of chunks alone prove.
 
     Args:
         case: from an open store.

@@ -125,6 +125,7 @@ def repair(
         StoreMismatch: the first build of one has not ended, or the source is of another dataset.
         StoreInUse: another process writes to the store.
         StoreUpdated: the store was updated meanwhile.
+        NoWorkers: worker processes cannot start, or the executor broke.
         StorageError, SourceError, HubError: one of them cannot be read, or the store cannot be written.
     """
     begun = time.monotonic()

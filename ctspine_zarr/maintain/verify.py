@@ -62,7 +62,7 @@ def verify(
             Hub's record is the receipt's is not downloaded.
         split_file, fold: of the source; see `plan_build`.
         journal: a file to which each case that is whole is noted at once, and whose cases of the same
-            receipt are not read again.
+            store and receipt, and of the same source if one is given, are not read again.
         workers: processes.
         executor: what verifies cases in their place; see `build_store`.
         on_begin: told of the cases that are to be read and the bytes of their shards, before the first.
@@ -77,6 +77,8 @@ def verify(
         StoreUpdated: the store was updated meanwhile; verify it again.
         StorageError: a store elsewhere than in a folder cannot be read, and may be whole; or the journal
             cannot be read or written.
+        StoreInUse: a build of another version writes to the store.
+        NoWorkers: worker processes cannot start, or the executor broke.
         SourceError, HubError: the source cannot be read.
     """
     begun = time.monotonic()
