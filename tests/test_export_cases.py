@@ -46,7 +46,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["export", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"])
+@pytest.mark.parametrize("place", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_the_files_are_the_same_whoever_writes_them(
     store: Path, expected: dict[str, bytes], tmp_path: Path, bucket: Bucket, place: str
 ) -> None:
@@ -100,6 +100,7 @@ def test_a_failure_says_what_was_written_before_it(store: Path, tmp_path: Path) 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 3])
 def test_a_case_whose_worker_dies_is_tried_three_times_and_fails_alone(
     store: Path, expected: dict[str, bytes], tmp_path: Path, most: int

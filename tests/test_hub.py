@@ -434,7 +434,9 @@ def test_a_read_that_is_refused_is_not_made_again(small: Repository, hub: Hub) -
     assert len(hub.server.requests) == 1
 
 
-@pytest.mark.parametrize(("shape", "puts", "posts"), [(SHAPE, 8, 0), ((160, 160, 120), 9, 2)])
+@pytest.mark.parametrize(
+    ("shape", "puts", "posts"), [(SHAPE, 8, 0), pytest.param((160, 160, 120), 9, 2, marks=pytest.mark.slow)]
+)
 def test_a_case_takes_the_requests_that_the_documentation_counts(
     hub: Hub, bucket: Bucket, tmp_path: Path, shape: tuple[int, ...], puts: int, posts: int
 ) -> None:

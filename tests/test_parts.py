@@ -422,6 +422,7 @@ echo "7;cluster"
 """
 
 
+@pytest.mark.slow
 def test_the_script_submits_parts_and_their_finalization(
     tree: Tree, expected: dict[str, bytes], tmp_path: Path
 ) -> None:

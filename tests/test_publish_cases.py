@@ -52,7 +52,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["publish", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"])
+@pytest.mark.parametrize("place", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_the_store_is_the_same_whoever_copies_its_cases(
     store: Path, tmp_path: Path, bucket: Bucket, place: str
 ) -> None:
@@ -88,7 +88,7 @@ def test_a_newer_store_replaces_an_older_one_by_any_runner(
     assert objects(tmp_path / "copy") == objects(store)
 
 
-@pytest.mark.parametrize("runner", ["serial", "processes", "ranks"])
+@pytest.mark.parametrize("runner", ["serial", pytest.param("processes", marks=pytest.mark.slow), "ranks"])
 def test_a_damaged_case_ends_the_publication_before_its_earlier_copy_is_touched(
     tree: Tree, store: Path, tmp_path: Path, runner: str
 ) -> None:
@@ -122,6 +122,7 @@ def test_after_a_fault_no_other_case_is_taken_up_and_those_under_way_are_ended(
         cz.open_store(tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_a_case_whose_worker_died_once_is_copied_after_all(store: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     deadly = DeadlyStore(tmp_path / "copy", "/c/image/c/0/0/0", tmp_path, most=1)
@@ -130,6 +131,7 @@ def test_a_case_whose_worker_died_once_is_copied_after_all(store: Path, tmp_path
     assert objects(tmp_path / "copy") == objects(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["here", "there"])
 def test_a_case_whose_workers_die_ends_the_publication_and_a_rerun_goes_on(
     store: Path, tmp_path: Path, side: str

@@ -374,7 +374,10 @@ def test_what_cannot_be_repaired_at_all_is_an_error(
 
 
 @pytest.mark.parametrize("supply", ["source", "other"])
-@pytest.mark.parametrize("also", [None, "an altered catalog", "a lost root"])
+@pytest.mark.parametrize(
+    "also",
+    [None, *(pytest.param(one, marks=pytest.mark.slow) for one in ("an altered catalog", "a lost root"))],
+)
 def test_interrupted_at_any_put_and_run_again_it_ends_whole(
     origin: Path, location: Path, supply: str, also: str | None
 ) -> None:

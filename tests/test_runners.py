@@ -71,6 +71,7 @@ def test_an_item_whose_worker_dies_is_tried_three_times_and_fails_alone(tmp_path
     assert (task.tries(3), task.tries(5)) == (3, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_an_item_whose_dask_worker_dies_is_tried_three_times_and_fails_alone(
     tmp_path: Path, client: Any

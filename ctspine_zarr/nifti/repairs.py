@@ -50,6 +50,9 @@ def _unit_code(fields: Fields) -> int:
 
 
 def _changes(name: str, before: Any, after: Any) -> Iterator[str]:
+    if before.tobytes() == after.tobytes():
+        # As nearly all are, and there are 43 of them a header.
+        return
     indices = range(np.size(before))
     for index, old, new in zip(indices, np.atleast_1d(before), np.atleast_1d(after), strict=True):
         # NaN is the same as itself.
