@@ -13,6 +13,9 @@ from ctspine_zarr.errors import NoWorkers
 TRIES: Final = 3
 """Times that an item is tried whose worker dies, before it is given up."""
 
+DIED: Final = f"its worker died of it {TRIES} times"
+"""What there is to say of an item without a result."""
+
 # Seconds between two looks at how many workers there are.
 _LOOK: Final = 2.0
 

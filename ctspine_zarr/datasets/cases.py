@@ -86,6 +86,11 @@ class Listing:
     refused: tuple[Refusal, ...] = ()
 
     @property
+    def by_id(self) -> dict[str, SourceCase]:
+        """Id -> case, of those to build."""
+        return {case.id: case for case in self.cases}
+
+    @property
     def ids(self) -> frozenset[str]:
         """Of all of them."""
         return frozenset([case.id for case in self.cases] + [refusal.case for refusal in self.refused])

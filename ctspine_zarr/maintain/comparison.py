@@ -38,7 +38,7 @@ class Comparison:
     @cached_property
     def cases(self) -> Mapping[str, SourceCase]:
         """Case id -> its files."""
-        return {case.id: case for case in self.described.listing.cases}
+        return self.described.listing.by_id
 
     @cached_property
     def _reasons(self) -> Mapping[str, str]:

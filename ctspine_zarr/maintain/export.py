@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ctspine_zarr import nifti
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
-from ctspine_zarr.concurrency.runners import TRIES, Finished
+from ctspine_zarr.concurrency.runners import DIED, Finished
 from ctspine_zarr.datasets import DATASETS
 from ctspine_zarr.errors import CtspineError, StorageError, choose
 from ctspine_zarr.read.case import Case
@@ -187,7 +187,7 @@ class _Task:
 
 def _exported(case: str, outcome: _Outcome | None, output: Path) -> CaseExported:
     if outcome is None:
-        reason = f"{case}: its worker died of it {TRIES} times, perhaps out of memory; use fewer --workers"
+        reason = f"{case}: {DIED}, perhaps out of memory; use fewer --workers"
         return CaseExported(case, (), reason)
     if outcome.reason is not None:
         _LOG.debug("not exported %s: %s\n%s", case, outcome.reason, outcome.trace)

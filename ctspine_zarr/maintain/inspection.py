@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ctspine_zarr.concurrency.runners import TRIES, Finished, Progress, Runner, Serial
+from ctspine_zarr.concurrency.runners import DIED, Finished, Progress, Runner, Serial
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.errors import StoreUpdated
 from ctspine_zarr.format.catalog import Entry
@@ -174,7 +174,7 @@ def _finished[Item](
     for step in steps:
         if isinstance(step, Finished):
             entry = entry_of(step.item)
-            yield entry, step.result or _report(entry, (f"its worker died of it {TRIES} times",))
+            yield entry, step.result or _report(entry, (DIED,))
 
 
 def _inspected(subject: _Subject, storage: Storage, spec: Spec) -> CaseReport:

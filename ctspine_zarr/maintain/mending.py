@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Final, override
 
-from ctspine_zarr.concurrency.runners import TRIES, Finished, Progress, Runner
+from ctspine_zarr.concurrency.runners import DIED, Finished, Progress, Runner
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.datasets.dataset import Described
 from ctspine_zarr.digest import sha256
@@ -93,17 +93,13 @@ class FromSource(Supply):
     source: Source
     described: Described
 
-    @cached_property
-    def _cases(self) -> Mapping[str, SourceCase]:
-        return {case.id: case for case in self.described.listing.cases}
-
     @override
     def mend(
         self, damaged: Iterable[Entry], storage: Storage, spec: Spec, runner: Runner
     ) -> Iterator[tuple[Entry, Outcome]]:
-        wanted = []
+        cases, wanted = self.described.listing.by_id, []
         for entry in damaged:
-            case = self._cases.get(entry.record.id)
+            case = cases.get(entry.record.id)
             if case is None:
                 yield entry, Outcome(reason=f"{self.source} has no such case")
             else:
@@ -146,7 +142,7 @@ def _finished[Item](
 ) -> Iterator[tuple[Entry, Outcome]]:
     for step in steps:
         if isinstance(step, Finished):
-            outcome = step.result or Outcome(reason=f"its worker died of it {TRIES} times")
+            outcome = step.result or Outcome(reason=DIED)
             if outcome.fault is not None:
                 raise outcome.fault
             yield entry_of(step.item), outcome

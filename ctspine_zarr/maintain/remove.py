@@ -8,10 +8,9 @@ from typing import Any
 
 from ctspine_zarr.errors import StoreMismatch, require_case
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import decode_root
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.manifest.claims import Claim, Held, claimed
 from ctspine_zarr.manifest.commit import switch
+from ctspine_zarr.manifest.inventory import keys_above
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
@@ -76,9 +75,12 @@ def _require_there(ids: Collection[str], storage: Storage) -> tuple[State, list[
 def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt], held: Held) -> None:
     storage = held.storage
     entries = {entry.record.id: entry for entry in state.entries if entry.record.id not in ids}
+    above: Collection[str] = keys_above(state.root, state.entries)
     if len(entries) < len(state.entries):
         refused = [one for one in state.root.refused if one.case not in ids]
-        switch(storage, documents_of(entries, refused, state.spec, own_provenance()))
+        documents = documents_of(entries, refused, state.spec, own_provenance())
+        switch(storage, documents)
+        above = documents
     records = [entry.record for entry in state.entries] + [kept.receipt.record for kept in receipts]
     gone = {record.receipt_key: record for record in records if record.id in ids}
     for receipt, record in gone.items():
@@ -86,7 +88,6 @@ def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt],
         # case whose objects are gone.
         for key in (*storage.sizes(f"{record.path}/"), receipt):
             storage.remove(key)
-    catalog = decode_root(storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)).catalog
     for key in storage.sizes():
-        if layout.is_catalog(key) and (catalog is None or key != catalog.key):
+        if layout.is_catalog(key) and key not in above:
             storage.remove(key)

@@ -212,16 +212,17 @@ def _require_free(storage: Storage, claim: Claim, *, take_over: bool) -> None:
     """
     taken = False
     for key, other in read_signs(storage, layout.CLAIM, Claim).items():
-        lives = other is not None and is_live(key, other)
-        counts = other is not None and (lives or other.has_ended)
-        is_same = other is not None and other.plan == claim.plan
-        if counts and not is_same and not take_over:
-            raise _in_use(storage, claim, str(other))
-        # Of the same plan only what does the same part: the other parts go on.
-        is_own = other is not None and is_same and (other.part != claim.part or not take_over)
-        if not (counts and is_own):
+        if other is None or not (other.has_ended or is_live(key, other)):
             storage.remove(key)
-            taken |= lives
+            continue
+        is_same = other.plan == claim.plan
+        # Of the same plan only what does the same part: the other parts go on.
+        if is_same and not (take_over and other.part == claim.part):
+            continue
+        if not (is_same or take_over):
+            raise _in_use(storage, claim, str(other))
+        storage.remove(key)
+        taken |= not other.has_ended
     for key in keys_of(storage, layout.PLAN):
         if key != layout.plan_key(claim.plan):
             if not take_over:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
-from ctspine_zarr.concurrency.runners import TRIES, Finished, Runner
+from ctspine_zarr.concurrency.runners import DIED, Finished, Runner
 from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NoWorkers, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
@@ -141,7 +141,7 @@ class _Task:
 
 def _died(case: WholeCase, target: Storage) -> NoWorkers:
     message = (
-        f"cannot publish {case.id} to {target.location}: its worker died of it {TRIES} times, perhaps out of "
+        f"cannot publish {case.id} to {target.location}: {DIED}, perhaps out of "
         "memory; use fewer --workers, and run it again: whole cases are kept"
     )
     return NoWorkers(message)

@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
-from ctspine_zarr.concurrency.runners import TRIES, Runner, Started
+from ctspine_zarr.concurrency.runners import DIED, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
-from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.manifest.claims import Claim, ClaimedStorage, Held, claimed
 from ctspine_zarr.manifest.commit import begin, put_changed
-from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import require_shared
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
@@ -172,7 +170,8 @@ def _is_carried_out(plan: Plan) -> bool:
         return False
     if plan.part is None:
         done = {entry.record.id: entry for entry in plan.whole}
-        state = NewState(plan.document, plan.holdings, done, plan.refused)
+        sizes = plan.storage.sizes()
+        state = NewState(plan.document, plan.holdings, sizes, done, plan.refused)
         return change_to(state, plan.storage).is_none
     return _is_final(plan)
 
@@ -248,7 +247,9 @@ class _Task:
             done = built_meanwhile(arrival.planned, self.storage)
             if done is None:
                 require_memory(arrival.files.paths)
-            return _Outcome(done or Entry.of(self._ingest(arrival.planned, arrival.files)))
+                receipt = ingest(arrival.files, self.recipe, self.storage, arrival.planned.earlier)
+                done = Entry.of(receipt)
+            return _Outcome(done)
         except CaseRefused as error:
             return _Outcome(reason=str(error), trace=traceback.format_exc())
         except (StorageError, StoreInUse) as error:
@@ -258,13 +259,10 @@ class _Task:
         except Exception as error:  # noqa: BLE001 - a fault met in one case must not stop the others
             return _Outcome(reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
-    def _ingest(self, pending: PendingCase, files: Fetched) -> Receipt:
-        return ingest(files, self.recipe, self.storage, pending.earlier)
-
 
 def _event(worker: int, case: SourceCase, outcome: _Outcome | None) -> CaseBuilt | CaseFailed:
     if outcome is None:
-        reason = f"its worker died of it {TRIES} times, perhaps out of memory; use fewer --workers"
+        reason = f"{DIED}, perhaps out of memory; use fewer --workers"
         return CaseFailed(worker, case, Refusal(case.id, reason, case.split, case.source))
     if outcome.fault is not None:
         raise outcome.fault

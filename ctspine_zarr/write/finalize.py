@@ -69,10 +69,14 @@ def finalize(
 
 def _tidy(storage: Storage) -> None:
     """Remove what parts have left that were killed, and seemed to live when their store was finalized."""
-    if any(map(layout.is_build, storage.sizes(layout.BUILDS))) and not live_claims(storage):
+    if _has_builds(storage) and not live_claims(storage):
         claim = Claim.own(secrets.token_hex(32), "to finalize what is whole")
         with claimed(storage, claim, take_over=True) as held, held.gate():
             held.release()
+
+
+def _has_builds(storage: Storage) -> bool:
+    return any(map(layout.is_build, storage.sizes(layout.BUILDS)))
 
 
 def _kept(path: Path) -> PlanDocument:
@@ -85,7 +89,7 @@ def _kept(path: Path) -> PlanDocument:
 
 def _holds(document: PlanDocument, storage: Storage) -> bool:
     """Whether a plan has been finalized before, and nobody has written since."""
-    if any(map(layout.is_build, storage.sizes(layout.BUILDS))) or storage.size(layout.ROOT) is None:
+    if _has_builds(storage) or storage.size(layout.ROOT) is None:
         return False
     state = load(storage)
     there = state.records.keys() | {one.case for one in state.root.refused}

@@ -160,7 +160,8 @@ def plan_for(
     chosen = [one for one in document.cases if own is None or one.case.id in own]
     twins = _twins(chosen, holdings)
     chosen = [one for one in chosen if one.case.id not in {refusal.case for refusal in twins}]
-    whole = whole_cases(document, chosen, holdings, storage)
+    sizes = storage.sizes() if holdings.receipts else {}
+    whole = whole_cases(document, chosen, holdings, sizes)
     pending = _largest_first((one for one in chosen if one.case.id not in whole), holdings)
     return Plan(
         document=document,

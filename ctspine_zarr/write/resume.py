@@ -75,10 +75,16 @@ def built_meanwhile(pending: PendingCase, storage: Storage) -> Entry | None:
 
 
 def whole_cases(
-    document: PlanDocument, chosen: Iterable[PlannedCase], holdings: Holdings, storage: Storage
+    document: PlanDocument, chosen: Iterable[PlannedCase], holdings: Holdings, sizes: Mapping[str, int]
 ) -> dict[str, Entry]:
-    """Case id -> its line of the catalog, where a receipt says that the case needs no building."""
-    sizes = storage.sizes() if holdings.receipts else {}
+    """Case id -> its line of the catalog, where a receipt says that the case needs no building.
+
+    Args:
+        document: of the plan.
+        chosen: cases of it.
+        holdings: what the store has.
+        sizes: of the store's objects.
+    """
     found: dict[str, Entry] = {}
     for planned in chosen:
         receipts = holdings.receipts.get(planned.case.id, ())

@@ -44,12 +44,14 @@ class NewState:
     Attributes:
         document: of the plan.
         holdings: what was there.
+        sizes: of the store's objects.
         done: case id -> line of the catalog, of each case of the plan that is whole.
         refused: cases of the plan that are not.
     """
 
     document: PlanDocument
     holdings: Holdings
+    sizes: Mapping[str, int]
     done: Mapping[str, Entry]
     refused: tuple[Refusal, ...]
 
@@ -62,9 +64,9 @@ class NewState:
             storage: of the store.
             refused: cases that could not be built; where another build could, they are not refused.
         """
-        holdings = read_holdings(storage)
-        done = whole_cases(document, document.cases, holdings, storage)
-        return cls(document, holdings, done, tuple(one for one in refused if one.case not in done))
+        holdings, sizes = read_holdings(storage), storage.sizes()
+        done = whole_cases(document, document.cases, holdings, sizes)
+        return cls(document, holdings, sizes, done, tuple(one for one in refused if one.case not in done))
 
     def require_all(self, location: str) -> None:
         """Do nothing where each case of the plan is whole or refused.
@@ -81,7 +83,13 @@ class NewState:
             )
             raise IncompleteBuild(message, missing)
 
-    def entries(self, sizes: Mapping[str, int]) -> dict[str, Entry]:
+    @property
+    def splits(self) -> list[str]:
+        """Names of the folders in which cases of this state, or of that before it, lie."""
+        earlier = self.holdings.root
+        return splits_of([self.document.dataset, earlier.dataset if earlier else None])
+
+    def entries(self) -> dict[str, Entry]:
         """Case id -> line of the catalog, of every case.
 
         Those of the plan's cases, else those that the state before has; cases that an interrupted
@@ -89,7 +97,7 @@ class NewState:
         """
         entries = dict(self.holdings.entries)
         for kept in self.holdings.all_receipts:
-            if all(sizes.get(key) == one.bytes for key, one in kept.receipt.keys.items()):
+            if all(self.sizes.get(key) == one.bytes for key, one in kept.receipt.keys.items()):
                 entries.setdefault(kept.receipt.record.id, kept.entry)
         return entries | dict(self.done)
 
@@ -124,17 +132,15 @@ class Change:
 
 def change_to(state: NewState, storage: Storage) -> Change:
     """What makes a state hold; nothing is written."""
-    earlier, sizes = state.holdings.root, storage.sizes()
-    entries = state.entries(sizes)
+    earlier, entries = state.holdings.root, state.entries()
     kept = earlier.provenance if earlier and not earlier.is_partial else None
     documents = state.documents(entries, kept or own_provenance())
     if kept and storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
         documents = state.documents(entries, own_provenance())
     own = own_keys(documents, entries.values(), state.holdings.all_receipts)
-    splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
-    left = left_over(sizes, own, splits)
+    left = left_over(state.sizes, own, state.splits)
     is_there = all(is_put(storage, key, data) for key, data in documents.items())
-    is_tidy = not left and not any(map(layout.is_build, sizes)) and not storage.irregular()
+    is_tidy = not left and not any(map(layout.is_build, state.sizes)) and not storage.irregular()
     return Change(entries, documents, left, is_none=is_there and is_tidy)
 
 
@@ -150,14 +156,13 @@ def make_hold(state: NewState, held: Held) -> Mapping[str, Entry]:
         IncompleteBuild: a case of the plan has neither a receipt nor a reason: the state before holds.
         StorageError, StoreInUse: it holds as well.
     """
-    storage, earlier = held.storage, state.holdings.root
+    storage = held.storage
     state.require_all(storage.location)
     change = change_to(state, storage)
     switch(storage, change.documents)
     held.sweep_builds()
     if not held.others():
-        splits = splits_of([state.document.dataset, earlier.dataset if earlier else None])
-        sweep(storage, change.left_over, splits)
+        sweep(storage, change.left_over, state.splits)
     return change.entries
 
 
