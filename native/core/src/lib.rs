@@ -1,0 +1,1 @@
+//! The kernel of ctspine_zarr without Python: chunks of a shard in, voxels out, and back.
