@@ -1,11 +1,17 @@
 //! The Python module `ctspine_zarr_native`: the kernel's functions over buffers.
 
+mod arrays;
+mod reading;
+
 use pyo3::prelude::*;
 
-/// The native kernel of ctspine-zarr; `ctspine_zarr` alone calls it.
+/// The native kernel of `ctspine_zarr`, which alone calls it.
 #[pymodule]
 mod ctspine_zarr_native {
-    use super::*;
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_export]
+    use super::reading::{convert, decode_index, read_file, read_parts};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,0 +1,261 @@
+//! One chunk: from its stored bytes to voxels in a target.
+
+use zstd_safe::DCtx;
+
+use crate::boxes::Piece;
+use crate::checksum::without_checksum;
+use crate::convert::{self, Conversion, MOST};
+use crate::view::{Element, Target, Voxel};
+
+/// Bytes of a blosc header, of the offset of its one block, and of that block's size.
+const BLOSC_HEADER: usize = 24;
+/// Flags of blosc: zstd, bytes shuffled, streams not split.
+const SHUFFLED_ZSTD: u8 = 0x91;
+
+/// Codecs of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Blosc with one zstd frame of shuffled bytes.
+    Blosc,
+    /// One zstd frame.
+    Zstd,
+}
+
+/// How the chunks of an array are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Chunks along z, y and x.
+    pub grid: [usize; 3],
+    /// Voxels of a chunk along z, y and x.
+    pub chunk: [usize; 3],
+    /// Of its voxels.
+    pub element: Element,
+    /// Of its chunks.
+    pub codec: Codec,
+}
+
+impl Layout {
+    /// The layout; None where a chunk has no voxel, or its bytes no number.
+    #[must_use]
+    pub fn new(grid: [usize; 3], chunk: [usize; 3], element: Element, codec: Codec) -> Option<Self> {
+        let product = |sizes: [usize; 3]| sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size));
+        product(grid)?.checked_add(1)?;
+        let bytes = product(chunk)?.checked_mul(element.size())?;
+        (bytes > 0).then_some(Self { grid, chunk, element, codec })
+    }
+
+    /// Voxels of a chunk.
+    #[must_use]
+    pub fn voxels(&self) -> usize {
+        self.chunk.iter().product()
+    }
+
+    fn bytes(&self) -> usize {
+        self.voxels() * self.element.size()
+    }
+}
+
+/// Memory in which chunks are decoded one after another.
+pub struct Decoder {
+    context: DCtx<'static>,
+    bytes: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { context: DCtx::create(), bytes: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Decoder").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Decoder {
+    /// Bytes that are kept for the next chunk.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The voxels of a chunk; None where it fails its checksum or is not of the form that is written.
+    pub fn decode(&mut self, stored: &[u8], layout: &Layout) -> Option<Decoded<'_>> {
+        let data = without_checksum(stored)?;
+        let (frame, is_shuffled) = match layout.codec {
+            Codec::Zstd => (data, false),
+            Codec::Blosc => (blosc_frame(data, layout)?, true),
+        };
+        let size = layout.bytes();
+        if !matches!(zstd_safe::get_frame_content_size(frame), Ok(Some(content)) if content == size as u64) {
+            return None;
+        }
+        self.bytes.resize(size.max(self.bytes.len()), 0);
+        let bytes = &mut self.bytes[..size];
+        let inflated = self.context.decompress(bytes, frame);
+        let decoded = if is_shuffled { Decoded::Shuffled } else { Decoded::Plain };
+        (inflated == Ok(size)).then_some(decoded(bytes))
+    }
+}
+
+/// The zstd frame of a blosc buffer of one block, as C-Blosc 1 writes it where that compresses.
+fn blosc_frame<'a>(data: &'a [u8], layout: &Layout) -> Option<&'a [u8]> {
+    let (header, frame) = data.split_first_chunk::<BLOSC_HEADER>()?;
+    let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| header[at + byte])) as usize;
+    let size = layout.bytes();
+    let kind = [header[2], header[3]];
+    let is_as_written = kind == [SHUFFLED_ZSTD, u8::try_from(layout.element.size()).ok()?]
+        && [number(4), number(8), number(12)] == [size, size, data.len()]
+        && [number(16), number(20)] == [20, frame.len()];
+    (is_as_written && frame.len() < size && layout.element.size() > 1).then_some(frame)
+}
+
+/// The voxels of a decoded chunk.
+#[derive(Clone, Copy, Debug)]
+pub enum Decoded<'a> {
+    /// All of them 0.
+    Zeros,
+    /// Their bytes, voxel by voxel.
+    Plain(&'a [u8]),
+    /// All their lowest bytes, then all next ones, to the highest.
+    Shuffled(&'a [u8]),
+}
+
+impl Decoded<'_> {
+    /// Fill `values` with voxels from index `at` of the chunk on, each `step` after the one before.
+    #[inline(always)]
+    fn read<S: Voxel>(&self, at: usize, step: usize, values: &mut [S]) {
+        let size = size_of::<S>();
+        let indices = (at..).step_by(step);
+        match self {
+            Self::Zeros => values.fill(S::default()),
+            Self::Plain(bytes) => {
+                for (value, index) in values.iter_mut().zip(indices) {
+                    let voxel = &bytes[index * size..][..size];
+                    *value = S::from_bytes(|byte| voxel[byte]);
+                }
+            }
+            Self::Shuffled(bytes) if step == 1 && size == 2 => {
+                let (low, high) = bytes.split_at(bytes.len() / 2);
+                let (low, high) = (&low[at..][..values.len()], &high[at..][..values.len()]);
+                for ((value, low), high) in values.iter_mut().zip(low).zip(high) {
+                    *value = S::from_bytes(|byte| if byte == 0 { *low } else { *high });
+                }
+            }
+            Self::Shuffled(bytes) => {
+                let voxels = bytes.len() / size;
+                for (value, index) in values.iter_mut().zip(indices) {
+                    *value = S::from_bytes(|byte| bytes[byte * voxels + index]);
+                }
+            }
+        }
+    }
+}
+
+/// Write a piece of a chunk to a target.
+///
+/// # Safety
+/// Nobody else may write to the voxels of the target that the piece covers.
+pub unsafe fn write(
+    decoded: Decoded<'_>,
+    layout: &Layout,
+    piece: &Piece,
+    target: &Target<'_>,
+    conversion: Conversion,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2; the caller's promise is handed on.
+        return unsafe { write_avx2(decoded, layout, piece, target, conversion) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { write_by_stored(decoded, layout, piece, target, conversion) }
+}
+
+/// `write`, compiled for processors with AVX2.
+///
+/// # Safety
+/// As `write`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn write_avx2(
+    decoded: Decoded<'_>,
+    layout: &Layout,
+    piece: &Piece,
+    target: &Target<'_>,
+    conversion: Conversion,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { write_by_stored(decoded, layout, piece, target, conversion) }
+}
+
+#[inline(always)]
+unsafe fn write_by_stored(
+    decoded: Decoded<'_>,
+    layout: &Layout,
+    piece: &Piece,
+    target: &Target<'_>,
+    conversion: Conversion,
+) {
+    // SAFETY: the caller's promise, for each.
+    unsafe {
+        match layout.element {
+            Element::U8 => write_by_form::<u8>(decoded, layout, piece, target, conversion),
+            Element::I16 => write_by_form::<i16>(decoded, layout, piece, target, conversion),
+            Element::I32 => write_by_form::<i32>(decoded, layout, piece, target, conversion),
+            Element::F32 => write_by_form::<f32>(decoded, layout, piece, target, conversion),
+            Element::F64 => write_by_form::<f64>(decoded, layout, piece, target, conversion),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn write_by_form<S: Voxel>(
+    decoded: Decoded<'_>,
+    layout: &Layout,
+    piece: &Piece,
+    target: &Target<'_>,
+    conversion: Conversion,
+) {
+    // SAFETY: the caller's promise, for each.
+    unsafe {
+        match conversion {
+            Conversion::Keep => write_rows::<S, S>(decoded, layout, piece, target, |value| value),
+            Conversion::Float => write_rows::<S, f32>(decoded, layout, piece, target, S::to_f32),
+            Conversion::Scale(scaling) => {
+                let scaled = move |value: S| scaling.apply(value.to_f32());
+                write_rows::<S, f32>(decoded, layout, piece, target, scaled);
+            }
+            Conversion::Widen => write_rows::<S, i32>(decoded, layout, piece, target, |value| {
+                value.to_i32().unwrap_or_default()
+            }),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn write_rows<S: Voxel, T: Voxel>(
+    decoded: Decoded<'_>,
+    layout: &Layout,
+    piece: &Piece,
+    target: &Target<'_>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let [z, y, x] = piece.inside;
+    let [_, rows, columns] = layout.chunk;
+    let [first_z, first_y, first_x] = piece.target;
+    let mut values = [S::default(); MOST];
+    for plane in 0..z.count {
+        for row in 0..y.count {
+            let begin = ((z.start + plane * z.step) * rows + y.start + row * y.step) * columns + x.start;
+            // SAFETY: the caller's promise; pieces of different chunks share no voxel of a target.
+            let mut to = unsafe { target.row::<T>([first_z + plane, first_y + row, first_x], x.count) };
+            for done in (0..x.count).step_by(MOST) {
+                let values = &mut values[..MOST.min(x.count - done)];
+                decoded.read(begin + done * x.step, x.step, values);
+                convert::write(values, &mut to.part(done, values.len()), each);
+            }
+        }
+    }
+}

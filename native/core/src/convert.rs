@@ -1,0 +1,167 @@
+//! Voxels in the form in which samples want them.
+
+use crate::view::{Element, Row, Source, Target, Voxel};
+
+/// float32 from a voxel: `(value - subtract) / divide`, and between 0 and 1 where it is clipped.
+///
+/// Each step is rounded to float32, as numpy does it with arrays of that type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scaling {
+    /// Taken from each value.
+    pub subtract: f32,
+    /// What each is divided by.
+    pub divide: f32,
+    /// Whether values beyond 0 and 1 become these.
+    pub clip: bool,
+}
+
+/// What becomes of voxels on their way to a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Conversion {
+    /// They stay as they are.
+    Keep,
+    /// uint8 or int16 become int32.
+    Widen,
+    /// They become the nearest float32.
+    Float,
+    /// They become float32, and are scaled.
+    Scale(Scaling),
+}
+
+impl Conversion {
+    /// From stored voxels to a target's; None where there is none.
+    #[must_use]
+    pub fn of(stored: Element, target: Element, scaling: Option<Scaling>) -> Option<Self> {
+        match (scaling, target) {
+            (Some(scaling), Element::F32) => Some(Self::Scale(scaling)),
+            (None, _) if stored == target => Some(Self::Keep),
+            (None, Element::F32) => Some(Self::Float),
+            (None, Element::I32) if matches!(stored, Element::U8 | Element::I16) => Some(Self::Widen),
+            _ => None,
+        }
+    }
+}
+
+/// Values that are converted together: few enough for the nearest cache.
+pub const MOST: usize = 256;
+
+/// Write values to the voxels of a row, of which there are as many; at most `MOST`.
+#[inline(always)]
+pub fn write<S: Voxel, T: Voxel>(values: &[S], row: &mut Row<'_, T>, each: impl Fn(S) -> T + Copy) {
+    if let Some(dense) = row.as_slice() {
+        for (to, from) in dense.iter_mut().zip(values) {
+            *to = each(*from);
+        }
+        return;
+    }
+    let mut converted = [T::default(); MOST];
+    for (to, from) in converted.iter_mut().zip(values) {
+        *to = each(*from);
+    }
+    row.write(&converted[..values.len()]);
+}
+
+impl Scaling {
+    /// Of one value.
+    #[inline(always)]
+    #[must_use]
+    pub fn apply(self, value: f32) -> f32 {
+        let scaled = (value - self.subtract) / self.divide;
+        if self.clip { scaled.clamp(0.0, 1.0) } else { scaled }
+    }
+}
+
+/// Rows and columns of a plane that are converted together, so that a transposed one stays in the cache.
+const TILE: usize = 64;
+
+/// Write the voxels of an array to a target of its shape, in its form; None where the shapes differ, or
+/// there is no such conversion.
+#[must_use]
+pub fn convert(source: &Source<'_>, target: &Target<'_>, scaling: Option<Scaling>) -> Option<()> {
+    let conversion = Conversion::of(source.element(), target.element(), scaling)?;
+    (source.shape() == target.shape()).then(|| {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { by_stored_avx2(source, target, conversion) };
+        }
+        by_stored(source, target, conversion);
+    })
+}
+
+/// `by_stored`, compiled for processors with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn by_stored_avx2(source: &Source<'_>, target: &Target<'_>, conversion: Conversion) {
+    by_stored(source, target, conversion);
+}
+
+#[inline(always)]
+fn by_stored(source: &Source<'_>, target: &Target<'_>, conversion: Conversion) {
+    match source.element() {
+        Element::U8 => by_form::<u8>(source, target, conversion),
+        Element::I16 => by_form::<i16>(source, target, conversion),
+        Element::I32 => by_form::<i32>(source, target, conversion),
+        Element::F32 => by_form::<f32>(source, target, conversion),
+        Element::F64 => by_form::<f64>(source, target, conversion),
+    }
+}
+
+#[inline(always)]
+fn by_form<S: Voxel>(source: &Source<'_>, target: &Target<'_>, conversion: Conversion) {
+    match conversion {
+        Conversion::Keep => tiles::<S, S>(source, target, |value| value),
+        Conversion::Float => tiles::<S, f32>(source, target, S::to_f32),
+        Conversion::Scale(scaling) => {
+            tiles::<S, f32>(source, target, move |value| scaling.apply(value.to_f32()));
+        }
+        Conversion::Widen => tiles::<S, i32>(source, target, |value| value.to_i32().unwrap_or_default()),
+    }
+}
+
+#[inline(always)]
+fn tiles<S: Voxel, T: Voxel>(source: &Source<'_>, target: &Target<'_>, each: impl Fn(S) -> T + Copy) {
+    let [planes, rows, columns] = source.shape();
+    let mut values = [S::default(); TILE];
+    for plane in 0..planes {
+        for top in (0..rows).step_by(TILE) {
+            for left in (0..columns).step_by(TILE) {
+                let values = &mut values[..TILE.min(columns - left)];
+                for row in top..rows.min(top + TILE) {
+                    source.read([plane, row, left], values);
+                    // SAFETY: this thread alone writes to the target, one row at a time.
+                    let mut to = unsafe { target.row::<T>([plane, row, left], values.len()) };
+                    write(values, &mut to, each);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversion_is_one_that_loses_no_integer_or_is_asked_for() {
+        let scaling = Scaling { subtract: 1.0, divide: 2.0, clip: true };
+        assert_eq!(Conversion::of(Element::I16, Element::I16, None), Some(Conversion::Keep));
+        assert_eq!(Conversion::of(Element::U8, Element::I32, None), Some(Conversion::Widen));
+        assert_eq!(Conversion::of(Element::F64, Element::F32, None), Some(Conversion::Float));
+        assert_eq!(
+            Conversion::of(Element::F32, Element::F32, Some(scaling)),
+            Some(Conversion::Scale(scaling))
+        );
+        assert_eq!(Conversion::of(Element::I32, Element::I16, None), None);
+        assert_eq!(Conversion::of(Element::I16, Element::F64, Some(scaling)), None);
+    }
+
+    #[test]
+    fn values_are_clipped_where_that_is_asked_for() {
+        let mut scaling = Scaling { subtract: 10.0, divide: 4.0, clip: true };
+        let bits = |scaling: Scaling| [0.0, 11.0, 99.0].map(|value| scaling.apply(value).to_bits());
+        assert_eq!(bits(scaling), [0.0, 0.25, 1.0].map(f32::to_bits));
+        scaling.clip = false;
+        assert_eq!(bits(scaling), [-2.5, 0.25, 22.25].map(f32::to_bits));
+    }
+}

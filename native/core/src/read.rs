@@ -1,0 +1,255 @@
+//! A read: many chunks of one shard, by several threads, to the targets of its requests.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::thread;
+
+use crate::boxes::{Piece, Positions, Selection};
+use crate::chunk::{self, Decoded, Decoder, Layout};
+use crate::convert::{Conversion, Scaling};
+use crate::runs::{Extent, Merging, runs};
+use crate::view::Target;
+
+/// Voxels to read and where to put them.
+#[derive(Debug)]
+pub struct Request<'a> {
+    selection: Selection,
+    target: Target<'a>,
+    conversion: Conversion,
+}
+
+impl<'a> Request<'a> {
+    /// A request; None where a position lies beyond the chunks, the target has another shape, or its
+    /// voxels are of a type that the stored ones do not become.
+    #[must_use]
+    pub fn new(
+        positions: [Positions; 3],
+        target: Target<'a>,
+        layout: &Layout,
+        scaling: Option<Scaling>,
+    ) -> Option<Self> {
+        let conversion = Conversion::of(layout.element, target.element(), scaling)?;
+        let selection = Selection::new(positions, layout.grid, layout.chunk)?;
+        let fits = positions.map(|axis| axis.count) == target.shape();
+        fits.then_some(Self { selection, target, conversion })
+    }
+}
+
+/// The numbers of the chunks that any of the requests touches, ascending, each once.
+#[must_use]
+pub fn touched(requests: &[Request<'_>]) -> Vec<usize> {
+    let mut found: Vec<usize> = requests.iter().flat_map(|request| request.selection.chunks()).collect();
+    if !found.is_sorted_by(|one, other| one < other) {
+        found.sort_unstable();
+        found.dedup();
+    }
+    found
+}
+
+/// Where the bytes of a shard are.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// In a file of that many bytes.
+    File(&'a File, u64),
+    /// In memory: parts of the shard, and where in it each begins.
+    Parts(&'a [(u64, &'a [u8])]),
+}
+
+/// Fill the requests' targets from these chunks, and say which of them could not be decoded, ascending.
+///
+/// Absent chunks are zeros. Voxels of the targets that lie in other chunks stay as they are.
+#[must_use]
+pub fn read(
+    layout: &Layout,
+    requests: &[Request<'_>],
+    extents: &[Extent],
+    source: Source<'_>,
+    merging: Merging,
+    threads: usize,
+) -> Vec<usize> {
+    let threads = if are_apart(requests) { threads.clamp(1, extents.len().max(1)) } else { 1 };
+    let work = Work { layout, requests, extents, source };
+    let merging = Merging { longest: merging.longest.min(bytes_a_run(extents, threads)), ..merging };
+    let shares = Shares::new(&runs(extents, merging), threads);
+    let mut left = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads)
+            .map_while(|number| {
+                let (work, shares) = (&work, &shares);
+                // Where no thread can begin, this one does everything.
+                thread::Builder::new().spawn_scoped(scope, move || work.all(shares, number)).ok()
+            })
+            .collect();
+        let mut left = work.all(&shares, 0);
+        for helper in helpers {
+            left.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        left
+    });
+    left.sort_unstable();
+    left
+}
+
+/// Bytes of a run: enough runs for each thread to have several.
+fn bytes_a_run(extents: &[Extent], threads: usize) -> u64 {
+    let bytes: u64 = extents.iter().map(|extent| extent.stop.saturating_sub(extent.start)).sum();
+    if threads == 1 { u64::MAX } else { bytes / (threads as u64 * 4) }
+}
+
+/// Whether no two requests share memory, so that several threads may fill them.
+fn are_apart(requests: &[Request<'_>]) -> bool {
+    let mut spans: Vec<(usize, usize)> = requests.iter().map(|request| request.target.span()).collect();
+    spans.sort_unstable();
+    spans.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+}
+
+/// Runs in shares of neighbours, one a thread, so that threads write to parts that lie apart.
+struct Shares(Vec<Mutex<Vec<Range<usize>>>>);
+
+impl Shares {
+    fn new(runs: &[Range<usize>], threads: usize) -> Self {
+        let edge = |share: usize| runs.len() * share / threads;
+        // Taken from the end: in reverse.
+        let share = |number: usize| runs[edge(number)..edge(number + 1)].iter().rev().cloned().collect();
+        Self((0..threads).map(|number| Mutex::new(share(number))).collect())
+    }
+
+    /// The next run of a thread's own share, or the last of another's that is left.
+    fn take(&self, thread: usize) -> Option<Range<usize>> {
+        let count = self.0.len();
+        (0..count).find_map(|step| {
+            let share = &self.0[(thread + step) % count];
+            let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
+            if step == 0 { share.pop() } else { (!share.is_empty()).then(|| share.remove(0)) }
+        })
+    }
+}
+
+/// Decoders and buffers that no read uses at the moment. It is only ever tried: a process that was
+/// forked while another thread held it makes new ones, and waits for nothing.
+static IDLE: Mutex<Vec<Tools>> = Mutex::new(Vec::new());
+const MOST_IDLE: usize = 64;
+/// Bytes of a buffer that is kept.
+const MOST_KEPT: usize = 1 << 22;
+
+/// What a thread decodes with.
+#[derive(Default)]
+struct Tools {
+    decoder: Decoder,
+    stored: Vec<u8>,
+}
+
+impl Tools {
+    fn taken() -> Self {
+        match IDLE.try_lock() {
+            Ok(mut idle) => idle.pop(),
+            Err(TryLockError::Poisoned(idle)) => idle.into_inner().pop(),
+            Err(TryLockError::WouldBlock) => None,
+        }
+        .unwrap_or_default()
+    }
+
+    fn give_back(self) {
+        let is_small = self.stored.capacity() + self.decoder.bytes() <= MOST_KEPT;
+        if let (true, Ok(mut idle)) = (is_small, IDLE.try_lock())
+            && idle.len() < MOST_IDLE
+        {
+            idle.push(self);
+        }
+    }
+}
+
+/// What the threads of a read share.
+struct Work<'a> {
+    layout: &'a Layout,
+    requests: &'a [Request<'a>],
+    extents: &'a [Extent],
+    source: Source<'a>,
+}
+
+impl Work<'_> {
+    /// Decode runs as long as there are any; the chunks that could not be.
+    fn all(&self, shares: &Shares, thread: usize) -> Vec<usize> {
+        let mut tools = Tools::taken();
+        let mut left = Vec::new();
+        while let Some(run) = shares.take(thread) {
+            self.run(&self.extents[run], &mut tools, &mut left);
+        }
+        tools.give_back();
+        left
+    }
+
+    fn run(&self, run: &[Extent], tools: &mut Tools, left: &mut Vec<usize>) {
+        let Tools { decoder, stored } = tools;
+        let Some((first, last)) = run.first().zip(run.last()) else { return };
+        let found = match self.source {
+            Source::File(file, size) => from_file(file, size, first.start..last.stop, stored),
+            Source::Parts(parts) => from_parts(parts, first.start..last.stop),
+        };
+        for extent in run {
+            let is_absent = extent.start == extent.stop;
+            let bytes = found.and_then(|found| part(found, first.start, extent));
+            let chunk = match bytes {
+                _ if is_absent => Some(Decoded::Zeros),
+                Some(bytes) => decoder.decode(bytes, self.layout),
+                None => None,
+            };
+            match chunk {
+                Some(chunk) => self.write(extent.number, chunk),
+                None => left.push(extent.number),
+            }
+        }
+    }
+
+    fn write(&self, number: usize, decoded: Decoded<'_>) {
+        for request in self.requests {
+            if let Some(piece) = request.selection.piece(number) {
+                self.write_piece(decoded, &piece, request);
+            }
+        }
+    }
+
+    fn write_piece(&self, decoded: Decoded<'_>, piece: &Piece, request: &Request<'_>) {
+        // SAFETY: no two pieces of a request share a voxel, one thread alone has this chunk, and threads
+        // are several only where no two requests share memory (`are_apart`).
+        unsafe { chunk::write(decoded, self.layout, piece, &request.target, request.conversion) }
+    }
+}
+
+fn part<'a>(found: &'a [u8], begin: u64, extent: &Extent) -> Option<&'a [u8]> {
+    let start = usize::try_from(extent.start.checked_sub(begin)?).ok()?;
+    let stop = usize::try_from(extent.stop.checked_sub(begin)?).ok()?;
+    found.get(start..stop)
+}
+
+/// The bytes of a range of a file; None where it ends before, or cannot be read.
+fn from_file<'a>(file: &File, size: u64, range: Range<u64>, memory: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    // Room is made for no more than there is.
+    let length = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+    if range.end > size {
+        return None;
+    }
+    memory.resize(length.max(memory.len()), 0);
+    let bytes = &mut memory[..length];
+    read_exactly(file, bytes, range.start).ok()?;
+    Some(bytes)
+}
+
+#[cfg(unix)]
+fn read_exactly(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn read_exactly(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn from_parts<'a>(parts: &[(u64, &'a [u8])], range: Range<u64>) -> Option<&'a [u8]> {
+    parts.iter().find_map(|(begin, bytes)| {
+        let start = usize::try_from(range.start.checked_sub(*begin)?).ok()?;
+        let stop = usize::try_from(range.end.checked_sub(*begin)?).ok()?;
+        bytes.get(start..stop)
+    })
+}

@@ -1,0 +1,376 @@
+//! Strided views of memory that somebody else owns, as of a numpy array.
+
+use std::marker::PhantomData;
+
+/// Types of voxels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// uint8.
+    U8,
+    /// int16.
+    I16,
+    /// int32.
+    I32,
+    /// float32.
+    F32,
+    /// float64.
+    F64,
+}
+
+impl Element {
+    /// Bytes of one.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::I16 => 2,
+            Self::I32 | Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+/// A Rust type that is an `Element`: any bytes of its size are a value.
+pub trait Voxel: Copy + Default + Send + Sync + 'static {
+    /// Which it is.
+    const ELEMENT: Element;
+    /// The value of `ELEMENT.size()` little-endian bytes.
+    fn from_bytes(bytes: impl Fn(usize) -> u8) -> Self;
+    /// The nearest float32.
+    fn to_f32(self) -> f32;
+    /// As int32, where that holds every value of the type.
+    fn to_i32(self) -> Option<i32>;
+}
+
+macro_rules! voxel {
+    ($type:ty, $element:ident, $f32:expr, $i32:expr) => {
+        impl Voxel for $type {
+            const ELEMENT: Element = Element::$element;
+
+            #[inline(always)]
+            fn from_bytes(bytes: impl Fn(usize) -> u8) -> Self {
+                Self::from_le_bytes(std::array::from_fn(bytes))
+            }
+
+            #[inline(always)]
+            fn to_f32(self) -> f32 {
+                $f32(self)
+            }
+
+            #[inline(always)]
+            fn to_i32(self) -> Option<i32> {
+                $i32(self)
+            }
+        }
+    };
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the nearest float32 is what is asked for")]
+fn rounded_i32(value: i32) -> f32 {
+    value as f32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the nearest float32 is what is asked for")]
+fn rounded_f64(value: f64) -> f32 {
+    value as f32
+}
+
+voxel!(u8, U8, f32::from, |value| Some(i32::from(value)));
+voxel!(i16, I16, f32::from, |value| Some(i32::from(value)));
+voxel!(i32, I32, rounded_i32, Some);
+voxel!(f32, F32, |value| value, |_| None);
+voxel!(f64, F64, rounded_f64, |_| None);
+
+/// A (z, y, x) array that may be written to, of any strides.
+#[derive(Debug)]
+pub struct Target<'a> {
+    origin: *mut u8,
+    strides: [isize; 3],
+    shape: [usize; 3],
+    element: Element,
+    owner: PhantomData<&'a mut u8>,
+}
+
+// SAFETY: the type stands for exclusive access to the memory it describes, as `&mut [T]` does, and the
+// voxels in it are plain numbers; see `new`.
+unsafe impl Send for Target<'_> {}
+// SAFETY: as above; writing through a shared reference is unsafe, and `row` says who may.
+unsafe impl Sync for Target<'_> {}
+
+impl Target<'_> {
+    /// A view of memory; None where its voxels are not aligned, or two of them may share memory.
+    ///
+    /// # Safety
+    /// For the lifetime, each voxel (z, y, x) below `shape`, at `origin` plus its indices times
+    /// `strides` bytes, must be writable memory that nobody else reads or writes.
+    #[must_use]
+    pub unsafe fn new(
+        origin: *mut u8,
+        strides: [isize; 3],
+        shape: [usize; 3],
+        element: Element,
+    ) -> Option<Self> {
+        let target = Self { origin, strides, shape, element, owner: PhantomData };
+        (is_aligned(origin.addr(), strides, element) && target.is_apart()).then_some(target)
+    }
+
+    /// Whether no two voxels share memory: along each axis, from the shortest stride to the longest, a
+    /// step leads beyond all that the axes before it reach.
+    fn is_apart(&self) -> bool {
+        let mut axes: Vec<(usize, usize)> = (0..3)
+            .filter(|axis| self.shape[*axis] > 1)
+            .map(|axis| (self.strides[axis].unsigned_abs(), self.shape[axis]))
+            .collect();
+        axes.sort_unstable();
+        let mut reach = Some(self.element.size());
+        for (stride, count) in axes {
+            reach = reach
+                .filter(|reach| stride >= *reach)
+                .and_then(|reach| stride.checked_mul(count - 1)?.checked_add(reach));
+        }
+        reach.is_some()
+    }
+
+    /// Lowest address, and the one after the highest; equal where there is no voxel.
+    #[must_use]
+    pub fn span(&self) -> (usize, usize) {
+        if self.shape.contains(&0) {
+            return (0, 0);
+        }
+        let (mut low, mut high) = (self.origin.addr(), self.origin.addr() + self.element.size());
+        for axis in 0..3 {
+            let reach = self.strides[axis].unsigned_abs() * (self.shape[axis] - 1);
+            if self.strides[axis] < 0 { low -= reach } else { high += reach }
+        }
+        (low, high)
+    }
+
+    /// Voxels along each axis.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Of its voxels.
+    #[must_use]
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// `count` voxels along x from a place on.
+    ///
+    /// # Safety
+    /// Nobody else may write to these voxels while the row is used.
+    ///
+    /// # Panics
+    /// Where they are not all in the view, or of another type.
+    #[must_use]
+    pub unsafe fn row<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> Row<'_, T> {
+        let [planes, rows, columns] = self.shape;
+        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
+        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its target, or of another type");
+        let steps = [z, y, x].into_iter().zip(self.strides);
+        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
+        // SAFETY: the place is in the view, all of which is memory of one owner (`new`).
+        let first = unsafe { self.origin.offset(offset) }.cast::<T>();
+        Row { first, stride: self.strides[2], count, owner: PhantomData }
+    }
+}
+
+/// A (z, y, x) array that is read, of any strides.
+#[derive(Debug)]
+pub struct Source<'a> {
+    origin: *const u8,
+    strides: [isize; 3],
+    shape: [usize; 3],
+    element: Element,
+    owner: PhantomData<&'a u8>,
+}
+
+// SAFETY: the type stands for shared access to memory that nobody writes to, as `&[T]` does; see `new`.
+unsafe impl Send for Source<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Source<'_> {}
+
+impl Source<'_> {
+    /// A view of memory; None where its voxels are not aligned.
+    ///
+    /// # Safety
+    /// For the lifetime, each voxel (z, y, x) below `shape`, at `origin` plus its indices times
+    /// `strides` bytes, must be initialized memory that nobody writes to.
+    #[must_use]
+    pub unsafe fn new(
+        origin: *const u8,
+        strides: [isize; 3],
+        shape: [usize; 3],
+        element: Element,
+    ) -> Option<Self> {
+        is_aligned(origin.addr(), strides, element).then_some(Self {
+            origin,
+            strides,
+            shape,
+            element,
+            owner: PhantomData,
+        })
+    }
+
+    /// Voxels along each axis.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Of its voxels.
+    #[must_use]
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Fill `values` with voxels along x from a place on.
+    ///
+    /// # Panics
+    /// Where they are not all in the view, or of another type.
+    #[inline(always)]
+    pub fn read<T: Voxel>(&self, [z, y, x]: [usize; 3], values: &mut [T]) {
+        let [planes, rows, columns] = self.shape;
+        let is_inside = z < planes && y < rows && x < columns && values.len() <= columns - x;
+        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its array, or of another type");
+        let steps = [z, y, x].into_iter().zip(self.strides);
+        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
+        // SAFETY: the first voxel is in the view (`new`).
+        let first = unsafe { self.origin.byte_offset(offset) }.cast::<T>();
+        if self.strides[2] == size_of::<T>().cast_signed() {
+            // SAFETY: all voxels are in the view, initialized, aligned, and lie side by side.
+            values.copy_from_slice(unsafe { std::slice::from_raw_parts(first, values.len()) });
+            return;
+        }
+        for (at, value) in values.iter_mut().enumerate() {
+            // SAFETY: the voxel is in the view, initialized and aligned.
+            *value = unsafe { first.byte_offset(at.cast_signed() * self.strides[2]).read() };
+        }
+    }
+}
+
+fn is_aligned(address: usize, strides: [isize; 3], element: Element) -> bool {
+    let size = element.size();
+    address.is_multiple_of(size) && strides.iter().all(|stride| stride.unsigned_abs().is_multiple_of(size))
+}
+
+/// Voxels along x of a target.
+#[derive(Debug)]
+pub struct Row<'a, T> {
+    first: *mut T,
+    stride: isize,
+    count: usize,
+    owner: PhantomData<&'a mut T>,
+}
+
+impl<T: Voxel> Row<'_, T> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The voxels, where they lie side by side.
+    #[inline(always)]
+    pub fn as_slice(&mut self) -> Option<&mut [T]> {
+        let is_dense = self.count <= 1 || self.stride == size_of::<T>().cast_signed();
+        // SAFETY: `Target::row` saw that all are in the view, aligned, and this row is alone with them.
+        is_dense.then(|| unsafe { std::slice::from_raw_parts_mut(self.first, self.count) })
+    }
+
+    /// Write values to the voxels from the first on.
+    ///
+    /// # Panics
+    /// Where there are more values than voxels.
+    #[inline(always)]
+    pub fn write(&mut self, values: &[T]) {
+        assert!(values.len() <= self.count, "more values than voxels");
+        for (at, value) in values.iter().enumerate() {
+            // SAFETY: `Target::row` saw that voxel `at` is in the view, and aligned.
+            unsafe { self.first.byte_offset(at.cast_signed() * self.stride).write(*value) };
+        }
+    }
+
+    /// `count` of the voxels from `at` on.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    #[inline(always)]
+    #[must_use]
+    pub fn part(&mut self, at: usize, count: usize) -> Row<'_, T> {
+        assert!(at <= self.count && count <= self.count - at, "a row has no such voxels");
+        // Of no voxel, one step beyond the last, which is never read: wrapping allows that.
+        let first = self.first.wrapping_byte_offset(at.cast_signed() * self.stride);
+        Row { first, count, stride: self.stride, owner: PhantomData }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(
+        memory: &mut [i16],
+        first: usize,
+        strides: [isize; 3],
+        shape: [usize; 3],
+    ) -> Option<Target<'_>> {
+        let strides = strides.map(|stride| stride * 2);
+        // SAFETY: the tests' shapes and strides stay in `memory`, which is borrowed for as long.
+        unsafe { Target::new(memory.as_mut_ptr().wrapping_add(first).cast(), strides, shape, Element::I16) }
+    }
+
+    #[test]
+    fn views_whose_voxels_share_memory_are_refused() {
+        let mut memory = [0_i16; 64];
+        for (strides, shape, legal) in [
+            ([16, 4, 1], [4, 4, 4], true),
+            ([1, 4, 16], [4, 4, 4], true),
+            ([16, 4, 1], [1, 9, 4], true),
+            ([0, 4, 1], [1, 4, 4], true),
+            ([0, 4, 1], [2, 4, 4], false),
+            ([16, 3, 1], [4, 4, 4], false),
+            ([8, 8, 1], [2, 2, 4], false),
+        ] {
+            assert_eq!(target(&mut memory, 0, strides, shape).is_some(), legal, "{strides:?} {shape:?}");
+        }
+        // SAFETY: nothing is read or written.
+        let odd =
+            unsafe { Target::new(std::ptr::without_provenance_mut(1), [2, 2, 2], [1, 1, 1], Element::I16) };
+        assert!(odd.is_none());
+    }
+
+    #[test]
+    fn rows_of_any_stride_are_written_where_they_lie() {
+        let mut memory = [0_i16; 24];
+        {
+            let view = target(&mut memory, 23, [-12, -4, -1], [2, 3, 4]).unwrap();
+            // SAFETY: no other row is in use.
+            unsafe { view.row::<i16>([0, 0, 0], 4) }.write(&[1, 2, 3, 4]);
+            // SAFETY: as above.
+            unsafe { view.row::<i16>([1, 2, 1], 3) }.part(1, 2).write(&[5, 6]);
+        }
+        assert_eq!(memory[20..], [4, 3, 2, 1]);
+        assert_eq!(memory[..4], [6, 5, 0, 0]);
+        let start = memory.as_ptr().addr();
+        let view = target(&mut memory, 23, [-12, -4, -1], [2, 3, 4]).unwrap();
+        assert_eq!(view.span(), (start, start + 48));
+    }
+
+    #[test]
+    #[should_panic(expected = "a row beyond its target")]
+    fn a_row_beyond_the_view_is_refused() {
+        let mut memory = [0_i16; 24];
+        let view = target(&mut memory, 0, [12, 4, 1], [2, 3, 4]).unwrap();
+        // SAFETY: it panics.
+        let _ = unsafe { view.row::<i16>([0, 2, 1], 4) };
+    }
+}

@@ -1,0 +1,93 @@
+//! Arrays of Python as views of the kernel.
+
+use ctspine_zarr_core::view::{Element, Source, Target};
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// The memory of an array or of bytes, held for as long as a call takes.
+pub struct Memory(PyUntypedBuffer);
+
+impl<'py> FromPyObject<'_, 'py> for Memory {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        PyUntypedBuffer::get(&object).map(Self)
+    }
+}
+
+/// An error for what only this project's own code could have asked wrongly.
+pub fn illegal(what: &str) -> PyErr {
+    PyValueError::new_err(format!("{what}; legal: what ctspine_zarr asks for"))
+}
+
+/// The type of voxels that a buffer's format names, in the machine's byte order.
+fn element(format: &[u8]) -> Option<Element> {
+    match format {
+        b"B" => Some(Element::U8),
+        b"h" => Some(Element::I16),
+        b"i" => Some(Element::I32),
+        b"l" if size_of::<std::ffi::c_long>() == 4 => Some(Element::I32),
+        b"f" => Some(Element::F32),
+        b"d" => Some(Element::F64),
+        _ => None,
+    }
+}
+
+/// A type of voxels by numpy's name of it, such as `int16`.
+pub fn element_named(name: &str) -> PyResult<Element> {
+    match name {
+        "uint8" => Ok(Element::U8),
+        "int16" => Ok(Element::I16),
+        "int32" => Ok(Element::I32),
+        "float32" => Ok(Element::F32),
+        "float64" => Ok(Element::F64),
+        _ => Err(illegal("a dtype of no voxels")),
+    }
+}
+
+/// The kind, shape and strides of a (z, y, x) array.
+fn geometry(buffer: &PyUntypedBuffer) -> PyResult<(Element, [usize; 3], [isize; 3])> {
+    let element = element(buffer.format().to_bytes());
+    let shape = buffer.shape().try_into().ok();
+    let strides = buffer.strides().try_into().ok();
+    match (element, shape, strides) {
+        (Some(element), Some(shape), Some(strides)) if buffer.suboffsets().is_none() => {
+            Ok((element, shape, strides))
+        }
+        _ => Err(illegal("an array of other axes or dtype")),
+    }
+}
+
+/// A writable (z, y, x) array; the caller keeps others from it as long as it is in use.
+pub fn target(Memory(buffer): &Memory) -> PyResult<Target<'_>> {
+    let (element, shape, strides) = geometry(buffer)?;
+    if buffer.readonly() {
+        return Err(illegal("a target that is read-only"));
+    }
+    // SAFETY: the buffer describes writable memory that Python keeps for as long as it is borrowed; that
+    // nobody else uses it meanwhile is for `ctspine_zarr` to see to, as with any array of numpy.
+    let target = unsafe { Target::new(buffer.buf_ptr().cast(), strides, shape, element) };
+    target.ok_or_else(|| illegal("a target that is not aligned, or overlaps itself"))
+}
+
+/// A (z, y, x) array that is only read.
+pub fn source(Memory(buffer): &Memory) -> PyResult<Source<'_>> {
+    let (element, shape, strides) = geometry(buffer)?;
+    // SAFETY: as for `target`, but that it is read.
+    let source = unsafe { Source::new(buffer.buf_ptr().cast_const().cast(), strides, shape, element) };
+    source.ok_or_else(|| illegal("an array that is not aligned"))
+}
+
+/// The bytes of an object that nobody can write to.
+pub fn bytes(Memory(buffer): &Memory) -> PyResult<&[u8]> {
+    if !buffer.readonly() || !buffer.is_c_contiguous() {
+        return Err(illegal("bytes that can be written to, or do not lie side by side"));
+    }
+    if buffer.len_bytes() == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: Python keeps this memory, all of it initialized, for as long as the buffer is borrowed, and
+    // it is read-only.
+    Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast_const().cast(), buffer.len_bytes()) })
+}
