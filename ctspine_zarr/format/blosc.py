@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed
-from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, Box, Chunk, PlainChunk
+from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, MOST_KERNEL_BYTES, Box, Chunk, KernelForm, PlainChunk
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.zstd import inflate
 from ctspine_zarr.geometry import Shape
@@ -64,6 +64,13 @@ class Blosc:
             "blocksize": self._size,
         }
         return [LITTLE, {"name": "blosc", "configuration": configuration}, CHECKSUM]
+
+    @property
+    def kernel_form(self) -> KernelForm | None:
+        """See `Codec`."""
+        # At other levels blosc has zstd work at others than its own.
+        is_written = (self.level, self.shuffle, self.dtype) == (1, "shuffle", np.dtype("<i2"))
+        return (self.name, 1) if is_written and self._size <= MOST_KERNEL_BYTES else None
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """See `Codec`."""

@@ -19,6 +19,12 @@ from ctspine_zarr.geometry import Shape
 
 type Box = tuple[slice, slice, slice]
 
+type KernelForm = tuple[str, int]
+
+MOST_KERNEL_BYTES: Final = 1 << 17
+"""Of a chunk that the kernel encodes: more are several blocks of zstd, which its versions part in
+different ways, and bytes must not depend on whether there is a kernel."""
+
 MASK_DTYPE: Final = np.dtype("u1")
 """Every segmentation's dtype; labels are 1 to 255, 0 is background."""
 
@@ -61,6 +67,12 @@ class Codec(Protocol):
     @property
     def metadata(self) -> list[Document]:
         """The chain of codecs in an array's `zarr.json`, checksum included."""
+
+    @property
+    def kernel_form(self) -> KernelForm | None:
+        """The codec's name and level of zstd for the kernel, which writes the same bytes; None where it does
+        not.
+        """
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """A C-contiguous little-endian array of the chunk's shape as bytes, checksum not included."""

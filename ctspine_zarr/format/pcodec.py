@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed, MissingDependency
-from ctspine_zarr.format.codecs import CHECKSUM, PlainChunk
+from ctspine_zarr.format.codecs import CHECKSUM, KernelForm, PlainChunk
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.geometry import Shape
 
@@ -32,6 +32,11 @@ class Pcodec:
     def metadata(self) -> list[Document]:
         """zarr-python's `numcodecs.pcodec` and `crc32c`."""
         return [{"name": "numcodecs.pcodec", "configuration": {"level": self.level}}, CHECKSUM]
+
+    @property
+    def kernel_form(self) -> KernelForm | None:
+        """See `Codec`."""
+        return None
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """See `Codec`."""

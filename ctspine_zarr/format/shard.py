@@ -11,6 +11,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Buffer, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -27,9 +28,10 @@ from ctspine_zarr.format.codecs import (
 )
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.format.layout import grid
+from ctspine_zarr.format.strips import Encoded, encode_strip, strips
 from ctspine_zarr.geometry import Shape
 
-type Mapper = Callable[[Callable[[NDArray[Any]], list[bytes]], Iterable[NDArray[Any]]], Iterable[list[bytes]]]
+type Mapper = Callable[[Callable[[NDArray[Any]], Encoded], Iterable[NDArray[Any]]], Iterable[Encoded]]
 
 _ABSENT: Final = 2**64 - 1
 ENTRY_BYTES: Final = 16
@@ -43,7 +45,12 @@ def slabs[T: np.generic](volume: NDArray[T], chunk: Shape) -> Iterator[NDArray[T
 
 
 def encode_shard(
-    rows: Iterable[NDArray[Any]], codec: Codec, *, keep_empty: bool, each: Mapper = map
+    rows: Iterable[NDArray[Any]],
+    codec: Codec,
+    *,
+    keep_empty: bool,
+    each: Mapper = map,
+    see: Callable[[bytes], object] = len,
 ) -> bytearray:
     """The bytes of an array's one shard, from its slabs in order of z.
 
@@ -51,27 +58,32 @@ def encode_shard(
     `subchunk_write_order="lexicographic"`.
 
     Args:
-        rows: as `slabs` gives them for the codec's chunk, C-contiguous and little-endian.
+        rows: as `slabs` gives them for the codec's chunk, little-endian. One may be changed once the next
+            but one is asked for.
         codec: for the rows' dtype.
         keep_empty: store chunks that are all zero; otherwise they are absent from the index.
         each: `map`, or an executor's, which compresses the strips of a slab side by side.
+        see: told of the shard's bytes, part by part in order.
 
     Returns:
         The shard; no bytes at all where every chunk is absent.
     """
 
-    def encode_strip(strip: NDArray[Any]) -> list[bytes]:
-        chunks = _chunks(strip, codec.chunk)
-        return [with_checksum(codec.compress(c)) if keep_empty or c.any() else b"" for c in chunks]
-
+    encode = partial(encode_strip, codec=codec, keep_empty=keep_empty)
     body = bytearray()
     index: list[tuple[int, int]] = []
-    for strips in _one_ahead(each(encode_strip, _strips(row, codec.chunk)) for row in rows):
-        for encoded in itertools.chain.from_iterable(strips):
-            index.append((len(body), len(encoded)) if encoded else (_ABSENT, _ABSENT))
-            body += encoded
+    for encoded in _one_ahead(each(encode, strips(row, codec.chunk)) for row in rows):
+        for data, sizes in encoded:
+            ends = itertools.accumulate(sizes, initial=len(body))
+            index += [
+                (end, size) if size else (_ABSENT, _ABSENT) for end, size in zip(ends, sizes, strict=False)
+            ]
+            body += data
+            see(data)
     if body:
-        body += with_checksum(np.array(index, dtype="<u8").tobytes())
+        data = with_checksum(np.array(index, dtype="<u8").tobytes())
+        body += data
+        see(data)
     return body
 
 
@@ -147,20 +159,3 @@ def _one_ahead[T](items: Iterable[T]) -> Iterator[T]:
         if len(waiting) > 1:
             yield waiting.popleft()
     yield from waiting
-
-
-def _strips(row: NDArray[Any], chunk: Shape) -> Iterator[NDArray[Any]]:
-    """A slab in views of a line of chunks each: enough work to be worth a thread's while."""
-    for y in range(0, row.shape[1], chunk[1]):
-        yield row[:, y : y + chunk[1]]
-
-
-def _chunks(strip: NDArray[Any], chunk: Shape) -> Iterator[NDArray[Any]]:
-    """The chunks of a strip along x, each C-contiguous, ragged ones padded with zeros."""
-    for x in range(0, strip.shape[2], chunk[2]):
-        part = strip[:, :, x : x + chunk[2]]
-        voxels = np.ascontiguousarray(part)
-        if part.shape != chunk:
-            voxels = np.zeros(chunk, dtype=strip.dtype)
-            voxels[tuple(slice(size) for size in part.shape)] = part
-        yield voxels

@@ -18,7 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import Malformed
-from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, PlainChunk
+from ctspine_zarr.format.codecs import CHECKSUM, LITTLE, MOST_KERNEL_BYTES, KernelForm, PlainChunk
 from ctspine_zarr.format.encoding import Document
 from ctspine_zarr.geometry import Shape
 
@@ -38,6 +38,12 @@ class Zstd:
         """zarr-python's `bytes`, `zstd` and `crc32c`."""
         configuration = {"level": self.level, "checksum": False}
         return [LITTLE, {"name": "zstd", "configuration": configuration}, CHECKSUM]
+
+    @property
+    def kernel_form(self) -> KernelForm | None:
+        """See `Codec`."""
+        is_written = self.dtype == np.uint8 and self._size <= MOST_KERNEL_BYTES
+        return (self.name, self.level) if is_written else None
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """See `Codec`."""

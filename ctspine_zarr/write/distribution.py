@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.format.histogram import Histogram, histogram_of, merge_histograms
+from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.format.record import LabelIntensity
 
 # Counts that are kept: one for each integer from the least that there may be.
@@ -63,6 +64,8 @@ def collectors(dtype: np.dtype[Any], low: float, high: float) -> Callable[[], Co
 
     They share working memory: no two may be used at once.
     """
+    if kernel is not None and dtype == np.int16:
+        return _KernelCounter
     if dtype.kind in "iu" and high - low < _SPAN:
         # `bincount` would make room for its indices at each call: a sixth of its time.
         return partial(_Counter, int(low), np.empty(_BLOCK, dtype=np.intp))
@@ -194,6 +197,29 @@ class _Counter:
         """See `Collector`."""
         present = np.flatnonzero(self._counts)
         return Counted(self._low + present, self._counts[present])
+
+
+class _KernelCounter:
+    """A collector of int16, which frees the GIL."""
+
+    def __init__(self) -> None:
+        # The kernel counts at two places, since equal values in a row would wait for each other.
+        self._counts = np.zeros((2, _SPAN), dtype=np.int64)
+
+    def add(self, values: NDArray[np.int16]) -> None:
+        """See `Collector`."""
+        if kernel is not None:
+            kernel.count_values(values.reshape(1, 1, -1), self._counts)
+
+    def result(self) -> Counted:
+        """See `Collector`."""
+        return counted(self._counts.sum(axis=0))
+
+
+def counted(counts: NDArray[np.int64]) -> Counted:
+    """A distribution of int16 from the count of each, of the least first; one or more of them occur."""
+    present = np.flatnonzero(counts)
+    return Counted(present + np.iinfo(np.int16).min, counts[present])
 
 
 class _Keeper:

@@ -61,14 +61,25 @@ class Extents:
         return self._in_mask(self._starts[:, label]), self._in_mask(self._stops[:, label])
 
     def centroid(self, label: int) -> Triple:
-        """(z, y, x) in voxels, to three decimals; exact until the division: equal wherever it runs."""
+        """See `centroid_of`."""
         voxels = int(self.voxels[label])
         z, y, x = (
-            round((int(total) + corner * voxels) / voxels, 3)
+            int(total) + corner * voxels
             for total, corner in zip(self._sums[:, label], self._corner, strict=True)
         )
-        return z, y, x
+        return centroid_of((z, y, x), voxels)
 
     def _in_mask(self, place: NDArray[np.int64]) -> Shape:
         z, y, x = (int(index) + corner for index, corner in zip(place, self._corner, strict=True))
         return z, y, x
+
+
+def centroid_of(sums: Shape, voxels: int) -> Triple:
+    """(z, y, x) in voxels, to three decimals; exact until the division: equal wherever it runs.
+
+    Args:
+        sums: of the voxels' indices along each axis.
+        voxels: how many there are.
+    """
+    z, y, x = (round(total / voxels, 3) for total in sums)
+    return z, y, x

@@ -3,21 +3,79 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.format.histogram import Histogram
+from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.format.record import LabelIntensity
-from ctspine_zarr.write.distribution import Collector, collectors, figures
+from ctspine_zarr.write.distribution import Collector, collectors, counted, figures
 
 # Voxels that wait to be parted by label: so many that a label is counted a few times, not at every slab.
 _BATCH: Final = 2**20
 _WORD: Final = 8
+# For the kernel: as many as there may be, and where the counts of a label are that does not occur.
+_LABELS: Final = 256
+_NO_PLACE: Final = 255
+_VALUES: Final = 2**16
 
 type _Part = tuple[NDArray[np.uint8], NDArray[Any]]
+
+
+type Found = dict[int, tuple[LabelIntensity, Histogram]]
+
+
+class Foreground(Protocol):
+    """Exact figures of the HU of every label's voxels, from the slabs of an image and its mask."""
+
+    def add(self, slab: NDArray[Any]) -> None:
+        """Take in the image's next slices, C-contiguous; it may run on any thread, in order of z."""
+
+    def result(self) -> Found:
+        """By label, ascending, those that occur; to be called once, after all slabs."""
+
+
+def foreground_meter(
+    mask: NDArray[np.uint8], labels: Sequence[int], dtype: np.dtype[Any], low: float, high: float
+) -> Foreground:
+    """What measures the HU of labels.
+
+    Args:
+        mask: (z, y, x).
+        labels: of 1-255, all that the mask has.
+        dtype: of the image.
+        low, high: between which all its voxels lie.
+    """
+    if kernel is not None and dtype == np.int16:
+        return _KernelForeground(mask, labels)
+    return ForegroundMeter(mask, dtype, low, high)
+
+
+class _KernelForeground:
+    """The same of an image of int16. Memory: 512 KiB a label at the most."""
+
+    def __init__(self, mask: NDArray[np.uint8], labels: Sequence[int]) -> None:
+        self._mask, self._labels = mask, sorted(labels)
+        self._seen = 0
+        places = np.full(_LABELS, _NO_PLACE, dtype=np.uint8)
+        places[self._labels] = range(len(self._labels))
+        self._places = places.tobytes()
+        self._counts = np.zeros((len(self._labels), _VALUES), dtype=np.int64)
+
+    def add(self, slab: NDArray[Any]) -> None:
+        """See `Foreground`."""
+        labels = self._mask[self._seen : self._seen + len(slab)]
+        self._seen += len(slab)
+        if kernel is not None:
+            kernel.count_labels(labels, slab, self._places, self._counts)
+
+    def result(self) -> Found:
+        """See `Foreground`."""
+        found = {label: counted(counts) for label, counts in zip(self._labels, self._counts, strict=True)}
+        return {label: (figures(values), values.histogram()) for label, values in found.items()}
 
 
 class ForegroundMeter:
@@ -42,7 +100,7 @@ class ForegroundMeter:
         if sum(labels.size for labels, _ in self._waiting) >= _BATCH:
             self._part()
 
-    def result(self) -> dict[int, tuple[LabelIntensity, Histogram]]:
+    def result(self) -> Found:
         """By label, ascending, those that occur; to be called once, after all slabs."""
         if self._waiting:
             self._part()

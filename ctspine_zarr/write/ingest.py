@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.datasets.cases import SourceCase
-from ctspine_zarr.digest import VoxelDigest, sha256
+from ctspine_zarr.digest import BackgroundSha256, VoxelDigest
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
@@ -33,7 +33,7 @@ from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_of, objects_of, receipt_of
-from ctspine_zarr.write.foreground import ForegroundMeter
+from ctspine_zarr.write.foreground import foreground_meter
 from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import Measured, measure_labels
@@ -42,6 +42,7 @@ from ctspine_zarr.write.resume import is_file
 from ctspine_zarr.write.values import (
     convert,
     exact_dtype,
+    is_of_labels,
     is_restorable,
     require_known_labels,
     require_label_range,
@@ -79,12 +80,18 @@ def recipe_of(spec: Spec, record: Record) -> Recipe:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The voxel grid that image and mask share, canonical."""
+    """The voxel grid that image and mask share, canonical.
+
+    Attributes:
+        is_beside: whether the mask needs no memory but for its voxels as they are on disk, so that it can
+            be encoded while the image is read.
+    """
 
     shape: Shape
     affine: Affine
     orientation: str
     findings: tuple[Finding, ...]
+    is_beside: bool
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,11 @@ class _Encoding:
 
 @dataclass(frozen=True)
 class _Mask:
-    """An encoded mask, its voxels, and its labels as they are measured in another thread."""
+    """An encoded mask, its voxels, and its labels."""
 
     array: EncodedArray
     voxels: NDArray[np.uint8]
-    measured: Future[tuple[Measured, ...]]
+    measured: tuple[Measured, ...]
 
 
 def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
@@ -139,11 +146,7 @@ def made(
         CaseRefused: the files are not what the dataset promises.
     """
     grid = _check_grids(fetched)
-    with ThreadPoolExecutor(_HELPERS) as helpers:
-        mask = None
-        if fetched.segmentation is not None:
-            mask = _encode_mask(fetched.segmentation, recipe, helpers)
-        case = _encode_image(fetched.image, recipe, mask, helpers)
+    case = _encode_case(fetched, recipe, is_beside=grid.is_beside)
     record = _record(fetched.case, recipe.spec, grid, case)
     record = placed(structs.replace(record, content=content_of(case, record)), earlier)
     objects = objects_of(case, record, recipe.spec)
@@ -177,7 +180,8 @@ def _check_grids(case: Fetched) -> _Grid:
         mask = nifti.read_header(case.segmentation)
         offset = _require_one_grid(shape, affine, mask)
     findings = tuple(grid_findings(image, mask, offset))
-    return _Grid(shape, affine, disk_codes(image.reorientation), findings)
+    is_beside = mask is not None and is_of_labels(mask)
+    return _Grid(shape, affine, disk_codes(image.reorientation), findings, is_beside)
 
 
 def _require_one_grid(shape: Shape, affine: Affine, mask: Header) -> float:
@@ -202,14 +206,36 @@ def _canonical(header: Header) -> tuple[Shape, Affine]:
     return reorientation.shape(header.shape), reorientation.affine(header.affine, header.shape)
 
 
+def _encode_case(fetched: Fetched, recipe: Recipe, *, is_beside: bool) -> EncodedCase:
+    """Both arrays of a case, encoded.
+
+    Where both files are refused it is for the mask.
+    """
+    with ThreadPoolExecutor(_HELPERS) as helpers, ThreadPoolExecutor(1) as beside:
+        if fetched.segmentation is None:
+            return _encode_image(nifti.read(fetched.image), recipe, None, helpers)
+        coming = beside.submit(_encode_mask, fetched.segmentation, recipe, helpers)
+        if not is_beside:
+            wait([coming])
+        try:
+            volume = nifti.read(fetched.image)
+        finally:
+            mask = coming.result()
+        return _encode_image(volume, recipe, mask, helpers)
+
+
 def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
     volume = nifti.read(path)
+    header = volume.header
     require_label_range(volume, recipe.spec.labels)
-    shape, _ = _canonical(volume.header)
-    voxels = np.empty(shape, MASK_DTYPE)
     encoding = _Encoding(MASK_DTYPE, recipe.profile.segmentation(recipe.chunk), keep_empty=False)
-    array = _encode(volume, encoding, _ignore, helpers, into=voxels)
-    return _Mask(array, voxels, helpers.submit(measure_labels, voxels))
+    if is_of_labels(header):
+        voxels = header.reorientation.apply(volume.stored)
+        array = _encode(volume, encoding, _ignore, helpers)
+    else:
+        voxels = np.empty(_canonical(header)[0], MASK_DTYPE)
+        array = _encode(volume, encoding, _ignore, helpers, into=voxels)
+    return _Mask(array, voxels, measure_labels(voxels))
 
 
 def _ignore(slab: NDArray[Any]) -> None:
@@ -217,18 +243,19 @@ def _ignore(slab: NDArray[Any]) -> None:
 
 
 def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
-    measured = mask.measured.result()
-    require_known_labels(mask.array.source.file.name, [one.label for one in measured], spec.labels)
-    return measured
+    require_known_labels(mask.array.source.file.name, [one.label for one in mask.measured], spec.labels)
+    return mask.measured
 
 
-def _encode_image(path: Path, recipe: Recipe, mask: _Mask | None, helpers: Executor) -> EncodedCase:
-    volume = nifti.read(path)
+def _encode_image(volume: Volume, recipe: Recipe, mask: _Mask | None, helpers: Executor) -> EncodedCase:
     seen = survey_image(volume)
     dtype = exact_dtype(seen)
     measured = () if mask is None else _measured(mask, recipe.spec)
     intensity = IntensityMeter(dtype, seen.low, seen.high)
-    foreground = None if mask is None else ForegroundMeter(mask.voxels, dtype, seen.low, seen.high)
+    labels_present = [one.label for one in measured]
+    foreground = (
+        None if mask is None else foreground_meter(mask.voxels, labels_present, dtype, seen.low, seen.high)
+    )
 
     def see(slab: NDArray[Any]) -> None:
         intensity.add(slab)
@@ -260,20 +287,22 @@ def _encode(
     """
     header, codec = volume.header, encoding.codec
     shape, _ = _canonical(header)
-    digest = VoxelDigest()
+    digest, shard_digest = VoxelDigest(), BackgroundSha256()
     measuring = _InTurn(see, helpers)
+    kept = _slab_memory(shape, encoding) if into is None else slabs(into, codec.chunk)
 
     def rows() -> Iterator[NDArray[Any]]:
-        kept = itertools.repeat(None) if into is None else slabs(into, codec.chunk)
         for slab, target in zip(
             slabs(header.reorientation.apply(volume.stored), codec.chunk), kept, strict=False
         ):
-            row = convert(header, slab, encoding.dtype, target)
+            row = convert(header, slab, encoding.dtype, target[: len(slab)])
             digest.update(row)
             measuring.begin(row)
             yield row
 
-    shard = encode_shard(rows(), codec, keep_empty=encoding.keep_empty, each=helpers.map)
+    shard = encode_shard(
+        rows(), codec, keep_empty=encoding.keep_empty, each=helpers.map, see=shard_digest.update
+    )
     measuring.end()
     stored = StoredArray(
         dtype=encoding.dtype.name,  # type: ignore[arg-type]  # one of the ladder of `values`
@@ -285,11 +314,17 @@ def _encode(
     return EncodedArray(
         metadata=documents.array(shape, encoding.dtype, codec),
         shard=shard,
-        digest=sha256(shard),
+        digest=shard_digest.hexdigest(),
         stored=stored,
         voxels=digest.hexdigest(),
         source=_nifti_source(volume, encoding.dtype),
     )
+
+
+def _slab_memory(shape: Shape, encoding: _Encoding) -> Iterator[NDArray[Any]]:
+    """Memory for each slab in turn: two are in use, as `encode_shard` says."""
+    size = (encoding.codec.chunk[0], *shape[1:])
+    return itertools.cycle([np.empty(size, encoding.dtype) for _ in range(2)])
 
 
 class _InTurn:

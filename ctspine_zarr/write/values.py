@@ -16,12 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import CaseRefused
+from ctspine_zarr.format.codecs import MASK_DTYPE
+from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.nifti import EXACT_INTEGERS, Header, Volume
 
 _INTEGERS: Final = (np.dtype("<i2"), np.dtype("<i4"))
 _SINGLE: Final = np.dtype("<f4")
 _DOUBLE: Final = np.dtype("<f8")
 _PLANES: Final = 16
+# Of integers on disk that the kernel shifts to int16 -> as what it takes them.
+_KERNEL_INTEGERS: Final = {
+    np.dtype(name): np.dtype(taken)
+    for name, taken in {"u1": "u1", "i2": "i2", "u2": "i2", "i4": "i4", "u4": "i4"}.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,11 @@ def require_label_range(mask: Volume, labels: Collection[int]) -> None:
             raise CaseRefused(message)
 
 
+def is_of_labels(mask: Header) -> bool:
+    """Whether the voxels of a mask are its labels as they are on disk."""
+    return mask.dtype == MASK_DTYPE and (mask.slope, mask.inter) == (1, 0)
+
+
 def require_known_labels(name: str, present: Collection[int], labels: Collection[int]) -> None:
     """Refuse a mask that holds a value between the labels, which the dataset does not name.
 
@@ -142,8 +154,11 @@ def convert(
     # Integers wrap around, so the sum is right in `dtype` even where `stored` alone is not.
     inter = np.int64(header.inter).astype(dtype) if shifts else dtype.type(0)
     if out is None:
-        array = np.ascontiguousarray(values, dtype=dtype)
-        return array + inter if inter else array
+        out = np.empty(values.shape, dtype)
+    if kernel is not None and shifts and dtype == _INTEGERS[0] and values.dtype in _KERNEL_INTEGERS:
+        # Of unsigned integers, the same bits are the same integer modulo 2**16.
+        kernel.shift(values.view(_KERNEL_INTEGERS[values.dtype]), out, int(inter))
+        return out
     np.copyto(out, values, casting="unsafe")
     if inter:
         out += inter

@@ -10,6 +10,12 @@ pub fn without_checksum(data: &[u8]) -> Option<&[u8]> {
     (crc32c::crc32c(body) == u32::from_le_bytes(*checksum)).then_some(body)
 }
 
+/// The crc32c of `data`, as it is stored.
+#[must_use]
+pub fn checksum(data: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    crc32c::crc32c(data).to_le_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::boxes::{Piece, Positions, Selection};
 use crate::chunk::{self, Decoded, Decoder, Layout};
 use crate::convert::{Conversion, Scaling};
 use crate::runs::{Extent, Merging, runs};
+use crate::stash::Stash;
 use crate::view::Target;
 
 /// Voxels to read and where to put them.
@@ -126,10 +127,8 @@ impl Shares {
     }
 }
 
-/// Decoders and buffers that no read uses at the moment. It is only ever tried: a process that was
-/// forked while another thread held it makes new ones, and waits for nothing.
-static IDLE: Mutex<Vec<Tools>> = Mutex::new(Vec::new());
-const MOST_IDLE: usize = 64;
+/// Decoders and buffers that no read uses at the moment.
+static IDLE: Stash<Tools> = Stash::new();
 /// Bytes of a buffer that is kept.
 const MOST_KEPT: usize = 1 << 22;
 
@@ -141,21 +140,9 @@ struct Tools {
 }
 
 impl Tools {
-    fn taken() -> Self {
-        match IDLE.try_lock() {
-            Ok(mut idle) => idle.pop(),
-            Err(TryLockError::Poisoned(idle)) => idle.into_inner().pop(),
-            Err(TryLockError::WouldBlock) => None,
-        }
-        .unwrap_or_default()
-    }
-
     fn give_back(self) {
-        let is_small = self.stored.capacity() + self.decoder.bytes() <= MOST_KEPT;
-        if let (true, Ok(mut idle)) = (is_small, IDLE.try_lock())
-            && idle.len() < MOST_IDLE
-        {
-            idle.push(self);
+        if self.stored.capacity() + self.decoder.bytes() <= MOST_KEPT {
+            IDLE.give_back(self);
         }
     }
 }
@@ -171,7 +158,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Decode runs as long as there are any; the chunks that could not be.
     fn all(&self, shares: &Shares, thread: usize) -> Vec<usize> {
-        let mut tools = Tools::taken();
+        let mut tools = IDLE.take();
         let mut left = Vec::new();
         while let Some(run) = shares.take(thread) {
             self.run(&self.extents[run], &mut tools, &mut left);

@@ -226,6 +226,12 @@ impl Source<'_> {
         self.element
     }
 
+    /// Whether voxels along x lie side by side, upwards or downwards.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        self.strides[2].unsigned_abs() == self.element.size()
+    }
+
     /// Fill `values` with voxels along x from a place on.
     ///
     /// # Panics
@@ -244,10 +250,33 @@ impl Source<'_> {
             values.copy_from_slice(unsafe { std::slice::from_raw_parts(first, values.len()) });
             return;
         }
+        if self.strides[2] == -size_of::<T>().cast_signed() && !values.is_empty() {
+            // SAFETY: the last voxel is in the view, `values.len() - 1` voxels below the first.
+            let last = unsafe { first.sub(values.len() - 1) };
+            // SAFETY: from there all lie side by side, in the view, initialized and aligned.
+            let upwards = unsafe { std::slice::from_raw_parts(last, values.len()) };
+            reverse(upwards, values);
+            return;
+        }
         for (at, value) in values.iter_mut().enumerate() {
             // SAFETY: the voxel is in the view, initialized and aligned.
             *value = unsafe { first.byte_offset(at.cast_signed() * self.strides[2]).read() };
         }
+    }
+}
+
+/// Fill `to` with `from`, of the same length, in reverse.
+#[inline(always)]
+fn reverse<T: Copy>(from: &[T], to: &mut [T]) {
+    // Groups of a fixed size are one instruction or two.
+    const GROUP: usize = 16;
+    let (rest, groups) = from.as_rchunks::<GROUP>();
+    let (to_groups, to_rest) = to.as_chunks_mut::<GROUP>();
+    for (group, from) in to_groups.iter_mut().zip(groups.iter().rev()) {
+        *group = std::array::from_fn(|at| from[GROUP - 1 - at]);
+    }
+    for (value, from) in to_rest.iter_mut().zip(rest.iter().rev()) {
+        *value = *from;
     }
 }
 

@@ -23,7 +23,8 @@ pub fn illegal(what: &str) -> PyErr {
 
 /// The type of voxels that a buffer's format names, in the machine's byte order.
 fn element(format: &[u8]) -> Option<Element> {
-    match format {
+    let order: &[u8] = if cfg!(target_endian = "little") { b"<" } else { b">" };
+    match format.strip_prefix(order).unwrap_or(format) {
         b"B" => Some(Element::U8),
         b"h" => Some(Element::I16),
         b"i" => Some(Element::I32),
@@ -90,4 +91,23 @@ pub fn bytes(Memory(buffer): &Memory) -> PyResult<&[u8]> {
     // SAFETY: Python keeps this memory, all of it initialized, for as long as the buffer is borrowed, and
     // it is read-only.
     Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast_const().cast(), buffer.len_bytes()) })
+}
+
+/// The numbers of an array of int64 that may be written to, in C order; the caller keeps others from it.
+#[expect(clippy::needless_pass_by_ref_mut, reason = "what is given out may be written to")]
+pub fn numbers(Memory(buffer): &mut Memory) -> PyResult<&mut [i64]> {
+    let is_int64 = matches!(buffer.format().to_bytes(), b"l" | b"q") && buffer.item_size() == size_of::<i64>();
+    if !is_int64 || buffer.readonly() || !buffer.is_c_contiguous() {
+        return Err(illegal("numbers that are no int64, or cannot be written to"));
+    }
+    let first = buffer.buf_ptr().cast::<i64>();
+    if buffer.len_bytes() == 0 {
+        return Ok(&mut []);
+    }
+    if !first.is_aligned() {
+        return Err(illegal("numbers that are not aligned"));
+    }
+    // SAFETY: Python keeps this memory, aligned and all of it initialized, for as long as the buffer is
+    // borrowed, and only here; that nobody else uses it meanwhile is for `ctspine_zarr` to see to.
+    Ok(unsafe { std::slice::from_raw_parts_mut(first, buffer.len_bytes() / size_of::<i64>()) })
 }

@@ -1,6 +1,7 @@
 //! The Python module `ctspine_zarr_native`: the kernel's functions over buffers.
 
 mod arrays;
+mod encoding;
 mod reading;
 
 use pyo3::prelude::*;
@@ -10,6 +11,8 @@ use pyo3::prelude::*;
 mod ctspine_zarr_native {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::encoding::{count_labels, count_values, encode_strip, measure_labels, shift};
     #[pymodule_export]
     use super::reading::{convert, decode_index, read_file, read_parts};
 

@@ -1,0 +1,87 @@
+//! Integers as they are on disk to int16.
+
+use crate::view::{Element, Source, Target, Voxel};
+
+/// Voxels of a row, and rows, that are converted together where voxels do not lie side by side.
+const WIDTH: usize = 64;
+/// Voxels of a row that lie side by side.
+const DENSE: usize = 512;
+
+/// Write to each int16 of the target the integer of the source plus `add`, modulo 2**16; None where the
+/// shapes differ, the voxels are of other types, or those of the target do not lie side by side along x.
+#[must_use]
+pub fn shift(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+    if source.shape() != target.shape() || target.element() != Element::I16 {
+        return None;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        return unsafe { by_stored_avx2(source, target, add) };
+    }
+    by_stored(source, target, add)
+}
+
+/// `by_stored`, compiled for processors with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn by_stored_avx2(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+    by_stored(source, target, add)
+}
+
+#[inline(always)]
+fn by_stored(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+    match source.element() {
+        Element::U8 => tiles::<u8>(source, target, add),
+        Element::I16 => tiles::<i16>(source, target, add),
+        Element::I32 => tiles::<i32>(source, target, add),
+        Element::F32 | Element::F64 => None,
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2**16 is what is asked for")]
+fn tiles<S: Voxel>(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+    let [planes, rows, columns] = source.shape();
+    let (tall, wide) = if source.is_dense() { (1, DENSE) } else { (WIDTH, WIDTH) };
+    let each = |value: S| (value.to_i32().unwrap_or_default() as i16).wrapping_add(add);
+    let mut values = [S::default(); DENSE];
+    for plane in 0..planes {
+        for top in (0..rows).step_by(tall) {
+            for left in (0..columns).step_by(wide) {
+                let values = &mut values[..wide.min(columns - left)];
+                for row in top..rows.min(top + tall) {
+                    source.read([plane, row, left], values);
+                    // SAFETY: this thread alone writes to the target, one row at a time.
+                    let mut to = unsafe { target.row::<i16>([plane, row, left], values.len()) };
+                    let Some(dense) = to.as_slice() else { return None };
+                    for (to, value) in dense.iter_mut().zip(&*values) {
+                        *to = each(*value);
+                    }
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_wrap_around() {
+        let stored = [i32::from(i16::MAX), 70_000, -1, 5];
+        let mut found = [0_i16; 4];
+        // SAFETY: each is four voxels in a row, forwards and backwards.
+        let (source, target) = unsafe {
+            let last = stored.as_ptr().wrapping_add(3).cast();
+            (
+                Source::new(last, [16, 16, -4], [1, 1, 4], Element::I32).unwrap(),
+                Target::new(found.as_mut_ptr().cast(), [8, 8, 2], [1, 1, 4], Element::I16).unwrap(),
+            )
+        };
+        shift(&source, &target, 1).unwrap();
+        assert_eq!(found, [6, 0, 4465, i16::MIN]);
+    }
+}
