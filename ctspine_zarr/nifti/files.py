@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -228,12 +229,21 @@ def _read_voxels(file: igzip.IGzipFile, nbytes: int, update: Callable[[Any], obj
 
 
 def _allocate(nbytes: int) -> NDArray[np.uint8]:
-    """Memory that the system hands out page by page as it is written to."""
+    """Memory that the system hands out page by page as it is written to, and that goes back to it.
+
+    The allocator keeps what is freed for the thread that asked for it, and each thread of a build would
+    have its own.
+    """
     try:
-        return np.empty(nbytes, dtype=np.uint8)
-    except MemoryError as error:
+        memory = mmap.mmap(-1, nbytes)
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
         message = f"header promises {nbytes} bytes of voxels, more than there is memory for"
         raise CaseRefused(message) from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # As numpy does it with its own.
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype=np.uint8)
 
 
 def _read_trailer(file: igzip.IGzipFile) -> bytes:

@@ -232,22 +232,40 @@ impl Source<'_> {
         self.strides[2].unsigned_abs() == self.element.size()
     }
 
+    /// Where a voxel is, after seeing that it is followed by `count - 1` others along x.
+    #[inline(always)]
+    fn first<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> *const T {
+        let [planes, rows, columns] = self.shape;
+        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
+        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its array, or of another type");
+        let steps = [z, y, x].into_iter().zip(self.strides);
+        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
+        // SAFETY: the voxel is in the view (`new`).
+        unsafe { self.origin.byte_offset(offset) }.cast::<T>()
+    }
+
+    /// `count` voxels along x from a place on, where they lie side by side upwards.
+    ///
+    /// # Panics
+    /// Where they are not all in the view, or of another type.
+    #[inline(always)]
+    #[must_use]
+    pub fn dense<T: Voxel>(&self, place: [usize; 3], count: usize) -> Option<&[T]> {
+        let first = self.first::<T>(place, count);
+        let is_upwards = self.strides[2] == size_of::<T>().cast_signed();
+        // SAFETY: all voxels are in the view, initialized, aligned, and lie side by side.
+        is_upwards.then(|| unsafe { std::slice::from_raw_parts(first, count) })
+    }
+
     /// Fill `values` with voxels along x from a place on.
     ///
     /// # Panics
     /// Where they are not all in the view, or of another type.
     #[inline(always)]
-    pub fn read<T: Voxel>(&self, [z, y, x]: [usize; 3], values: &mut [T]) {
-        let [planes, rows, columns] = self.shape;
-        let is_inside = z < planes && y < rows && x < columns && values.len() <= columns - x;
-        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its array, or of another type");
-        let steps = [z, y, x].into_iter().zip(self.strides);
-        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
-        // SAFETY: the first voxel is in the view (`new`).
-        let first = unsafe { self.origin.byte_offset(offset) }.cast::<T>();
-        if self.strides[2] == size_of::<T>().cast_signed() {
-            // SAFETY: all voxels are in the view, initialized, aligned, and lie side by side.
-            values.copy_from_slice(unsafe { std::slice::from_raw_parts(first, values.len()) });
+    pub fn read<T: Voxel>(&self, place: [usize; 3], values: &mut [T]) {
+        let first = self.first::<T>(place, values.len());
+        if let Some(dense) = self.dense(place, values.len()) {
+            values.copy_from_slice(dense);
             return;
         }
         if self.strides[2] == -size_of::<T>().cast_signed() && !values.is_empty() {

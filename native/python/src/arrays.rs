@@ -96,7 +96,8 @@ pub fn bytes(Memory(buffer): &Memory) -> PyResult<&[u8]> {
 /// The numbers of an array of int64 that may be written to, in C order; the caller keeps others from it.
 #[expect(clippy::needless_pass_by_ref_mut, reason = "what is given out may be written to")]
 pub fn numbers(Memory(buffer): &mut Memory) -> PyResult<&mut [i64]> {
-    let is_int64 = matches!(buffer.format().to_bytes(), b"l" | b"q") && buffer.item_size() == size_of::<i64>();
+    let is_int64 =
+        matches!(buffer.format().to_bytes(), b"l" | b"q") && buffer.item_size() == size_of::<i64>();
     if !is_int64 || buffer.readonly() || !buffer.is_c_contiguous() {
         return Err(illegal("numbers that are no int64, or cannot be written to"));
     }

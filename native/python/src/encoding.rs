@@ -28,7 +28,7 @@ pub fn encode_strip(
     };
     let encoded = py.detach(|| strip::encode(&strip, chunk, compression, keep_empty));
     let encoded = encoded.ok_or_else(|| illegal("a strip of chunks that the kernel does not encode"))?;
-    Ok((PyBytes::new(py, &encoded.bytes), encoded.sizes))
+    Ok((PyBytes::new(py, encoded.bytes()), encoded.sizes().to_vec()))
 }
 
 /// Write to each int16 of an array the integer of another plus `add`, modulo 2**16.

@@ -4,7 +4,8 @@ use zstd_safe::{CCtx, CParameter};
 
 /// Bytes of a blosc header, and of the offset and the size of its one block.
 const HEADER: usize = 16;
-const OVERHEAD: usize = HEADER + 8;
+const BLOCK: usize = 8;
+const OVERHEAD: usize = HEADER + BLOCK;
 /// Versions of blosc's format and of its zstd.
 const VERSIONS: [u8; 2] = [2, 1];
 /// Flags: zstd, bytes shuffled, streams not split; and that the bytes are there as they were.
@@ -17,61 +18,61 @@ const LEAST: usize = 128;
 /// Most bytes of a chunk: more are several blocks of zstd, which its versions part in different ways.
 pub const MOST: usize = 1 << 17;
 
-/// Memory in which chunks are compressed one after another.
+/// Contexts of zstd, which chunks are compressed with one after another.
 pub struct Compressor {
     fast: CCtx<'static>,
     thorough: CCtx<'static>,
-    frame: Vec<u8>,
 }
 
 impl Default for Compressor {
     fn default() -> Self {
-        Self { fast: CCtx::create(), thorough: CCtx::create(), frame: Vec::new() }
+        Self { fast: CCtx::create(), thorough: CCtx::create() }
     }
 }
 
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Compressor").field("frame", &self.frame.len()).finish_non_exhaustive()
+        formatter.debug_struct("Compressor").finish_non_exhaustive()
     }
 }
 
+/// Bytes that what is stored of a chunk may take at the most.
+#[must_use]
+pub fn most(size: usize) -> usize {
+    zstd_safe::compress_bound(size) + OVERHEAD
+}
+
 impl Compressor {
-    /// Append a blosc buffer of one block with one zstd frame: of int16, `shuffled` as blosc does it.
-    pub fn blosc(&mut self, shuffled: &[u8], level: i32, to: &mut Vec<u8>) -> Option<()> {
+    /// Write a blosc buffer of one block with one zstd frame, of int16 that are `shuffled` as blosc does it,
+    /// to the first of `most` bytes; how many they are.
+    pub fn blosc(&mut self, shuffled: &[u8], level: i32, to: &mut [u8]) -> Option<usize> {
         let size = shuffled.len();
-        let number = |size: usize| u32::try_from(size).ok().map(u32::to_le_bytes);
-        let header = |flags: u8, stored: usize| {
-            let kind = [VERSIONS[0], VERSIONS[1], flags, TYPE_SIZE];
-            Some([kind, number(size)?, number(size)?, number(stored)?].concat())
-        };
+        let (header, rest) = to.split_first_chunk_mut::<HEADER>()?;
         // Blosc leaves no more room than a copy would take.
-        let room = size.saturating_sub(OVERHEAD - HEADER);
-        self.frame.resize(self.frame.len().max(room), 0);
-        let frame = &mut self.frame[..room];
-        match self.fast.compress(frame, shuffled, level) {
-            Ok(length) if size >= LEAST => {
-                to.extend(header(SHUFFLED_ZSTD, OVERHEAD + length)?);
-                to.extend(number(HEADER + 4)?);
-                to.extend(number(length)?);
-                to.extend(&frame[..length]);
+        let (block, frame) = rest.split_first_chunk_mut::<BLOCK>()?;
+        let frame = frame.get_mut(..size.saturating_sub(BLOCK))?;
+        let compressed = self.fast.compress(frame, shuffled, level).ok().filter(|_| size >= LEAST);
+        let number = |number: usize| u32::try_from(number).ok().map(u32::to_le_bytes);
+        let (flags, stored) = if let Some(length) = compressed {
+            block[..4].copy_from_slice(&number(HEADER + 4)?);
+            block[4..].copy_from_slice(&number(length)?);
+            (SHUFFLED_ZSTD, HEADER + BLOCK + length)
+        } else {
+            let (low, high) = shuffled.split_at(size / 2);
+            for (voxel, (low, high)) in rest.as_chunks_mut::<2>().0.iter_mut().zip(low.iter().zip(high)) {
+                *voxel = [*low, *high];
             }
-            _ => {
-                to.extend(header(SHUFFLED_ZSTD | COPIED, HEADER + size)?);
-                let (low, high) = shuffled.split_at(size / 2);
-                to.extend(low.iter().zip(high).flat_map(|(low, high)| [*low, *high]));
-            }
-        }
-        Some(())
+            (SHUFFLED_ZSTD | COPIED, HEADER + size)
+        };
+        let kind = [VERSIONS[0], VERSIONS[1], flags, TYPE_SIZE];
+        header.copy_from_slice([kind, number(size)?, number(size)?, number(stored)?].as_flattened());
+        Some(stored)
     }
 
-    /// Append one zstd frame without a checksum.
-    pub fn zstd(&mut self, data: &[u8], level: i32, to: &mut Vec<u8>) -> Option<()> {
+    /// Write one zstd frame without a checksum to the first of `most` bytes; how many they are.
+    pub fn zstd(&mut self, data: &[u8], level: i32, to: &mut [u8]) -> Option<usize> {
         self.thorough.set_parameter(CParameter::CompressionLevel(level)).ok()?;
-        self.frame.resize(self.frame.len().max(zstd_safe::compress_bound(data.len())), 0);
-        let length = self.thorough.compress2(&mut self.frame[..], data).ok()?;
-        to.extend(&self.frame[..length]);
-        Some(())
+        self.thorough.compress2(to, data).ok()
     }
 }
 
@@ -88,9 +89,9 @@ mod tests {
             seed.to_le_bytes()[3]
         });
         let noise: Vec<u8> = noise.take(4096).collect();
-        let mut found = Vec::new();
-        compressor.blosc(&noise, 1, &mut found).unwrap();
-        assert_eq!(found.len(), HEADER + noise.len());
+        let mut found = vec![0; most(4096)];
+        let length = compressor.blosc(&noise, 1, &mut found).unwrap();
+        assert_eq!(length, HEADER + noise.len());
         assert_eq!(found[..4], [2, 1, 0x93, 2]);
         assert_eq!(found[HEADER..HEADER + 2], [noise[0], noise[2048]]);
     }
@@ -98,15 +99,14 @@ mod tests {
     #[test]
     fn what_compresses_is_one_frame() {
         let mut compressor = Compressor::default();
-        let mut found = Vec::new();
-        compressor.blosc(&[0; 4096], 1, &mut found).unwrap();
+        let mut found = vec![0; most(4096)];
+        let length = compressor.blosc(&[0; 4096], 1, &mut found).unwrap();
         assert_eq!(found[..8], [2, 1, 0x91, 2, 0, 16, 0, 0]);
-        assert_eq!(found[12..16], u32::try_from(found.len()).unwrap().to_le_bytes());
+        assert_eq!(found[12..16], u32::try_from(length).unwrap().to_le_bytes());
         let mut inflated = vec![1; 4096];
-        assert_eq!(zstd_safe::decompress(&mut inflated[..], &found[OVERHEAD..]), Ok(4096));
+        assert_eq!(zstd_safe::decompress(&mut inflated[..], &found[OVERHEAD..length]), Ok(4096));
         assert_eq!(inflated, [0; 4096]);
-        found.clear();
-        compressor.zstd(&[7; 100], 9, &mut found).unwrap();
-        assert_eq!(zstd_safe::decompress(&mut inflated[..], &found), Ok(100));
+        let length = compressor.zstd(&[7; 100], 9, &mut found).unwrap();
+        assert_eq!(zstd_safe::decompress(&mut inflated[..], &found[..length]), Ok(100));
     }
 }

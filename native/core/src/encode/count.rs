@@ -1,6 +1,6 @@
 //! Counts of the values of int16 voxels: of all of them, and of those of each label.
 
-use crate::view::Source;
+use crate::view::{Element, Source};
 
 /// Values of int16, of which -32768 comes first.
 pub const VALUES: usize = 1 << 16;
@@ -9,8 +9,6 @@ pub const LABELS: usize = 256;
 
 /// Voxels that are looked at together.
 const WIDTH: usize = 64;
-/// Voxels that are compared at once.
-const GROUP: usize = 8;
 
 fn place(value: i16) -> usize {
     usize::from(value.cast_unsigned() ^ (1 << 15))
@@ -24,10 +22,10 @@ pub fn count(voxels: &Source<'_>, counts: &mut [i64]) -> Option<()> {
     let (even, odd) = counts.split_at_mut_checked(VALUES)?;
     let (even, odd): (&mut [i64; VALUES], &mut [i64; VALUES]) = (even.try_into().ok()?, odd.try_into().ok()?);
     each_part(voxels, |_, values| {
-        let (groups, rest) = values.as_chunks::<GROUP>();
+        let (groups, rest) = values.as_chunks::<8>();
         for group in groups {
             if group.iter().all(|value| *value == group[0]) {
-                even[place(group[0])] += GROUP as i64;
+                even[place(group[0])] += 8;
                 continue;
             }
             for pair in group.as_chunks::<2>().0 {
@@ -51,45 +49,45 @@ pub fn count_labels(
     places: &[u8; LABELS],
     counts: &mut [i64],
 ) -> Option<()> {
-    if labels.shape() != voxels.shape() || labels.element() != crate::view::Element::U8 {
+    if labels.shape() != voxels.shape() || [labels.element(), voxels.element()] != [Element::U8, Element::I16]
+    {
         return None;
     }
     let (tables, []) = counts.as_chunks_mut::<VALUES>() else { return None };
-    let mut here = [0_u8; WIDTH];
-    let mut is_known = true;
-    each_part(voxels, |at, values| {
-        let here = &mut here[..values.len()];
-        labels.read(at, here);
-        if here.iter().fold(0, |all, label| all | label) == 0 {
-            return;
-        }
-        for (label, value) in here.iter().zip(values) {
-            if *label != 0 {
-                let table = tables.get_mut(usize::from(places[usize::from(*label)]));
-                match table {
-                    Some(table) => table[place(*value)] += 1,
-                    None => is_known = false,
-                }
+    let [depth, rows, columns] = voxels.shape();
+    let (mut here, mut values) = (vec![0_u8; columns], vec![0; columns]);
+    for plane in 0..depth {
+        for row in 0..if columns == 0 { 0 } else { rows } {
+            labels.read([plane, row, 0], &mut here);
+            if here.iter().fold(0, |all, label| all | label) == 0 {
+                continue;
+            }
+            voxels.read([plane, row, 0], &mut values);
+            for (label, value) in here.iter().zip(&values).filter(|(label, _)| **label != 0) {
+                tables.get_mut(usize::from(places[usize::from(*label)]))?[place(*value)] += 1;
             }
         }
-    })?;
-    is_known.then_some(())
+    }
+    Some(())
 }
 
 /// Call a function with voxels along x, and the place of the first, until it had all of them.
 #[inline(always)]
 fn each_part(voxels: &Source<'_>, mut each: impl FnMut([usize; 3], &[i16])) -> Option<()> {
-    if voxels.element() != crate::view::Element::I16 {
+    if voxels.element() != Element::I16 {
         return None;
     }
     let [planes, rows, columns] = voxels.shape();
-    let mut values = [0; WIDTH];
+    let mut memory = [0; WIDTH];
     for plane in 0..planes {
         for row in 0..rows {
             for left in (0..columns).step_by(WIDTH) {
-                let values = &mut values[..WIDTH.min(columns - left)];
-                voxels.read([plane, row, left], values);
-                each([plane, row, left], values);
+                let (place, width) = ([plane, row, left], WIDTH.min(columns - left));
+                let values = voxels.dense(place, width).unwrap_or_else(|| {
+                    voxels.read(place, &mut memory[..width]);
+                    &memory[..width]
+                });
+                each(place, values);
             }
         }
     }
@@ -99,14 +97,12 @@ fn each_part(voxels: &Source<'_>, mut each: impl FnMut([usize; 3], &[i16])) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Element;
 
     fn line<T>(memory: &[T], element: Element) -> Source<'_> {
         let size = element.size().cast_signed();
         // SAFETY: one row of all that there is.
-        let found = unsafe {
-            Source::new(memory.as_ptr().cast(), [size, size, size], [1, 1, memory.len()], element)
-        };
+        let found =
+            unsafe { Source::new(memory.as_ptr().cast(), [size, size, size], [1, 1, memory.len()], element) };
         found.unwrap()
     }
 

@@ -119,11 +119,8 @@ impl Pieces {
     fn unite(&mut self, one: usize, other: usize) {
         let (one, other) = (self.root(one), self.root(other));
         if one != other {
-            let (from, to) = if self.nodes[one].voxels < self.nodes[other].voxels {
-                (one, other)
-            } else {
-                (other, one)
-            };
+            let (from, to) =
+                if self.nodes[one].voxels < self.nodes[other].voxels { (one, other) } else { (other, one) };
             self.nodes[from].parent = to;
             self.nodes[to].voxels += self.nodes[from].voxels;
         }

@@ -54,7 +54,7 @@ fn tiles<S: Voxel>(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option
                     source.read([plane, row, left], values);
                     // SAFETY: this thread alone writes to the target, one row at a time.
                     let mut to = unsafe { target.row::<i16>([plane, row, left], values.len()) };
-                    let Some(dense) = to.as_slice() else { return None };
+                    let dense = to.as_slice()?;
                     for (to, value) in dense.iter_mut().zip(&*values) {
                         *to = each(*value);
                     }

@@ -1,7 +1,7 @@
 //! A strip, which is a line of chunks along x: cut, compressed, each with its checksum.
 
-use crate::checksum::checksum;
-use crate::encode::compress::{Compressor, MOST};
+use crate::checksum::{CHECKSUM_BYTES, checksum};
+use crate::encode::compress::{Compressor, MOST, most};
 use crate::stash::Stash;
 use crate::view::{Element, Source, Voxel};
 
@@ -14,23 +14,82 @@ pub enum Compression {
     Zstd(i32),
 }
 
-/// The chunks of a strip.
-#[derive(Debug, Default)]
-pub struct Encoded {
-    /// One after another.
-    pub bytes: Vec<u8>,
-    /// Of each; 0 of those that are absent.
-    pub sizes: Vec<usize>,
-}
-
 /// What no call uses at the moment.
 static IDLE: Stash<Tools> = Stash::new();
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tools {
     compressor: Compressor,
     chunk: Vec<u8>,
+    encoded: Vec<u8>,
 }
+
+/// The chunks of a strip.
+#[derive(Debug)]
+pub struct Encoded {
+    tools: Tools,
+    sizes: Vec<usize>,
+    end: usize,
+}
+
+impl Encoded {
+    /// The chunks one after another.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.tools.encoded[..self.end]
+    }
+
+    /// Bytes of each; 0 of those that are absent.
+    #[must_use]
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
+    /// Append the chunk that begins at a column of a strip.
+    fn add(
+        &mut self,
+        strip: &Source<'_>,
+        left: usize,
+        chunk: [usize; 3],
+        compression: Compression,
+        keep_empty: bool,
+    ) -> Option<()> {
+        let Tools { compressor, chunk: bytes, encoded } = &mut self.tools;
+        let is_empty = match (compression, strip.element()) {
+            (Compression::Blosc(_), Element::I16) => cut::<i16>(strip, left, chunk, bytes),
+            (Compression::Zstd(_), Element::U8) => cut::<u8>(strip, left, chunk, bytes),
+            _ => return None,
+        };
+        if is_empty && !keep_empty {
+            self.sizes.push(0);
+            return Some(());
+        }
+        let room = most(bytes.len()) + CHECKSUM_BYTES;
+        encoded.resize(encoded.len().max(self.end + room), 0);
+        let to = &mut encoded[self.end..][..room];
+        let size = match compression {
+            Compression::Blosc(level) => compressor.blosc(bytes, level, to)?,
+            Compression::Zstd(level) => compressor.zstd(bytes, level, to)?,
+        };
+        let (data, rest) = to.split_at_mut(size);
+        *rest.first_chunk_mut()? = checksum(data);
+        self.sizes.push(size + CHECKSUM_BYTES);
+        self.end += size + CHECKSUM_BYTES;
+        Some(())
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        let tools = std::mem::take(&mut self.tools);
+        if tools.encoded.capacity() <= MOST_KEPT {
+            IDLE.give_back(tools);
+        }
+    }
+}
+
+/// Bytes of chunks that are kept.
+const MOST_KEPT: usize = 1 << 22;
 
 /// Chunks of a strip, ragged ones padded with zeros; None where the kernel does not encode such.
 ///
@@ -47,104 +106,86 @@ pub fn encode(
     if bytes == 0 || bytes > MOST || planes > chunk[0] || rows > chunk[1] {
         return None;
     }
-    let mut tools = IDLE.take();
-    let mut encoded = Encoded::default();
-    tools.chunk.resize(bytes, 0);
+    let mut encoded = Encoded { tools: IDLE.take(), sizes: Vec::new(), end: 0 };
+    encoded.tools.chunk.resize(bytes, 0);
     for left in (0..columns).step_by(chunk[2]) {
-        one(strip, left, chunk, compression, keep_empty, &mut tools, &mut encoded)?;
+        encoded.add(strip, left, chunk, compression, keep_empty)?;
     }
-    IDLE.give_back(tools);
     Some(encoded)
 }
 
-/// Append the chunk that begins at a column of a strip.
-fn one(
-    strip: &Source<'_>,
-    left: usize,
-    chunk: [usize; 3],
-    compression: Compression,
-    keep_empty: bool,
-    tools: &mut Tools,
-    encoded: &mut Encoded,
-) -> Option<()> {
-    let Tools { compressor, chunk: bytes } = tools;
-    let begin = encoded.bytes.len();
-    match (compression, strip.element()) {
-        (Compression::Blosc(_), Element::I16) => cut::<i16>(strip, left, chunk, bytes),
-        (Compression::Zstd(_), Element::U8) => cut::<u8>(strip, left, chunk, bytes),
-        _ => return None,
-    }
-    if keep_empty || bytes.iter().any(|byte| *byte != 0) {
-        match compression {
-            Compression::Blosc(level) => compressor.blosc(bytes, level, &mut encoded.bytes)?,
-            Compression::Zstd(level) => compressor.zstd(bytes, level, &mut encoded.bytes)?,
-        }
-        encoded.bytes.extend(checksum(&encoded.bytes[begin..]));
-    }
-    encoded.sizes.push(encoded.bytes.len() - begin);
-    Some(())
-}
-
-/// Fill `bytes` with the voxels of a chunk: all their lowest bytes, then all next ones.
-fn cut<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) {
+/// Fill `bytes` with the voxels of a chunk: all their lowest bytes, then all next ones; whether all are 0.
+fn cut<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
         return unsafe { cut_avx2::<T>(strip, left, chunk, bytes) };
     }
-    cut_rows::<T>(strip, left, chunk, bytes);
+    cut_rows::<T>(strip, left, chunk, bytes)
 }
 
 /// `cut_rows`, compiled for processors with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn cut_avx2<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) {
-    cut_rows::<T>(strip, left, chunk, bytes);
+fn cut_avx2<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
+    cut_rows::<T>(strip, left, chunk, bytes)
 }
 
 /// Voxels that are looked at together.
 const WIDTH: usize = 64;
 
 #[inline(always)]
-fn cut_rows<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) {
+fn cut_rows<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
     let [planes, rows, columns] = strip.shape();
     let count = chunk[2].min(columns - left);
     if [planes, rows, count] != chunk {
         bytes.fill(0);
     }
     let mut values = [T::default(); WIDTH];
+    let mut is_empty = true;
     for plane in 0..planes {
         for row in 0..rows {
             for done in (0..count).step_by(WIDTH) {
-                let values = &mut values[..WIDTH.min(count - done)];
-                strip.read([plane, row, left + done], values);
-                T::part(values, (plane * chunk[1] + row) * chunk[2] + done, bytes);
+                let (place, width) = ([plane, row, left + done], WIDTH.min(count - done));
+                let values = strip.dense(place, width).unwrap_or_else(|| {
+                    strip.read(place, &mut values[..width]);
+                    &values[..width]
+                });
+                let at = (plane * chunk[1] + row) * chunk[2] + done;
+                // Of a length that is known it takes a few instructions.
+                is_empty &= match <&[T; WIDTH]>::try_from(values) {
+                    Ok(values) => T::part(values, at, bytes),
+                    Err(_) => T::part(values, at, bytes),
+                };
             }
         }
     }
+    is_empty
 }
 
 /// A voxel whose bytes are stored apart.
 trait Bytes: Voxel {
-    /// Write the bytes of voxels to where those of the voxels from index `at` on belong.
-    fn part(values: &[Self], at: usize, bytes: &mut [u8]);
+    /// Write the bytes of voxels to where those of the voxels from index `at` on belong; whether all are 0.
+    fn part(values: &[Self], at: usize, bytes: &mut [u8]) -> bool;
 }
 
 impl Bytes for u8 {
     #[inline(always)]
-    fn part(values: &[Self], at: usize, bytes: &mut [u8]) {
+    fn part(values: &[Self], at: usize, bytes: &mut [u8]) -> bool {
         bytes[at..][..values.len()].copy_from_slice(values);
+        values.iter().fold(0, |all, value| all | value) == 0
     }
 }
 
 impl Bytes for i16 {
     #[inline(always)]
-    fn part(values: &[Self], at: usize, bytes: &mut [u8]) {
+    fn part(values: &[Self], at: usize, bytes: &mut [u8]) -> bool {
         let (low, high) = bytes.split_at_mut(bytes.len() / 2);
         let (low, high) = (&mut low[at..][..values.len()], &mut high[at..][..values.len()]);
         for ((value, low), high) in values.iter().zip(low).zip(high) {
             [*low, *high] = value.to_le_bytes();
         }
+        values.iter().fold(0, |all, value| all | value) == 0
     }
 }
 
@@ -173,10 +214,10 @@ mod tests {
         let memory = vec![0_i16; 24];
         let strip = view(&memory, [2, 2, 6]);
         let encoded = encode(&strip, [2, 2, 4], Compression::Blosc(1), false).unwrap();
-        assert_eq!((encoded.bytes.len(), encoded.sizes), (0, vec![0, 0]));
+        assert_eq!((encoded.bytes().len(), encoded.sizes()), (0, &[0, 0][..]));
         let encoded = encode(&strip, [2, 2, 4], Compression::Blosc(1), true).unwrap();
-        assert_eq!(encoded.sizes.iter().sum::<usize>(), encoded.bytes.len());
-        assert!(crate::checksum::without_checksum(&encoded.bytes[..encoded.sizes[0]]).is_some());
+        assert_eq!(encoded.sizes().iter().sum::<usize>(), encoded.bytes().len());
+        assert!(crate::checksum::without_checksum(&encoded.bytes()[..encoded.sizes()[0]]).is_some());
     }
 
     #[test]
