@@ -19,6 +19,7 @@ from servers import Watched, s3, served  # noqa: E402
 from trees import Tree  # noqa: E402
 
 import ctspine_zarr as cz  # noqa: E402
+from ctspine_zarr import kernel as native  # noqa: E402
 from ctspine_zarr.datasets.phantom import write_phantom  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -34,6 +35,15 @@ def _shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {name}, which is not on this machine")
     return path
+
+
+@pytest.fixture(scope="module", params=["kernel", "python"] if native.kernel else ["python"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each of the engines that there are: with the native kernel, and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(native, "kernel", None)
+        yield request.param
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, NotAStore, StorageError
 from ctspine_zarr.format.codecs import with_checksum
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 type Truth = dict[str, dict[str, Any]]
 
 DOCUMENTED: Final = (DamagedStore, NotAStore, StorageError)

@@ -26,6 +26,8 @@ from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.geometry import Shape
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 ORIENTATIONS = [
     "".join(codes)

@@ -16,6 +16,7 @@ import pytest
 from arrays import stored, volume
 
 import ctspine_zarr as cz
+from ctspine_zarr import kernel as native
 from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.threads import default_threads
@@ -65,7 +66,9 @@ def store(phantom_store: cz.Store, threads: int | None) -> cz.Store:
 @pytest.fixture
 def voxels(tmp_path: Path, threads: int | None) -> Voxels:
     """An array of 64 chunks, enough for the helpers of three threads."""
-    return stored(volume((60, 250, 250)), tmp_path, reading=Reading(threads, ArrayCache(1_000_000)))
+    # The kernel has threads of its own only where chunks are not kept.
+    cache = None if native.kernel else ArrayCache(1_000_000)
+    return stored(volume((60, 250, 250)), tmp_path, reading=Reading(threads, cache))
 
 
 @pytest.mark.parametrize("method", METHODS)

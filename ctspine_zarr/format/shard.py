@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format.codecs import (
     CHECKSUM,
@@ -94,13 +95,19 @@ def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> ND
         body_size: bytes of the shard before its index.
 
     Returns:
-        One bound more than there are chunks: chunk i in C order is the bytes from bound i to
+        int64, read-only, one bound more than there are chunks: chunk i in C order is the bytes from bound
         bound i + 1, and absent where both are equal.
 
     Raises:
         Malformed: its checksum fails, or the chunks do not lie as `encode_shard` puts them, in
             C order without gap from the first byte to the index.
     """
+    if native.kernel is not None:
+        known = native.kernel.decode_index(
+            memoryview(data).toreadonly(), math.prod(grid(shape, chunk)), body_size
+        )
+        if known is not None:
+            return np.frombuffer(known, np.int64)
     index = np.frombuffer(without_checksum(data), "<u8").reshape(-1, 2)
     offsets, sizes = index.T
     absent = (index == _ABSENT).all(axis=1)
@@ -117,6 +124,7 @@ def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> ND
     if bounds[-1] != body_size:
         message = f"its chunks end at byte {bounds[-1]}; legal: {body_size}, where its index begins"
         raise Malformed(message)
+    bounds.flags.writeable = False
     return bounds
 
 

@@ -23,7 +23,8 @@ pub fn illegal(what: &str) -> PyErr {
 
 /// The type of voxels that a buffer's format names, in the machine's byte order.
 fn element(format: &[u8]) -> Option<Element> {
-    match format {
+    let prefix = if cfg!(target_endian = "little") { b'<' } else { b'>' };
+    match format.strip_prefix(&[prefix]).unwrap_or(format) {
         b"B" => Some(Element::U8),
         b"h" => Some(Element::I16),
         b"i" => Some(Element::I32),

@@ -11,7 +11,7 @@ mod ctspine_zarr_native {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
-    use super::reading::{convert, decode_index, read_file, read_parts};
+    use super::reading::{convert, counts, decode_index, read_file, read_parts};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
