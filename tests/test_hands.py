@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -324,11 +325,13 @@ def test_readers_in_processes_and_threads_have_no_errors_and_steady_memory(tmp_p
         tree.add(case, image, labels(shape))
     location = tmp_path / "s.zarr"
     build(tree.root, location)
+    # Of a forked one, memory that it shares at first and writes to later would count as growth.
+    context = multiprocessing.get_context("spawn")
     with served(folder(location)) as url:
         started = []
         for where in [str(location), url] * 8:
-            here, there = CONTEXT.Pipe()
-            process = CONTEXT.Process(target=read_for, args=(where, 60, there))
+            here, there = context.Pipe()
+            process = context.Process(target=read_for, args=(where, 60, there))
             process.start()
             started.append((where, process, here))
         found = [(where, *here.recv()) for where, _, here in started]
