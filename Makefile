@@ -6,6 +6,8 @@ FRAMEWORKS ?= .venv-frameworks
 SOURCE ?=
 # A process a core, and no more than one of them waits at the end.
 PARALLEL ?= -n logical --dist worksteal
+# Each of hundreds of processes would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow test-frameworks train lint format benchmark clean
 
@@ -20,7 +22,8 @@ test-slow: $(VENV)/ready
 
 test-frameworks: $(FRAMEWORKS)/ready
 	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch"
-	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py tests/test_docs.py
+	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py \
+		tests/test_docs.py::test_the_readmes_python_runs
 
 train: $(FRAMEWORKS)/train-ready
 	$(FRAMEWORKS)/bin/python scripts/train_unet.py $(ARGUMENTS)
