@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import Deadly
+from items import Deadly
 from stores import builds, objects
 from trees import Tree, voxels
 

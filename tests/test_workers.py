@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from children import dies_at_three, slow, square
+from items import dies_at_three, slow, square
 
 from ctspine_zarr.concurrency.choice import runner_of
 from ctspine_zarr.concurrency.limits import usable_cores
