@@ -15,6 +15,7 @@ os.environ |= {"HF_HOME": _home.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE
 import boto3  # noqa: E402
 import pytest  # noqa: E402
 from fakehub import FakeHub  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from servers import Watched, s3, served  # noqa: E402
 from trees import Tree  # noqa: E402
 
@@ -24,6 +25,9 @@ from ctspine_zarr.datasets.phantom import write_phantom  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
 BUCKET = "bucket"
+
+# For what was shown at length already, as with other versions of libraries.
+settings.register_profile("brief", max_examples=20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
