@@ -3,26 +3,34 @@ VENV ?= .venv
 PYTHON = $(VENV)/bin/python
 # PyTorch and TensorFlow take gigabytes: they have an environment of their own.
 FRAMEWORKS ?= .venv-frameworks
+# Whatever the native kernel is made of.
+KERNEL = $(shell find native -path '*/target' -prune -o \( -name '*.rs' -o -name '*.toml' \) -print)
 SOURCE ?=
 # A process a core, and no more than one of them waits at the end.
 PARALLEL ?= -n logical --dist worksteal
+# Each of hundreds of processes would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-frameworks train lint format benchmark clean
+.PHONY: demo test test-slow test-native test-frameworks train lint lint-native format benchmark clean
 
-demo: $(VENV)/ready
+demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
 
-test: $(VENV)/ready
+test: $(VENV)/kernel
 	$(PYTHON) -m pytest -m "not slow" $(PARALLEL)
 
-test-slow: $(VENV)/ready
+test-slow: $(VENV)/kernel
 	$(PYTHON) -m pytest -m slow $(PARALLEL)
 
-test-frameworks: $(FRAMEWORKS)/ready
-	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch"
-	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py tests/test_docs.py
+test-native:
+	cd native && cargo test --quiet --release -p ctspine-zarr-core
 
-train: $(FRAMEWORKS)/train-ready
+test-frameworks: $(FRAMEWORKS)/kernel
+	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch"
+	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py \
+		tests/test_docs.py::test_the_readmes_python_runs
+
+train: $(FRAMEWORKS)/train-ready $(FRAMEWORKS)/kernel
 	$(FRAMEWORKS)/bin/python scripts/train_unet.py $(ARGUMENTS)
 
 lint: $(VENV)/ready
@@ -30,19 +38,32 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+lint-native: $(VENV)/ready
+	cd native && cargo fmt --check
+	cd native && PYO3_PYTHON=$(abspath $(PYTHON)) \
+		cargo clippy --quiet --release --all-targets --features pyo3/extension-module
+
 format: $(VENV)/ready
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-benchmark: $(VENV)/ready
+benchmark: $(VENV)/kernel
 	$(PYTHON) -m pip install --quiet --group benchmark
 	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) native/target demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/ready: pyproject.toml scripts/setup_venv.sh
 	sh scripts/setup_venv.sh $(VENV)
+	touch $@
+
+$(VENV)/kernel: $(VENV)/ready scripts/build_kernel.sh $(KERNEL)
+	sh scripts/build_kernel.sh $(VENV)
+	touch $@
+
+$(FRAMEWORKS)/kernel: $(FRAMEWORKS)/ready scripts/build_kernel.sh $(KERNEL)
+	sh scripts/build_kernel.sh $(FRAMEWORKS)
 	touch $@
 
 $(FRAMEWORKS)/ready: pyproject.toml scripts/setup_venv.sh

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.format import documents, layout
@@ -103,8 +104,9 @@ def keys(shape: tuple[int, ...]) -> st.SearchStrategy[tuple[Any, ...]]:
 
 @contextmanager
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Counts chunks that are decompressed, of images and of masks."""
+    """Counts chunks that are decompressed, of images and of masks, in Python and by the kernel."""
     count = [0]
+    before = counts()[0]
 
     def counting(decompress: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any) -> Any:
@@ -117,3 +119,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         for codec in (Blosc, Zstd):
             patch.setattr(codec, "decompress", counting(codec.decompress))
         yield count
+    count[0] += counts()[0] - before
+
+
+def counts() -> tuple[int, int]:
+    """Chunks that the kernel has decoded, and bytes that it has read from files; none without it."""
+    return (0, 0) if native.kernel is None else native.kernel.counts()

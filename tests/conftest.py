@@ -15,14 +15,19 @@ os.environ |= {"HF_HOME": _home.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE
 import boto3  # noqa: E402
 import pytest  # noqa: E402
 from fakehub import FakeHub  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from servers import Watched, s3, served  # noqa: E402
 from trees import Tree  # noqa: E402
 
 import ctspine_zarr as cz  # noqa: E402
+from ctspine_zarr import kernel as native  # noqa: E402
 from ctspine_zarr.datasets.phantom import write_phantom  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
 BUCKET = "bucket"
+
+# For what was shown at length already, as with other versions of libraries.
+settings.register_profile("brief", max_examples=20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +39,15 @@ def _shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {name}, which is not on this machine")
     return path
+
+
+@pytest.fixture(scope="module", params=["kernel", "python"] if native.kernel else ["python"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each of the engines that there are: with the native kernel, and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(native, "kernel", None)
+        yield request.param
 
 
 @pytest.fixture(scope="session")

@@ -262,6 +262,13 @@ def time_within(seconds: float, what: object) -> Iterator[None]:
     assert taken < seconds, f"{taken:.1f} s for {what}"
 
 
+def many(count: int) -> int:
+    """How often something random is done: each run has seeds of its own, so half as often will do, unless
+    CTSPINE_ROUNDS is "all".
+    """
+    return count if os.environ.get("CTSPINE_ROUNDS") == "all" else count // 2
+
+
 def fresh_seed() -> int:
     """A seed that no run had before, unless CTSPINE_SEED asks for one that had a failure."""
     seed = int(os.environ.get("CTSPINE_SEED", int.from_bytes(os.urandom(6))))

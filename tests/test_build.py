@@ -527,6 +527,7 @@ def test_the_plan_says_what_will_happen(phantom: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "s.zarr").exists()
 
 
+@pytest.mark.slow
 def test_the_estimate_is_near_the_truth_on_real_ct(mini: Path, mini_store: cz.Store, tmp_path: Path) -> None:
     plan = cz.plan_build(mini, tmp_path / "s.zarr")
     stored = sum(len(data) for data in objects(Path(mini_store.location)).values())

@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from hostile import Objects, build_every_kind, facts_of, fresh_seed, put_for_now, truth_of
+from hostile import Objects, build_every_kind, facts_of, fresh_seed, many, put_for_now, truth_of
 from stores import catalog_of, objects
 from trees import NnunetTree
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, NotAStore, StorageError
 from ctspine_zarr.format.codecs import with_checksum
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 type Truth = dict[str, dict[str, Any]]
 
@@ -131,7 +133,7 @@ def flips(before: Objects, chooser: random.Random, count: int) -> Iterator[tuple
 
 
 @pytest.mark.parametrize(
-    "count", [400, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+    "count", [400, pytest.param(many(20_000), marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
 def test_one_flipped_bit_anywhere_is_told_and_never_read_wrong(
     location: Path, before: Objects, truth: Truth, paths: dict[str, str], count: int

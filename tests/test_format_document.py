@@ -47,10 +47,12 @@ DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OSError)
 
 # Runs the program as a stranger does, who has not the package.
 ALONE = """
-import runpy, sys
+import json, runpy, sys
 sys.modules["ctspine_zarr"] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+_, program, runs = sys.argv
+for arguments in json.loads(runs):
+    sys.argv = [program, *arguments]
+    runpy.run_path(program, run_name="__main__")
 """
 
 type OpenCase = Callable[..., tuple[Any, Any, dict[str, Any], dict[int, str]]]
@@ -77,8 +79,9 @@ def copy(phantom_store: cz.Store, tmp_path: Path) -> Path:
     return Path(shutil.copytree(phantom_store.location, tmp_path / "copy.zarr"))
 
 
-def run_alone(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-c", ALONE, str(program), *arguments]
+def run_alone(program: Path, *runs: list[str]) -> subprocess.CompletedProcess[str]:
+    """The program with each of these arguments, in one process."""
+    command = [sys.executable, "-I", "-c", ALONE, str(program), json.dumps(runs)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -99,10 +102,11 @@ def test_the_program_needs_zarr_and_the_standard_library_alone() -> None:
 def test_without_the_package_the_program_reads_what_nibabel_reads(
     phantom: Path, phantom_store: cz.Store, program: Path
 ) -> None:
-    for case in phantom_store.values():
-        done = run_alone(program, phantom_store.location, case.id, phantom_store.digest)
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
+    cases = list(phantom_store.values())
+    done = run_alone(program, *([phantom_store.location, case.id, phantom_store.digest] for case in cases))
+    assert done.returncode == 0, done.stderr
+    for case, line in zip(cases, done.stdout.splitlines(), strict=True):
+        found = json.loads(line)
         folder = phantom / "raw_data"
         volume = folder / "volumes" / case.record.source / f"{case.id}.nii.gz"
         mask = nibabel_canonical(folder / "labels" / case.record.source / f"{case.id}_seg.nii.gz")
@@ -223,7 +227,7 @@ def test_the_program_ends_with_one_line_on_what_is_damaged(
 ) -> None:
     shard = copy / phantom_store[CASE].record.path / "image/c/0/0/0"
     shard.write_bytes(shard.read_bytes()[::-1])
-    done = run_alone(program, str(copy), CASE)
+    done = run_alone(program, [str(copy), CASE])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("damaged: ")
     assert "image/c/0/0/0" in done.stderr

@@ -23,6 +23,7 @@ from hostile import (
     Raw,
     build_every_kind,
     dumps,
+    many,
     memory_within,
     put_for_now,
     time_within,
@@ -316,7 +317,7 @@ def test_any_document_is_read_or_a_documented_error(target: Target, chooser: ran
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(FUZZ, max_examples=20_000)
+@settings(FUZZ, max_examples=many(20_000))
 @given(st.randoms(use_true_random=True))
 def test_many_documents_are_read_or_a_documented_error(target: Target, chooser: random.Random) -> None:
     attack(target, chooser)
@@ -396,7 +397,7 @@ def test_any_shard_is_read_or_a_documented_error(target: Target, chooser: random
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(FUZZ, max_examples=10_000)
+@settings(FUZZ, max_examples=many(10_000))
 @given(st.randoms(use_true_random=True))
 def test_many_shards_are_read_or_a_documented_error(target: Target, chooser: random.Random) -> None:
     attack_shard(target, chooser)

@@ -9,16 +9,12 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import psutil
 import pytest
+from children import CONTEXT, build, build_and_die, build_at_once, read_for, steps_of
 from conftest import Bucket
 from hostile import fresh_seed
 from servers import folder, served
@@ -28,7 +24,7 @@ from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
 from ctspine_zarr.concurrency.identity import Identity
-from ctspine_zarr.errors import CtspineError, StoreMismatch
+from ctspine_zarr.errors import StoreMismatch
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.manifest import claims, signs
@@ -40,25 +36,11 @@ SHAPE: Final = (8, 9, 6)
 PLAN, OTHER = "a" * 64, "b" * 64
 
 
-def servant() -> Any:
-    """A way to start processes that have all imported, in milliseconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctspine_zarr.write.build", "ctspine_zarr.write.planning", "zarr"])
-    return context
-
-
-CONTEXT: Final = servant()
-
-
 def small_tree(root: Path, cases: str = "abc") -> Tree:
     tree = Tree(root)
     for number, case in enumerate(cases):
         tree.add(case, voxels(number, SHAPE), np.zeros(SHAPE, "uint8") + number)
     return tree
-
-
-def build(root: Path, location: Any, **options: Any) -> cz.BuildResult:
-    return cz.build_store(cz.plan_build(root, location, workers=1, **options))
 
 
 def contents(location: Any, options: dict[str, Any]) -> dict[str, bytes]:
@@ -238,37 +220,6 @@ def test_a_second_build_of_the_plan_takes_what_the_first_has_done(tmp_path: Path
 # -- killed at any step
 
 
-@contextmanager
-def steps_of(kill_at: int, *, after: bool) -> Iterator[list[str]]:
-    """Puts and removals are noted; at one of them this process is killed, before it or after it."""
-    steps: list[str] = []
-    plain = {name: getattr(Storage, name) for name in ("put", "remove")}
-
-    def noting(name: str) -> Callable[..., None]:
-        def step(storage: Storage, key: str, *data: bytes) -> None:
-            steps.append(key)
-            if len(steps) == kill_at and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            plain[name](storage, key, *data)
-            if len(steps) == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        return step
-
-    for name in plain:
-        setattr(Storage, name, noting(name))
-    try:
-        yield steps
-    finally:
-        for name, method in plain.items():
-            setattr(Storage, name, method)
-
-
-def build_and_die(root: Path, location: Any, options: dict[str, Any], kill_at: int, after: bool) -> None:
-    with steps_of(kill_at, after=after):
-        build(root, location, storage_options=options)
-
-
 def copy_to(location: Any, options: dict[str, Any], found: dict[str, bytes]) -> None:
     storage = open_storage(location, options=options or None)
     for key in storage.sizes():
@@ -313,16 +264,6 @@ def test_killed_at_every_step_and_run_again_a_build_ends_with_the_same_bytes(
 
 
 # -- four at once
-
-
-def build_at_once(
-    root: Path, location: Path, options: dict[str, Any], start: Barrier, to: Connection
-) -> None:
-    start.wait(60)
-    try:
-        to.send(("ok", [entry.record.id for entry in build(root, location, **options).built]))
-    except CtspineError as error:
-        to.send((type(error).__name__, str(error)))
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.slow)])
@@ -373,44 +314,10 @@ def at_once(root: Path, location: Path, kinds: list[dict[str, Any]]) -> list[tup
 # -- readers for a minute
 
 
-def read_for(location: str, seconds: float, to: Connection) -> None:
-    """Read slices in eight threads; tell of reads, errors and this process's own memory at each second."""
-    store = cz.open_store(location)
-    cases = list(store.values())
-    ends, reads, wrong = time.monotonic() + seconds, [0], list[str]()
-
-    def work(seed: int) -> None:
-        chooser = random.Random(seed)
-        while time.monotonic() < ends:
-            case = chooser.choice(cases)
-            index = chooser.randrange(case.shape[0])
-            try:
-                mean = float(case.slice(index)["image"].mean())
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-                wrong.append(f"{type(error).__name__}: {error}")
-                return
-            reads[0] += 1
-            if mean != index + 100 * "abcdefgh".index(case.id):
-                wrong.append(f"{case.id} {index}: {mean}")
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    memory = []
-    while time.monotonic() < ends:
-        memory.append(psutil.Process().memory_full_info().uss)
-        time.sleep(1)
-    for thread in threads:
-        thread.join()
-    to.send((reads[0], wrong, memory))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("where", ["folder", "http"])
-def test_readers_in_processes_and_threads_have_no_errors_and_steady_memory(
-    tmp_path: Path, where: str
-) -> None:
+def test_readers_in_processes_and_threads_have_no_errors_and_steady_memory(tmp_path: Path) -> None:
+    """Eight processes of eight threads read a folder, and as many a web server, in one minute."""
     shape = (96, 96, 40)
     tree = Tree(tmp_path / "tree")
     for number, case in enumerate("abcdefgh"):
@@ -418,18 +325,19 @@ def test_readers_in_processes_and_threads_have_no_errors_and_steady_memory(
         tree.add(case, image, labels(shape))
     location = tmp_path / "s.zarr"
     build(tree.root, location)
+    # Of a forked one, memory that it shares at first and writes to later would count as growth.
+    context = multiprocessing.get_context("spawn")
     with served(folder(location)) as url:
         started = []
-        for _ in range(8):
-            here, there = CONTEXT.Pipe()
-            arguments = (str(location) if where == "folder" else url, 60, there)
-            process = CONTEXT.Process(target=read_for, args=arguments)
+        for where in [str(location), url] * 8:
+            here, there = context.Pipe()
+            process = context.Process(target=read_for, args=(where, 60, there))
             process.start()
-            started.append((process, here))
-        found = [here.recv() for _, here in started]
-        for process, _ in started:
+            started.append((where, process, here))
+        found = [(where, *here.recv()) for where, _, here in started]
+        for _, process, _ in started:
             process.join()
-    for reads, wrong, memory in found:
+    for where, reads, wrong, memory in found:
         assert not wrong, wrong[:3]
         assert reads > 100
         early, late = statistics.median(memory[10:20]), statistics.median(memory[-10:])

@@ -42,6 +42,7 @@ from ctspine_zarr.concurrency.background import pool
 from ctspine_zarr.concurrency.requests import within
 from ctspine_zarr.errors import HubError, Malformed, NotAStore, StorageError
 from ctspine_zarr.format.receipt import StoredObject
+from ctspine_zarr.hub import answers
 from ctspine_zarr.hub.files import RemoteFile
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.read import proof
@@ -449,7 +450,8 @@ def little_memory(most: int = 4_000_000) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def test_no_more_is_taken_from_a_hub_than_was_asked_for() -> None:
+def test_no_more_is_taken_from_a_hub_than_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,) * len(answers._WAITS))
     told = "cannot read 'a' in .*: it has 1000000000000000 bytes; legal: at most 1000"
     with raw(endless) as url, little_memory():
         whole = repository(url, files={"a": RemoteFile(10**15, None)})
@@ -488,7 +490,9 @@ def test_no_more_is_taken_from_a_hub_than_was_asked_for() -> None:
         b'[{"type": "file", "path": 1, "oid": "x", "size": 1}]',
     ],
 )
-def test_a_listing_that_is_none_is_an_error(listing: bytes) -> None:
+def test_a_listing_that_is_none_is_an_error(listing: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,) * len(answers._WAITS))
+
     def answer(connection: socket.socket) -> None:
         connection.sendall(HEAD % (b"200 OK", len(listing), b"Connection: close\r\n") + listing)
 

@@ -137,7 +137,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
 @pytest.mark.parametrize(
     ("room", "known"),
     [
-        ("format", ("geometry", "errors", "digest")),
+        ("format", ("geometry", "errors", "digest", "kernel")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
         ("storage", ("hub", "concurrency", "errors", "digest", "text")),
     ],

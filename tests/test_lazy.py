@@ -26,6 +26,8 @@ from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.geometry import Shape
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 ORIENTATIONS = [
     "".join(codes)
@@ -99,6 +101,7 @@ def test_a_slice_of_a_converted_array_decodes_that_slice_only(
     assert count[0] == 1
 
 
+@pytest.mark.slow
 def test_blocks_are_whole_slabs_in_either_direction(mini_store: cz.Store) -> None:
     case = max(mini_store.values(), key=lambda case: case.shape[0])
     assert case.shape[0] == 275

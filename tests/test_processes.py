@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arrays import stored, volume
+from children import mean_of_slice, mean_of_volume, threads_of_a_worker
 
 import ctspine_zarr as cz
+from ctspine_zarr import kernel as native
 from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.threads import default_threads
@@ -28,23 +30,11 @@ METHODS = ["fork", "forkserver", "spawn"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
 
-def mean_of_slice(store: cz.Store) -> float:
-    return float(store[CASE].slice(20)["image"].mean())
-
-
-def mean_of_volume(voxels: Voxels) -> float:
-    return float(voxels[...].mean())
-
-
-def threads_of_a_worker(_: int) -> int:
-    return default_threads()
-
-
 def read_in_pool(store: cz.Store, voxels: Voxels, method: str) -> None:
     """What a DataLoader does: read here, then in workers that are started after it."""
-    one, other = mean_of_slice(store), mean_of_volume(voxels)
+    one, other = mean_of_slice(store, CASE), mean_of_volume(voxels)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
-        slices = pool.map(mean_of_slice, [store] * 4)
+        slices = pool.map(mean_of_slice, [store] * 4, [CASE] * 4)
         volumes = pool.map(mean_of_volume, [voxels] * 2)
         assert list(slices) == [one] * 4
         assert list(volumes) == [other] * 2
@@ -65,7 +55,9 @@ def store(phantom_store: cz.Store, threads: int | None) -> cz.Store:
 @pytest.fixture
 def voxels(tmp_path: Path, threads: int | None) -> Voxels:
     """An array of 64 chunks, enough for the helpers of three threads."""
-    return stored(volume((60, 250, 250)), tmp_path, reading=Reading(threads, ArrayCache(1_000_000)))
+    # The kernel has threads of its own only where chunks are not kept.
+    cache = None if native.kernel else ArrayCache(1_000_000)
+    return stored(volume((60, 250, 250)), tmp_path, reading=Reading(threads, cache))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -133,10 +125,10 @@ def test_a_worker_uses_one_thread_unless_told_otherwise() -> None:
 
 def test_a_store_pickles_without_what_it_has_read(store: cz.Store) -> None:
     unread = len(pickle.dumps(store))
-    expected = mean_of_slice(store)
+    expected = mean_of_slice(store, CASE)
     _ = [case.facts for case in store.values()]
     assert len(pickle.dumps(store)) == unread
-    assert mean_of_slice(pickle.loads(pickle.dumps(store))) == expected  # noqa: S301 - our own
+    assert mean_of_slice(pickle.loads(pickle.dumps(store)), CASE) == expected  # noqa: S301 - our own
 
 
 def test_a_forked_cache_is_empty_and_unlocked() -> None:
@@ -175,7 +167,7 @@ def test_a_thread_may_read_when_the_main_one_has_ended(phantom_store: cz.Store) 
 
 
 def test_threads_read_one_store(store: cz.Store) -> None:
-    expected = mean_of_slice(store)
+    expected = mean_of_slice(store, CASE)
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(mean_of_slice, [store] * 64)) == {expected}
+        assert set(pool.map(mean_of_slice, [store] * 64, [CASE] * 64)) == {expected}
     assert np.isfinite(expected)

@@ -14,6 +14,9 @@ from trees import NnunetTree, VerseTree, fetched, load, nibabel_canonical
 
 import ctspine_zarr as cz
 
+# A volume of real CT takes as long as hundreds of small ones.
+pytestmark = pytest.mark.slow
+
 
 def test_every_volume_is_nibabels_after_the_recorded_reorientation(mini: Path, mini_store: cz.Store) -> None:
     cases = fetched(mini)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from children import mean_of_slice
 from conftest import Bucket
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -245,16 +246,12 @@ def test_what_is_no_store_is_told(web: Web, bucket: Bucket) -> None:
         cz.open_store("s3://none/s.zarr", storage_options=nowhere)
 
 
-def mean_of_slice(store: cz.Store) -> float:
-    return float(store[CASE].slice(20)["image"].mean())
-
-
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_processes_read_after_their_parent_has(web: Web, method: str) -> None:
     store = cz.open_store(web.url)
-    mean = mean_of_slice(store)
+    mean = mean_of_slice(store, CASE)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
-        assert list(pool.map(mean_of_slice, [store] * 4)) == [mean] * 4
+        assert list(pool.map(mean_of_slice, [store] * 4, [CASE] * 4)) == [mean] * 4
 
 
 # -- the cache on disk
@@ -330,9 +327,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(web: Web, tmp_path: Path
 
 def test_processes_share_a_cache(reopened: Callable[..., cz.Store]) -> None:
     store = reopened(disk_cache_bytes=4_000_000)
-    mean = mean_of_slice(store)
+    mean = mean_of_slice(store, CASE)
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert set(pool.map(mean_of_slice, [store] * 12)) == {mean}
+        assert set(pool.map(mean_of_slice, [store] * 12, [CASE] * 12)) == {mean}
 
 
 def test_a_cache_of_no_bytes_is_an_error(web: Web, tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from items import Deadly
 from stores import builds, objects
 from trees import Tree, voxels
 
@@ -45,23 +42,6 @@ def client() -> Iterator[Any]:
 
 
 # -- items
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """A task of which an item's worker dies: each time, or once, as a file tells."""
-
-    notes: Path
-
-    def __call__(self, item: int) -> int:
-        (self.notes / f"{item}-{time.monotonic_ns()}").touch()
-        tries = len(list(self.notes.glob(f"{item}-*")))
-        if item == 3 or (item == 5 and tries == 1):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return item
-
-    def tries(self, item: int) -> int:
-        return len(list(self.notes.glob(f"{item}-*")))
 
 
 def test_an_item_whose_worker_dies_is_tried_three_times_and_fails_alone(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from ctspine_zarr.format.profiles import PROFILES, codec_of
 from ctspine_zarr.format.shard import encode_shard, index_checksum, index_size, slabs
 from ctspine_zarr.geometry import Shape
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 130), st.integers(1, 130))
 
 

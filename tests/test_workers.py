@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -9,27 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from items import dies_at_three, slow, square
 
 from ctspine_zarr.concurrency.choice import runner_of
 from ctspine_zarr.concurrency.limits import usable_cores
 from ctspine_zarr.concurrency.processes import Processes
 from ctspine_zarr.concurrency.runners import Finished, Started
 from ctspine_zarr.errors import NoWorkers
-
-
-def square(item: int) -> int:
-    return item * item
-
-
-def dies_at_three(item: int) -> int:
-    if item == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def slow(item: int) -> int:
-    time.sleep(0.3)
-    return item
 
 
 def results(progress: object) -> dict[int, int | None]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+import numpy as np
 import zarr
 from zarr.abc.codec import Codec
 from zarr.codecs import ShardingCodec
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ChunkNotFoundError, UnknownCodecError
 
+from ctspine_zarr.arrays.conversion import Scaling, convert
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.reading import ArraySpec
 from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError
@@ -40,8 +42,8 @@ class ForeignArray:
 
     array: ArraySpec
 
-    def read(self, requests: Sequence[Request]) -> None:
-        """Fill the requests' targets.
+    def read(self, requests: Sequence[Request], scaling: Scaling | None = None) -> None:
+        """Fill the requests' targets; values are scaled where that is asked for.
 
         Raises:
             DamagedStore: an object is missing, cut, or cannot be decoded; or its chunks are beyond
@@ -54,7 +56,7 @@ class ForeignArray:
             spans = tuple(slice(r.start, r.stop, r.step) for r in request.ranges)
             named = ", ".join(f"{span.start}:{span.stop}" for span in spans)
             with self._naming(named), _one_error():
-                request.target[...] = self._opened[spans]
+                convert(np.asarray(self._opened[spans]), request.target, scaling)
 
     @cached_property
     def _opened(self) -> zarr.Array[Any]:

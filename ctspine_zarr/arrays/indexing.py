@@ -26,7 +26,7 @@ class Request:
 
     Attributes:
         ranges: positions along z, y and x, each of them upwards.
-        target: an array to write to, as long along each axis as its range.
+        target: an array to write to, as long along each axis as its range, of any dtype.
     """
 
     ranges: Ranges

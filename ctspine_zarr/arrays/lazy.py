@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ctspine_zarr.arrays.indexing import Ranges, parse_index
+from ctspine_zarr.arrays.conversion import Scaling
+from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
 from ctspine_zarr.arrays.voxels import ArrayLike, Voxels
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.geometry import Reorientation, Shape, oriented
@@ -71,8 +72,11 @@ class Converted(ArrayLike):
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """As `Voxels` has it, converted; no more is read than is asked for."""
         ranges, kept = parse_index(key, self.shape)
-        block = self.voxels.read(self._stored(ranges)).transpose(self.reorientation.axes)
-        return self._scaled(block.reshape([block.shape[axis] for axis in kept]))
+        block = np.empty([len(positions) for positions in ranges], self.dtype)
+        stored = block.transpose(np.argsort(self.reorientation.axes))
+        scaling = None if self.window is None else window_scaling(self.window)
+        self.voxels.fill([Request.of(self._stored(ranges), stored)], scaling)
+        return block.reshape([block.shape[axis] for axis in kept])
 
     def to_dask(self) -> dask.array.Array:
         """A dask array whose blocks end where rows of chunks do."""
@@ -101,12 +105,6 @@ class Converted(ArrayLike):
         z, y, x = found
         return z, y, x
 
-    def _scaled(self, block: NDArray[Any]) -> NDArray[Any]:
-        scaled = np.array(block, self.dtype, order="C", copy=None)
-        if self.window is not None:
-            windowed(scaled, self.window)
-        return scaled
-
     def _blocks(self) -> tuple[tuple[int, ...], ...]:
         """Blocks that end where rows of chunks do, also where z is reversed."""
         blocks = [(size,) for size in self.shape]
@@ -118,12 +116,10 @@ class Converted(ArrayLike):
         return tuple(blocks)
 
 
-def windowed(values: NDArray[Any], window: Window) -> None:
-    """Map a window (low, high) onto 0..1, in place, and clip what lies beyond it."""
+def window_scaling(window: Window) -> Scaling:
+    """A window (low, high) onto 0..1; what lies beyond is clipped."""
     low, high = window
-    values -= low
-    values /= high - low
-    np.clip(values, 0, 1, out=values)
+    return Scaling(low, high - low, clip=True)
 
 
 def _dtype(asked: DTypeLike, stored: np.dtype[Any] | None) -> np.dtype[Any]:

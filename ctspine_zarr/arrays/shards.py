@@ -11,21 +11,22 @@ from collections.abc import Buffer, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, tee
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.indexing import Parts, Request, touched_chunks
+from ctspine_zarr.arrays.conversion import Scaling
+from ctspine_zarr.arrays.indexing import Ranges, Request
+from ctspine_zarr.arrays.native import Extent, NativeRead
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
+from ctspine_zarr.arrays.targets import Targets, fill_empty
 from ctspine_zarr.arrays.threads import default_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
 from ctspine_zarr.format.codecs import Box, Chunk, Codec, PlainChunk, without_checksum
 from ctspine_zarr.format.layout import SHARD
 from ctspine_zarr.format.shard import decode_index, index_checksum, index_size, place
 from ctspine_zarr.storage import Merging
-
-type Extent = tuple[int, int, int]  # a chunk's number, and where its bytes start and stop
 
 # With fewer chunks a thread, telling a helper costs more than it saves.
 _LEAST_CHUNKS: Final = 8
@@ -50,11 +51,15 @@ class Shard:
     codec: Codec
     reading: Reading
 
-    def read(self, requests: Sequence[Request]) -> None:
+    def read(self, requests: Sequence[Request], scaling: Scaling | None = None) -> None:
         """Fill the requests' targets; a chunk that several touch is decoded once for all.
 
         What fails a check is asked for once more where it came over a net: a cache or a proxy may
         be to blame.
+
+        Args:
+            requests: what is wanted; targets do not overlap.
+            scaling: of the values, for targets of floats.
 
         Raises:
             DamagedStore: the shard is missing, cut, or fails a checksum; targets are part filled.
@@ -62,49 +67,85 @@ class Shard:
             MissingDependency: the codec needs a library that is not installed.
         """
         try:
-            self._read(requests)
+            self._read(requests, scaling)
         except DamagedStore:
             if not self._merging.at_once:
                 raise
             self._distrust()
-            self._read(requests)
+            self._read(requests, scaling)
 
-    def _read(self, requests: Sequence[Request]) -> None:
+    def _read(self, requests: Sequence[Request], scaling: Scaling | None) -> None:
         if not self.array.stored_bytes:
             for request in requests:
-                request.target[...] = 0
+                fill_empty(request.target, self.array.dtype, scaling)
             return
         # A catalog that lies must not take memory for chunks that no shard has: its index comes first.
         _ = self._bounds
-        parts = touched_chunks(requests, self.array.shape, self.codec.chunk)
-        wanted = [
-            found for found in self._extents(sorted(parts)) if not self._fill_from_memory(*found, parts)
-        ]
-        if not wanted:
-            return
-        runs = list(_merged(wanted, self._merging))
-        threads = min(self.reading.threads or default_threads(), 1 + len(wanted) // _LEAST_CHUNKS)
+        native = None if self.reading.cache else self._native(requests, scaling)
         if self._merging.at_once:
-            share_out(lambda chunks: self._fill(chunks, parts), list(self._fetch(runs)), threads)
-        else:
-            share_out(lambda runs: self._fetch_and_fill(runs, parts), runs, threads)
+            self._read_at_once(self._targets(requests, scaling), native)
+            return
+        left = None if native is None else self._from_file(native)
+        if left is None:
+            self._read_in_turn(self._targets(requests, scaling))
+        elif left:
+            self._read_in_turn(self._targets(requests, scaling).only(left))
 
-    def _fill_from_memory(self, number: int, start: int, stop: int, parts: Parts) -> bool:
+    def _native(self, requests: Sequence[Request], scaling: Scaling | None) -> NativeRead | None:
+        """The kernel's part in a read; None where it has none."""
+        return NativeRead.of(self.array, self.codec, self._bounds, requests, scaling)
+
+    def _targets(self, requests: Sequence[Request], scaling: Scaling | None) -> Targets:
+        return Targets.of(requests, self.array.shape, self.codec.chunk, self.array.dtype, scaling)
+
+    def _from_file(self, native: NativeRead) -> list[int] | None:
+        """Read by the kernel; the chunks that it leaves, or None where the shard is no file."""
+        with self.array.storage.file(self._key) as file:
+            return None if file is None else native.from_file(file, self._merging, self._threads(None))
+
+    def _read_at_once(self, targets: Targets, native: NativeRead | None) -> None:
+        """Ask for all that is wanted, then decode it."""
+        chunks = list(self._fetch(self._runs(targets)))
+        if native is not None:
+            left = set(native.from_memory(chunks, self._threads(len(chunks))))
+            chunks = [found for found in chunks if found[0][0] in left]
+        share_out(lambda chunks: self._fill(chunks, targets), chunks, self._threads(len(chunks)))
+
+    def _read_in_turn(self, targets: Targets) -> None:
+        """Ask for some of what is wanted, decode it, and so on."""
+        runs = self._runs(targets)
+        threads = self._threads(sum(map(len, runs)))
+        share_out(lambda runs: self._fetch_and_fill(runs, targets), runs, threads)
+
+    def _threads(self, chunks: int | None) -> int:
+        """For so many chunks, or for as many as there may be."""
+        most = self.reading.threads or default_threads()
+        return most if chunks is None else min(most, 1 + chunks // _LEAST_CHUNKS)
+
+    def _runs(self, targets: Targets) -> list[list[Extent]]:
+        """Chunks that have to be read; what is absent or cached is written to its targets now."""
+        wanted = [
+            found
+            for found in self._extents(sorted(targets.parts))
+            if not self._fill_from_memory(*found, targets)
+        ]
+        return list(_merged(wanted, self._merging)) if wanted else []
+
+    def _fill_from_memory(self, number: int, start: int, stop: int, targets: Targets) -> bool:
         """Whether the chunk is absent or cached, and so needs no reading."""
         if start == stop:
-            for _, target in parts[number]:
-                target[...] = 0
+            targets.fill_empty(number)
             return True
         voxels = self.reading.cache.get((self.array.path, number)) if self.reading.cache else None
         if voxels is not None:
-            _copy(PlainChunk(voxels), parts[number])
+            targets.fill(number, PlainChunk(voxels))
         return voxels is not None
 
     def _extents(self, numbers: Sequence[int]) -> list[Extent]:
         first = np.array(numbers, np.intp)
         return list(zip(numbers, self._bounds[first].tolist(), self._bounds[first + 1].tolist(), strict=True))
 
-    def _fetch(self, runs: Iterable[Sequence[Extent]]) -> Generator[tuple[int, memoryview]]:
+    def _fetch(self, runs: Iterable[Sequence[Extent]]) -> Generator[tuple[Extent, memoryview]]:
         """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
         runs, again = tee(runs)
         spans = ((run[0][1], run[-1][2]) for run in again)
@@ -112,32 +153,46 @@ class Shard:
             first = run[0][1]
             self._require_all(data, first, run[-1][2])
             view = memoryview(data)
-            for number, start, stop in run:
-                yield number, view[start - first : stop - first]
+            for extent in run:
+                _, start, stop = extent
+                yield extent, view[start - first : stop - first]
 
-    def _fill(self, chunks: Iterable[tuple[int, memoryview]], parts: Parts) -> None:
-        for number, data in chunks:
+    def _fill(self, chunks: Iterable[tuple[Extent, memoryview]], targets: Targets) -> None:
+        for extent, data in chunks:
             # No name holds the chunk, so that the next one finds its memory, still in the cache.
-            _copy(self._decoded(number, data), parts[number])
+            targets.fill(extent[0], self._decoded(extent, data))
 
-    def _fetch_and_fill(self, runs: Iterable[Sequence[Extent]], parts: Parts) -> None:
+    def _fetch_and_fill(self, runs: Iterable[Sequence[Extent]], targets: Targets) -> None:
         # A kept exception keeps the generator: closed, it keeps no file.
         with contextlib.closing(self._fetch(runs)) as chunks:
-            self._fill(chunks, parts)
+            self._fill(chunks, targets)
 
-    def _decoded(self, number: int, data: memoryview) -> Chunk:
+    def _decoded(self, extent: Extent, data: memoryview) -> Chunk:
+        """A chunk, which the cache has from now on, where there is one."""
+        if self.reading.cache is None:
+            return self._decompressed(extent, data)
+        voxels = np.empty(self.codec.chunk, self.array.dtype)
+        native = self._native([Request(self._box(extent), voxels)], None)
+        if native is None or native.from_memory([(extent, data)], 1):
+            self._decompressed(extent, data).copy_to(voxels, _FULL_CHUNK)
+        self.reading.cache.put((self.array.path, extent[0]), voxels)
+        return PlainChunk(voxels)
+
+    def _box(self, extent: Extent) -> Ranges:
+        """Positions of all voxels of a chunk, padding included."""
+        at = place(extent[0], self.array.shape, self.codec.chunk)
+        z, y, x = (
+            range(one * edge, (one + 1) * edge) for one, edge in zip(at, self.codec.chunk, strict=True)
+        )
+        return z, y, x
+
+    def _decompressed(self, extent: Extent, data: memoryview) -> Chunk:
         try:
-            chunk = self.codec.decompress(without_checksum(data))
+            return self.codec.decompress(without_checksum(data))
         except Malformed as error:
-            at = place(number, self.array.shape, self.codec.chunk)
+            at = place(extent[0], self.array.shape, self.codec.chunk)
             message = f"{self.array.name}, chunk {at}: {error}; run verify"
             raise DamagedStore(message) from error
-        if self.reading.cache is None:
-            return chunk
-        voxels = np.empty(self.codec.chunk, self.array.dtype)
-        chunk.copy_to(voxels, _FULL_CHUNK)
-        self.reading.cache.put((self.array.path, number), voxels)
-        return PlainChunk(voxels)
 
     @cached_property
     def _bounds(self) -> NDArray[np.int64]:
@@ -223,11 +278,6 @@ class Shard:
     @property
     def _key(self) -> str:
         return f"{self.array.path}/{SHARD}"
-
-
-def _copy(chunk: Chunk, parts: list[tuple[Box, NDArray[Any]]]) -> None:
-    for box, target in parts:
-        chunk.copy_to(target, box)
 
 
 def _merged(extents: Sequence[Extent], merging: Merging) -> Iterator[list[Extent]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ctspine_zarr.arrays.conversion import Scaling
 from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.shards import Shard
@@ -121,13 +122,17 @@ class Voxels(ArrayLike):
         self.fill([Request.of(ranges, block)])
         return block
 
-    def fill(self, requests: Sequence[Request]) -> None:
+    def fill(self, requests: Sequence[Request], scaling: Scaling | None = None) -> None:
         """Read many selections; with a codec that is known, each chunk they touch is decoded once.
+
+        Args:
+            requests: their targets do not overlap. Values are rounded to a target's dtype.
+            scaling: of the values, for targets of floats.
 
         Raises: as indexing does; targets are then filled in part.
         """
         try:
-            self._decoder.read([request for request in requests if request.target.size])
+            self._decoder.read([request for request in requests if request.target.size], scaling)
         except DamagedStore:
             self.reading.require_current(self.array.storage.location)
             raise

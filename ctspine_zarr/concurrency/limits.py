@@ -32,21 +32,28 @@ def usable_cores() -> int:
 def usable_memory() -> int:
     """Bytes of memory that this process, and those that it starts, may use together.
 
-    What others use of it is not subtracted.
+    What others use of it is not subtracted. Control groups are looked at once: see `forget`.
     """
-    limits = (_physical_memory(), memory_limit(_ROOT), _slurm_memory())
+    limits = (_physical_memory(), _group_memory(), _slurm_memory())
     return min(limit for limit in limits if limit is not None)
 
 
 def forget() -> None:
-    """Look at the control groups again when next asked for cores."""
+    """Look at the control groups again when next asked."""
     _group_cores.cache_clear()
+    _group_memory.cache_clear()
 
 
 @functools.cache
 def _group_cores() -> int | None:
     # Each read of an array asks: the files of every ancestor would take it longer than a slice does.
     return core_limit(_ROOT)
+
+
+@functools.cache
+def _group_memory() -> int | None:
+    # Each case of a build asks.
+    return memory_limit(_ROOT)
 
 
 def _cores() -> int:

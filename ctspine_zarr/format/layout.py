@@ -17,7 +17,7 @@ OWN_KEY: Final = "ctspine_zarr"
 AXES: Final = ("z", "y", "x")
 """Axis order of every array: z inferior to superior, y posterior to anterior, x left to right."""
 
-DEFAULT_CHUNK: Final[Shape] = (16, 64, 64)
+DEFAULT_CHUNK: Final[Shape] = (8, 64, 64)
 """(z, y, x) voxels of a chunk where nothing else is asked for."""
 
 ROOT: Final = "zarr.json"

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format.codecs import (
     CHECKSUM,
@@ -44,13 +45,17 @@ def slabs[T: np.generic](volume: NDArray[T], chunk: Shape) -> Iterator[NDArray[T
         yield volume[start : start + chunk[0]]
 
 
+def _ignore(data: bytes) -> None:
+    """The default of `see`, which does nothing."""
+
+
 def encode_shard(
     rows: Iterable[NDArray[Any]],
     codec: Codec,
     *,
     keep_empty: bool,
     each: Mapper = map,
-    see: Callable[[bytes], object] = len,
+    see: Callable[[bytes], object] = _ignore,
 ) -> bytearray:
     """The bytes of an array's one shard, from its slabs in order of z.
 
@@ -68,7 +73,6 @@ def encode_shard(
     Returns:
         The shard; no bytes at all where every chunk is absent.
     """
-
     encode = partial(encode_strip, codec=codec, keep_empty=keep_empty)
     body = bytearray()
     index: list[tuple[int, int]] = []
@@ -106,13 +110,19 @@ def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> ND
         body_size: bytes of the shard before its index.
 
     Returns:
-        One bound more than there are chunks: chunk i in C order is the bytes from bound i to
+        int64, read-only, one bound more than there are chunks: chunk i in C order is the bytes from bound
         bound i + 1, and absent where both are equal.
 
     Raises:
         Malformed: its checksum fails, or the chunks do not lie as `encode_shard` puts them, in
             C order without gap from the first byte to the index.
     """
+    if native.kernel is not None:
+        known = native.kernel.decode_index(
+            memoryview(data).toreadonly(), math.prod(grid(shape, chunk)), body_size
+        )
+        if known is not None:
+            return np.frombuffer(known, np.int64)
     index = np.frombuffer(without_checksum(data), "<u8").reshape(-1, 2)
     offsets, sizes = index.T
     absent = (index == _ABSENT).all(axis=1)
@@ -129,6 +139,7 @@ def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> ND
     if bounds[-1] != body_size:
         message = f"its chunks end at byte {bounds[-1]}; legal: {body_size}, where its index begins"
         raise Malformed(message)
+    bounds.flags.writeable = False
     return bounds
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.format.codecs import Codec, with_checksum
-from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.geometry import Shape
 
 type Encoded = tuple[bytes, list[int]]
@@ -23,9 +23,8 @@ def encode_strip(strip: NDArray[Any], codec: Codec, *, keep_empty: bool) -> Enco
         codec: of the chunks.
         keep_empty: see `encode_shard`.
     """
-    if kernel is not None and codec.kernel_form is not None:
-        encoded: Encoded = kernel.encode_strip(strip, codec.chunk, codec.kernel_form, keep_empty)
-        return encoded
+    if native.kernel is not None and codec.kernel_form is not None:
+        return native.kernel.encode_strip(strip, codec.chunk, codec.kernel_form, keep_empty=keep_empty)
     chunks = [
         with_checksum(codec.compress(chunk)) if keep_empty or chunk.any() else b""
         for chunk in _chunks(strip, codec.chunk)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from ctspine_zarr.errors import CaseRefused, CtspineError, DamagedStore, Storage
 from ctspine_zarr.nifti.fields import MOST_EXTRA, SIZE_FIELD, header_size, voxel_offset
 from ctspine_zarr.nifti.header import AnyArray, Header, parse_header
 from ctspine_zarr.nifti.opening import open_gzip, open_source_file, refusing
+from ctspine_zarr.pages import pages
 
 _TRAILER_BYTES: Final = 8
 _BLOCK: Final = 1 << 20
@@ -229,21 +229,11 @@ def _read_voxels(file: igzip.IGzipFile, nbytes: int, update: Callable[[Any], obj
 
 
 def _allocate(nbytes: int) -> NDArray[np.uint8]:
-    """Memory that the system hands out page by page as it is written to, and that goes back to it.
-
-    The allocator keeps what is freed for the thread that asked for it, and each thread of a build would
-    have its own.
-    """
     try:
-        memory = mmap.mmap(-1, nbytes)
-    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        return pages([nbytes], np.dtype(np.uint8))
+    except MemoryError as error:
         message = f"header promises {nbytes} bytes of voxels, more than there is memory for"
         raise CaseRefused(message) from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # As numpy does it with its own.
-        with suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, dtype=np.uint8)
 
 
 def _read_trailer(file: igzip.IGzipFile) -> bytes:

@@ -84,6 +84,15 @@ class Backend(ABC):
         Fewer where the object ends before, none where there is none.
         """
 
+    def opened(self, key: str) -> tuple[int, int] | None:  # noqa: ARG002 - of other kinds
+        """The descriptor of an object's file, open for reading, and its size; None where objects are no
+        files. Whoever gets it closes it.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return None
+
     @abstractmethod
     def size(self, key: str) -> int | None:
         """Bytes of an object; None where there is none."""

@@ -58,7 +58,7 @@ class Folder(Backend):
     @override
     def get(self, key: str, most: int) -> bytes | None:
         try:
-            return read_all(*self._opened(key), most)
+            return read_all(*self.opened(key), most)
         except FileNotFoundError:
             return None
 
@@ -67,7 +67,7 @@ class Folder(Backend):
         # Not a memory map: a file cut short under one ends the process with SIGBUS, and its pages
         # count as the process's own memory. It would save 4 % of a read.
         try:
-            file, size = self._opened(key)
+            file, size = self.opened(key)
         except FileNotFoundError:
             yield from (b"" for _ in spans)
             return
@@ -80,9 +80,26 @@ class Folder(Backend):
             os.close(file)
 
     @override
+    def opened(self, key: str) -> tuple[int, int]:
+        """The descriptor of a key's file, open for reading, and its size.
+
+        Raises:
+            FileNotFoundError: there is nothing.
+            OSError: it is no file of this store, or cannot be read.
+        """
+        self._require_folders(_folder(key))
+        path = f"{self.path}/{key}"
+        try:
+            return open_regular(path)
+        except OSError:
+            if not os.path.islink(path):  # noqa: PTH114 - a Path takes longer
+                raise
+        return self._linked(path)
+
+    @override
     def size(self, key: str) -> int | None:
         try:
-            file, size = self._opened(key)
+            file, size = self.opened(key)
         except FileNotFoundError:
             return None
         os.close(file)
@@ -162,22 +179,6 @@ class Folder(Backend):
         cache = _SNAPSHOT.fullmatch(real)
         blobs = () if cache is None else (f"{cache[1]}/blobs/",)
         return (os.path.join(real, ""), *blobs)  # noqa: PTH118 - a Path has no slash at its end
-
-    def _opened(self, key: str) -> tuple[int, int]:
-        """The descriptor of a key's file, open for reading, and its size.
-
-        Raises:
-            FileNotFoundError: there is nothing.
-            OSError: it is no file of this store, or cannot be read.
-        """
-        self._require_folders(_folder(key))
-        path = f"{self.path}/{key}"
-        try:
-            return open_regular(path)
-        except OSError:
-            if not os.path.islink(path):  # noqa: PTH114 - a Path takes longer
-                raise
-        return self._linked(path)
 
     def _linked(self, path: str) -> tuple[int, int]:
         target = os.path.realpath(path)

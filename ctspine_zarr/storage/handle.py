@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,6 +74,24 @@ class Storage:
         """
         with self._naming("read", key):
             yield from self.backend.ranges(key, map(checked, ranges))
+
+    @contextmanager
+    def file(self, key: str) -> Iterator[tuple[int, int] | None]:
+        """The descriptor of an object's file, open for reading meanwhile, and its bytes.
+
+        None where objects are no files, or this one is not there.
+
+        Raises:
+            StorageError: it is there, or may be, and cannot be read.
+        """
+        opened = None
+        with self._naming("read", key), suppress(FileNotFoundError):
+            opened = self.backend.opened(key)
+        try:
+            yield opened
+        finally:
+            if opened is not None:
+                os.close(opened[0])
 
     def distrust(self, key: str) -> None:
         """Say that what was read of an object fails its checks: no copy of it is used any more."""

@@ -10,7 +10,8 @@ from typing import Any, Self, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.lazy import CANONICAL, Window, require_window, windowed
+from ctspine_zarr.arrays.conversion import Scaling, convert
+from ctspine_zarr.arrays.lazy import CANONICAL, Window, require_window, window_scaling
 from ctspine_zarr.errors import UnknownValue, number, require_known
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.record import Record
@@ -103,10 +104,14 @@ class Form:
         reorientation = reorientation_of(record, self.orientation)
         lattice = box.lattice
         spacing = np.multiply(record.spacing, lattice.step)[list(reorientation.axes)]
-        image = self._array(read["image"], box, reorientation, self._image_dtype(record))
-        arrays = {"image": self._scaled(image, record)}
+        image = self._array(
+            read["image"], box, reorientation, self._image_dtype(record), self._scaling(record)
+        )
+        arrays = {"image": image}
         if "segmentation" in read:
-            arrays["segmentation"] = self._array(read["segmentation"], box, reorientation, self._mask_dtype)
+            arrays["segmentation"] = self._array(
+                read["segmentation"], box, reorientation, self._mask_dtype, None
+            )
         sample = {
             **arrays,
             "patient_id": record.patient_id,
@@ -150,27 +155,32 @@ class Form:
         return np.dtype(record.image.dtype if self.keep_dtype else np.float32)
 
     def _array(
-        self, read: NDArray[Any], box: SampleBox, reorientation: Reorientation, dtype: np.dtype[Any]
+        self,
+        read: NDArray[Any],
+        box: SampleBox,
+        reorientation: Reorientation,
+        dtype: np.dtype[Any],
+        scaling: Scaling | None,
     ) -> NDArray[Any]:
         """The voxels in memory of their own, C-contiguous."""
         if dtype.kind in "iu" and read.dtype.kind == "f":
             read = np.rint(read)
-        array = reorientation.apply(read)
+        voxels = reorientation.apply(read)
         if box.cut is not None:
-            array = array.squeeze(reorientation.axes.index(box.cut))
-        array = np.array(array, dtype, order="C")
+            voxels = voxels.squeeze(reorientation.axes.index(box.cut))
+        array = np.empty(voxels.shape, dtype)
+        convert(voxels, array, scaling)
         return array[None] if self.channel else array
 
-    def _scaled(self, image: NDArray[Any], record: Record) -> NDArray[Any]:
+    def _scaling(self, record: Record) -> Scaling | None:
         if self.window is not None:
-            windowed(image, self.window)
-        elif self.zscore is not False:
-            hu = record.intensity
-            mean, std = (hu.mean, hu.std) if self.zscore is True else self.zscore
-            image -= mean
-            # A volume of one value has no deviation: it becomes zeros.
-            image /= std or 1
-        return image
+            return window_scaling(self.window)
+        if self.zscore is False:
+            return None
+        hu = record.intensity
+        mean, std = (hu.mean, hu.std) if self.zscore is True else self.zscore
+        # A volume of one value has no deviation: it becomes zeros.
+        return Scaling(mean, std or 1)
 
 
 def _require_orientation(asked: object) -> None:

@@ -28,8 +28,9 @@ from ctspine_zarr.training.plans import PatchOptions, SliceOptions, patch_plan, 
 from ctspine_zarr.training.samples import Plan, Samples, place_of, require_same
 
 _OPEN_SLICES: Final = 128
-# Units that hide the round trips of one: its index, then its bytes.
+# Units that hide the round trips of one, its index, then its bytes: regions, or slabs of that many slices.
 _AHEAD: Final = 4
+_SLICES_AHEAD: Final = 64
 
 
 class UnitPlan(Plan, Protocol):
@@ -68,10 +69,11 @@ class Stream[P: UnitPlan](Samples[P], ABC):
         buffer: int,
         seed: int,
         prefetch: int | None,
+        usually_ahead: int = _AHEAD,
         fill: float = AIR,
     ) -> None:
         super().__init__(store, plan, form, fill)
-        usual = _AHEAD if store.storage.merging.at_once else 0
+        usual = usually_ahead if store.storage.merging.at_once else 0
         self._prefetch = usual if prefetch is None else integer("prefetch", prefetch, 0, ", or None")
         self._buffer = integer("buffer", buffer, 1)
         self._seed = integer("seed", seed, 0)
@@ -219,10 +221,11 @@ class SliceStream(Stream[SlicePlan]):
     Args:
         store: the selection.
         buffer: slabs that slices are drawn from at a time; as many are held in memory as stored.
-            By default as many as have 128 slices, and 3 at least: 8 of 16 axial slices, 13 MB each
+            By default as many as have 128 slices, and 3 at least: 16 of 8 axial slices, 6 MB each
             for 512 x 512, or 3 of 64 others.
-        prefetch: slabs that are read ahead in threads, and held besides; by default 4 where a read
-            is a round trip, and 0 on a local disk. It changes no sample and no order.
+        prefetch: slabs that are read ahead in threads, and held besides; where a read is a round
+            trip by default as many as have 64 slices, and 4 at least; 0 on a local disk. It changes
+            no sample and no order.
         seed: with the epoch and the share, all that chance depends on.
         options: `axis`, `every`, `foreground_only` and all others, as for `SliceDataset`.
 
@@ -242,7 +245,8 @@ class SliceStream(Stream[SlicePlan]):
         form = Form.of(options, SliceOptions)
         plan = slice_plan(store, form, options)
         slabs = max(3, _OPEN_SLICES // plan.thickest) if buffer is None else buffer
-        super().__init__(store, plan, form, buffer=slabs, seed=seed, prefetch=prefetch)
+        usual = max(_AHEAD, _SLICES_AHEAD // plan.thickest)
+        super().__init__(store, plan, form, buffer=slabs, seed=seed, prefetch=prefetch, usually_ahead=usual)
 
     def _unit(self, number: int, epoch: int) -> Unit:  # noqa: ARG002 - slabs are those of any epoch
         return self._plan.unit(number)

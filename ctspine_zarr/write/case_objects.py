@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import metadata
 from typing import Final
 
 from msgspec import to_builtins
@@ -16,6 +17,13 @@ from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.receipt import Arrays, Facts, NiftiSource, Receipt, StoredObject
 from ctspine_zarr.format.record import Intensity, Label, Record, StoredArray
 from ctspine_zarr.format.spec import Spec
+
+
+@functools.cache
+def version(library: str) -> str:
+    """The version of a library that is installed, read once: its file is long."""
+    return metadata.version(library)
+
 
 WRITER: Final = f"ctspine-zarr {version('ctspine-zarr')}"
 

@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.format.histogram import Histogram, histogram_of, merge_histograms
-from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.format.record import LabelIntensity
 
 # Counts that are kept: one for each integer from the least that there may be.
@@ -64,7 +64,7 @@ def collectors(dtype: np.dtype[Any], low: float, high: float) -> Callable[[], Co
 
     They share working memory: no two may be used at once.
     """
-    if kernel is not None and dtype == np.int16:
+    if native.kernel is not None and dtype == np.int16:
         return _KernelCounter
     if dtype.kind in "iu" and high - low < _SPAN:
         # `bincount` would make room for its indices at each call: a sixth of its time.
@@ -208,8 +208,8 @@ class _KernelCounter:
 
     def add(self, values: NDArray[np.int16]) -> None:
         """See `Collector`."""
-        if kernel is not None:
-            kernel.count_values(values.reshape(1, 1, -1), self._counts)
+        if native.kernel is not None:
+            native.kernel.count_values(values.reshape(1, 1, -1), self._counts)
 
     def result(self) -> Counted:
         """See `Collector`."""

@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,7 +21,7 @@ from ctspine_zarr.format.profiles import PROFILES
 from ctspine_zarr.format.record import Sizes
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.write.case_objects import WRITER
+from ctspine_zarr.write.case_objects import WRITER, version
 
 MOST_PLAN_BYTES: Final = 1 << 30
 

@@ -9,10 +9,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.format.histogram import Histogram
-from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.format.record import LabelIntensity
 from ctspine_zarr.write.distribution import Collector, collectors, counted, figures
+from ctspine_zarr.write.values import Survey
 
 # Voxels that wait to be parted by label: so many that a label is counted a few times, not at every slab.
 _BATCH: Final = 2**20
@@ -39,19 +40,18 @@ class Foreground(Protocol):
 
 
 def foreground_meter(
-    mask: NDArray[np.uint8], labels: Sequence[int], dtype: np.dtype[Any], low: float, high: float
+    mask: NDArray[np.uint8], labels: Sequence[int], image: Survey, dtype: np.dtype[Any]
 ) -> Foreground:
     """What measures the HU of labels.
 
     Args:
         mask: (z, y, x).
         labels: of 1-255, all that the mask has.
-        dtype: of the image.
-        low, high: between which all its voxels lie.
+        image, dtype: of its voxels.
     """
-    if kernel is not None and dtype == np.int16:
+    if native.kernel is not None and dtype == np.int16:
         return _KernelForeground(mask, labels)
-    return ForegroundMeter(mask, dtype, low, high)
+    return ForegroundMeter(mask, dtype, image.low, image.high)
 
 
 class _KernelForeground:
@@ -69,8 +69,8 @@ class _KernelForeground:
         """See `Foreground`."""
         labels = self._mask[self._seen : self._seen + len(slab)]
         self._seen += len(slab)
-        if kernel is not None:
-            kernel.count_labels(labels, slab, self._places, self._counts)
+        if native.kernel is not None:
+            native.kernel.count_labels(labels, slab, self._places, self._counts)
 
     def result(self) -> Found:
         """See `Foreground`."""
@@ -94,7 +94,8 @@ class ForegroundMeter:
 
     def add(self, slab: NDArray[Any]) -> None:
         """Take in the image's next slices, C-contiguous; it may run on any thread, in order of z."""
-        labels = self._mask[self._seen : self._seen + len(slab)].reshape(-1)
+        # A view of one axis that counts may be flattened uncopied, and still run downwards.
+        labels = np.ascontiguousarray(self._mask[self._seen : self._seen + len(slab)]).reshape(-1)
         self._seen += len(slab)
         self._waiting.extend(_labelled(labels, slab.reshape(-1)))
         if sum(labels.size for labels, _ in self._waiting) >= _BATCH:

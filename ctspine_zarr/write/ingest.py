@@ -30,6 +30,7 @@ from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.manifest.commit import commit_case, placed, too_large
 from ctspine_zarr.nifti import Header, Volume
+from ctspine_zarr.pages import pages
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_of, objects_of, receipt_of
@@ -233,7 +234,7 @@ def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
         voxels = header.reorientation.apply(volume.stored)
         array = _encode(volume, encoding, _ignore, helpers)
     else:
-        voxels = np.empty(_canonical(header)[0], MASK_DTYPE)
+        voxels = pages(_canonical(header)[0], MASK_DTYPE)
         array = _encode(volume, encoding, _ignore, helpers, into=voxels)
     return _Mask(array, voxels, measure_labels(voxels))
 
@@ -252,10 +253,10 @@ def _encode_image(volume: Volume, recipe: Recipe, mask: _Mask | None, helpers: E
     dtype = exact_dtype(seen)
     measured = () if mask is None else _measured(mask, recipe.spec)
     intensity = IntensityMeter(dtype, seen.low, seen.high)
-    labels_present = [one.label for one in measured]
-    foreground = (
-        None if mask is None else foreground_meter(mask.voxels, labels_present, dtype, seen.low, seen.high)
-    )
+    foreground = None
+    if mask is not None:
+        present = [one.label for one in measured]
+        foreground = foreground_meter(mask.voxels, present, seen, dtype)
 
     def see(slab: NDArray[Any]) -> None:
         intensity.add(slab)
@@ -324,7 +325,7 @@ def _encode(
 def _slab_memory(shape: Shape, encoding: _Encoding) -> Iterator[NDArray[Any]]:
     """Memory for each slab in turn: two are in use, as `encode_shard` says."""
     size = (encoding.codec.chunk[0], *shape[1:])
-    return itertools.cycle([np.empty(size, encoding.dtype) for _ in range(2)])
+    return itertools.cycle([pages(size, encoding.dtype) for _ in range(2)])
 
 
 class _InTurn:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.kernel import kernel
+from ctspine_zarr import kernel as native
 from ctspine_zarr.format.record import Triple
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.write.extents import Extents, centroid_of
@@ -44,8 +44,8 @@ def measure_labels(mask: NDArray[np.uint8]) -> tuple[Measured, ...]:
 
     Memory: 60 MB; more only where a plane across the longest axis has over 2**18 voxels.
     """
-    if kernel is not None:
-        return tuple(_by_kernel(*label) for label in kernel.measure_labels(mask))
+    if native.kernel is not None:
+        return tuple(map(_from_kernel, native.kernel.measure_labels(mask)))
     occupied = _occupied(mask)
     box = mask[occupied]
     axes = _axes(box.shape)
@@ -58,9 +58,8 @@ def measure_labels(mask: NDArray[np.uint8]) -> tuple[Measured, ...]:
     return tuple(_measured(label, extents, pieces) for label in extents.present())
 
 
-def _by_kernel(
-    label: int, voxels: int, sums: Shape, bounds: tuple[tuple[int, int], ...], pieces: int, largest: int
-) -> Measured:
+def _from_kernel(found: native.Label) -> Measured:
+    label, voxels, sums, bounds, pieces, largest = found
     (z, z_stop), (y, y_stop), (x, x_stop) = bounds
     return Measured(
         label=label,

@@ -78,7 +78,7 @@ def plan_build(
             `validation`.
         licence, citation: of a dataset that states none.
         codec: `portable` or `compact`; by default that of the store, or `portable`.
-        chunk: (z, y, x) voxels of a chunk; by default those of the store, or (16, 64, 64).
+        chunk: (z, y, x) voxels of a chunk; by default those of the store, or (8, 64, 64).
         rebuild: build cases again that have another codec or chunk.
         workers: cases in flight at once; by default as many as cores and memory allow.
         split_file: CTSpine1K's split list, where it is not at `metadata/data_split.txt`; or nnU-Net's

@@ -6,7 +6,6 @@ import datetime as dt
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Final, Self
 
 from ctspine_zarr.datasets.cases import Refusal
@@ -30,7 +29,7 @@ from ctspine_zarr.manifest.holdings import Holdings, read_holdings
 from ctspine_zarr.manifest.inventory import documents_above, left_over, own_keys, splits_of
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.text import some_names
-from ctspine_zarr.write.case_objects import WRITER
+from ctspine_zarr.write.case_objects import WRITER, version
 from ctspine_zarr.write.document import PlanDocument
 from ctspine_zarr.write.resume import whole_cases
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr import kernel as native
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.codecs import MASK_DTYPE
-from ctspine_zarr.format.kernel import kernel
 from ctspine_zarr.nifti import EXACT_INTEGERS, Header, Volume
 
 _INTEGERS: Final = (np.dtype("<i2"), np.dtype("<i4"))
@@ -155,9 +155,9 @@ def convert(
     inter = np.int64(header.inter).astype(dtype) if shifts else dtype.type(0)
     if out is None:
         out = np.empty(values.shape, dtype)
-    if kernel is not None and shifts and dtype == _INTEGERS[0] and values.dtype in _KERNEL_INTEGERS:
+    if native.kernel is not None and shifts and dtype == _INTEGERS[0] and values.dtype in _KERNEL_INTEGERS:
         # Of unsigned integers, the same bits are the same integer modulo 2**16.
-        kernel.shift(values.view(_KERNEL_INTEGERS[values.dtype]), out, int(inter))
+        native.kernel.shift(values.view(_KERNEL_INTEGERS[values.dtype]), out, int(inter))
         return out
     np.copyto(out, values, casting="unsafe")
     if inter:

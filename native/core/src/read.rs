@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -54,9 +55,12 @@ pub fn touched(requests: &[Request<'_>]) -> Vec<usize> {
 pub enum Source<'a> {
     /// In a file of that many bytes.
     File(&'a File, u64),
-    /// In memory: parts of the shard, and where in it each begins.
+    /// In memory: parts of the shard, and where in it each begins, ascending.
     Parts(&'a [(u64, &'a [u8])]),
 }
+
+/// With fewer chunks a thread, beginning it costs more than it saves.
+const LEAST_CHUNKS: usize = 8;
 
 /// Fill the requests' targets from these chunks, and say which of them could not be decoded, ascending.
 ///
@@ -70,7 +74,8 @@ pub fn read(
     merging: Merging,
     threads: usize,
 ) -> Vec<usize> {
-    let threads = if are_apart(requests) { threads.clamp(1, extents.len().max(1)) } else { 1 };
+    let most = 1 + extents.len() / LEAST_CHUNKS;
+    let threads = if are_apart(requests) { threads.clamp(1, most) } else { 1 };
     let work = Work { layout, requests, extents, source };
     let merging = Merging { longest: merging.longest.min(bytes_a_run(extents, threads)), ..merging };
     let shares = Shares::new(&runs(extents, merging), threads);
@@ -127,6 +132,15 @@ impl Shares {
     }
 }
 
+static DECODED: AtomicU64 = AtomicU64::new(0);
+static FILE_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Chunks that this process has decoded, and bytes that it has read from files.
+#[must_use]
+pub fn counts() -> (u64, u64) {
+    (DECODED.load(Ordering::Relaxed), FILE_BYTES.load(Ordering::Relaxed))
+}
+
 /// Decoders and buffers that no read uses at the moment.
 static IDLE: Stash<Tools> = Stash::new();
 /// Bytes of a buffer that is kept.
@@ -179,7 +193,10 @@ impl Work<'_> {
             let bytes = found.and_then(|found| part(found, first.start, extent));
             let chunk = match bytes {
                 _ if is_absent => Some(Decoded::Zeros),
-                Some(bytes) => decoder.decode(bytes, self.layout),
+                Some(bytes) => {
+                    DECODED.fetch_add(1, Ordering::Relaxed);
+                    decoder.decode(bytes, self.layout)
+                }
                 None => None,
             };
             match chunk {
@@ -210,16 +227,14 @@ fn part<'a>(found: &'a [u8], begin: u64, extent: &Extent) -> Option<&'a [u8]> {
     found.get(start..stop)
 }
 
-/// The bytes of a range of a file; None where it ends before, or cannot be read.
+/// The bytes of a range of a file, fewer where it ends before; None where they cannot be read.
 fn from_file<'a>(file: &File, size: u64, range: Range<u64>, memory: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     // Room is made for no more than there is.
-    let length = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
-    if range.end > size {
-        return None;
-    }
+    let length = usize::try_from(range.end.min(size).checked_sub(range.start)?).ok()?;
     memory.resize(length.max(memory.len()), 0);
     let bytes = &mut memory[..length];
     read_exactly(file, bytes, range.start).ok()?;
+    FILE_BYTES.fetch_add(length as u64, Ordering::Relaxed);
     Some(bytes)
 }
 
@@ -234,9 +249,8 @@ fn read_exactly(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
 }
 
 fn from_parts<'a>(parts: &[(u64, &'a [u8])], range: Range<u64>) -> Option<&'a [u8]> {
-    parts.iter().find_map(|(begin, bytes)| {
-        let start = usize::try_from(range.start.checked_sub(*begin)?).ok()?;
-        let stop = usize::try_from(range.end.checked_sub(*begin)?).ok()?;
-        bytes.get(start..stop)
-    })
+    let after = parts.partition_point(|(begin, _)| *begin <= range.start);
+    let (begin, bytes) = parts[after.checked_sub(1)?];
+    let start = usize::try_from(range.start - begin).ok()?;
+    bytes.get(start..usize::try_from(range.end - begin).ok()?)
 }

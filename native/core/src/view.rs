@@ -117,6 +117,9 @@ impl Target<'_> {
     /// Whether no two voxels share memory: along each axis, from the shortest stride to the longest, a
     /// step leads beyond all that the axes before it reach.
     fn is_apart(&self) -> bool {
+        if self.shape.contains(&0) {
+            return true;
+        }
         let mut axes: Vec<(usize, usize)> = (0..3)
             .filter(|axis| self.shape[*axis] > 1)
             .map(|axis| (self.strides[axis].unsigned_abs(), self.shape[axis]))
@@ -383,6 +386,7 @@ mod tests {
             ([1, 4, 16], [4, 4, 4], true),
             ([16, 4, 1], [1, 9, 4], true),
             ([0, 4, 1], [1, 4, 4], true),
+            ([0, 0, 0], [2, 0, 3], true),
             ([0, 4, 1], [2, 4, 4], false),
             ([16, 3, 1], [4, 4, 4], false),
             ([8, 8, 1], [2, 2, 4], false),

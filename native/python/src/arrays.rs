@@ -23,8 +23,8 @@ pub fn illegal(what: &str) -> PyErr {
 
 /// The type of voxels that a buffer's format names, in the machine's byte order.
 fn element(format: &[u8]) -> Option<Element> {
-    let order: &[u8] = if cfg!(target_endian = "little") { b"<" } else { b">" };
-    match format.strip_prefix(order).unwrap_or(format) {
+    let prefix = if cfg!(target_endian = "little") { b'<' } else { b'>' };
+    match format.strip_prefix(&[prefix]).unwrap_or(format) {
         b"B" => Some(Element::U8),
         b"h" => Some(Element::I16),
         b"i" => Some(Element::I32),
@@ -94,7 +94,6 @@ pub fn bytes(Memory(buffer): &Memory) -> PyResult<&[u8]> {
 }
 
 /// The numbers of an array of int64 that may be written to, in C order; the caller keeps others from it.
-#[expect(clippy::needless_pass_by_ref_mut, reason = "what is given out may be written to")]
 pub fn numbers(Memory(buffer): &mut Memory) -> PyResult<&mut [i64]> {
     let is_int64 =
         matches!(buffer.format().to_bytes(), b"l" | b"q") && buffer.item_size() == size_of::<i64>();

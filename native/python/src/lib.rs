@@ -14,7 +14,7 @@ mod ctspine_zarr_native {
     #[pymodule_export]
     use super::encoding::{count_labels, count_values, encode_strip, measure_labels, shift};
     #[pymodule_export]
-    use super::reading::{convert, decode_index, read_file, read_parts};
+    use super::reading::{convert, counts, decode_index, read_file, read_parts};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -15,12 +15,14 @@ use pyo3::types::PyBytes;
 
 use crate::arrays::{Memory, bytes, element_named, illegal, source, target};
 
-/// (grid, chunk, dtype, codec) of an array.
-type AnyLayout = ([usize; 3], [usize; 3], String, String);
+/// Bounds of the chunks, as `decode_index` gives them; grid, chunk, dtype and codec of the array.
+type AnyShard = (Memory, [usize; 3], [usize; 3], String, String);
 /// (subtract, divide, clip).
 type AnyScaling = (f32, f32, bool);
 /// A target, and (start, step, count) along z, y and x.
 type AnyRequest = (Memory, [(usize, usize, usize); 3]);
+/// What is read, and in which form.
+type AnyWanted = (Vec<AnyRequest>, Option<AnyScaling>);
 
 /// Where each chunk of a shard lies, as int64; None where the index is not of the form that is written.
 #[pyfunction]
@@ -40,14 +42,11 @@ pub fn decode_index(
 /// decoded, ascending.
 #[cfg(unix)]
 #[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "Python's own structures would cost more to take apart")]
 pub fn read_file(
     py: Python<'_>,
     file: (std::os::fd::RawFd, u64),
-    bounds: Memory,
-    layout: AnyLayout,
-    requests: Vec<AnyRequest>,
-    scaling: Option<AnyScaling>,
+    shard: AnyShard,
+    wanted: AnyWanted,
     merging: (u64, u64),
     threads: usize,
 ) -> PyResult<Vec<usize>> {
@@ -55,9 +54,9 @@ pub fn read_file(
     let (descriptor, size) = file;
     // SAFETY: the caller keeps the descriptor open for the call; it is not closed here.
     let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(descriptor) });
-    let layout = layout_of(layout)?;
-    let requests = requests_of(&requests, &layout, scaling)?;
-    let extents = extents(&bounds, &read::touched(&requests))?;
+    let layout = layout_of(&shard)?;
+    let requests = requests_of(&wanted, &layout)?;
+    let extents = extents(&shard.0, &read::touched(&requests))?;
     let merging = Merging { gap: merging.0, longest: merging.1 };
     let source = Source::File(&file, size);
     Ok(py.detach(|| read::read(&layout, &requests, &extents, source, merging, threads)))
@@ -66,25 +65,28 @@ pub fn read_file(
 /// Fill the targets of requests from parts of a shard, each with the place where it begins, and only from
 /// the chunks of these numbers, ascending; those that could not be decoded.
 #[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "Python's own structures would cost more to take apart")]
 pub fn read_parts(
     py: Python<'_>,
     parts: Vec<(u64, Memory)>,
     numbers: Vec<usize>,
-    bounds: Memory,
-    layout: AnyLayout,
-    requests: Vec<AnyRequest>,
-    scaling: Option<AnyScaling>,
+    shard: AnyShard,
+    wanted: AnyWanted,
     threads: usize,
 ) -> PyResult<Vec<usize>> {
-    let layout = layout_of(layout)?;
-    let requests = requests_of(&requests, &layout, scaling)?;
-    let extents = extents(&bounds, &numbers)?;
+    let layout = layout_of(&shard)?;
+    let requests = requests_of(&wanted, &layout)?;
+    let extents = extents(&shard.0, &numbers)?;
     let parts = parts.iter().map(|(start, data)| Ok((*start, bytes(data)?))).collect::<PyResult<Vec<_>>>()?;
     // Memory needs no merging: each chunk is a run of its own.
     let merging = Merging { gap: 0, longest: 0 };
     let source = Source::Parts(&parts);
     Ok(py.detach(|| read::read(&layout, &requests, &extents, source, merging, threads)))
+}
+
+/// Chunks that this process has decoded here, and bytes that it has read from files.
+#[pyfunction]
+pub fn counts() -> (u64, u64) {
+    read::counts()
 }
 
 /// Write the voxels of a (z, y, x) array to another of its shape, in the form of that.
@@ -96,21 +98,17 @@ pub fn convert(py: Python<'_>, from: Memory, to: Memory, scaling: Option<AnyScal
     converted.ok_or_else(|| illegal("a conversion between other shapes or dtypes"))
 }
 
-fn layout_of((grid, chunk, dtype, codec): AnyLayout) -> PyResult<Layout> {
+fn layout_of((_, grid, chunk, dtype, codec): &AnyShard) -> PyResult<Layout> {
     let codec = match codec.as_str() {
         "blosc-zstd" => Codec::Blosc,
         "zstd" => Codec::Zstd,
         _ => return Err(illegal("a codec that the kernel does not have")),
     };
-    let layout = Layout::new(grid, chunk, element_named(&dtype)?, codec);
+    let layout = Layout::new(*grid, *chunk, element_named(dtype)?, codec);
     layout.ok_or_else(|| illegal("chunks without voxels, or too many"))
 }
 
-fn requests_of<'a>(
-    requests: &'a [AnyRequest],
-    layout: &Layout,
-    scaling: Option<AnyScaling>,
-) -> PyResult<Vec<Request<'a>>> {
+fn requests_of<'a>((requests, scaling): &'a AnyWanted, layout: &Layout) -> PyResult<Vec<Request<'a>>> {
     let scaling = scaling.map(scaling_of);
     let one = |(buffer, axes): &'a AnyRequest| {
         let positions = axes.map(|(start, step, count)| Positions { start, step, count });

@@ -173,7 +173,9 @@ fn touching<'a>(
 mod tests {
     use super::*;
 
-    fn pieces(planes: &[&[&[(usize, usize, u8)]]]) -> Pieces {
+    type Row<'a> = &'a [(usize, usize, u8)];
+
+    fn pieces(planes: &[&[Row<'_>]]) -> Pieces {
         let mut found = Pieces::default();
         for rows in planes {
             let mut plane = Plane::default();

@@ -1,0 +1,65 @@
+"""The form of voxels on their way to an array: another dtype, and scaled. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr import kernel as native
+
+_FROM: Final = {
+    "float32": frozenset({"uint8", "int16", "int32", "float32", "float64"}),
+    "int32": frozenset({"uint8", "int16", "int32"}),
+}
+"""dtype -> those that the kernel makes it of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What becomes of each value: `(value - subtract) / divide`, each step rounded to the target's dtype.
+
+    Attributes:
+        subtract, divide: in the values' unit, such as HU.
+        clip: whether what is then below 0 or above 1 becomes that.
+    """
+
+    subtract: float
+    divide: float
+    clip: bool = False
+
+    @property
+    def plain(self) -> native.Scale:
+        """As the kernel takes it."""
+        return self.subtract, self.divide, self.clip
+
+
+def by_kernel(stored: np.dtype[Any], target: np.dtype[Any], scaling: Scaling | None) -> bool:
+    """Whether the kernel is there and can write values of one dtype to an array of another."""
+    if native.kernel is None or not (stored.isnative and target.isnative):
+        return False
+    if scaling is None and stored == target:
+        return stored.name in _FROM["float32"]
+    return stored.name in _FROM.get(target.name, ()) and (scaling is None or target == np.float32)
+
+
+def convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling | None) -> None:
+    """Write values to an array of their shape: rounded to its dtype, then scaled.
+
+    Args:
+        source: at most three axes.
+        target: of floats where there is a scaling; the two share no memory.
+        scaling: None to leave them as they are.
+    """
+    if native.kernel is not None and by_kernel(source.dtype, target.dtype, scaling):
+        axes = (None,) * (3 - source.ndim)
+        native.kernel.convert(source[axes], target[axes], None if scaling is None else scaling.plain)
+        return
+    target[...] = source
+    if scaling is not None:
+        target -= scaling.subtract
+        target /= scaling.divide
+        if scaling.clip:
+            np.clip(target, 0, 1, out=target)

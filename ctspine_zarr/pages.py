@@ -1,0 +1,34 @@
+"""Memory for large arrays that goes back to the system as soon as it is let go.
+
+The allocator keeps what is freed for the thread that asked for it, and each thread of a build would keep
+its own.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of zeros, C-contiguous, of one voxel or more; the system gives it page by page as it is
+    written to.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    try:
+        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    except (OSError, ValueError, OverflowError) as error:
+        raise MemoryError from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # As numpy does it with its own.
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype).reshape(shape)
