@@ -180,7 +180,7 @@ AFFINES.append(AFFINES[0][:, [2, 0, 1, 3]])
 
 def both(root: Path) -> Any:
     """The objects and the receipt of the one case of a source, or why it is refused: twice the same."""
-    found = []
+    found: list[Any] = []
     for context in (nullcontext(), python()):
         with context:
             try:
@@ -226,8 +226,8 @@ def test_refusals_are_the_same_and_the_masks_comes_first(tmp_path: Path) -> None
 
 
 def test_files_that_end_early_are_refused_for_the_mask(tmp_path: Path) -> None:
-    path = Tree(tmp_path).add()
+    Tree(tmp_path).add()
     for case in fetched(tmp_path):
         for file in case.paths:
             file.write_bytes(file.read_bytes()[:-200])
-    assert path.name in both(tmp_path)
+    assert both(tmp_path).startswith("liver_1_seg.nii.gz: truncated")
