@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +15,13 @@ from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.datasets.cases import SourceCase
-from ctspine_zarr.digest import BackgroundSha256, VoxelDigest
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.format import documents
-from ctspine_zarr.format.codecs import MASK_DTYPE, Codec
+from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.encoding import validated
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.format.profiles import Profile, profile_of
-from ctspine_zarr.format.receipt import NiftiSource, Receipt, SourceFile
-from ctspine_zarr.format.record import Code, Finding, Label, Record, StoredArray, rows_of
-from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
+from ctspine_zarr.format.receipt import NiftiSource, Receipt
+from ctspine_zarr.format.record import Code, Finding, Label, Record, rows_of
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.manifest.commit import commit_case, placed, too_large
@@ -33,6 +29,7 @@ from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.pages import pages
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
+from ctspine_zarr.write.arrays import Encoding, encode_array
 from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_of, objects_of, receipt_of
 from ctspine_zarr.write.foreground import foreground_meter
 from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
@@ -41,10 +38,8 @@ from ctspine_zarr.write.measure import Measured, measure_labels
 from ctspine_zarr.write.quality import label_findings
 from ctspine_zarr.write.resume import is_file
 from ctspine_zarr.write.values import (
-    convert,
     exact_dtype,
     is_of_labels,
-    is_restorable,
     require_known_labels,
     require_label_range,
     survey_image,
@@ -93,15 +88,6 @@ class _Grid:
     orientation: str
     findings: tuple[Finding, ...]
     is_beside: bool
-
-
-@dataclass(frozen=True)
-class _Encoding:
-    """How one array is encoded; see `encode_shard`."""
-
-    dtype: np.dtype[Any]
-    codec: Codec
-    keep_empty: bool
 
 
 @dataclass(frozen=True)
@@ -229,13 +215,13 @@ def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
     volume = nifti.read(path)
     header = volume.header
     require_label_range(volume, recipe.spec.labels)
-    encoding = _Encoding(MASK_DTYPE, recipe.profile.segmentation(recipe.chunk), keep_empty=False)
+    encoding = Encoding(MASK_DTYPE, recipe.profile.segmentation(recipe.chunk), keep_empty=False)
     if is_of_labels(header):
         voxels = header.reorientation.apply(volume.stored)
-        array = _encode(volume, encoding, _ignore, helpers)
+        array = encode_array(volume, encoding, _ignore, helpers)
     else:
         voxels = pages(_canonical(header)[0], MASK_DTYPE)
-        array = _encode(volume, encoding, _ignore, helpers, into=voxels)
+        array = encode_array(volume, encoding, _ignore, helpers, into=voxels)
     return _Mask(array, voxels, measure_labels(voxels))
 
 
@@ -264,106 +250,14 @@ def _encode_image(volume: Volume, recipe: Recipe, mask: _Mask | None, helpers: E
             foreground.add(slab)
 
     # Every chunk of an image is stored: were one lost, its absence could not pass for zeros.
-    encoding = _Encoding(dtype, recipe.profile.image(dtype, recipe.chunk), keep_empty=True)
-    array = _encode(volume, encoding, see, helpers)
+    encoding = Encoding(dtype, recipe.profile.image(dtype, recipe.chunk), keep_empty=True)
+    array = encode_array(volume, encoding, see, helpers)
     found = {} if foreground is None else foreground.result()
     labels = tuple(
         Label(name=recipe.spec.labels[one.label], hu=found[one.label][0], **one.fields) for one in measured
     )
     histograms = {value: histogram for value, (_, histogram) in found.items()}
     return EncodedCase(array, None if mask is None else mask.array, intensity.result(), labels, histograms)
-
-
-def _encode(
-    volume: Volume,
-    encoding: _Encoding,
-    see: Callable[[NDArray[Any]], None],
-    helpers: Executor,
-    *,
-    into: NDArray[Any] | None = None,
-) -> EncodedArray:
-    """Convert, hash, measure (`see`) and compress slab by slab, each while it is in the cache.
-
-    The converted volume is left in `into`, where that is given.
-    """
-    header, codec = volume.header, encoding.codec
-    shape, _ = _canonical(header)
-    digest, shard_digest = VoxelDigest(), BackgroundSha256()
-    measuring = _InTurn(see, helpers)
-    kept = _slab_memory(shape, encoding) if into is None else slabs(into, codec.chunk)
-
-    def rows() -> Iterator[NDArray[Any]]:
-        for slab, target in zip(
-            slabs(header.reorientation.apply(volume.stored), codec.chunk), kept, strict=False
-        ):
-            row = convert(header, slab, encoding.dtype, target[: len(slab)])
-            digest.update(row)
-            measuring.begin(row)
-            yield row
-
-    shard = encode_shard(
-        rows(), codec, keep_empty=encoding.keep_empty, each=helpers.map, see=shard_digest.update
-    )
-    measuring.end()
-    stored = StoredArray(
-        dtype=encoding.dtype.name,  # type: ignore[arg-type]  # one of the ladder of `values`
-        bytes=len(shard),
-        index_crc32c=index_checksum(shard),
-        chunk=codec.chunk,
-        codec=codec.name,
-    )
-    return EncodedArray(
-        metadata=documents.array(shape, encoding.dtype, codec),
-        shard=shard,
-        digest=shard_digest.hexdigest(),
-        stored=stored,
-        voxels=digest.hexdigest(),
-        source=_nifti_source(volume, encoding.dtype),
-    )
-
-
-def _slab_memory(shape: Shape, encoding: _Encoding) -> Iterator[NDArray[Any]]:
-    """Memory for each slab in turn: two are in use, as `encode_shard` says."""
-    size = (encoding.codec.chunk[0], *shape[1:])
-    return itertools.cycle([pages(size, encoding.dtype) for _ in range(2)])
-
-
-class _InTurn:
-    """Calls of a function in another thread, in order and one at a time."""
-
-    def __init__(self, function: Callable[[NDArray[Any]], None], threads: Executor) -> None:
-        self._function, self._threads = function, threads
-        self._last: Future[None] | None = None
-
-    def begin(self, slab: NDArray[Any]) -> None:
-        """Call it soon, once the call before has ended."""
-        self.end()
-        self._last = self._threads.submit(self._function, slab)
-
-    def end(self) -> None:
-        """Wait until all have ended, and raise what one raised."""
-        if self._last is not None:
-            self._last.result()
-
-
-def _nifti_source(volume: Volume, dtype: np.dtype[Any]) -> NiftiSource:
-    header = volume.header
-    return NiftiSource(
-        file=SourceFile(volume.name, volume.file_bytes, volume.file_sha256, volume.file_ending),
-        inflated_sha256=volume.inflated_sha256,
-        dtype=header.dtype.str,
-        shape=header.disk_shape,
-        affine=rows_of(header.affine),
-        sform_code=header.sform_code,
-        qform_code=header.qform_code,
-        slope=header.slope,
-        inter=header.inter,
-        axes=header.reorientation.axes,
-        flips=header.reorientation.flips,
-        prefix=header.prefix,
-        trailer=volume.trailer,
-        restorable=is_restorable(volume, dtype),
-    )
 
 
 def _restorability(sources: Iterable[NiftiSource | None]) -> Iterator[Finding]:
