@@ -96,3 +96,8 @@ def _found() -> Kernel | None:
 
 kernel: Kernel | None = _found()
 """The kernel; None where it is not installed, of another version, or turned off."""
+
+
+def kernel_version() -> str | None:
+    """The version of the native kernel that reads and builds use; None where they do without."""
+    return None if kernel is None else kernel.__version__

@@ -275,7 +275,7 @@ def test_from_a_disk_only_the_chunks_touched_are_read(
 def test_only_what_is_touched_is_decoded_once(key: Any) -> None:
     array = volume((45, 180, 250))
     voxels = stored(array, MemoryStore())
-    positions = np.broadcast_to(np.arange(45)[:, None, None] // 16 * 1000, array.shape)
+    positions = np.broadcast_to(np.arange(45)[:, None, None] // layout.DEFAULT_CHUNK[0] * 1000, array.shape)
     rows = np.arange(180)[None, :, None] // 64 * 100
     columns = np.arange(250)[None, None, :] // 64
     expected = len(np.unique((positions + rows + columns)[key]))
@@ -666,11 +666,11 @@ def test_a_reader_takes_what_tells_of_updates_to_other_processes(tmp_path: Path)
 def test_a_chunk_forged_with_a_right_checksum_is_an_error_or_other_voxels_but_never_a_crash(
     at: int, value: int, dtype: str
 ) -> None:
-    array = volume((16, 64, 64), dtype)
+    array = volume(layout.DEFAULT_CHUNK, dtype)
     store = MemoryStore()
     voxels = stored(array, store)
     data = bytearray(store._store_dict[SHARD].to_bytes())
-    end = len(data) - index_size((16, 64, 64), layout.DEFAULT_CHUNK) - 4
+    end = len(data) - index_size(layout.DEFAULT_CHUNK, layout.DEFAULT_CHUNK) - 4
     at = at % 40 if at % 2 else at % end
     assume(data[at] != value)
     data[at] = value

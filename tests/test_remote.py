@@ -182,7 +182,7 @@ def test_a_stream_asks_once_a_slab(web: Web) -> None:
         assert one["slice_index"] == other["slice_index"]
         assert np.array_equal(one["image"], other["image"])
         assert np.array_equal(one["segmentation"], other["segmentation"])
-    slabs = -(-len(web.volume) // 16)
+    slabs = -(-len(web.volume) // layout.DEFAULT_CHUNK[0])
     assert len(web.asked()) == slabs + 2  # the image's index, the mask
     assert len(list(remote)) == len(web.volume)
     assert len(web.asked()) == slabs

@@ -122,20 +122,45 @@ fn by_form<S: Voxel>(source: &Source<'_>, target: &Target<'_>, conversion: Conve
 #[inline(always)]
 fn tiles<S: Voxel, T: Voxel>(source: &Source<'_>, target: &Target<'_>, each: impl Fn(S) -> T + Copy) {
     let [planes, rows, columns] = source.shape();
-    let mut values = [S::default(); TILE];
+    let width = if source.is_dense() { columns } else { TILE }.max(1);
     for plane in 0..planes {
         for top in (0..rows).step_by(TILE) {
-            for left in (0..columns).step_by(TILE) {
-                let values = &mut values[..TILE.min(columns - left)];
+            for left in (0..columns).step_by(width) {
                 for row in top..rows.min(top + TILE) {
-                    source.read([plane, row, left], values);
+                    let count = width.min(columns - left);
                     // SAFETY: this thread alone writes to the target, one row at a time.
-                    let mut to = unsafe { target.row::<T>([plane, row, left], values.len()) };
-                    write(values, &mut to, each);
+                    let mut to = unsafe { target.row::<T>([plane, row, left], count) };
+                    write_row(source, [plane, row, left], &mut to, each);
                 }
             }
         }
     }
+}
+
+#[inline(always)]
+fn write_row<S: Voxel, T: Voxel>(
+    source: &Source<'_>,
+    place: [usize; 3],
+    to: &mut Row<'_, T>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let count = to.len();
+    if let Some(values) = source.dense(place, count) {
+        if let Some(dense) = to.as_slice() {
+            for (to, from) in dense.iter_mut().zip(values) {
+                *to = each(*from);
+            }
+        } else {
+            for (at, values) in values.chunks(MOST).enumerate() {
+                write(values, &mut to.part(at * MOST, values.len()), each);
+            }
+        }
+        return;
+    }
+    let mut values = [S::default(); TILE];
+    let values = &mut values[..count];
+    source.read(place, values);
+    write(values, to, each);
 }
 
 #[cfg(test)]

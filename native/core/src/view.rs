@@ -229,28 +229,47 @@ impl Source<'_> {
         self.element
     }
 
+    /// Whether voxels along x lie side by side.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        self.strides[2] == self.element.size().cast_signed()
+    }
+
+    /// `count` voxels along x from a place on, where they lie side by side.
+    ///
+    /// # Panics
+    /// Where they are not all in the view, or of another type.
+    #[inline(always)]
+    #[must_use]
+    pub fn dense<T: Voxel>(&self, place: [usize; 3], count: usize) -> Option<&[T]> {
+        let first = self.first::<T>(place, count);
+        // SAFETY: all are in the view, initialized and aligned (`first`, `new`), and lie side by side.
+        self.is_dense().then(|| unsafe { std::slice::from_raw_parts(first, count) })
+    }
+
     /// Fill `values` with voxels along x from a place on.
     ///
     /// # Panics
     /// Where they are not all in the view, or of another type.
     #[inline(always)]
-    pub fn read<T: Voxel>(&self, [z, y, x]: [usize; 3], values: &mut [T]) {
+    pub fn read<T: Voxel>(&self, place: [usize; 3], values: &mut [T]) {
+        let first = self.first::<T>(place, values.len());
+        for (at, value) in values.iter_mut().enumerate() {
+            // SAFETY: the voxel is in the view, initialized and aligned (`first`, `new`).
+            *value = unsafe { first.byte_offset(at.cast_signed() * self.strides[2]).read() };
+        }
+    }
+
+    /// Where the voxel of a place lies, from which on `count` more along x are in the view.
+    #[inline(always)]
+    fn first<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> *const T {
         let [planes, rows, columns] = self.shape;
-        let is_inside = z < planes && y < rows && x < columns && values.len() <= columns - x;
+        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
         assert!(is_inside && T::ELEMENT == self.element, "a row beyond its array, or of another type");
         let steps = [z, y, x].into_iter().zip(self.strides);
         let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
-        // SAFETY: the first voxel is in the view (`new`).
-        let first = unsafe { self.origin.byte_offset(offset) }.cast::<T>();
-        if self.strides[2] == size_of::<T>().cast_signed() {
-            // SAFETY: all voxels are in the view, initialized, aligned, and lie side by side.
-            values.copy_from_slice(unsafe { std::slice::from_raw_parts(first, values.len()) });
-            return;
-        }
-        for (at, value) in values.iter_mut().enumerate() {
-            // SAFETY: the voxel is in the view, initialized and aligned.
-            *value = unsafe { first.byte_offset(at.cast_signed() * self.strides[2]).read() };
-        }
+        // SAFETY: the voxel is in the view, all of which is memory of one owner (`new`).
+        unsafe { self.origin.byte_offset(offset) }.cast()
     }
 }
 
