@@ -63,3 +63,8 @@ def convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling | None)
         target /= scaling.divide
         if scaling.clip:
             np.clip(target, 0, 1, out=target)
+
+
+def fill_with(target: NDArray[Any], value: float, dtype: np.dtype[Any], scaling: Scaling | None) -> None:
+    """Write one value of a stored dtype everywhere, in the form that is wanted."""
+    convert(np.broadcast_to(np.array(value, dtype), target.shape), target, scaling)
