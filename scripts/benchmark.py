@@ -66,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")
-    parser.add_argument("--repeats", type=positive, default=5, help="default: 5")
+    parser.add_argument("--repeats", type=positive, default=3, help="runs, of fresh processes; default: 3")
     parser.add_argument("--latency", type=milliseconds, default=30.0, help="of remote, in ms; default: 30")
     parser.add_argument(
         "--facts", type=Path, default=hands.FACTS, help="of hands: the folder of the authors' split list"
