@@ -91,19 +91,20 @@ def measured(place: Place, runs: int) -> dict[str, dict[str, list[float]]]:
 
 
 def one_run(name: str, place: Place) -> dict[str, float]:
-    """One worker and two take turns; then the memory of those without the kernel."""
-    with Worker(partial(Loaders, name, place)) as loaders:
+    """With the kernel and without."""
+    rates, own = passes(name, place, {})
+    _, plain_own = passes(name, place, WITHOUT_KERNEL)
+    one, two = (statistics.median(each) for each in zip(*rates, strict=True))
+    ratio = statistics.median(two / one for one, two in rates)
+    return {"one": one, "two": two, "ratio": ratio, "own": own, "plain_own": plain_own}
+
+
+def passes(name: str, place: Place, environment: Mapping[str, str]) -> tuple[list[list[float]], float]:
+    """Rates of one worker and of two, that take turns, and the memory of the largest."""
+    with Worker(partial(Loaders, name, place), environment) as loaders:
         loaders.ready()
         rates = [[loaders.ask(Loaders.rate, workers) for workers in (1, 2)] for _ in range(_PASSES + 1)]
-        own = loaders.ask(Loaders.own)
-    with Worker(partial(Loaders, name, place), WITHOUT_KERNEL) as plain:
-        plain.ready()
-        for workers in (1, 2):
-            plain.ask(Loaders.rate, workers)
-        plain_own = plain.ask(Loaders.own)
-    one, two = (statistics.median(each) for each in zip(*rates[1:], strict=True))
-    ratio = statistics.median(two / one for one, two in rates[1:])
-    return {"one": one, "two": two, "ratio": ratio, "own": own, "plain_own": plain_own}
+        return rates[1:], loaders.ask(Loaders.own)
 
 
 def tiny(scratch: Path) -> Path:

@@ -7,7 +7,7 @@ box, before their median is taken.
 
 import random
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ def run(source: Path, scratch: Path, case: str | None, runs: int) -> dict[str, A
     """Measure every peer that is installed on one volume, print tables, return the figures."""
     material = prepare(source, scratch, case)
     boxes = accesses(material.record.shape, _TURNS)
-    missing = written(material)
+    missing = written(material, PEERS)
     names = [name for name in PEERS if name not in missing]
     taken = [one_run(names, material, boxes, number) for number in range(runs)]
     figures = [figure(taken, access, peer) for access in boxes for peer in names]
@@ -104,13 +104,13 @@ def prepare(source: Path, scratch: Path, chosen: str | None, chunk: Shape | None
     )
 
 
-def written(material: Material) -> dict[str, str]:
+def written(material: Material, names: Iterable[str]) -> dict[str, str]:
     """Let every peer write what it reads, and open it once; those that are not installed, and why."""
     missing = {}
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(Worker(partial(write, name, material), peer.environment))
-            for name, peer in PEERS.items()
+            name: stack.enter_context(Worker(partial(write, name, material), PEERS[name].environment))
+            for name in names
         }
         for name, writer in writers.items():
             try:
@@ -171,7 +171,7 @@ def in_turns[K](
     """Box by box the readers take turns, in an order drawn anew each time.
 
     A reader first reads the box before again, for a program that reads one box seldom does so after
-    another program had the processor's caches to itself; slow ones do not.
+    another program had the processor's caches to itself; slow ones do not, nor for the same box.
     """
     times: dict[K, dict[int, tuple[float, float]]] = {key: {} for key in readers}
     for reader in readers.values():
@@ -182,14 +182,16 @@ def in_turns[K](
             is_last = number % len(boxes) == len(boxes) - 1
             for key in chooser.sample(list(readers), len(readers)):
                 if key not in slow:
-                    times[key][number] = readers[key].ask(Reader.times, box, before)
+                    times[key][number] = readers[key].ask(
+                        Reader.times, box, None if box == before else before
+                    )
                 elif is_last:
                     times[key][number] = readers[key].ask(Reader.times, box)
             before = box
     return times
 
 
-def figure(taken: list[Times], access: str, peer: str) -> dict[str, Any]:
+def figure(taken: Sequence[Mapping[str, Any]], access: str, peer: Any) -> dict[str, Any]:
     """Medians of the runs' medians, and their range, in milliseconds."""
     found: dict[str, Any] = {"peer": peer, "access": access, "reads": len(taken[0][access][peer])}
     for name, clock in (("wall", WALL), ("cpu", CPU)):
