@@ -5,6 +5,7 @@ What runs in one is warmed by nothing but itself. Those that wait take no proces
 
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -119,10 +120,11 @@ def serve(descriptor: int) -> None:
     made: list[Any] = []
     while True:
         try:
-            work = connection.recv()
-            answer = work(*made)
-        except EOFError:
+            asked = connection.recv_bytes()
+        except (EOFError, ConnectionError):
             return
+        try:
+            answer = pickle.loads(asked)(*made)  # noqa: S301 - our own
         except Exception as error:  # noqa: BLE001 - raised again in the parent
             connection.send((None, error))
             continue
