@@ -75,7 +75,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")
     parser.add_argument("--repeats", type=positive, default=3, help="runs, of fresh processes; default: 3")
-    parser.add_argument("--latency", type=milliseconds, default=30.0, help="of remote, in ms; default: 30")
+    parser.add_argument(
+        "--latency", type=milliseconds, default=30.0, help="of remote and chunks, in ms; default: 30"
+    )
     parser.add_argument(
         "--facts", type=Path, default=hands.FACTS, help="of hands: the folder of the authors' split list"
     )
