@@ -98,7 +98,7 @@ def test_a_slice_of_a_converted_array_decodes_that_slice_only(
         array[key].compute()
     assert count[0] == 4
     with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
-        array[tuple(slice(2, 8) for _ in range(3))].compute()
+        array[tuple(slice(17, 20) for _ in range(3))].compute()
     assert count[0] == 1
 
 

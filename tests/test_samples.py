@@ -635,9 +635,9 @@ def test_a_state_of_other_samples_is_refused(train: cz.Store) -> None:
     state = cz.SliceStream(train).state_dict()
     for other, named in (
         (cz.SliceStream(train, seed=1), "seed 0"),
-        (cz.SliceStream(train, buffer=7), "buffer 8"),
+        (cz.SliceStream(train, buffer=7), "buffer 16"),
         (cz.SliceStream(train, every=2), "every=1"),
-        (cz.SliceStream(train, axis="sagittal", buffer=8), "axis='axial'"),
+        (cz.SliceStream(train, axis="sagittal", buffer=16), "axis='axial'"),
         (cz.SliceStream(train, foreground_only=True), "foreground=False"),
         (cz.SliceStream(train, orientation="LPI"), "orientation='SAR'"),
         (cz.SliceStream(train.select(source="COLONOG")), "cases"),
