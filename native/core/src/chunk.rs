@@ -259,3 +259,104 @@ unsafe fn write_rows<S: Voxel, T: Voxel>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::Positions;
+    use crate::convert::Scaling;
+
+    const CHUNK: [usize; 3] = [2, 3, 5];
+
+    fn layout(element: Element) -> Layout {
+        Layout::new([1, 1, 1], CHUNK, element, Codec::Blosc).unwrap()
+    }
+
+    fn piece() -> Piece {
+        let part = |start, step, count| Positions { start, step, count };
+        Piece { inside: [part(1, 1, 1), part(0, 2, 2), part(1, 1, 3)], target: [0, 0, 1] }
+    }
+
+    /// Write the piece of a chunk to a target of 1 x 2 x 5 with this stride along x; its voxels.
+    fn written<T: Voxel>(
+        decoded: Decoded<'_>,
+        layout: &Layout,
+        conversion: Conversion,
+        step: isize,
+    ) -> Vec<T> {
+        let size = size_of::<T>().cast_signed();
+        let mut memory = vec![T::default(); 20];
+        let first = if step < 0 { 19 } else { 0 };
+        let strides = [40 * size, 10 * size * step.signum(), step * size];
+        let origin = memory.as_mut_ptr().wrapping_add(first).cast();
+        // SAFETY: two rows ten voxels apart, of five voxels one or two apart, are in `memory`.
+        let target = unsafe { Target::new(origin, strides, [1, 2, 5], T::ELEMENT) }.unwrap();
+        // SAFETY: nobody else has the memory.
+        unsafe { write(decoded, layout, &piece(), &target, conversion) };
+        let at = |row: isize, column: isize| first.cast_signed() + row * 10 * step.signum() + column * step;
+        (0..2)
+            .flat_map(|row| (0..5).map(move |column| at(row, column).cast_unsigned()))
+            .map(|at| memory[at])
+            .collect()
+    }
+
+    #[test]
+    fn a_piece_is_written_from_either_order_of_bytes_to_any_stride() {
+        let voxels: Vec<i16> = (0..30).map(|number| number * 1000 - 7000).collect();
+        let plain: Vec<u8> = voxels.iter().flat_map(|voxel| voxel.to_le_bytes()).collect();
+        let shuffled: Vec<u8> = (0..2).flat_map(|byte| plain.iter().skip(byte).step_by(2).copied()).collect();
+        let expected = [0, voxels[16], voxels[17], voxels[18], 0, 0, voxels[26], voxels[27], voxels[28], 0];
+        for step in [1, 2, -1, -2] {
+            for decoded in [Decoded::Plain(&plain), Decoded::Shuffled(&shuffled)] {
+                let found = written::<i16>(decoded, &layout(Element::I16), Conversion::Keep, step);
+                assert_eq!(found, expected, "{step}");
+                let scaling = Scaling { subtract: -7000.0, divide: 2000.0, clip: false };
+                let scaled = written::<f32>(decoded, &layout(Element::I16), Conversion::Scale(scaling), step);
+                let halves: Vec<f32> = scaled.iter().map(|value| value * 2.0).collect();
+                let numbers = [0_i16, 16, 17, 18, 0, 0, 26, 27, 28, 0].map(f32::from);
+                assert_eq!(
+                    halves.iter().map(|half| half.to_bits()).collect::<Vec<_>>(),
+                    numbers.map(f32::to_bits)
+                );
+            }
+        }
+        let labels: Vec<u8> = (100..130).collect();
+        let wide = written::<i32>(Decoded::Plain(&labels), &layout(Element::U8), Conversion::Widen, 1);
+        assert_eq!(wide, [0, 116, 117, 118, 0, 0, 126, 127, 128, 0]);
+        assert_eq!(written::<i16>(Decoded::Zeros, &layout(Element::I16), Conversion::Keep, 2), [0; 10]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
+    fn a_chunk_is_decoded_only_as_it_is_written() {
+        let layout = layout(Element::I16);
+        let bytes: Vec<u8> = [7; 60].to_vec();
+        let mut frame = vec![0; 100];
+        let length = zstd_safe::compress(&mut frame[..], &bytes, 1).unwrap();
+        frame.truncate(length);
+        let mut data = vec![2, 1, SHUFFLED_ZSTD, 2];
+        for number in [60, 60, 24 + length, 20, length] {
+            data.extend(u32::try_from(number).unwrap().to_le_bytes());
+        }
+        data.extend(&frame);
+        let stored = |data: &[u8]| [data, &crc32c::crc32c(data).to_le_bytes()].concat();
+        let mut decoder = Decoder::default();
+        assert!(
+            matches!(decoder.decode(&stored(&data), &layout), Some(Decoded::Shuffled(found)) if found == bytes)
+        );
+        let zstd = Layout { codec: Codec::Zstd, ..layout };
+        assert!(
+            matches!(decoder.decode(&stored(&frame), &zstd), Some(Decoded::Plain(found)) if found == bytes)
+        );
+        for at in 2..data.len() {
+            let mut spoilt = data.clone();
+            spoilt[at] ^= 1;
+            // Other bytes may be legal, other sizes never are.
+            let outcome = decoder.decode(&stored(&spoilt), &layout);
+            assert!(at >= BLOSC_HEADER || outcome.is_none(), "byte {at}");
+        }
+        assert!(decoder.decode(&data, &layout).is_none());
+        assert!(decoder.decode(&stored(&data[..20]), &layout).is_none());
+        assert!(decoder.decode(&[], &layout).is_none());
+    }
+}

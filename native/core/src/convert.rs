@@ -189,4 +189,40 @@ mod tests {
         scaling.clip = false;
         assert_eq!(bits(scaling), [-2.5, 0.25, 22.25].map(f32::to_bits));
     }
+
+    #[test]
+    fn arrays_of_any_strides_are_converted() {
+        let stored: Vec<i16> = (0..280).collect();
+        // 2 x 70 x 2, and the same memory as 2 x 2 x 70.
+        for (strides, shape) in
+            [([280, 4, 2], [2, 70, 2]), ([280, 2, 4], [2, 2, 70]), ([-280, -4, -2], [2, 70, 2])]
+        {
+            let first = if strides[0] < 0 { 279 } else { 0 };
+            let origin = stored.as_ptr().wrapping_add(first).cast();
+            // SAFETY: the shapes and strides stay in `stored`.
+            let source = unsafe { Source::new(origin, strides, shape, Element::I16) }.unwrap();
+            let mut found = vec![0_f32; 280];
+            let dense = [560, 4 * shape[2].cast_signed(), 4];
+            // SAFETY: the target is all of `found`.
+            let target =
+                unsafe { Target::new(found.as_mut_ptr().cast(), dense, shape, Element::F32) }.unwrap();
+            convert(&source, &target, None).unwrap();
+            let mut at = 0;
+            for plane in 0..2 {
+                for row in 0..shape[1] {
+                    for column in 0..shape[2] {
+                        let steps = [plane, row, column].into_iter().zip(strides);
+                        let offset: isize =
+                            steps.map(|(count, stride)| count.cast_signed() * stride / 2).sum();
+                        let expected = stored[first.checked_add_signed(offset).unwrap()];
+                        assert_eq!(found[at].to_bits(), f32::from(expected).to_bits());
+                        at += 1;
+                    }
+                }
+            }
+            assert!(
+                convert(&source, &target, Some(Scaling { subtract: 0.0, divide: 1.0, clip: true })).is_some()
+            );
+        }
+    }
 }
