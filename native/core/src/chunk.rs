@@ -56,15 +56,10 @@ impl Layout {
 }
 
 /// Memory in which chunks are decoded one after another.
+#[derive(Default)]
 pub struct Decoder {
-    context: DCtx<'static>,
+    context: Option<DCtx<'static>>,
     bytes: Vec<u8>,
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self { context: DCtx::create(), bytes: Vec::new() }
-    }
 }
 
 impl std::fmt::Debug for Decoder {
@@ -93,7 +88,7 @@ impl Decoder {
         }
         self.bytes.resize(size.max(self.bytes.len()), 0);
         let bytes = &mut self.bytes[..size];
-        let inflated = self.context.decompress(bytes, frame);
+        let inflated = self.context.get_or_insert_with(DCtx::create).decompress(bytes, frame);
         let decoded = if is_shuffled { Decoded::Shuffled } else { Decoded::Plain };
         (inflated == Ok(size)).then_some(decoded(bytes))
     }
