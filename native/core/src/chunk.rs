@@ -2,7 +2,7 @@
 
 use zstd_safe::DCtx;
 
-use crate::boxes::Piece;
+use crate::boxes::{Piece, Positions};
 use crate::checksum::without_checksum;
 use crate::convert::{self, Conversion, MOST};
 use crate::view::{Element, Target, Voxel};
@@ -131,13 +131,6 @@ impl Decoded<'_> {
                     *value = S::from_bytes(|byte| voxel[byte]);
                 }
             }
-            Self::Shuffled(bytes) if step == 1 && size == 2 => {
-                let (low, high) = bytes.split_at(bytes.len() / 2);
-                let (low, high) = (&low[at..][..values.len()], &high[at..][..values.len()]);
-                for ((value, low), high) in values.iter_mut().zip(low).zip(high) {
-                    *value = S::from_bytes(|byte| if byte == 0 { *low } else { *high });
-                }
-            }
             Self::Shuffled(bytes) => {
                 let voxels = bytes.len() / size;
                 for (value, index) in values.iter_mut().zip(indices) {
@@ -240,17 +233,76 @@ unsafe fn write_rows<S: Voxel, T: Voxel>(
     let [z, y, x] = piece.inside;
     let [_, rows, columns] = layout.chunk;
     let [first_z, first_y, first_x] = piece.target;
-    let mut values = [S::default(); MOST];
     for plane in 0..z.count {
-        for row in 0..y.count {
-            let begin = ((z.start + plane * z.step) * rows + y.start + row * y.step) * columns + x.start;
-            // SAFETY: the caller's promise; pieces of different chunks share no voxel of a target.
-            let mut to = unsafe { target.row::<T>([first_z + plane, first_y + row, first_x], x.count) };
-            for done in (0..x.count).step_by(MOST) {
-                let values = &mut values[..MOST.min(x.count - done)];
-                decoded.read(begin + done * x.step, x.step, values);
-                convert::write(values, &mut to.part(done, values.len()), each);
+        let begin = ((z.start + plane * z.step) * rows + y.start) * columns + x.start;
+        let lines = Lines { begin, step: y.step * columns, count: y.count, along: x };
+        let place = [first_z + plane, first_y, first_x];
+        // SAFETY: the caller's promise; pieces of different chunks share no voxel of a target.
+        unsafe {
+            match decoded {
+                Decoded::Shuffled(bytes) if x.step == 1 && size_of::<S>() == 2 && target.is_dense() => {
+                    write_halves(bytes.split_at(bytes.len() / 2), lines, place, target, each);
+                }
+                _ => write_lines(decoded, lines, place, target, each),
             }
+        }
+    }
+}
+
+/// The rows of a chunk's plane that a piece has.
+#[derive(Clone, Copy)]
+struct Lines {
+    /// Index of the first voxel.
+    begin: usize,
+    /// From a row to the next.
+    step: usize,
+    /// How many rows there are.
+    count: usize,
+    /// In each row, from the first voxel's own position on.
+    along: Positions,
+}
+
+/// Write rows of two-byte voxels, whose low and high bytes are apart, to rows that are dense.
+///
+/// Nothing but the target is written to in between: stores that miss the cache then overlap.
+#[inline(always)]
+unsafe fn write_halves<S: Voxel, T: Voxel>(
+    (low, high): (&[u8], &[u8]),
+    lines: Lines,
+    [z, y, x]: [usize; 3],
+    target: &Target<'_>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let count = lines.along.count;
+    for row in 0..lines.count {
+        let at = lines.begin + row * lines.step;
+        let (low, high) = (&low[at..][..count], &high[at..][..count]);
+        // SAFETY: the caller's promise.
+        let mut to = unsafe { target.row::<T>([z, y + row, x], count) };
+        for ((to, low), high) in to.as_slice().into_iter().flatten().zip(low).zip(high) {
+            *to = each(S::from_bytes(|byte| if byte == 0 { *low } else { *high }));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn write_lines<S: Voxel, T: Voxel>(
+    decoded: Decoded<'_>,
+    lines: Lines,
+    [z, y, x]: [usize; 3],
+    target: &Target<'_>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let Positions { step, count, .. } = lines.along;
+    let mut values = [S::default(); MOST];
+    for row in 0..lines.count {
+        let begin = lines.begin + row * lines.step;
+        // SAFETY: the caller's promise.
+        let mut to = unsafe { target.row::<T>([z, y + row, x], count) };
+        for done in (0..count).step_by(MOST) {
+            let values = &mut values[..MOST.min(count - done)];
+            decoded.read(begin + done * step, step, values);
+            convert::write(values, &mut to.part(done, values.len()), each);
         }
     }
 }
@@ -258,7 +310,6 @@ unsafe fn write_rows<S: Voxel, T: Voxel>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boxes::Positions;
     use crate::convert::Scaling;
 
     const CHUNK: [usize; 3] = [2, 3, 5];

@@ -148,6 +148,12 @@ impl Target<'_> {
         (low, high)
     }
 
+    /// Whether voxels along x lie side by side.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        self.strides[2] == self.element.size().cast_signed()
+    }
+
     /// Voxels along each axis.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
