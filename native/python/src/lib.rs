@@ -2,10 +2,14 @@
 
 use pyo3::prelude::*;
 
+mod predict;
+
 /// The native kernel of ctspine-zarr; `ctspine_zarr` alone calls it.
 #[pymodule]
 mod ctspine_zarr_native {
     use super::*;
+    #[pymodule_export]
+    use super::predict::{predict_decode, predict_encode};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
