@@ -45,7 +45,8 @@ def content(kind: str, shape: tuple[int, ...], seed: int) -> NDArray[np.int16]:
         "sparse": np.where(random.random(shape) < 0.02, 20_000, -1024),
         "edge": np.where(np.indices(shape)[-1] * 2 < shape[-1], noise - 900, 0),
     }
-    chunk: NDArray[np.int16] = np.asarray(fields[kind], np.float64).round().astype(np.int64).astype(np.int16)
+    values: NDArray[np.float64] = np.asarray(fields[kind], np.float64)
+    chunk: NDArray[np.int16] = values.round().astype(np.int64).astype(np.int16)
     return chunk
 
 

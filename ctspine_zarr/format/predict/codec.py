@@ -57,5 +57,6 @@ class Predict:
             for data, target in zip(chunks, voxels, strict=True):
                 native.predict_decode(data, self.chunk, target)
         except ValueError as error:
-            raise Malformed(str(error)) from error
+            message = f"{error}; legal: a chunk of {self.chunk}"
+            raise Malformed(message) from error
         return voxels

@@ -37,7 +37,7 @@ def decode_batch(chunks: Sequence[memoryview], shape: Shape) -> NDArray[np.int16
     predicted: dict[Shape, list[tuple[int, Header, memoryview]]] = {}
     for at, data in enumerate(chunks):
         if len(data) > 2 * math.prod(shape) + 1:
-            message = f"{len(data)} bytes, more than its voxels have"
+            message = f"{len(data)} bytes; legal: {2 * math.prod(shape) + 1} at most"
             raise Malformed(message)
         if data[:1] == bytes([PREDICTED]):
             header, rest = read_header(data[1:], shape)
@@ -55,7 +55,7 @@ def _plain(data: memoryview, shape: Shape) -> NDArray[np.int16]:
     kind, values = (*data[:1], None)[0], data[1:]
     sizes = {CONSTANT: 2, RAW: 2 * math.prod(shape)}
     if sizes.get(kind or 0) != len(values) or kind is None:
-        message = "neither constant, raw nor predicted"
+        message = f"{len(values)} bytes of kind {kind}; legal: by kind {sizes}"
         raise Malformed(message)
     voxels = np.frombuffer(values, "<i2").astype(np.int16)
     return voxels if kind == CONSTANT else voxels.reshape(shape)

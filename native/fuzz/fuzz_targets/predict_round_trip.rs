@@ -14,7 +14,7 @@ fuzz_target!(|input: (u8, u8, u8, u8, &[u8])| {
             0 => i16::from_le_bytes([byte(2 * at), byte(2 * at + 1)]),
             1 => i16::from(byte(at)),
             2 => last.wrapping_add(i16::from(byte(at).cast_signed())),
-            _ => i16::from(byte(at)) * i16::from(kind),
+            _ => i16::from(byte(at)).wrapping_mul(i16::from(kind)),
         };
         last = value;
         voxels.push(value);
