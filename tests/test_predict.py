@@ -46,13 +46,13 @@ def content(kind: str, shape: tuple[int, ...], seed: int) -> NDArray[np.int16]:
         "edge": np.where(np.indices(shape)[-1] * 2 < shape[-1], noise - 900, 0),
     }
     values: NDArray[np.float64] = np.asarray(fields[kind], np.float64)
-    chunk: NDArray[np.int16] = values.round().astype(np.int64).astype(np.int16)
-    return chunk
+    return values.round().astype(np.int64).astype(np.int16)
 
 
 def decoded(data: bytes, shape: tuple[int, ...]) -> NDArray[np.int16]:
     z, y, x = shape
-    return decode_batch([memoryview(data)], (z, y, x))[0]
+    (chunk,) = decode_batch([memoryview(data)], (z, y, x))
+    return np.asarray(chunk, np.int16)
 
 
 @pytest.fixture(scope="module", name="native")

@@ -1,13 +1,14 @@
 //! The Python module `ctspine_zarr_native`: the kernel's functions over buffers.
 
-use pyo3::prelude::*;
+use pyo3::prelude::pymodule;
 
 mod predict;
 
 /// The native kernel of ctspine-zarr; `ctspine_zarr` alone calls it.
 #[pymodule]
 mod ctspine_zarr_native {
-    use super::*;
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::predict::{predict_decode, predict_encode};
 

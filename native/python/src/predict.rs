@@ -1,4 +1,8 @@
 //! The codec `predict` over Python's buffers.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a function that Python calls owns its arguments"
+)]
 
 use std::cell::RefCell;
 
@@ -14,9 +18,14 @@ thread_local! {
 
 /// Decodes a chunk of a shape, (z, y, x), to a writable, contiguous int16 buffer of as many values.
 ///
-/// The GIL is released: nobody else may use the buffers meanwhile. Raises ValueError where the bytes are no chunk.
+/// The GIL is released: nobody else may use the buffers meanwhile. Raises `ValueError` where the bytes are no chunk.
 #[pyfunction]
-pub fn predict_decode(py: Python<'_>, data: PyBuffer<u8>, shape: [usize; 3], out: PyBuffer<i16>) -> PyResult<()> {
+pub fn predict_decode(
+    py: Python<'_>,
+    data: PyBuffer<u8>,
+    shape: [usize; 3],
+    out: PyBuffer<i16>,
+) -> PyResult<()> {
     require(&data)?;
     require(&out)?;
     if out.readonly() {
@@ -32,17 +41,21 @@ pub fn predict_decode(py: Python<'_>, data: PyBuffer<u8>, shape: [usize; 3], out
 
 /// The bytes of a chunk of a shape, (z, y, x), from a contiguous int16 buffer of as many values.
 ///
-/// The GIL is released: nobody may write to the buffer meanwhile. Raises ValueError where sizes differ.
+/// The GIL is released: nobody may write to the buffer meanwhile. Raises `ValueError` where sizes differ.
 #[pyfunction]
-pub fn predict_encode<'py>(
-    py: Python<'py>,
+pub fn predict_encode(
+    py: Python<'_>,
     voxels: PyBuffer<i16>,
     shape: [usize; 3],
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<Bound<'_, PyBytes>> {
     require(&voxels)?;
-    let size = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+    let size = shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size));
     if size != Some(voxels.item_count()) || size == Some(0) {
-        return Err(PyValueError::new_err("voxels of another number than the shape's"));
+        return Err(PyValueError::new_err(
+            "voxels of another number than the shape's",
+        ));
     }
     // SAFETY: the buffer is C-contiguous and held; while this runs nobody writes to it, as our caller promises.
     let voxels = unsafe { slice(&voxels) };
@@ -55,12 +68,20 @@ pub fn predict_encode<'py>(
 }
 
 fn require<T: Element>(buffer: &PyBuffer<T>) -> PyResult<()> {
-    if buffer.is_c_contiguous() { Ok(()) } else { Err(PyValueError::new_err("a buffer that is not contiguous")) }
+    if buffer.is_c_contiguous() {
+        Ok(())
+    } else {
+        Err(PyValueError::new_err("a buffer that is not contiguous"))
+    }
 }
 
 /// Where a buffer's values are; a pointer that may be made into a slice where it has none.
 fn pointer<T: Element>(buffer: &PyBuffer<T>) -> *mut T {
-    if buffer.item_count() == 0 { std::ptr::dangling_mut() } else { buffer.buf_ptr().cast() }
+    if buffer.item_count() == 0 {
+        std::ptr::dangling_mut()
+    } else {
+        buffer.buf_ptr().cast()
+    }
 }
 
 /// The values of a buffer.

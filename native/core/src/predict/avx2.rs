@@ -43,7 +43,13 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn draw(self, stream: &mut Stream, offsets: &[u32], residuals: &mut [i16], width: usize) -> Result<(), Malformed> {
+    fn draw(
+        self,
+        stream: &mut Stream,
+        offsets: &[u32],
+        residuals: &mut [i16],
+        width: usize,
+    ) -> Result<(), Malformed> {
         // SAFETY: `self` proves that the features are there.
         unsafe { draw(stream, offsets, residuals, width) }
     }
@@ -55,7 +61,14 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn rebuild(self, samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]) {
+    fn rebuild(
+        self,
+        samples: &mut [i16],
+        at: usize,
+        places: &Places,
+        weights: &Weights,
+        residuals: &[i16],
+    ) {
         // SAFETY: `self` proves that the features are there.
         unsafe { rebuild(samples, at, places, weights, residuals) }
     }
@@ -148,7 +161,10 @@ fn offsets(magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut
         for (at, sum) in [(0, low), (8, high)] {
             // Exponent and first bit of the mantissa are twice the octave and its half.
             let float = _mm256_castps_si256(_mm256_cvtepi32_ps(sum));
-            let octaves = _mm256_sub_epi32(_mm256_srli_epi32::<22>(float), _mm256_set1_epi32(2 * (127 + 2)));
+            let octaves = _mm256_sub_epi32(
+                _mm256_srli_epi32::<22>(float),
+                _mm256_set1_epi32(2 * (127 + 2)),
+            );
             let context = _mm256_min_epi32(octaves, _mm256_set1_epi32(15));
             let chosen = _mm256_or_si256(context, _mm256_set1_epi32(0x8080_8000_u32.cast_signed()));
             let table = _mm256_shuffle_epi8(tables, chosen);
@@ -159,7 +175,12 @@ fn offsets(magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut
 
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-fn draw(stream: &mut Stream, offsets: &[u32], residuals: &mut [i16], width: usize) -> Result<(), Malformed> {
+fn draw(
+    stream: &mut Stream,
+    offsets: &[u32],
+    residuals: &mut [i16],
+    width: usize,
+) -> Result<(), Malformed> {
     let mut at = 0;
     while at + 32 <= width && stream.left() >= 64 {
         draw_groups::<2>(stream, offsets, residuals, at)?;
@@ -193,16 +214,23 @@ fn draw_groups<const GROUPS: usize>(
         let first = 16 * group + 8 * half;
         let state = load_8(&stream.states, lane + first);
         let slot = _mm256_and_si256(state, _mm256_set1_epi32(LOW));
-        let entry = gather(stream.slots, _mm256_or_si256(load_8(offsets, at + first), slot));
+        let entry = gather(
+            stream.slots,
+            _mm256_or_si256(load_8(offsets, at + first), slot),
+        );
         let freq = _mm256_and_si256(entry, _mm256_set1_epi32(LOW));
         let rank = _mm256_and_si256(_mm256_srli_epi32::<11>(entry), _mm256_set1_epi32(LOW));
         let k = _mm256_and_si256(_mm256_srli_epi32::<22>(entry), _mm256_set1_epi32(7));
         let m = _mm256_srai_epi32::<25>(entry);
-        let state = _mm256_add_epi32(_mm256_mullo_epi32(freq, _mm256_srli_epi32::<11>(state)), rank);
+        let state = _mm256_add_epi32(
+            _mm256_mullo_epi32(freq, _mm256_srli_epi32::<11>(state)),
+            rank,
+        );
         let high = _mm256_sllv_epi32(_mm256_set1_epi32(-1), k);
         let value = _mm256_or_si256(_mm256_sllv_epi32(m, k), _mm256_andnot_si256(high, state));
         let is_escape = _mm256_cmpeq_epi32(m, _mm256_set1_epi32(ESCAPE));
-        values[group][half] = _mm256_blendv_epi8(value, _mm256_set1_epi32(i32::from(i16::MIN)), is_escape);
+        values[group][half] =
+            _mm256_blendv_epi8(value, _mm256_set1_epi32(i32::from(i16::MIN)), is_escape);
         states[group][half] = _mm256_srlv_epi32(state, k);
         escaped = _mm256_or_si256(escaped, is_escape);
     }
@@ -213,7 +241,11 @@ fn draw_groups<const GROUPS: usize>(
         let words = _mm256_cvtepu16_epi32(load_bytes(&stream.data[stream.at..]));
         let words = _mm256_permutevar8x32_epi32(words, spread(short));
         let longer = _mm256_or_si256(_mm256_slli_epi32::<16>(state), words);
-        store_8(&mut stream.states, lane + 16 * group + 8 * half, _mm256_blendv_epi8(state, longer, is_short));
+        store_8(
+            &mut stream.states,
+            lane + 16 * group + 8 * half,
+            _mm256_blendv_epi8(state, longer, is_short),
+        );
         stream.at += 2 * short.count_ones() as usize;
     }
     for (group, [low, high]) in values.into_iter().enumerate() {
@@ -272,7 +304,11 @@ fn rebuild(samples: &mut [i16], at: usize, places: &Places, weights: &Weights, r
     let weights = paired(weights);
     for column in (0..residuals.len()).step_by(16) {
         let predicted = predict(samples, places, &weights, column);
-        store(samples, at + column, _mm256_add_epi16(predicted, load(residuals, column)));
+        store(
+            samples,
+            at + column,
+            _mm256_add_epi16(predicted, load(residuals, column)),
+        );
     }
 }
 
@@ -289,22 +325,40 @@ fn expect(samples: &[i16], places: &Places, weights: &Weights, out: &mut [i16]) 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn paired(weights: &Weights) -> [__m256i; TAPS / 2] {
-    let pair = |pair: &[i16; 2]| _mm256_set1_epi32(i32::from(pair[0]) & 0xffff | i32::from(pair[1]) << 16);
+    let pair =
+        |pair: &[i16; 2]| _mm256_set1_epi32(i32::from(pair[0]) & 0xffff | i32::from(pair[1]) << 16);
     let (pairs, _) = weights.as_chunks::<2>();
-    [pair(&pairs[0]), pair(&pairs[1]), pair(&pairs[2]), pair(&pairs[3]), pair(&pairs[4])]
+    [
+        pair(&pairs[0]),
+        pair(&pairs[1]),
+        pair(&pairs[2]),
+        pair(&pairs[3]),
+        pair(&pairs[4]),
+    ]
 }
 
 /// Predictions of 16 samples.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn predict(samples: &[i16], places: &Places, weights: &[__m256i; TAPS / 2], column: usize) -> __m256i {
+fn predict(
+    samples: &[i16],
+    places: &Places,
+    weights: &[__m256i; TAPS / 2],
+    column: usize,
+) -> __m256i {
     let half = _mm256_set1_epi32(1 << (FRACTION - 1));
     let (mut low, mut high) = (half, half);
     for (pair, &weights) in weights.iter().enumerate() {
         let one = load(samples, places[2 * pair] + column);
         let other = load(samples, places[2 * pair + 1] + column);
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(one, other), weights));
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(one, other), weights));
+        low = _mm256_add_epi32(
+            low,
+            _mm256_madd_epi16(_mm256_unpacklo_epi16(one, other), weights),
+        );
+        high = _mm256_add_epi32(
+            high,
+            _mm256_madd_epi16(_mm256_unpackhi_epi16(one, other), weights),
+        );
     }
     let low = _mm256_srai_epi32::<{ FRACTION.cast_signed() }>(low);
     _mm256_packs_epi32(low, _mm256_srai_epi32::<{ FRACTION.cast_signed() }>(high))
@@ -315,11 +369,15 @@ fn predict(samples: &[i16], places: &Places, weights: &[__m256i; TAPS / 2], colu
 fn weave(halves: [&[i16]; 2], base: u16, step: u16, out: &mut [i16]) {
     let base_16 = _mm256_set1_epi16(base.cast_signed());
     let step_16 = _mm256_set1_epi16(step.cast_signed());
-    let of = |half: &[i16], at| _mm256_add_epi16(base_16, _mm256_mullo_epi16(step_16, load(half, at)));
+    let of =
+        |half: &[i16], at| _mm256_add_epi16(base_16, _mm256_mullo_epi16(step_16, load(half, at)));
     let mut groups = out.chunks_exact_mut(32);
     for (group, out) in groups.by_ref().enumerate() {
         let (even, odd) = (of(halves[0], 16 * group), of(halves[1], 16 * group));
-        let (low, high) = (_mm256_unpacklo_epi16(even, odd), _mm256_unpackhi_epi16(even, odd));
+        let (low, high) = (
+            _mm256_unpacklo_epi16(even, odd),
+            _mm256_unpackhi_epi16(even, odd),
+        );
         store(out, 0, _mm256_permute2x128_si256::<0x20>(low, high));
         store(out, 16, _mm256_permute2x128_si256::<0x31>(low, high));
     }

@@ -11,8 +11,15 @@ use super::{Malformed, Scratch};
 ///
 /// # Errors
 /// [`Malformed`] where `data` is no chunk of this shape, or `out` is not of its size; `out` may then hold anything.
-pub fn decode(data: &[u8], shape: [usize; 3], out: &mut [i16], scratch: &mut Scratch) -> Result<(), Malformed> {
-    let voxels = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+pub fn decode(
+    data: &[u8],
+    shape: [usize; 3],
+    out: &mut [i16],
+    scratch: &mut Scratch,
+) -> Result<(), Malformed> {
+    let voxels = shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size));
     if voxels != Some(out.len()) || out.is_empty() {
         return Err(Malformed("its shape is not that of the buffer"));
     }
@@ -28,7 +35,9 @@ pub fn decode(data: &[u8], shape: [usize; 3], out: &mut [i16], scratch: &mut Scr
 }
 
 fn constant(value: &[u8], out: &mut [i16]) -> Result<(), Malformed> {
-    let value = value.try_into().map_err(|_| Malformed("a constant of another size"))?;
+    let value = value
+        .try_into()
+        .map_err(|_| Malformed("a constant of another size"))?;
     out.fill(i16::from_le_bytes(value));
     Ok(())
 }
@@ -44,7 +53,12 @@ fn raw(voxels: &[u8], out: &mut [i16]) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn predicted(data: &[u8], shape: [usize; 3], out: &mut [i16], scratch: &mut Scratch) -> Result<(), Malformed> {
+fn predicted(
+    data: &[u8],
+    shape: [usize; 3],
+    out: &mut [i16],
+    scratch: &mut Scratch,
+) -> Result<(), Malformed> {
     let (header, rest) = Header::read(data, shape)?;
     let mut stream = Stream::new(rest, states(header.extent[2]), &family().slots)?;
     if header.extent != shape {
@@ -71,7 +85,13 @@ pub fn slices<K: Kernel>(
 ) -> Result<(), Malformed> {
     let [depth, rows, width] = header.extent;
     let halves = [width.div_ceil(2), width / 2];
-    let Scratch { samples, magnitudes, residuals, offsets, .. } = scratch;
+    let Scratch {
+        samples,
+        magnitudes,
+        residuals,
+        offsets,
+        ..
+    } = scratch;
     samples.shape(depth.min(2), rows, width);
     magnitudes.shape(depth.min(2), rows, width);
     let padded = halves[0].next_multiple_of(16);
@@ -97,7 +117,13 @@ pub fn slices<K: Kernel>(
                         rebuild_first(samples, at, even, parity, &residuals[..half]);
                     } else {
                         let places = taps(samples, here, before, z == 0, y, parity);
-                        kernel.rebuild(samples.data_mut(), at, &places, &header.weights[set_of(z, parity)], residuals);
+                        kernel.rebuild(
+                            samples.data_mut(),
+                            at,
+                            &places,
+                            &header.weights[set_of(z, parity)],
+                            residuals,
+                        );
                     }
                 }
                 samples.close(at, parity);

@@ -14,15 +14,27 @@ use super::tables::{BITS, CLASSES, Symbol, TABLES, class_of, family};
 /// # Panics
 /// Where `voxels` are not as many as the shape says, or none.
 pub fn encode(voxels: &[i16], shape: [usize; 3], scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let size = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
-    assert!(size == Some(voxels.len()) && !voxels.is_empty(), "voxels of another number than the shape's");
+    let size = shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size));
+    assert!(
+        size == Some(voxels.len()) && !voxels.is_empty(),
+        "voxels of another number than the shape's"
+    );
     let first = voxels[0];
     if voxels.iter().all(|&voxel| voxel == first) {
         out.push(CONSTANT);
         out.extend(first.to_le_bytes());
         return;
     }
-    let (begin, chunk) = (out.len(), Chunk { voxels, shape, extent: extent_of(voxels, shape) });
+    let (begin, chunk) = (
+        out.len(),
+        Chunk {
+            voxels,
+            shape,
+            extent: extent_of(voxels, shape),
+        },
+    );
     let is_predicted = fits(chunk.extent);
     if is_predicted {
         chunk.encode(scratch, out);
@@ -40,7 +52,11 @@ fn extent_of(voxels: &[i16], shape: [usize; 3]) -> [usize; 3] {
     for (z, slice) in voxels.chunks_exact(shape[1] * shape[2]).enumerate() {
         for (y, row) in slice.chunks_exact(shape[2]).enumerate() {
             if let Some(x) = row.iter().rposition(|&voxel| voxel != 0) {
-                extent = [extent[0].max(z + 1), extent[1].max(y + 1), extent[2].max(x + 1)];
+                extent = [
+                    extent[0].max(z + 1),
+                    extent[1].max(y + 1),
+                    extent[2].max(x + 1),
+                ];
             }
         }
     }
@@ -71,9 +87,18 @@ impl Chunk<'_> {
         self.residuals(kernel, &weights, scratch);
         let (mut tables, mut used) = ([[0; CONTEXTS]; 2], [[0; 2]; 2]);
         for parity in 0..2 {
-            (tables[parity], used[parity]) = choose(&scratch.counts[parity * CONTEXTS..][..CONTEXTS]);
+            (tables[parity], used[parity]) =
+                choose(&scratch.counts[parity * CONTEXTS..][..CONTEXTS]);
         }
-        Header { extent: self.extent, base, step, weights, tables, used }.write(self.shape, out);
+        Header {
+            extent: self.extent,
+            base,
+            step,
+            weights,
+            tables,
+            used,
+        }
+        .write(self.shape, out);
         self.stream(&tables, scratch, out);
     }
 
@@ -100,7 +125,12 @@ impl Chunk<'_> {
                 return (0, 1);
             }
         }
-        let least = self.rows().flat_map(|(_, _, row)| row).copied().min().unwrap_or(0);
+        let least = self
+            .rows()
+            .flat_map(|(_, _, row)| row)
+            .copied()
+            .min()
+            .unwrap_or(0);
         (least.cast_unsigned(), step.max(1))
     }
 
@@ -112,7 +142,9 @@ impl Chunk<'_> {
         for (z, y, row) in self.rows() {
             for (parity, half) in self.halves().into_iter().enumerate() {
                 let at = samples.place(z, y.cast_signed(), parity);
-                let pairs = samples.half_mut(at)[..half].iter_mut().zip(row.iter().skip(parity).step_by(2));
+                let pairs = samples.half_mut(at)[..half]
+                    .iter_mut()
+                    .zip(row.iter().skip(parity).step_by(2));
                 if (base, step) == (0, 1) {
                     pairs.for_each(|(sample, voxel)| *sample = *voxel);
                 } else {
@@ -137,7 +169,12 @@ impl Chunk<'_> {
         let mut weights = [Weights::default(); 4];
         for (set, weights) in weights.iter_mut().enumerate() {
             let (is_first, parity) = (set < 2, set % 2);
-            let observed = Observed { planes: &scratch.samples, is_first, parity, width: self.halves()[parity] };
+            let observed = Observed {
+                planes: &scratch.samples,
+                is_first,
+                parity,
+                width: self.halves()[parity],
+            };
             *weights = observed.weights(kernel, depth, rows, &mut scratch.work);
         }
         weights
@@ -147,7 +184,16 @@ impl Chunk<'_> {
     #[inline(always)]
     fn residuals<K: Kernel>(&self, kernel: K, weights: &[Weights; 4], scratch: &mut Scratch) {
         let [depth, rows, width] = self.extent;
-        let Scratch { samples, magnitudes, residuals, offsets, values, contexts, counts, .. } = scratch;
+        let Scratch {
+            samples,
+            magnitudes,
+            residuals,
+            offsets,
+            values,
+            contexts,
+            counts,
+            ..
+        } = scratch;
         counts.clear();
         counts.resize(2 * CONTEXTS, [0; CLASSES]);
         let identity = std::array::from_fn(|context| u8::try_from(context).unwrap_or(0));
@@ -164,13 +210,21 @@ impl Chunk<'_> {
                 open_slice(magnitudes, z, before);
             }
             for (y, parity) in (0..rows).flat_map(|y| [(y, 0), (y, 1)]) {
-                let (at, half) = (samples.place(z, y.cast_signed(), parity), self.halves()[parity]);
+                let (at, half) = (
+                    samples.place(z, y.cast_signed(), parity),
+                    self.halves()[parity],
+                );
                 if half > 0 {
                     if z + y == 0 {
                         expect_first(samples, at, parity, &mut residuals[..half]);
                     } else {
                         let places = taps(samples, z, before, z == 0, y, parity);
-                        kernel.expect(samples.data(), &places, &weights[set_of(z, parity)], residuals);
+                        kernel.expect(
+                            samples.data(),
+                            &places,
+                            &weights[set_of(z, parity)],
+                            residuals,
+                        );
                     }
                     for (residual, sample) in residuals.iter_mut().zip(&samples.data()[at..]) {
                         *residual = sample.wrapping_sub(*residual);
@@ -194,7 +248,13 @@ impl Chunk<'_> {
     /// Appends states, words and escapes; samples are taken from the last to the first.
     #[inline(always)]
     fn stream(&self, tables: &[[u8; CONTEXTS]; 2], scratch: &mut Scratch, out: &mut Vec<u8>) {
-        let Scratch { values, contexts, words, escapes, .. } = scratch;
+        let Scratch {
+            values,
+            contexts,
+            words,
+            escapes,
+            ..
+        } = scratch;
         let (mut states_now, symbols) = ([BEGIN; LANES], &family().symbols);
         words.clear();
         escapes.clear();
@@ -205,11 +265,21 @@ impl Chunk<'_> {
             for (column, (&residual, &context)) in samples.enumerate().rev() {
                 let table = usize::from(tables[parity][usize::from(context)]);
                 let symbol = symbols[table][class_of(residual)];
-                push(&mut states_now[column % LANES], symbol, residual, words, escapes);
+                push(
+                    &mut states_now[column % LANES],
+                    symbol,
+                    residual,
+                    words,
+                    escapes,
+                );
             }
             end = begin;
         }
-        out.extend(states_now[..states(self.extent[2])].iter().flat_map(|state| state.to_le_bytes()));
+        out.extend(
+            states_now[..states(self.extent[2])]
+                .iter()
+                .flat_map(|state| state.to_le_bytes()),
+        );
         out.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
         out.extend(escapes.iter().flat_map(|escape| escape.to_le_bytes()));
     }
@@ -217,7 +287,13 @@ impl Chunk<'_> {
 
 /// Encodes one residual.
 #[inline(always)]
-fn push(state: &mut u32, symbol: Symbol, residual: i16, words: &mut Vec<u16>, escapes: &mut Vec<i16>) {
+fn push(
+    state: &mut u32,
+    symbol: Symbol,
+    residual: i16,
+    words: &mut Vec<u16>,
+    escapes: &mut Vec<i16>,
+) {
     let Symbol { start, freq, mut k } = symbol;
     if k == Symbol::IS_ESCAPE {
         escapes.push(residual);
@@ -254,14 +330,24 @@ fn choose(counts: &[[u32; CLASSES]]) -> ([u8; CONTEXTS], [u8; 2]) {
     }
     let occurs = |counts: &[u32; CLASSES]| counts.iter().any(|&count| count > 0);
     let context = |at: Option<usize>| u8::try_from(at.unwrap_or(0)).unwrap_or(0);
-    (tables, [context(counts.iter().position(occurs)), context(counts.iter().rposition(occurs))])
+    (
+        tables,
+        [
+            context(counts.iter().position(occurs)),
+            context(counts.iter().rposition(occurs)),
+        ],
+    )
 }
 
 /// The table that costs least, the first of several; 0 where nothing is counted.
 #[inline(always)]
 fn cheapest(counts: &[u32; CLASSES]) -> u8 {
     let mut costs = [0_u64; TABLES];
-    for (&count, of) in counts.iter().zip(&family().costs).filter(|(count, _)| **count > 0) {
+    for (&count, of) in counts
+        .iter()
+        .zip(&family().costs)
+        .filter(|(count, _)| **count > 0)
+    {
         for (cost, of) in costs.iter_mut().zip(of) {
             *cost += u64::from(count) * u64::from(*of);
         }

@@ -45,12 +45,28 @@ pub struct Observed<'a> {
 impl Observed<'_> {
     /// The weights of the first slice or all later ones.
     #[inline(always)]
-    pub fn weights<K: Kernel>(&self, kernel: K, depth: usize, rows: usize, work: &mut Work) -> Weights {
+    pub fn weights<K: Kernel>(
+        &self,
+        kernel: K,
+        depth: usize,
+        rows: usize,
+        work: &mut Work,
+    ) -> Weights {
         let defaults = &DEFAULTS[2 * usize::from(!self.is_first) + self.parity];
         let slices = if self.is_first { 0..1 } else { 1..depth };
-        let is_chosen = |&(z, y): &(usize, usize)| if self.is_first { y % 4 == 1 } else { (y + 2 * z) % 8 == 1 };
+        let is_chosen = |&(z, y): &(usize, usize)| {
+            if self.is_first {
+                y % 4 == 1
+            } else {
+                (y + 2 * z) % 8 == 1
+            }
+        };
         work.rows.clear();
-        work.rows.extend(slices.flat_map(|z| (0..rows).map(move |y| (z, y))).filter(is_chosen));
+        work.rows.extend(
+            slices
+                .flat_map(|z| (0..rows).map(move |y| (z, y)))
+                .filter(is_chosen),
+        );
         let mut weights = *defaults;
         if work.rows.is_empty() || self.width == 0 {
             return weights;
@@ -68,17 +84,28 @@ impl Observed<'_> {
         work.errors.clear();
         work.expected.resize(self.width.next_multiple_of(16), 0);
         for &(z, y) in &work.rows {
-            let places = taps(self.planes, z, z.wrapping_sub(1), self.is_first, y, self.parity);
+            let places = taps(
+                self.planes,
+                z,
+                z.wrapping_sub(1),
+                self.is_first,
+                y,
+                self.parity,
+            );
             kernel.expect(self.planes.data(), &places, weights, &mut work.expected);
             let at = self.planes.place(z, y.cast_signed(), self.parity);
             let actual = &self.planes.data()[at..at + self.width];
             let error = |(one, other): (&i16, &i16)| one.wrapping_sub(*other).unsigned_abs();
             let pairs = actual.iter().zip(&work.expected);
-            work.errors.extend(pairs.map(|pair| error(pair).min(MOST.cast_unsigned())));
+            work.errors
+                .extend(pairs.map(|pair| error(pair).min(MOST.cast_unsigned())));
         }
     }
 
-    #[expect(clippy::needless_range_loop, reason = "rows and columns are told apart by their numbers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "rows and columns are told apart by their numbers"
+    )]
     /// The normal equations, each sample weighted by its error.
     #[inline(always)]
     fn sums(&self, work: &mut Work) -> Sums {
@@ -88,13 +115,26 @@ impl Observed<'_> {
         let width = self.width;
         work.trusted.resize(width, 0);
         for (&(z, y), errors) in work.rows.iter().zip(work.errors.chunks_exact(width)) {
-            let places = taps(self.planes, z, z.wrapping_sub(1), self.is_first, y, self.parity);
+            let places = taps(
+                self.planes,
+                z,
+                z.wrapping_sub(1),
+                self.is_first,
+                y,
+                self.parity,
+            );
             let first = &data[places[0]..places[0] + width];
             for (i, differences) in work.differences.iter_mut().enumerate() {
-                let place = if i < FREE { places[i + 1] } else { self.planes.place(z, y.cast_signed(), self.parity) };
+                let place = if i < FREE {
+                    places[i + 1]
+                } else {
+                    self.planes.place(z, y.cast_signed(), self.parity)
+                };
                 let pairs = data[place..place + width].iter().zip(first);
                 differences.clear();
-                differences.extend(pairs.map(|(one, other)| one.saturating_sub(*other).clamp(-MOST, MOST)));
+                differences.extend(
+                    pairs.map(|(one, other)| one.saturating_sub(*other).clamp(-MOST, MOST)),
+                );
             }
             for i in 0..FREE {
                 let pairs = work.differences[i].iter().zip(errors);
@@ -127,7 +167,10 @@ fn trust(errors: &[u16]) -> [i16; MOST as usize + 1] {
 fn product(one: &[i16], other: &[i16]) -> i64 {
     let mut sum = 0;
     for (one, other) in one.chunks(BATCH).zip(other.chunks(BATCH)) {
-        let products = one.iter().zip(other).map(|(one, other)| i32::from(*one) * i32::from(*other));
+        let products = one
+            .iter()
+            .zip(other)
+            .map(|(one, other)| i32::from(*one) * i32::from(*other));
         sum += i64::from(products.sum::<i32>());
     }
     sum
@@ -135,7 +178,10 @@ fn product(one: &[i16], other: &[i16]) -> i64 {
 
 /// The solution of the normal equations, drawn to the defaults, by elimination without pivots.
 #[expect(clippy::cast_precision_loss, reason = "sums are below 2^53")]
-#[expect(clippy::needless_range_loop, reason = "rows and columns are told apart by their numbers")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "rows and columns are told apart by their numbers"
+)]
 fn solve(sums: &Sums, defaults: &Weights) -> Weights {
     let mut matrix = [[0.0_f64; FREE + 1]; FREE];
     for i in 0..FREE {
@@ -145,7 +191,8 @@ fn solve(sums: &Sums, defaults: &Weights) -> Weights {
         }
         let ridge = (DRAWN + sums[i][i] / 256) as f64;
         matrix[i][i] += ridge;
-        matrix[i][FREE] = sums[i][FREE] as f64 + ridge * (f64::from(defaults[i + 1]) / f64::from(ONE));
+        matrix[i][FREE] =
+            sums[i][FREE] as f64 + ridge * (f64::from(defaults[i + 1]) / f64::from(ONE));
     }
     for i in 0..FREE {
         for j in i + 1..FREE {
@@ -163,7 +210,9 @@ fn solve(sums: &Sums, defaults: &Weights) -> Weights {
         }
         solution[i] = value / matrix[i][i];
         #[expect(clippy::cast_possible_truncation, reason = "limited to 8 bits")]
-        let rounded = (solution[i] * f64::from(ONE) + 0.5).floor().clamp(-128.0, 127.0) as i16;
+        let rounded = (solution[i] * f64::from(ONE) + 0.5)
+            .floor()
+            .clamp(-128.0, 127.0) as i16;
         stored[i] = rounded;
     }
     with_first(stored)

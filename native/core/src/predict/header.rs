@@ -40,7 +40,9 @@ pub struct Header {
 /// Whether a box of this extent may be predicted: what is kept around half rows is bounded.
 pub fn fits(extent: [usize; 3]) -> bool {
     let [z, y, x] = extent;
-    let room = z.checked_mul(y.saturating_add(3)).and_then(|rows| rows.checked_mul(x.saturating_add(64)));
+    let room = z
+        .checked_mul(y.saturating_add(3))
+        .and_then(|rows| rows.checked_mul(x.saturating_add(64)));
     room.is_some_and(|room| room <= MOST_ROOM)
 }
 
@@ -53,7 +55,10 @@ impl Header {
     /// Appends the bytes of a header.
     pub fn write(&self, shape: [usize; 3], out: &mut Vec<u8>) {
         let (is_cropped, is_stepped) = (self.extent != shape, (self.base, self.step) != (0, 1));
-        out.extend([PREDICTED, (u8::from(is_cropped) * CROPPED) | (u8::from(is_stepped) * STEPPED)]);
+        out.extend([
+            PREDICTED,
+            (u8::from(is_cropped) * CROPPED) | (u8::from(is_stepped) * STEPPED),
+        ]);
         if is_cropped {
             for extent in self.extent {
                 out.extend(u32::try_from(extent).unwrap_or(u32::MAX).to_le_bytes());
@@ -79,13 +84,22 @@ impl Header {
         if flags & !(CROPPED | STEPPED) != 0 {
             return Err(Malformed("unknown flags"));
         }
-        let extent = if flags & CROPPED == 0 { shape } else { rest.extent(shape)? };
+        let extent = if flags & CROPPED == 0 {
+            shape
+        } else {
+            rest.extent(shape)?
+        };
         let (mut base, mut step) = (0, 1);
         if flags & STEPPED != 0 {
-            (base, step) = (u16::from_le_bytes(rest.take()?), u16::from_le_bytes(rest.take()?));
+            (base, step) = (
+                u16::from_le_bytes(rest.take()?),
+                u16::from_le_bytes(rest.take()?),
+            );
         }
         if step == 0 || !fits(extent) {
-            return Err(Malformed("a step of 0, or a chunk too large to be predicted"));
+            return Err(Malformed(
+                "a step of 0, or a chunk too large to be predicted",
+            ));
         }
         let mut weights = [[0; TAPS]; 4];
         for set in &mut weights[..sets(extent)] {
@@ -100,10 +114,25 @@ impl Header {
                 [tables[usize::from(context)]] = rest.take()?;
             }
         }
-        let header = Self { extent, base, step, weights, tables, used };
+        let header = Self {
+            extent,
+            base,
+            step,
+            weights,
+            tables,
+            used,
+        };
         let is_legal = header.used.iter().all(|[first, last]| first <= last)
-            && header.tables.iter().flatten().all(|&table| usize::from(table) < TABLES);
-        if is_legal { Ok((header, rest.0)) } else { Err(Malformed("contexts or tables that there are not")) }
+            && header
+                .tables
+                .iter()
+                .flatten()
+                .all(|&table| usize::from(table) < TABLES);
+        if is_legal {
+            Ok((header, rest.0))
+        } else {
+            Err(Malformed("contexts or tables that there are not"))
+        }
     }
 }
 
@@ -124,7 +153,10 @@ struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("its header is cut"))?;
+        let (taken, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(Malformed("its header is cut"))?;
         self.0 = rest;
         Ok(*taken)
     }

@@ -16,13 +16,26 @@ pub trait Kernel: Copy {
     fn offsets(self, magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]);
 
     /// The residuals of a half row of `width` samples; `offsets` and `residuals` have at least so many.
-    fn draw(self, stream: &mut Stream, offsets: &[u32], residuals: &mut [i16], width: usize) -> Result<(), Malformed>;
+    fn draw(
+        self,
+        stream: &mut Stream,
+        offsets: &[u32],
+        residuals: &mut [i16],
+        width: usize,
+    ) -> Result<(), Malformed>;
 
     /// Writes the magnitudes of residuals to a half row.
     fn magnitudes(self, residuals: &[i16], out: &mut [i16]);
 
     /// Writes predictions and residuals added to the half row at `at`.
-    fn rebuild(self, samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]);
+    fn rebuild(
+        self,
+        samples: &mut [i16],
+        at: usize,
+        places: &Places,
+        weights: &Weights,
+        residuals: &[i16],
+    );
 
     /// Writes the predictions of a half row; `out` has a multiple of 16 samples.
     fn expect(self, samples: &[i16], places: &Places, weights: &Weights, out: &mut [i16]);
@@ -49,7 +62,13 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn draw(self, stream: &mut Stream, offsets: &[u32], residuals: &mut [i16], width: usize) -> Result<(), Malformed> {
+    fn draw(
+        self,
+        stream: &mut Stream,
+        offsets: &[u32],
+        residuals: &mut [i16],
+        width: usize,
+    ) -> Result<(), Malformed> {
         for (at, (offset, residual)) in offsets.iter().zip(residuals).enumerate().take(width) {
             *residual = stream.draw(at % LANES, *offset)?;
         }
@@ -64,7 +83,14 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn rebuild(self, samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]) {
+    fn rebuild(
+        self,
+        samples: &mut [i16],
+        at: usize,
+        places: &Places,
+        weights: &Weights,
+        residuals: &[i16],
+    ) {
         for (column, residual) in residuals.iter().enumerate() {
             let sample = predicted(samples, places, weights, column).wrapping_add(*residual);
             samples[at + column] = sample;
@@ -89,10 +115,20 @@ impl Kernel for Portable {
 
 /// Rebuilds a half row of the first row of the first slice: even samples from the one before, odd ones from their
 /// neighbours.
-pub fn rebuild_first(planes: &mut Planes, at: usize, even: usize, parity: usize, residuals: &[i16]) {
+pub fn rebuild_first(
+    planes: &mut Planes,
+    at: usize,
+    even: usize,
+    parity: usize,
+    residuals: &[i16],
+) {
     let mut last = 0;
     for (column, residual) in residuals.iter().enumerate() {
-        let predicted = if parity == 0 { last } else { between(planes.data(), even + column) };
+        let predicted = if parity == 0 {
+            last
+        } else {
+            between(planes.data(), even + column)
+        };
         last = predicted.wrapping_add(*residual);
         planes.half_mut(at)[column] = last;
     }

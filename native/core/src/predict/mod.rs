@@ -3,7 +3,10 @@
 //! `docs/codec.md` specifies the bytes. Lossless for every content. Bytes that are no chunk give [`Malformed`]
 //! or a chunk of other samples, never a panic; memory is a small multiple of the chunk's.
 
-#![expect(clippy::inline_always, reason = "loops over half rows are compiled for each kernel's processor")]
+#![expect(
+    clippy::inline_always,
+    reason = "loops over half rows are compiled for each kernel's processor"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

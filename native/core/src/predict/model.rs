@@ -37,18 +37,50 @@ pub const DEFAULTS: [Weights; 4] = [
 
 /// The taps of a half row; `here` and `before` are the places of this slice and the one before in `planes`.
 #[inline]
-pub fn taps(planes: &Planes, here: usize, before: usize, is_first: bool, row: usize, parity: usize) -> Places {
+pub fn taps(
+    planes: &Planes,
+    here: usize,
+    before: usize,
+    is_first: bool,
+    row: usize,
+    parity: usize,
+) -> Places {
     let row = row.cast_signed();
     let at = |slice, row, parity| planes.place(slice, row, parity);
     let (even, odd) = (at(here, row - 1, 0), at(here, row - 1, 1));
     let (even2, odd2) = (at(here, row - 2, 0), at(here, row - 2, 1));
     let this = at(here, row, 0);
     match (is_first, parity) {
-        (true, 0) => [even, odd - 1, odd, even2, odd2 - 1, odd2, even - 1, even + 1, even2 - 1, even2 + 1],
-        (true, _) => [this, this + 1, odd, even, even + 1, odd2, odd - 1, odd + 1, even2, even2 + 1],
+        (true, 0) => [
+            even,
+            odd - 1,
+            odd,
+            even2,
+            odd2 - 1,
+            odd2,
+            even - 1,
+            even + 1,
+            even2 - 1,
+            even2 + 1,
+        ],
+        (true, _) => [
+            this,
+            this + 1,
+            odd,
+            even,
+            even + 1,
+            odd2,
+            odd - 1,
+            odd + 1,
+            even2,
+            even2 + 1,
+        ],
         (false, parity) => {
             let (e, o) = (at(before, row, 0), at(before, row, 1));
-            let (up, down) = (at(before, (row - 1).max(0), parity), at(before, row + 1, parity));
+            let (up, down) = (
+                at(before, (row - 1).max(0), parity),
+                at(before, row + 1, parity),
+            );
             if parity == 0 {
                 [even, odd - 1, odd, even2, e, o - 1, o, up, down, odd2]
             } else {
@@ -63,10 +95,23 @@ pub type Votes = [(usize, u16); 5];
 
 /// The magnitudes that the context of a half row follows from.
 #[inline]
-pub fn votes(planes: &Planes, here: usize, before: usize, is_first: bool, row: usize, parity: usize) -> Votes {
+pub fn votes(
+    planes: &Planes,
+    here: usize,
+    before: usize,
+    is_first: bool,
+    row: usize,
+    parity: usize,
+) -> Votes {
     let row = row.cast_signed();
-    let (even, odd) = (planes.place(here, row - 1, 0), planes.place(here, row - 1, 1));
-    let (mut beside, mut below) = (planes.place(here, row - 1, parity), planes.place(here, row - 1, parity));
+    let (even, odd) = (
+        planes.place(here, row - 1, 0),
+        planes.place(here, row - 1, 1),
+    );
+    let (mut beside, mut below) = (
+        planes.place(here, row - 1, parity),
+        planes.place(here, row - 1, parity),
+    );
     if !is_first {
         beside = planes.place(before, row, parity);
         below = planes.place(before, row + 1, parity);

@@ -23,7 +23,8 @@ impl Planes {
         self.widths = [width.div_ceil(2), width / 2];
         self.stride = PAD + self.widths[0].next_multiple_of(PAD) + PAD;
         self.slice = (rows + ABOVE + 1) * 2 * self.stride;
-        self.data.resize((slices * self.slice).max(self.data.len()), 0);
+        self.data
+            .resize((slices * self.slice).max(self.data.len()), 0);
     }
 
     /// Where column 0 of a half row lies; row -2 is 0 here.
@@ -35,7 +36,11 @@ impl Planes {
     /// Where column 0 of a half row lies. `row` is -2 at least.
     #[inline]
     pub fn place(&self, slice: usize, row: isize, parity: usize) -> usize {
-        self.at(slice, row.wrapping_add_unsigned(ABOVE).cast_unsigned(), parity)
+        self.at(
+            slice,
+            row.wrapping_add_unsigned(ABOVE).cast_unsigned(),
+            parity,
+        )
     }
 
     /// All half rows, to be read around a [`Planes::place`].

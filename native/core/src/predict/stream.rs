@@ -25,14 +25,22 @@ impl<'a> Stream<'a> {
     /// A stream of so many states, 1 to 32, which stand first.
     pub fn new(data: &'a [u8], states: usize, slots: &'a Slots) -> Result<Self, Malformed> {
         let mut read = [BEGIN; LANES];
-        let stored = data.get(..4 * states).ok_or(Malformed("its states are cut"))?;
+        let stored = data
+            .get(..4 * states)
+            .ok_or(Malformed("its states are cut"))?;
         for (state, bytes) in read.iter_mut().zip(stored.as_chunks().0) {
             *state = u32::from_le_bytes(*bytes);
         }
         if read.iter().any(|&state| state < BEGIN) {
             return Err(Malformed("a state too small"));
         }
-        Ok(Self { data, at: 4 * states, end: data.len(), states: read, slots })
+        Ok(Self {
+            data,
+            at: 4 * states,
+            end: data.len(),
+            states: read,
+            slots,
+        })
     }
 
     /// The next residual of a state, by the table that begins at slot `offset`.
@@ -65,14 +73,18 @@ impl<'a> Stream<'a> {
 
     #[inline]
     fn word(&mut self) -> Result<u16, Malformed> {
-        let bytes = self.data[self.at..].first_chunk().ok_or(Malformed("its words are cut"))?;
+        let bytes = self.data[self.at..]
+            .first_chunk()
+            .ok_or(Malformed("its words are cut"))?;
         self.at += 2;
         Ok(u16::from_le_bytes(*bytes))
     }
 
     /// The next residual that had no symbol.
     pub fn escape(&mut self) -> Result<i16, Malformed> {
-        let bytes = self.data[..self.end].last_chunk().ok_or(Malformed("its escapes are cut"))?;
+        let bytes = self.data[..self.end]
+            .last_chunk()
+            .ok_or(Malformed("its escapes are cut"))?;
         self.end -= 2;
         Ok(i16::from_le_bytes(*bytes))
     }

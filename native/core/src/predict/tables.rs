@@ -74,7 +74,11 @@ impl Family {
     fn new() -> Self {
         let slots = vec![0; TABLES * SLOTS].into_boxed_slice().try_into();
         let slots = slots.unwrap_or_else(|_| unreachable!("a box of that length"));
-        let mut family = Self { slots, symbols: Vec::new(), costs: vec![[0; TABLES]; CLASSES] };
+        let mut family = Self {
+            slots,
+            symbols: Vec::new(),
+            costs: vec![[0; TABLES]; CLASSES],
+        };
         for table in 0..TABLES {
             family.push(table);
         }
@@ -84,22 +88,35 @@ impl Family {
     fn push(&mut self, table: usize) {
         let runs = runs_of(table);
         let freqs = frequencies(&runs);
-        let mut symbols = [Symbol { start: 2047, freq: 1, k: Symbol::IS_ESCAPE }; CLASSES];
+        let mut symbols = [Symbol {
+            start: 2047,
+            freq: 1,
+            k: Symbol::IS_ESCAPE,
+        }; CLASSES];
         let mut start = 0_u16;
         for (at, &freq) in freqs.iter().enumerate() {
             let run = runs.get(at / 2);
             let (k, m) = run.map_or((0, ESCAPE), |run| (run.k, run.m(at % 2 == 1)));
             for rank in 0..freq {
                 let low = u32::from(freq) | u32::from(rank) << 11 | k << 22;
-                self.slots[table * SLOTS + usize::from(start + rank)] = low | (m << 25).cast_unsigned();
+                self.slots[table * SLOTS + usize::from(start + rank)] =
+                    low | (m << 25).cast_unsigned();
             }
             for class in run.map_or(0..0, Run::classes) {
-                symbols[class + at % 2 * CLASSES / 2] = Symbol { start, freq, k: u16::try_from(k).unwrap_or(0) };
+                symbols[class + at % 2 * CLASSES / 2] = Symbol {
+                    start,
+                    freq,
+                    k: u16::try_from(k).unwrap_or(0),
+                };
             }
             start += freq;
         }
         for (costs, symbol) in self.costs.iter_mut().zip(&symbols) {
-            let extra = if symbol.k == Symbol::IS_ESCAPE { 16 } else { symbol.k };
+            let extra = if symbol.k == Symbol::IS_ESCAPE {
+                16
+            } else {
+                symbol.k
+            };
             costs[table] = 64 * (BITS + u32::from(extra)) - log2(symbol.freq);
         }
         self.symbols.push(symbols);
@@ -146,7 +163,11 @@ fn runs_of(table: usize) -> Vec<Run> {
     for (end, wider) in pieces {
         let k = base + wider;
         while k <= MAX_K && first < end << base {
-            runs.push(Run { first, k, mass: [0.0; 2] });
+            runs.push(Run {
+                first,
+                k,
+                mass: [0.0; 2],
+            });
             first += 1 << k;
         }
     }
@@ -160,11 +181,16 @@ fn runs_of(table: usize) -> Vec<Run> {
             here = after;
         }
     }
-    let total: f64 = runs.iter().fold(0.0, |sum, run| sum + run.mass[0] + run.mass[1]);
+    let total: f64 = runs
+        .iter()
+        .fold(0.0, |sum, run| sum + run.mass[0] + run.mass[1]);
     for run in &mut runs {
         run.mass = run.mass.map(|mass| mass / total);
     }
-    let kept = runs.iter().rposition(|run| run.mass[0] * 4096.0 >= 1.0).map_or(1, |last| last + 1);
+    let kept = runs
+        .iter()
+        .rposition(|run| run.mass[0] * 4096.0 >= 1.0)
+        .map_or(1, |last| last + 1);
     runs.truncate(kept);
     runs
 }
@@ -175,7 +201,11 @@ fn frequencies(runs: &[Run]) -> Vec<u16> {
     for run in runs {
         for mass in run.mass {
             let least = 1_u16 << run.k.saturating_sub(5);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 2048")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "0 to 2048"
+            )]
             let rounded = (mass * 2048.0 + 0.5).floor() as u16;
             freqs.push((rounded / least * least).max(least));
         }

@@ -9,7 +9,10 @@ struct Noise(u64);
 
 impl Noise {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
@@ -46,12 +49,19 @@ const SHAPES: [[usize; 3]; 9] = [
 #[test]
 fn every_content_of_every_shape_comes_back() {
     let (mut noise, mut scratch) = (Noise(1), Scratch::default());
-    for (shape, kind) in SHAPES.into_iter().flat_map(|shape| (0..5).map(move |kind| (shape, kind))) {
+    for (shape, kind) in SHAPES
+        .into_iter()
+        .flat_map(|shape| (0..5).map(move |kind| (shape, kind)))
+    {
         let voxels = noise.chunk(kind, shape.iter().product());
         let (mut encoded, mut out) = (Vec::new(), vec![1; voxels.len()]);
         encode(&voxels, shape, &mut scratch, &mut encoded);
         assert!(encoded.len() <= 2 * voxels.len() + 1, "{shape:?} {kind}");
-        assert_eq!(decode(&encoded, shape, &mut out, &mut scratch), Ok(()), "{shape:?} {kind}");
+        assert_eq!(
+            decode(&encoded, shape, &mut out, &mut scratch),
+            Ok(()),
+            "{shape:?} {kind}"
+        );
         assert_eq!(voxels, out, "{shape:?} {kind}");
     }
 }
@@ -64,7 +74,10 @@ fn what_is_cut_or_altered_is_refused_or_some_other_chunk() {
     encode(&voxels, shape, &mut scratch, &mut encoded);
     assert_eq!(encoded[0], PREDICTED);
     for end in (0..encoded.len()).step_by(7) {
-        assert!(decode(&encoded[..end], shape, &mut out, &mut scratch).is_err(), "{end}");
+        assert!(
+            decode(&encoded[..end], shape, &mut out, &mut scratch).is_err(),
+            "{end}"
+        );
     }
     for _ in 0..500 {
         let mut altered = encoded.clone();
@@ -76,9 +89,10 @@ fn what_is_cut_or_altered_is_refused_or_some_other_chunk() {
     }
     encoded.extend([0; 2]);
     assert!(decode(&encoded, shape, &mut out, &mut scratch).is_err());
-    assert_eq!(decode(&[RAW], [1, 1, usize::MAX], &mut [], &mut scratch), Err(Malformed(
-        "its shape is not that of the buffer",
-    )));
+    assert_eq!(
+        decode(&[RAW], [1, 1, usize::MAX], &mut [], &mut scratch),
+        Err(Malformed("its shape is not that of the buffer",))
+    );
 }
 
 #[test]
@@ -87,7 +101,10 @@ fn tables_are_whole_and_every_residual_has_its_class() {
     for (table, symbols) in family.symbols.iter().enumerate() {
         for slot in &family.slots[table * 2048..(table + 1) * 2048] {
             let (freq, rank, k) = (slot & 0x7ff, slot >> 11 & 0x7ff, slot >> 22 & 7);
-            assert!(rank < freq && freq % (1 << k.saturating_sub(5)) == 0, "{table}");
+            assert!(
+                rank < freq && freq % (1 << k.saturating_sub(5)) == 0,
+                "{table}"
+            );
         }
         assert!(symbols.iter().all(|symbol| symbol.freq > 0), "{table}");
     }
