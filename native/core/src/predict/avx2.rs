@@ -132,6 +132,8 @@ fn load_bytes(bytes: &[u8]) -> __m128i {
 }
 
 /// Entries of eight slots. Eight loads take less time than one gather.
+#[expect(clippy::many_single_char_names, reason = "eight lanes")]
+#[expect(clippy::cast_possible_truncation, reason = "18 bits")]
 #[inline]
 #[target_feature(enable = "avx2")]
 fn look_up(slots: &Slots, numbers: __m256i) -> __m256i {
