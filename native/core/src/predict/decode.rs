@@ -69,7 +69,7 @@ fn predicted(
         kernel.run(|| slices(kernel, &header, &mut stream, shape, out, scratch))?;
         return stream.finish();
     }
-    slices(Portable, &header, &mut stream, shape, out, scratch)?;
+    Portable.run(|| slices(Portable, &header, &mut stream, shape, out, scratch))?;
     stream.finish()
 }
 

@@ -76,7 +76,7 @@ impl Chunk<'_> {
         if let Some(kernel) = super::avx2::Avx2::detect() {
             return kernel.run(|| self.encode_by(kernel, scratch, out));
         }
-        self.encode_by(Portable, scratch, out);
+        Portable.run(|| self.encode_by(Portable, scratch, out));
     }
 
     #[inline(always)]

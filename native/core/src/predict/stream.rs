@@ -73,11 +73,12 @@ impl<'a> Stream<'a> {
 
     #[inline]
     fn word(&mut self) -> Result<u16, Malformed> {
-        let bytes = self.data[self.at..]
-            .first_chunk()
-            .ok_or(Malformed("its words are cut"))?;
+        if self.left() < 2 {
+            return Err(Malformed("its words are cut"));
+        }
+        let bytes = [self.data[self.at], self.data[self.at + 1]];
         self.at += 2;
-        Ok(u16::from_le_bytes(*bytes))
+        Ok(u16::from_le_bytes(bytes))
     }
 
     /// The next residual that had no symbol.
