@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Buffer, Sequence
 from typing import Any, Final, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.geometry import Shape
@@ -71,6 +72,12 @@ class Kernel(Protocol):
         """As `read_file`, from parts of a shard, ascending, each with its first byte's place, and from
         the chunks of these numbers alone.
         """
+
+    def predict_encode(self, voxels: NDArray[np.int16], shape: Shape) -> bytes:
+        """A C-contiguous chunk as `docs/codec.md` has it."""
+
+    def predict_decode(self, data: Buffer, shape: Shape, out: NDArray[np.int16]) -> None:
+        """The inverse, to a C-contiguous array; a ValueError says what is wrong with the bytes."""
 
     def counts(self) -> tuple[int, int]:
         """Chunks that this process has decoded by the kernel, and bytes that it has read from files."""

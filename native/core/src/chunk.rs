@@ -5,6 +5,7 @@ use zstd_safe::DCtx;
 use crate::boxes::{Piece, Positions};
 use crate::checksum::without_checksum;
 use crate::convert::{self, Conversion, MOST};
+use crate::predict::{self, Scratch};
 use crate::view::{Element, Target, Voxel};
 
 /// Bytes of a blosc header, of the offset of its one block, and of that block's size.
@@ -19,6 +20,8 @@ pub enum Codec {
     Blosc,
     /// One zstd frame.
     Zstd,
+    /// Our own, of int16: see `predict`.
+    Predict,
 }
 
 /// How the chunks of an array are stored.
@@ -35,13 +38,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout; None where a chunk has no voxel, or its bytes no number.
+    /// The layout; None where a chunk has no voxel, its bytes no number, or the codec not such voxels.
     #[must_use]
     pub fn new(grid: [usize; 3], chunk: [usize; 3], element: Element, codec: Codec) -> Option<Self> {
         let product = |sizes: [usize; 3]| sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size));
         product(grid)?.checked_add(1)?;
         let bytes = product(chunk)?.checked_mul(element.size())?;
-        (bytes > 0).then_some(Self { grid, chunk, element, codec })
+        let is_able = codec != Codec::Predict || element == Element::I16;
+        (bytes > 0 && is_able).then_some(Self { grid, chunk, element, codec })
     }
 
     /// Voxels of a chunk.
@@ -60,6 +64,8 @@ impl Layout {
 pub struct Decoder {
     context: Option<DCtx<'static>>,
     bytes: Vec<u8>,
+    scratch: Scratch,
+    voxels: Vec<i16>,
 }
 
 impl std::fmt::Debug for Decoder {
@@ -72,7 +78,8 @@ impl Decoder {
     /// Bytes that are kept for the next chunk.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity()
+        // The working memory of `predict` is about eight times a chunk.
+        self.bytes.capacity() + self.voxels.capacity() * 2 * 9
     }
 
     /// The voxels of a chunk; None where it fails its checksum or is not of the form that is written.
@@ -81,6 +88,7 @@ impl Decoder {
         let (frame, is_shuffled) = match layout.codec {
             Codec::Zstd => (data, false),
             Codec::Blosc => (blosc_frame(data, layout)?, true),
+            Codec::Predict => return self.predicted(data, layout),
         };
         let size = layout.bytes();
         if !matches!(zstd_safe::get_frame_content_size(frame), Ok(Some(content)) if content == size as u64) {
@@ -91,6 +99,14 @@ impl Decoder {
         let inflated = self.context.get_or_insert_with(DCtx::create).decompress(bytes, frame);
         let decoded = if is_shuffled { Decoded::Shuffled } else { Decoded::Plain };
         (inflated == Ok(size)).then_some(decoded(bytes))
+    }
+
+    fn predicted(&mut self, data: &[u8], layout: &Layout) -> Option<Decoded<'_>> {
+        let count = layout.voxels();
+        self.voxels.resize(count.max(self.voxels.len()), 0);
+        let voxels = &mut self.voxels[..count];
+        predict::decode(data, layout.chunk, voxels, &mut self.scratch).ok()?;
+        Some(Decoded::Int16(voxels))
     }
 }
 
@@ -115,6 +131,8 @@ pub enum Decoded<'a> {
     Plain(&'a [u8]),
     /// All their lowest bytes, then all next ones, to the highest.
     Shuffled(&'a [u8]),
+    /// As they are, of int16.
+    Int16(&'a [i16]),
 }
 
 impl Decoded<'_> {
@@ -125,6 +143,12 @@ impl Decoded<'_> {
         let indices = (at..).step_by(step);
         match self {
             Self::Zeros => values.fill(S::default()),
+            Self::Int16(voxels) => {
+                for (value, index) in values.iter_mut().zip(indices) {
+                    let voxel = voxels[index].to_le_bytes();
+                    *value = S::from_bytes(|byte| voxel[byte]);
+                }
+            }
             Self::Plain(bytes) => {
                 for (value, index) in values.iter_mut().zip(indices) {
                     let voxel = &bytes[index * size..][..size];

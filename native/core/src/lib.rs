@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod chunk;
 pub mod convert;
 pub mod index;
+pub mod predict;
 pub mod read;
 pub mod runs;
 pub mod view;

@@ -1,6 +1,7 @@
 //! The Python module `ctspine_zarr_native`: the kernel's functions over buffers.
 
 mod arrays;
+mod predict;
 mod reading;
 
 use pyo3::prelude::*;
@@ -10,6 +11,8 @@ use pyo3::prelude::*;
 mod ctspine_zarr_native {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::predict::{predict_decode, predict_encode};
     #[pymodule_export]
     use super::reading::{convert, counts, decode_index, read_file, read_parts};
 
