@@ -83,7 +83,7 @@ class Kernel(Protocol):
         """Chunks that this process has decoded by the kernel, and bytes that it has read from files."""
 
     def convert(self, source: NDArray[Any], target: NDArray[Any], scaling: Scale | None) -> None:
-        """Write the voxels of one array to another, as float32, int32 or what they are."""
+        """Write the voxels of one array to another, as float32, int32 or what they are; they share none."""
 
 
 def _found() -> Kernel | None:

@@ -183,6 +183,13 @@ def test_targets_that_overlap_themselves_are_refused(kernel: native.Kernel, call
         read(kernel, call | {"target": strided})
 
 
+def test_arrays_that_share_memory_are_not_converted(kernel: native.Kernel) -> None:
+    memory = np.zeros((2, 3, 5), "int16")
+    with pytest.raises(ValueError, match="a conversion between other shapes or dtypes"):
+        kernel.convert(memory, memory[::-1], None)
+    kernel.convert(memory[:1], memory[1:], None)
+
+
 def test_a_file_that_is_cut_leaves_its_chunks(kernel: native.Kernel, call: Call) -> None:
     grid = layout.grid((20, 70, 66), call["chunk"])
     count = int(np.prod(grid))

@@ -1,6 +1,7 @@
 //! Voxels in the form in which samples want them.
 
-use crate::view::{Element, Row, Source, Target, Voxel};
+use crate::element::{Element, Voxel};
+use crate::view::{Row, Source, Target};
 
 /// float32 from a voxel: `(value - subtract) / divide`, and between 0 and 1 where it is clipped.
 ///
@@ -74,12 +75,14 @@ impl Scaling {
 /// Rows and columns of a plane that are converted together, so that a transposed one stays in the cache.
 const TILE: usize = 64;
 
-/// Write the voxels of an array to a target of its shape, in its form; None where the shapes differ, or
-/// there is no such conversion.
+/// Write the voxels of an array to a target of its shape, in its form; None where the shapes differ, the
+/// two may share memory, or there is no such conversion.
 #[must_use]
 pub fn convert(source: &Source<'_>, target: &Target<'_>, scaling: Option<Scaling>) -> Option<()> {
     let conversion = Conversion::of(source.element(), target.element(), scaling)?;
-    (source.shape() == target.shape()).then(|| {
+    let ((low, high), (first, end)) = (source.span(), target.span());
+    let is_legal = source.shape() == target.shape() && (high <= first || end <= low);
+    is_legal.then(|| {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2.

@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 
 use crate::boxes::{Piece, Positions, Selection};
-use crate::chunk::{self, Decoded, Decoder, Layout};
+use crate::chunk::{Decoded, Decoder, Layout};
 use crate::convert::{Conversion, Scaling};
 use crate::runs::{Extent, Merging, runs};
 use crate::view::Target;
+use crate::write;
 
 /// Voxels to read and where to put them.
 #[derive(Debug)]
@@ -60,6 +61,7 @@ pub enum Source<'a> {
 
 /// With fewer chunks a thread, beginning it costs more than it saves.
 const LEAST_CHUNKS: usize = 8;
+const MOST_THREADS: usize = 64;
 
 /// Fill the requests' targets from these chunks, and say which of them could not be decoded, ascending.
 ///
@@ -73,7 +75,7 @@ pub fn read(
     merging: Merging,
     threads: usize,
 ) -> Vec<usize> {
-    let most = 1 + extents.len() / LEAST_CHUNKS;
+    let most = MOST_THREADS.min(1 + extents.len() / LEAST_CHUNKS);
     let threads = if are_apart(requests) { threads.clamp(1, most) } else { 1 };
     let work = Work { layout, requests, extents, source };
     let merging = Merging { longest: merging.longest.min(bytes_a_run(extents, threads)), ..merging };
@@ -230,7 +232,7 @@ impl Work<'_> {
     fn write_piece(&self, decoded: Decoded<'_>, piece: &Piece, request: &Request<'_>) {
         // SAFETY: no two pieces of a request share a voxel, one thread alone has this chunk, and threads
         // are several only where no two requests share memory (`are_apart`).
-        unsafe { chunk::write(decoded, self.layout, piece, &request.target, request.conversion) }
+        unsafe { write::write(decoded, self.layout, piece, &request.target, request.conversion) }
     }
 }
 
@@ -264,15 +266,15 @@ fn read_exactly(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
 fn from_parts<'a>(parts: &[(u64, &'a [u8])], range: Range<u64>) -> Option<&'a [u8]> {
     let after = parts.partition_point(|(begin, _)| *begin <= range.start);
     let (begin, bytes) = parts[after.checked_sub(1)?];
-    let start = usize::try_from(range.start - begin).ok()?;
-    bytes.get(start..usize::try_from(range.end - begin).ok()?)
+    let start = usize::try_from(range.start.checked_sub(begin)?).ok()?;
+    bytes.get(start..usize::try_from(range.end.checked_sub(begin)?).ok()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chunk::Codec;
-    use crate::view::Element;
+    use crate::element::Element;
 
     const GRID: [usize; 3] = [4, 4, 4];
     const EDGE: usize = 3;

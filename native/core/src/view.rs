@@ -2,84 +2,7 @@
 
 use std::marker::PhantomData;
 
-/// Types of voxels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
-    /// uint8.
-    U8,
-    /// int16.
-    I16,
-    /// int32.
-    I32,
-    /// float32.
-    F32,
-    /// float64.
-    F64,
-}
-
-impl Element {
-    /// Bytes of one.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::I16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-}
-
-/// A Rust type that is an `Element`: any bytes of its size are a value.
-pub trait Voxel: Copy + Default + Send + Sync + 'static {
-    /// Which it is.
-    const ELEMENT: Element;
-    /// The value of `ELEMENT.size()` little-endian bytes.
-    fn from_bytes(bytes: impl Fn(usize) -> u8) -> Self;
-    /// The nearest float32.
-    fn to_f32(self) -> f32;
-    /// As int32, where that holds every value of the type.
-    fn to_i32(self) -> Option<i32>;
-}
-
-macro_rules! voxel {
-    ($type:ty, $element:ident, $f32:expr, $i32:expr) => {
-        impl Voxel for $type {
-            const ELEMENT: Element = Element::$element;
-
-            #[inline(always)]
-            fn from_bytes(bytes: impl Fn(usize) -> u8) -> Self {
-                Self::from_le_bytes(std::array::from_fn(bytes))
-            }
-
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                $f32(self)
-            }
-
-            #[inline(always)]
-            fn to_i32(self) -> Option<i32> {
-                $i32(self)
-            }
-        }
-    };
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the nearest float32 is what is asked for")]
-fn rounded_i32(value: i32) -> f32 {
-    value as f32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the nearest float32 is what is asked for")]
-fn rounded_f64(value: f64) -> f32 {
-    value as f32
-}
-
-voxel!(u8, U8, f32::from, |value| Some(i32::from(value)));
-voxel!(i16, I16, f32::from, |value| Some(i32::from(value)));
-voxel!(i32, I32, rounded_i32, Some);
-voxel!(f32, F32, |value| value, |_| None);
-voxel!(f64, F64, rounded_f64, |_| None);
+use crate::element::{Element, Voxel};
 
 /// A (z, y, x) array that may be written to, of any strides.
 #[derive(Debug)]
@@ -137,15 +60,7 @@ impl Target<'_> {
     /// Lowest address, and the one after the highest; equal where there is no voxel.
     #[must_use]
     pub fn span(&self) -> (usize, usize) {
-        if self.shape.contains(&0) {
-            return (0, 0);
-        }
-        let (mut low, mut high) = (self.origin.addr(), self.origin.addr() + self.element.size());
-        for axis in 0..3 {
-            let reach = self.strides[axis].unsigned_abs() * (self.shape[axis] - 1);
-            if self.strides[axis] < 0 { low -= reach } else { high += reach }
-        }
-        (low, high)
+        span(self.origin.addr(), self.strides, self.shape, self.element)
     }
 
     /// Whether voxels along x lie side by side.
@@ -235,6 +150,12 @@ impl Source<'_> {
         self.element
     }
 
+    /// Lowest address, and the one after the highest; equal where there is no voxel.
+    #[must_use]
+    pub fn span(&self) -> (usize, usize) {
+        span(self.origin.addr(), self.strides, self.shape, self.element)
+    }
+
     /// Whether voxels along x lie side by side.
     #[must_use]
     pub fn is_dense(&self) -> bool {
@@ -277,6 +198,18 @@ impl Source<'_> {
         // SAFETY: the voxel is in the view, all of which is memory of one owner (`new`).
         unsafe { self.origin.byte_offset(offset) }.cast()
     }
+}
+
+fn span(origin: usize, strides: [isize; 3], shape: [usize; 3], element: Element) -> (usize, usize) {
+    if shape.contains(&0) {
+        return (0, 0);
+    }
+    let (mut low, mut high) = (origin, origin + element.size());
+    for axis in 0..3 {
+        let reach = strides[axis].unsigned_abs() * (shape[axis] - 1);
+        if strides[axis] < 0 { low -= reach } else { high += reach }
+    }
+    (low, high)
 }
 
 fn is_aligned(address: usize, strides: [isize; 3], element: Element) -> bool {

@@ -1,6 +1,7 @@
 //! Arrays of Python as views of the kernel.
 
-use ctspine_zarr_core::view::{Element, Source, Target};
+use ctspine_zarr_core::element::Element;
+use ctspine_zarr_core::view::{Source, Target};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -13,14 +13,18 @@ use super::tables::{BITS, ESCAPE};
 /// The low 11 bits.
 const LOW: i32 = 0x7ff;
 
-/// The proof that this processor has AVX2 and popcnt.
+/// The proof that this processor has AVX2, and what every processor with AVX2 has had.
 #[derive(Clone, Copy)]
 pub struct Avx2(());
 
 impl Avx2 {
     /// The kernel, where the processor has what it needs.
     pub fn detect() -> Option<Self> {
-        let is_there = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt");
+        let is_there = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt");
         is_there.then_some(Self(()))
     }
 }
