@@ -227,3 +227,12 @@ def test_the_codec_of_an_array_can_be_pickled_and_says_what_is_malformed() -> No
         codec.decompress(memoryview(b"\x09"))
     assert math.prod(codec.chunk) == chunk.size
     assert importlib.import_module("ctspine_zarr.zarr_codec").PredictCodec is PredictCodec
+
+
+@pytest.mark.parametrize("order", ["<", ">", "="])
+def test_voxels_of_a_file_of_any_byte_order_are_compressed(order: Any) -> None:
+    shape = (2, 4, 37)
+    chunk = content("smooth", shape, 5)
+    codec = Predict(np.dtype("i2"), shape)
+    said = chunk.astype(chunk.dtype.newbyteorder(order))
+    assert codec.compress(said) == codec.compress(chunk) == encode(chunk)

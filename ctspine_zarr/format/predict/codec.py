@@ -35,8 +35,12 @@ class Predict:
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """See `Codec`."""
-        kernel = native.kernel
-        return encode(chunk) if kernel is None else kernel.predict_encode(chunk, self.chunk)
+        if native.kernel is None:
+            return encode(chunk)
+        # Arrays of files say that they are little-endian, and are then of another type to a buffer.
+        voxels = np.empty(self.chunk, np.int16)
+        voxels[...] = chunk
+        return native.kernel.predict_encode(voxels, self.chunk)
 
     def decompress(self, data: memoryview) -> PlainChunk:
         """See `Codec`."""
