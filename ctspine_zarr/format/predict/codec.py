@@ -37,10 +37,7 @@ class Predict:
         """See `Codec`."""
         if native.kernel is None:
             return encode(chunk)
-        # Arrays of files say that they are little-endian, and are then of another type to a buffer.
-        voxels = np.empty(self.chunk, np.int16)
-        voxels[...] = chunk
-        return native.kernel.predict_encode(voxels, self.chunk)
+        return native.kernel.predict_encode(np.ascontiguousarray(chunk, np.int16), self.chunk)
 
     def decompress(self, data: memoryview) -> PlainChunk:
         """See `Codec`."""
@@ -57,7 +54,7 @@ class Predict:
         voxels = np.empty((len(chunks), *self.chunk), np.int16)
         try:
             for data, target in zip(chunks, voxels, strict=True):
-                native.kernel.predict_decode(data, self.chunk, target)
+                native.kernel.predict_decode(data.toreadonly(), self.chunk, target)
         except ValueError as error:
             message = f"{error}; legal: a chunk of {self.chunk}"
             raise Malformed(message) from error

@@ -12,7 +12,7 @@ use crate::chunk::{Decoded, Decoder, Layout};
 use crate::convert::{Conversion, Scaling};
 use crate::runs::{Extent, Merging, runs};
 use crate::view::Target;
-use crate::write;
+use crate::write::{self, Writing};
 
 /// Voxels to read and where to put them.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ impl<'a> Request<'a> {
         layout: &Layout,
         scaling: Option<Scaling>,
     ) -> Option<Self> {
-        let conversion = Conversion::of(layout.element, target.element(), scaling)?;
+        let conversion = Conversion::of(layout.element, target.strided().element, scaling)?;
         let selection = Selection::new(positions, layout.grid, layout.chunk)?;
-        let fits = positions.map(|axis| axis.count) == target.shape();
+        let fits = positions.map(|axis| axis.count) == target.strided().shape;
         fits.then_some(Self { selection, target, conversion })
     }
 }
@@ -230,9 +230,10 @@ impl Work<'_> {
     }
 
     fn write_piece(&self, decoded: Decoded<'_>, piece: &Piece, request: &Request<'_>) {
+        let writing = Writing { decoded, layout: self.layout, piece, target: &request.target };
         // SAFETY: no two pieces of a request share a voxel, one thread alone has this chunk, and threads
         // are several only where no two requests share memory (`are_apart`).
-        unsafe { write::write(decoded, self.layout, piece, &request.target, request.conversion) }
+        unsafe { write::write(writing, request.conversion) }
     }
 }
 
@@ -275,6 +276,7 @@ mod tests {
     use super::*;
     use crate::chunk::Codec;
     use crate::element::Element;
+    use crate::view::Strided;
 
     const GRID: [usize; 3] = [4, 4, 4];
     const EDGE: usize = 3;
@@ -285,7 +287,12 @@ mod tests {
         let layout = Layout::new(GRID, [EDGE; 3], Element::I16, Codec::Zstd).unwrap();
         let strides = [288, 24, 2];
         // SAFETY: the target is all of `memory`.
-        let target = unsafe { Target::new(memory.as_mut_ptr().cast(), strides, [SIDE; 3], Element::I16) };
+        let target = unsafe {
+            Target::new(
+                memory.as_mut_ptr().cast(),
+                Strided { strides, shape: [SIDE; 3], element: Element::I16 },
+            )
+        };
         let whole = Positions { start: 0, step: 1, count: SIDE };
         let request = Request::new([whole; 3], target.unwrap(), &layout, None).unwrap();
         let merging = Merging { gap: 0, longest: 0 };

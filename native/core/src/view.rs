@@ -4,37 +4,44 @@ use std::marker::PhantomData;
 
 use crate::element::{Element, Voxel};
 
-/// A (z, y, x) array that may be written to, of any strides.
-#[derive(Debug)]
-pub struct Target<'a> {
-    origin: *mut u8,
-    strides: [isize; 3],
-    shape: [usize; 3],
-    element: Element,
-    owner: PhantomData<&'a mut u8>,
+/// How the voxels of a (z, y, x) array lie in memory, whoever owns it.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided {
+    /// Bytes from a voxel to the next along each axis.
+    pub strides: [isize; 3],
+    /// Voxels along each axis.
+    pub shape: [usize; 3],
+    /// Of the voxels.
+    pub element: Element,
 }
 
-// SAFETY: the type stands for exclusive access to the memory it describes, as `&mut [T]` does, and the
-// voxels in it are plain numbers; see `new`.
-unsafe impl Send for Target<'_> {}
-// SAFETY: as above; writing through a shared reference is unsafe, and `row` says who may.
-unsafe impl Sync for Target<'_> {}
-
-impl Target<'_> {
-    /// A view of memory; None where its voxels are not aligned, or two of them may share memory.
-    ///
-    /// # Safety
-    /// For the lifetime, each voxel (z, y, x) below `shape`, at `origin` plus its indices times
-    /// `strides` bytes, must be writable memory that nobody else reads or writes.
+impl Strided {
+    /// Whether voxels along x lie side by side.
     #[must_use]
-    pub unsafe fn new(
-        origin: *mut u8,
-        strides: [isize; 3],
-        shape: [usize; 3],
-        element: Element,
-    ) -> Option<Self> {
-        let target = Self { origin, strides, shape, element, owner: PhantomData };
-        (is_aligned(origin.addr(), strides, element) && target.is_apart()).then_some(target)
+    pub fn is_dense(&self) -> bool {
+        self.strides[2] == self.element.size().cast_signed()
+    }
+
+    /// Lowest address, and the one after the highest, with the first voxel at `origin`; equal where there
+    /// is no voxel.
+    #[must_use]
+    pub fn span(&self, origin: usize) -> (usize, usize) {
+        if self.shape.contains(&0) {
+            return (0, 0);
+        }
+        let (mut low, mut high) = (origin, origin + self.element.size());
+        for (stride, count) in self.strides.into_iter().zip(self.shape) {
+            let reach = stride.unsigned_abs() * (count - 1);
+            if stride < 0 { low -= reach } else { high += reach }
+        }
+        (low, high)
+    }
+
+    /// Whether every voxel is aligned, with the first at `origin`.
+    fn is_aligned(&self, origin: usize) -> bool {
+        let size = self.element.size();
+        let is_even = |stride: &isize| stride.unsigned_abs().is_multiple_of(size);
+        origin.is_multiple_of(size) && self.strides.iter().all(is_even)
     }
 
     /// Whether no two voxels share memory: along each axis, from the shortest stride to the longest, a
@@ -57,28 +64,59 @@ impl Target<'_> {
         reach.is_some()
     }
 
-    /// Lowest address, and the one after the highest; equal where there is no voxel.
+    /// Bytes from the first voxel to that of a place, from which on `count` along x are in the array.
+    ///
+    /// # Panics
+    /// Where they are not, or are of another type.
+    #[inline(always)]
+    fn offset<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> isize {
+        let [planes, rows, columns] = self.shape;
+        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
+        assert!(
+            is_inside && T::ELEMENT == self.element,
+            "a row beyond its target or source, or of another type"
+        );
+        let steps = [z, y, x].into_iter().zip(self.strides);
+        steps.map(|(count, stride)| count.cast_signed() * stride).sum()
+    }
+}
+
+/// A (z, y, x) array that may be written to, of any strides.
+#[derive(Debug)]
+pub struct Target<'a> {
+    origin: *mut u8,
+    strided: Strided,
+    owner: PhantomData<&'a mut u8>,
+}
+
+// SAFETY: the type stands for exclusive access to the memory it describes, as `&mut [T]` does, and the
+// voxels in it are plain numbers; see `new`.
+unsafe impl Send for Target<'_> {}
+// SAFETY: as above; writing through a shared reference is unsafe, and `row` says who may.
+unsafe impl Sync for Target<'_> {}
+
+impl Target<'_> {
+    /// A view of memory; None where its voxels are not aligned, or two of them may share memory.
+    ///
+    /// # Safety
+    /// For the lifetime, each voxel that `strided` has from `origin` on must be writable memory that nobody
+    /// else reads or writes.
+    #[must_use]
+    pub unsafe fn new(origin: *mut u8, strided: Strided) -> Option<Self> {
+        let is_legal = strided.is_aligned(origin.addr()) && strided.is_apart();
+        is_legal.then_some(Self { origin, strided, owner: PhantomData })
+    }
+
+    /// How its voxels lie.
+    #[must_use]
+    pub fn strided(&self) -> &Strided {
+        &self.strided
+    }
+
+    /// See `Strided::span`.
     #[must_use]
     pub fn span(&self) -> (usize, usize) {
-        span(self.origin.addr(), self.strides, self.shape, self.element)
-    }
-
-    /// Whether voxels along x lie side by side.
-    #[must_use]
-    pub fn is_dense(&self) -> bool {
-        self.strides[2] == self.element.size().cast_signed()
-    }
-
-    /// Voxels along each axis.
-    #[must_use]
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// Of its voxels.
-    #[must_use]
-    pub fn element(&self) -> Element {
-        self.element
+        self.strided.span(self.origin.addr())
     }
 
     /// `count` voxels along x from a place on.
@@ -88,16 +126,13 @@ impl Target<'_> {
     ///
     /// # Panics
     /// Where they are not all in the view, or of another type.
+    #[inline(always)]
     #[must_use]
-    pub unsafe fn row<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> Row<'_, T> {
-        let [planes, rows, columns] = self.shape;
-        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
-        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its target, or of another type");
-        let steps = [z, y, x].into_iter().zip(self.strides);
-        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
+    pub unsafe fn row<T: Voxel>(&self, place: [usize; 3], count: usize) -> Row<'_, T> {
+        let offset = self.strided.offset::<T>(place, count);
         // SAFETY: the place is in the view, all of which is memory of one owner (`new`).
         let first = unsafe { self.origin.offset(offset) }.cast::<T>();
-        Row { first, stride: self.strides[2], count, owner: PhantomData }
+        Row { first, stride: self.strided.strides[2], count, owner: PhantomData }
     }
 }
 
@@ -105,9 +140,7 @@ impl Target<'_> {
 #[derive(Debug)]
 pub struct Source<'a> {
     origin: *const u8,
-    strides: [isize; 3],
-    shape: [usize; 3],
-    element: Element,
+    strided: Strided,
     owner: PhantomData<&'a u8>,
 }
 
@@ -120,46 +153,23 @@ impl Source<'_> {
     /// A view of memory; None where its voxels are not aligned.
     ///
     /// # Safety
-    /// For the lifetime, each voxel (z, y, x) below `shape`, at `origin` plus its indices times
-    /// `strides` bytes, must be initialized memory that nobody writes to.
+    /// For the lifetime, each voxel that `strided` has from `origin` on must be initialized memory that nobody
+    /// writes to.
     #[must_use]
-    pub unsafe fn new(
-        origin: *const u8,
-        strides: [isize; 3],
-        shape: [usize; 3],
-        element: Element,
-    ) -> Option<Self> {
-        is_aligned(origin.addr(), strides, element).then_some(Self {
-            origin,
-            strides,
-            shape,
-            element,
-            owner: PhantomData,
-        })
+    pub unsafe fn new(origin: *const u8, strided: Strided) -> Option<Self> {
+        strided.is_aligned(origin.addr()).then_some(Self { origin, strided, owner: PhantomData })
     }
 
-    /// Voxels along each axis.
+    /// How its voxels lie.
     #[must_use]
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
+    pub fn strided(&self) -> &Strided {
+        &self.strided
     }
 
-    /// Of its voxels.
-    #[must_use]
-    pub fn element(&self) -> Element {
-        self.element
-    }
-
-    /// Lowest address, and the one after the highest; equal where there is no voxel.
+    /// See `Strided::span`.
     #[must_use]
     pub fn span(&self) -> (usize, usize) {
-        span(self.origin.addr(), self.strides, self.shape, self.element)
-    }
-
-    /// Whether voxels along x lie side by side.
-    #[must_use]
-    pub fn is_dense(&self) -> bool {
-        self.strides[2] == self.element.size().cast_signed()
+        self.strided.span(self.origin.addr())
     }
 
     /// `count` voxels along x from a place on, where they lie side by side.
@@ -171,7 +181,7 @@ impl Source<'_> {
     pub fn dense<T: Voxel>(&self, place: [usize; 3], count: usize) -> Option<&[T]> {
         let first = self.first::<T>(place, count);
         // SAFETY: all are in the view, initialized and aligned (`first`, `new`), and lie side by side.
-        self.is_dense().then(|| unsafe { std::slice::from_raw_parts(first, count) })
+        self.strided.is_dense().then(|| unsafe { std::slice::from_raw_parts(first, count) })
     }
 
     /// Fill `values` with voxels along x from a place on.
@@ -183,38 +193,17 @@ impl Source<'_> {
         let first = self.first::<T>(place, values.len());
         for (at, value) in values.iter_mut().enumerate() {
             // SAFETY: the voxel is in the view, initialized and aligned (`first`, `new`).
-            *value = unsafe { first.byte_offset(at.cast_signed() * self.strides[2]).read() };
+            *value = unsafe { first.byte_offset(at.cast_signed() * self.strided.strides[2]).read() };
         }
     }
 
-    /// Where the voxel of a place lies, from which on `count` more along x are in the view.
+    /// Where the voxel of a place lies, from which on `count` along x are in the view.
     #[inline(always)]
-    fn first<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> *const T {
-        let [planes, rows, columns] = self.shape;
-        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
-        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its array, or of another type");
-        let steps = [z, y, x].into_iter().zip(self.strides);
-        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
+    fn first<T: Voxel>(&self, place: [usize; 3], count: usize) -> *const T {
+        let offset = self.strided.offset::<T>(place, count);
         // SAFETY: the voxel is in the view, all of which is memory of one owner (`new`).
         unsafe { self.origin.byte_offset(offset) }.cast()
     }
-}
-
-fn span(origin: usize, strides: [isize; 3], shape: [usize; 3], element: Element) -> (usize, usize) {
-    if shape.contains(&0) {
-        return (0, 0);
-    }
-    let (mut low, mut high) = (origin, origin + element.size());
-    for axis in 0..3 {
-        let reach = strides[axis].unsigned_abs() * (shape[axis] - 1);
-        if strides[axis] < 0 { low -= reach } else { high += reach }
-    }
-    (low, high)
-}
-
-fn is_aligned(address: usize, strides: [isize; 3], element: Element) -> bool {
-    let size = element.size();
-    address.is_multiple_of(size) && strides.iter().all(|stride| stride.unsigned_abs().is_multiple_of(size))
 }
 
 /// Voxels along x of a target.
@@ -286,7 +275,12 @@ mod tests {
     ) -> Option<Target<'_>> {
         let strides = strides.map(|stride| stride * 2);
         // SAFETY: the tests' shapes and strides stay in `memory`, which is borrowed for as long.
-        unsafe { Target::new(memory.as_mut_ptr().wrapping_add(first).cast(), strides, shape, Element::I16) }
+        unsafe {
+            Target::new(
+                memory.as_mut_ptr().wrapping_add(first).cast(),
+                Strided { strides, shape, element: Element::I16 },
+            )
+        }
     }
 
     #[test]
@@ -305,8 +299,12 @@ mod tests {
             assert_eq!(target(&mut memory, 0, strides, shape).is_some(), legal, "{strides:?} {shape:?}");
         }
         // SAFETY: nothing is read or written.
-        let odd =
-            unsafe { Target::new(std::ptr::without_provenance_mut(1), [2, 2, 2], [1, 1, 1], Element::I16) };
+        let odd = unsafe {
+            Target::new(
+                std::ptr::without_provenance_mut(1),
+                Strided { strides: [2; 3], shape: [1; 3], element: Element::I16 },
+            )
+        };
         assert!(odd.is_none());
     }
 

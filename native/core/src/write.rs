@@ -2,113 +2,68 @@
 
 use crate::boxes::{Piece, Positions};
 use crate::chunk::{Decoded, Layout};
-use crate::convert::{self, Conversion, MOST};
+use crate::convert::{self, Conversion, MOST, Work};
 use crate::element::{Element, Voxel};
 use crate::view::Target;
+
+/// A piece of a decoded chunk, and where it goes.
+#[derive(Clone, Copy)]
+pub struct Writing<'a> {
+    /// Of the chunk.
+    pub decoded: Decoded<'a>,
+    /// Of the array's chunks.
+    pub layout: &'a Layout,
+    /// What is written.
+    pub piece: &'a Piece,
+    /// Where to.
+    pub target: &'a Target<'a>,
+}
 
 /// Write a piece of a chunk to a target.
 ///
 /// # Safety
 /// Nobody else may write to the voxels of the target that the piece covers.
-pub unsafe fn write(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
+pub unsafe fn write(writing: Writing<'_>, conversion: Conversion) {
+    let stored = writing.layout.element;
+    let rows = Rows(writing);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2; the caller's promise is handed on.
-        return unsafe { write_avx2(decoded, layout, piece, target, conversion) };
+        // SAFETY: the processor has AVX2.
+        return unsafe { write_avx2(stored, conversion, rows) };
     }
-    // SAFETY: the caller's promise.
-    unsafe { write_by_stored(decoded, layout, piece, target, conversion) }
+    convert::dispatch(stored, conversion, rows);
 }
 
-/// `write`, compiled for processors with AVX2.
-///
-/// # Safety
-/// As `write`.
+/// `dispatch`, compiled for processors with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn write_avx2(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { write_by_stored(decoded, layout, piece, target, conversion) }
+fn write_avx2(stored: Element, conversion: Conversion, rows: Rows<'_>) {
+    convert::dispatch(stored, conversion, rows);
 }
 
-#[inline(always)]
-unsafe fn write_by_stored(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    // SAFETY: the caller's promise, for each.
-    unsafe {
-        match layout.element {
-            Element::U8 => write_by_form::<u8>(decoded, layout, piece, target, conversion),
-            Element::I16 => write_by_form::<i16>(decoded, layout, piece, target, conversion),
-            Element::I32 => write_by_form::<i32>(decoded, layout, piece, target, conversion),
-            Element::F32 => write_by_form::<f32>(decoded, layout, piece, target, conversion),
-            Element::F64 => write_by_form::<f64>(decoded, layout, piece, target, conversion),
-        }
-    }
-}
+/// The work of `write`, which alone makes it: nobody else writes to what it writes to.
+struct Rows<'a>(Writing<'a>);
 
-#[inline(always)]
-unsafe fn write_by_form<S: Voxel>(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    // SAFETY: the caller's promise, for each.
-    unsafe {
-        match conversion {
-            Conversion::Keep => write_rows::<S, S>(decoded, layout, piece, target, |value| value),
-            Conversion::Float => write_rows::<S, f32>(decoded, layout, piece, target, S::to_f32),
-            Conversion::Scale(scaling) => {
-                let scaled = move |value: S| scaling.apply(value.to_f32());
-                write_rows::<S, f32>(decoded, layout, piece, target, scaled);
-            }
-            Conversion::Widen => write_rows::<S, i32>(decoded, layout, piece, target, |value| {
-                value.to_i32().unwrap_or_default()
-            }),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn write_rows<S: Voxel, T: Voxel>(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    each: impl Fn(S) -> T + Copy,
-) {
-    let [z, y, x] = piece.inside;
-    let [_, rows, columns] = layout.chunk;
-    let [first_z, first_y, first_x] = piece.target;
-    for plane in 0..z.count {
-        let begin = ((z.start + plane * z.step) * rows + y.start) * columns + x.start;
-        let lines = Lines { begin, step: y.step * columns, count: y.count, along: x };
-        let place = [first_z + plane, first_y, first_x];
-        // SAFETY: the caller's promise; pieces of different chunks share no voxel of a target.
-        unsafe {
-            match decoded {
-                Decoded::Shuffled(bytes) if x.step == 1 && size_of::<S>() == 2 && target.is_dense() => {
-                    write_halves(bytes.split_at(bytes.len() / 2), lines, place, target, each);
+impl Work for Rows<'_> {
+    #[inline(always)]
+    fn run<S: Voxel, T: Voxel>(self, each: impl Fn(S) -> T + Copy) {
+        let Writing { decoded, layout, piece, target } = self.0;
+        let [z, y, x] = piece.inside;
+        let [_, rows, columns] = layout.chunk;
+        let [first_z, first_y, first_x] = piece.target;
+        let is_dense = target.strided().is_dense();
+        for plane in 0..z.count {
+            let begin = ((z.start + plane * z.step) * rows + y.start) * columns + x.start;
+            let lines = Lines { begin, step: y.step * columns, count: y.count, along: x };
+            let place = [first_z + plane, first_y, first_x];
+            // SAFETY: the promise of `write`'s caller.
+            unsafe {
+                match decoded {
+                    Decoded::Shuffled(bytes) if x.step == 1 && size_of::<S>() == 2 && is_dense => {
+                        write_halves(bytes.split_at(bytes.len() / 2), lines, place, target, each);
+                    }
+                    _ => write_lines(decoded, lines, place, target, each),
                 }
-                _ => write_lines(decoded, lines, place, target, each),
             }
         }
     }
@@ -177,6 +132,7 @@ mod tests {
     use super::*;
     use crate::chunk::Codec;
     use crate::convert::Scaling;
+    use crate::view::Strided;
 
     const CHUNK: [usize; 3] = [2, 3, 5];
 
@@ -202,9 +158,11 @@ mod tests {
         let strides = [40 * size, 10 * size * step.signum(), step * size];
         let origin = memory.as_mut_ptr().wrapping_add(first).cast();
         // SAFETY: two rows ten voxels apart, of five voxels one or two apart, are in `memory`.
-        let target = unsafe { Target::new(origin, strides, [1, 2, 5], T::ELEMENT) }.unwrap();
+        let target =
+            unsafe { Target::new(origin, Strided { strides, shape: [1, 2, 5], element: T::ELEMENT }) }
+                .unwrap();
         // SAFETY: nobody else has the memory.
-        unsafe { write(decoded, layout, &piece(), &target, conversion) };
+        unsafe { write(Writing { decoded, layout, piece: &piece(), target: &target }, conversion) };
         let at = |row: isize, column: isize| first.cast_signed() + row * 10 * step.signum() + column * step;
         (0..2)
             .flat_map(|row| (0..5).map(move |column| at(row, column).cast_unsigned()))

@@ -7,7 +7,7 @@ use ctspine_zarr_core::convert::Scaling;
 use ctspine_zarr_core::read::{Request, Source, read};
 use ctspine_zarr_core::runs::{Extent, Merging};
 use ctspine_zarr_core::element::Element;
-use ctspine_zarr_core::view::Target;
+use ctspine_zarr_core::view::{Strided, Target};
 use libfuzzer_sys::fuzz_target;
 
 const GUARD: f32 = -77.0;
@@ -34,7 +34,7 @@ fuzz_target!(|input: (u8, [u8; 9], [(u8, u8); 8], bool, bool, &[u8])| {
     let strides = [shape[1] * shape[2] * 4, shape[2] * 4, 4].map(usize::cast_signed);
     let origin = memory[MARGIN..].as_mut_ptr().cast();
     // SAFETY: the target is `memory` without its margins.
-    let target = unsafe { Target::new(origin, strides, shape, Element::F32) }.expect("it is dense");
+    let target = unsafe { Target::new(origin, Strided { strides, shape, element: Element::F32 }) }.expect("it is dense");
     let scaling = is_scaled.then_some(Scaling { subtract: 1.0, divide: 2.0, clip: true });
     let Some(request) = Request::new(axes, target, &layout, scaling) else { return };
     let extents: Vec<Extent> = bounds
