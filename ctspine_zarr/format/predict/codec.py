@@ -35,9 +35,10 @@ class Predict:
 
     def compress(self, chunk: NDArray[Any]) -> bytes:
         """See `Codec`."""
+        voxels = np.ascontiguousarray(chunk, np.int16)  # of this machine's byte order, whatever a file's is
         if native.kernel is None:
-            return encode(chunk)
-        return native.kernel.predict_encode(np.ascontiguousarray(chunk, np.int16), self.chunk)
+            return encode(voxels)
+        return native.kernel.predict_encode(voxels, self.chunk)
 
     def decompress(self, data: memoryview) -> PlainChunk:
         """See `Codec`."""
