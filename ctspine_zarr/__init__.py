@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.datasets.selection import Selection
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
+    from ctspine_zarr.kernel import kernel_version
     from ctspine_zarr.maintain.export import CaseExported, Exported, export, export_cases
     from ctspine_zarr.maintain.remove import remove
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
@@ -81,6 +82,7 @@ __all__ = [
     "export",
     "export_cases",
     "finalize",
+    "kernel_version",
     "merge_histograms",
     "merge_moments",
     "open_store",
@@ -103,6 +105,7 @@ _HOMES = {
     "datasets.selection": ("Selection",),
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
+    "kernel": ("kernel_version",),
     "maintain.export": ("CaseExported", "Exported", "export", "export_cases"),
     "maintain.remove": ("remove",),
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),

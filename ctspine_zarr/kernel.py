@@ -78,6 +78,12 @@ class Kernel(Protocol):
         the chunks of these numbers alone.
         """
 
+    def predict_encode(self, voxels: NDArray[np.int16], shape: Shape) -> bytes:
+        """A C-contiguous chunk as `docs/codec.md` has it."""
+
+    def predict_decode(self, data: Buffer, shape: Shape, out: NDArray[np.int16]) -> None:
+        """The inverse, to a C-contiguous array; a ValueError says what is wrong with the bytes."""
+
     def counts(self) -> tuple[int, int]:
         """Chunks that this process has decoded by the kernel, and bytes that it has read from files."""
 
@@ -125,7 +131,7 @@ class Kernel(Protocol):
         """See `write.measure.measure_labels`."""
 
     def convert(self, source: NDArray[Any], target: NDArray[Any], scaling: Scale | None) -> None:
-        """Write the voxels of one array to another, as float32, int32 or what they are."""
+        """Write the voxels of one array to another, as float32, int32 or what they are; they share none."""
 
 
 def _found() -> Kernel | None:
@@ -145,3 +151,8 @@ def _found() -> Kernel | None:
 
 kernel: Kernel | None = _found()
 """The kernel; None where it is not installed, of another version, or turned off."""
+
+
+def kernel_version() -> str | None:
+    """The version of the native kernel that reads and builds use; None where they do without."""
+    return None if kernel is None else kernel.__version__

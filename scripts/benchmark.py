@@ -1,13 +1,14 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote|scale|hands] [--source DIR] [--repeats N]
-                                [--json FILE] [--picture FILE] [--latency MS] [--facts DIR]
+    python scripts/benchmark.py [build|read|train|remote|chunks|scale|hands] [--source DIR]
+                                [--repeats N] [--json FILE] [--picture FILE] [--latency MS] [--facts DIR]
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one;
-`remote` reads over HTTP from a server that is a round trip away, `scale` opens a store of 100,000
-cases, `hands` builds 1,005 tiny ones in parts, finalizes and verifies them. Every figure is a median
-and comes with its spread. Machines are noisy: ratios between the rows of one run are worth more than
-any figure.
+`remote` reads over HTTP from a server that is a round trip away, `chunks` compares chunk shapes, `scale`
+opens a store of 100,000 cases, `hands` builds 1,005 tiny ones in parts, finalizes and verifies them. In
+the first three and in `chunks` each peer has a fresh process in each of the --repeats runs, and figures
+are medians with their range over runs. Machines are noisy: ratios between the rows of one run are worth
+more than any figure.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, hands, picture, read, remote, scale, train
+from benchmarks import build, chunks, hands, machine, picture, read, remote, scale, train
 
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
@@ -36,9 +37,12 @@ def main() -> None:
 
 def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Figures of each part that is asked for; `hands` makes a source of its own."""
+    about = machine.described()
+    machine.report(about)
+    found: dict[str, Any] = {"machine": about}
     if "hands" in arguments.parts:
-        return {"hands": hands.run(scratch, arguments.facts, arguments.repeats)}
-    found: dict[str, Any] = {}
+        return found | {"hands": hands.run(scratch, arguments.facts, arguments.repeats)}
+    latency = arguments.latency / 1000
     source = arguments.source or write_phantom(scratch / "phantom")
     if "build" in arguments.parts:
         found["build"] = build.run(source, arguments.repeats)
@@ -49,8 +53,9 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     if "train" in arguments.parts:
         found["train"] = train.run(source, scratch, arguments.repeats)
     if "remote" in arguments.parts:
-        latency = arguments.latency / 1000
         found["remote"] = remote.run(source, scratch, arguments.case, arguments.repeats, latency)
+    if "chunks" in arguments.parts:
+        found["chunks"] = chunks.run(source, scratch, arguments.case, arguments.repeats, latency)
     if "scale" in arguments.parts:
         found["scale"] = scale.run(source, scratch)
     return found
@@ -61,13 +66,18 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "part", nargs="?", choices=(*USUAL, "remote", "scale", "hands"), help="default: build, read, train"
+        "part",
+        nargs="?",
+        choices=(*USUAL, "remote", "chunks", "scale", "hands"),
+        help="default: build, read, train",
     )
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
     parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")
-    parser.add_argument("--repeats", type=positive, default=5, help="default: 5")
-    parser.add_argument("--latency", type=milliseconds, default=30.0, help="of remote, in ms; default: 30")
+    parser.add_argument("--repeats", type=positive, default=3, help="runs, of fresh processes; default: 3")
+    parser.add_argument(
+        "--latency", type=milliseconds, default=30.0, help="of remote and chunks, in ms; default: 30"
+    )
     parser.add_argument(
         "--facts", type=Path, default=hands.FACTS, help="of hands: the folder of the authors' split list"
     )

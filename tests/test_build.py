@@ -469,7 +469,7 @@ def test_another_codec_in_one_store_is_an_error(source: Tree, tmp_path: Path) ->
     build(source.root, tmp_path / "s.zarr", selection=cz.Selection(cases=["liver_1"]))
     with pytest.raises(
         StoreMismatch,
-        match=r"begun with codec blosc-zstd and chunks of \(16, 64, 64\), asked for compact \(pcodec\) and "
+        match=r"begun with codec blosc-zstd and chunks of \(8, 64, 64\), asked for compact \(predict\) and "
         r".*; legal: the --codec and --chunk of the store, --rebuild",
     ):
         cz.plan_build(source.root, tmp_path / "s.zarr", codec="compact")

@@ -225,7 +225,7 @@ def test_a_removal_cut_off_after_its_switch_can_be_run_again(
 
 def has_form(case: cz.Case, form: dict[str, Any]) -> bool:
     image = case.record.image
-    return image.codec == "pcodec" if "codec" in form else image.chunk == form["chunk"]
+    return image.codec == "predict" if "codec" in form else image.chunk == form["chunk"]
 
 
 def size_of(folder: Path) -> int:

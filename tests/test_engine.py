@@ -218,7 +218,7 @@ def test_threads_take_each_item_once(count: int, threads: int) -> None:
 
 @pytest.fixture
 def counted(tmp_path: Path) -> tuple[CountingStore, Voxels]:
-    """A store that counts, and an array of 3 x 3 x 4 chunks of noise in it."""
+    """A store that counts, and an array of 6 x 3 x 4 chunks of noise in it."""
     voxels = stored(volume((45, 180, 250)), tmp_path)
     store = CountingStore(tmp_path)
     storage = open_storage(store, read_only=True)
@@ -239,7 +239,7 @@ def extents(location: Path, shape: Shape) -> NDArray[np.uint64]:
 def test_a_slab_is_two_requests_and_then_one(counted: tuple[CountingStore, Voxels], tmp_path: Path) -> None:
     store, voxels = counted
     _ = voxels[20]
-    slab = int(extents(tmp_path, voxels.shape)[1, ..., 1].sum())
+    slab = int(extents(tmp_path, voxels.shape)[20 // voxels.chunk[0], ..., 1].sum())
     assert store.reads == [(SHARD, index_size(voxels.shape, voxels.chunk)), (SHARD, slab)]
     _ = voxels[21]
     assert store.reads[2:] == [(SHARD, slab)]
@@ -275,7 +275,7 @@ def test_from_a_disk_only_the_chunks_touched_are_read(
 def test_only_what_is_touched_is_decoded_once(key: Any) -> None:
     array = volume((45, 180, 250))
     voxels = stored(array, MemoryStore())
-    positions = np.broadcast_to(np.arange(45)[:, None, None] // 16 * 1000, array.shape)
+    positions = np.broadcast_to(np.arange(45)[:, None, None] // layout.DEFAULT_CHUNK[0] * 1000, array.shape)
     rows = np.arange(180)[None, :, None] // 64 * 100
     columns = np.arange(250)[None, None, :] // 64
     expected = len(np.unique((positions + rows + columns)[key]))
@@ -379,7 +379,7 @@ def test_eight_threads_share_one_case(phantom_store: cz.Store) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[Any]]:
     """A folder with one array of 2 x 2 x 2 chunks, and its voxels."""
     folder = tmp_path_factory.mktemp("whole")
-    array = volume((20, 70, 66))
+    array = volume((12, 70, 66))
     stored(array, folder)
     return folder, array
 
@@ -414,7 +414,7 @@ def test_a_flipped_byte_is_reported_by_the_read_that_touches_it_and_by_no_other(
 ) -> None:
     folder, array = whole
     data = (folder / SHARD).read_bytes()
-    body = len(data) - index_size((20, 70, 66), layout.DEFAULT_CHUNK)
+    body = len(data) - index_size((12, 70, 66), layout.DEFAULT_CHUNK)
     starts = np.frombuffer(data[body:-4], "<u8").reshape(8, 2)[:, 0]
     chooser = random.Random(0)
     edges = [*starts.tolist(), *(starts[1:] - 1).tolist(), body - 1]
@@ -456,7 +456,7 @@ def test_every_single_bit_of_a_shard_is_guarded(profile: str, dtype: str) -> Non
 
 def sealed(data: bytes, edit: Callable[[NDArray[np.uint64]], object]) -> bytes:
     """The shard with an edited index whose checksum is right again."""
-    body = len(data) - index_size((20, 70, 66), layout.DEFAULT_CHUNK)
+    body = len(data) - index_size((12, 70, 66), layout.DEFAULT_CHUNK)
     index = np.frombuffer(data[body:-4], "<u8").reshape(8, 2).copy()
     edit(index)
     entries = index.tobytes()
@@ -531,7 +531,7 @@ def test_a_shard_cut_or_lost_after_its_index_was_read_is_an_error(
     _ = voxels[0]
     (tmp_path / "s" / SHARD).write_bytes(data[:5000])
     with pytest.raises(DamagedStore, match="its shard has 5000 bytes; the catalog says"):
-        voxels[19]
+        voxels[11]
     (tmp_path / "s" / SHARD).unlink()
     with pytest.raises(DamagedStore, match="its shard is missing; the catalog says"):
         voxels[0]
@@ -578,7 +578,7 @@ def test_two_shards_of_one_size_that_were_swapped_are_found_by_the_first_read(
 
 
 def test_an_index_that_no_shard_can_have_takes_no_memory(tmp_path: Path) -> None:
-    voxels = stored(volume((20, 70, 66)), tmp_path)
+    voxels = stored(volume((12, 70, 66)), tmp_path)
     lie = dataclasses.replace(voxels.array, shape=(2**14, 2**14, 2**14), stored_bytes=2**40)
     codec = known_codec("zstd", "int16", (1, 1, 1))
     size = voxels.array.stored_bytes
@@ -593,7 +593,7 @@ def test_an_index_that_no_shard_can_have_takes_no_memory(tmp_path: Path) -> None
 
 
 def test_an_array_without_a_shard_takes_no_memory_for_its_chunks(tmp_path: Path) -> None:
-    voxels = stored(volume((20, 70, 66)), tmp_path)
+    voxels = stored(volume((12, 70, 66)), tmp_path)
     array = dataclasses.replace(voxels.array, shape=(2**14, 2**14, 2**14), stored_bytes=0, index_crc32c=0)
     empty = dataclasses.replace(voxels, array=array, codec=known_codec("zstd", "int16", (1, 1, 1)))
     assert np.array_equal(empty[5, :4, ::8000], np.zeros((4, 3)))
@@ -630,7 +630,7 @@ def broken(kind: str, location: Path) -> None:
 @pytest.mark.parametrize("kind", ["removed", "cut", "altered", "index altered"])
 @pytest.mark.parametrize("is_foreign", [False, True])
 def test_a_read_of_a_store_that_was_updated_says_so(tmp_path: Path, kind: str, is_foreign: bool) -> None:
-    made = stored(volume((20, 70, 66)), tmp_path)
+    made = stored(volume((12, 70, 66)), tmp_path)
     codec = None if is_foreign else made.codec
     voxels = dataclasses.replace(made, codec=codec)
     updated, other = Asked(answer=True, times=[]), Asked(answer=False, times=[])
@@ -652,7 +652,7 @@ def test_a_read_of_a_store_that_was_updated_says_so(tmp_path: Path, kind: str, i
 
 
 def test_a_reader_takes_what_tells_of_updates_to_other_processes(tmp_path: Path) -> None:
-    voxels = stored(volume((20, 70, 66)), tmp_path, reading=Reading(1, updated=Asked(answer=True, times=[])))
+    voxels = stored(volume((12, 70, 66)), tmp_path, reading=Reading(1, updated=Asked(answer=True, times=[])))
     sent: Voxels = pickle.loads(pickle.dumps(voxels))  # noqa: S301 - our own
     (tmp_path / SHARD).unlink()
     with pytest.raises(StoreUpdated):
@@ -666,11 +666,11 @@ def test_a_reader_takes_what_tells_of_updates_to_other_processes(tmp_path: Path)
 def test_a_chunk_forged_with_a_right_checksum_is_an_error_or_other_voxels_but_never_a_crash(
     at: int, value: int, dtype: str
 ) -> None:
-    array = volume((16, 64, 64), dtype)
+    array = volume(layout.DEFAULT_CHUNK, dtype)
     store = MemoryStore()
     voxels = stored(array, store)
     data = bytearray(store._store_dict[SHARD].to_bytes())
-    end = len(data) - index_size((16, 64, 64), layout.DEFAULT_CHUNK) - 4
+    end = len(data) - index_size(layout.DEFAULT_CHUNK, layout.DEFAULT_CHUNK) - 4
     at = at % 40 if at % 2 else at % end
     assume(data[at] != value)
     data[at] = value
@@ -866,7 +866,7 @@ def test_a_shard_is_looked_at_before_its_chunks_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A catalog that lies of a shape takes neither time nor memory for the chunks of it."""
-    made = stored(volume((20, 70, 66)), tmp_path)
+    made = stored(volume((12, 70, 66)), tmp_path)
     fail = lambda *_: pytest.fail("its chunks were listed")  # noqa: E731
     monkeypatch.setattr(targets, "touched_chunks", fail)
     monkeypatch.setattr(NativeRead, "of", fail)

@@ -82,7 +82,7 @@ TEXTS: Final = [
     *(
         "int16",
         "float64",
-        "pcodec",
+        "predict",
         "zstd",
         "foreign",
         "0" * 64,
@@ -382,7 +382,7 @@ def attack_shard(target: Target, chooser: random.Random) -> None:
     record = author.record(case)
     record[array] |= {"bytes": len(shard), "index_crc32c": int.from_bytes(shard[-4:], "little")}
     if chooser.random() < 0.5:
-        record[array]["codec"] = chooser.choice(["pcodec", "zstd", "blosc-zstd", "foreign"])
+        record[array]["codec"] = chooser.choice(["predict", "zstd", "blosc-zstd", "foreign"])
     new = author.case(case, objects={key: shard}, record=record)
     name = chooser.choice(["verify", "slices", "patch", "nibabel", "mask", "canonical"])
     with put_for_now(target.location, new, target.before):

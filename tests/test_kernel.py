@@ -14,14 +14,17 @@ import numpy as np
 import psutil
 import pytest
 from arrays import PATH, stored, volume
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+import ctspine_zarr as cz
 from ctspine_zarr import kernel as native
 from ctspine_zarr.arrays.conversion import Scaling, by_kernel, convert
 from ctspine_zarr.arrays.reading import Reading
+from ctspine_zarr.cli import main
 from ctspine_zarr.format import layout
 
 pytestmark = pytest.mark.skipif(native.kernel is None, reason="needs the native kernel")
@@ -180,6 +183,13 @@ def test_targets_that_overlap_themselves_are_refused(kernel: native.Kernel, call
         read(kernel, call | {"target": strided})
 
 
+def test_arrays_that_share_memory_are_not_converted(kernel: native.Kernel) -> None:
+    memory = np.zeros((2, 3, 5), "int16")
+    with pytest.raises(ValueError, match="a conversion between other shapes or dtypes"):
+        kernel.convert(memory, memory[::-1], None)
+    kernel.convert(memory[:1], memory[1:], None)
+
+
 def test_a_file_that_is_cut_leaves_its_chunks(kernel: native.Kernel, call: Call) -> None:
     grid = layout.grid((20, 70, 66), call["chunk"])
     count = int(np.prod(grid))
@@ -208,3 +218,10 @@ def test_a_kernel_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "__version__", "0.2.0")
     with pytest.warns(RuntimeWarning, match=r"ctspine-zarr-native 0\.2\.0 is not used; legal: 0\.1\."):
         assert native._found() is None
+
+
+def test_the_command_says_whether_it_is_used(monkeypatch: pytest.MonkeyPatch, kernel: native.Kernel) -> None:
+    shown = CliRunner().invoke(main.cli, ["--version"]).output
+    assert shown == f"ctspine-zarr {cz.__version__}, native kernel {kernel.__version__}\n"
+    monkeypatch.setattr(native, "kernel", None)
+    assert CliRunner().invoke(main.cli, ["--version"]).output.endswith(", no native kernel\n")

@@ -24,6 +24,7 @@ from zarr.storage import MemoryStore
 import ctspine_zarr as cz
 from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format import layout
 from ctspine_zarr.geometry import Shape
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -97,7 +98,7 @@ def test_a_slice_of_a_converted_array_decodes_that_slice_only(
         array[key].compute()
     assert count[0] == 4
     with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
-        array[tuple(slice(2, 10) for _ in range(3))].compute()
+        array[tuple(slice(17, 20) for _ in range(3))].compute()
     assert count[0] == 1
 
 
@@ -133,7 +134,7 @@ def test_blocks_together_decode_each_chunk_once(case: cz.Case, monkeypatch: pyte
     for orientation in ("SAR", "LPI"):
         with decoded(monkeypatch) as count:
             case.to_dask(orientation=orientation).compute()
-        assert count[0] == 12
+        assert count[0] == np.prod(layout.grid(case.shape, case.record.image.chunk))
 
 
 def test_xarray_converts_as_lazily(

@@ -118,7 +118,7 @@ def test_an_axial_slice_of_one_array_is_its_index_and_its_slab(web: Web) -> None
     image = cz.open_store(web.url)[CASE].voxels("image")
     _ = web.asked(), image[50]
     edges = bounds(web)
-    slab = int(edges[4 * 25] - edges[3 * 25])
+    slab = int(edges[7 * 25] - edges[6 * 25])
     assert [size for _, size in web.asked()] == [index_size(image.shape, image.chunk), slab]
 
 
@@ -131,9 +131,10 @@ def test_a_cube_is_a_request_a_slab_and_reads_little_else(web: Web) -> None:
     _ = web.asked()
     assert np.array_equal(image[box], web.volume[box])
     index, *slabs = web.asked()
-    assert len(slabs) == 6
+    rows = range(start[0] // 8, (min(start[0] + 96, len(web.volume)) - 1) // 8 + 1)
+    assert len(slabs) == len(rows)
     edges = bounds(web).reshape(-1)
-    touched = [(z * 5 + y) * 5 + x for z in range(6) for y in range(70 // 64, 3) for x in range(130 // 64, 4)]
+    touched = [(z * 5 + y) * 5 + x for z in rows for y in range(70 // 64, 3) for x in range(130 // 64, 4)]
     wanted = sum(int(edges[number + 1] - edges[number]) for number in touched)
     assert wanted <= sum(size for _, size in slabs) < 2.5 * wanted
     assert index[1] == index_size(image.shape, image.chunk)
@@ -182,7 +183,7 @@ def test_a_stream_asks_once_a_slab(web: Web) -> None:
         assert one["slice_index"] == other["slice_index"]
         assert np.array_equal(one["image"], other["image"])
         assert np.array_equal(one["segmentation"], other["segmentation"])
-    slabs = -(-len(web.volume) // 16)
+    slabs = -(-len(web.volume) // layout.DEFAULT_CHUNK[0])
     assert len(web.asked()) == slabs + 2  # the image's index, the mask
     assert len(list(remote)) == len(web.volume)
     assert len(web.asked()) == slabs
@@ -200,11 +201,17 @@ def test_a_stream_reads_as_far_ahead_as_it_is_told(web: Web, prefetch: int) -> N
 
 def test_a_stream_that_is_left_ends_its_reading(web: Web) -> None:
     web.server.latency = 0.01
+
+    def leave(streams: int) -> None:
+        for _ in range(streams):
+            stream = iter(cz.SliceStream(cz.open_store(web.url), prefetch=2))
+            next(stream)
+            del stream
+
+    # Threads of pools, which stay, begin as they are first needed.
+    leave(3)
     before = threading.active_count()
-    for _ in range(20):
-        stream = iter(cz.SliceStream(cz.open_store(web.url), prefetch=2))
-        next(stream)
-        del stream
+    leave(20)
     while threading.active_count() > before + 4:
         time.sleep(0.01)
 

@@ -25,6 +25,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.errors import DamagedStore, NoMask, OutOfBounds, UnknownValue
 from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.sampling.strategies import Aim, Strategy
 from ctspine_zarr.training import samples
 
@@ -76,7 +77,7 @@ def test_hub_samples_are_the_hubs_value_for_value(phantom: Path, phantom_store: 
 
 @pytest.mark.slow
 def test_hub_samples_of_real_ct_are_the_hubs_value_for_value(mini: Path, mini_store: cz.Store) -> None:
-    # What is decoded is kept, or it would be decoded again for each of a slab's 16 slices.
+    # What is decoded is kept, or it would be decoded again for each of a slab's slices.
     check_hub(mini, cz.open_store(mini_store.location, cache_bytes=400_000_000))
 
 
@@ -212,7 +213,7 @@ def test_a_resampled_patch_reads_no_more_than_it_needs(
         sample = dataset[0]
     first = sample["start"] / 2 - 1
     last = first + np.array([4, 8, 8]) / 2 + 2
-    touched = np.prod(last // (16, 64, 64) - np.maximum(first, 0) // (16, 64, 64) + 1)
+    touched = np.prod(last // DEFAULT_CHUNK - np.maximum(first, 0) // DEFAULT_CHUNK + 1)
     assert 0 < count[0] <= 2 * touched < 12
 
 
@@ -634,9 +635,9 @@ def test_a_state_of_other_samples_is_refused(train: cz.Store) -> None:
     state = cz.SliceStream(train).state_dict()
     for other, named in (
         (cz.SliceStream(train, seed=1), "seed 0"),
-        (cz.SliceStream(train, buffer=7), "buffer 8"),
+        (cz.SliceStream(train, buffer=7), "buffer 16"),
         (cz.SliceStream(train, every=2), "every=1"),
-        (cz.SliceStream(train, axis="sagittal", buffer=8), "axis='axial'"),
+        (cz.SliceStream(train, axis="sagittal", buffer=16), "axis='axial'"),
         (cz.SliceStream(train, foreground_only=True), "foreground=False"),
         (cz.SliceStream(train, orientation="LPI"), "orientation='SAR'"),
         (cz.SliceStream(train.select(source="COLONOG")), "cases"),
@@ -794,7 +795,7 @@ def test_slices_in_order_decode_each_slab_once(train: cz.Store, monkeypatch: pyt
         assert len(list(dataset)) == len(dataset)
     assert count[0] <= 2 * chunks_of(train)
     with decoded(monkeypatch) as count:
-        dataset.__getitems__(range(16))
+        dataset.__getitems__(range(DEFAULT_CHUNK[0]))
     assert count[0] <= 2 * 4
 
 

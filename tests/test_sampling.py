@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -360,6 +360,7 @@ def test_a_patch_lies_inside_or_has_the_volume_in_its_middle(axis: Axis, middle:
         assert 0 <= before - after <= 1
 
 
+@settings(deadline=None)
 @given(axis=AXES, data=st.data())
 def test_patches_of_a_region_need_the_same_chunks(axis: Axis, data: st.DataObject) -> None:
     """As resampling, or reading alone, does need them."""

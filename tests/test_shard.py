@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ import zarr
 from arrays import CHUNKS, CODECS, chosen_codec, dtypes_of, known_codec, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numcodecs.pcodec import PCodec
 from numpy.typing import NDArray
 from zarr.codecs import ShardingCodec
 from zarr.core.metadata.v3 import ArrayV3Metadata
@@ -100,23 +100,29 @@ def test_a_shard_of_any_codec_and_chunk_is_zarr_pythons(name: str, data: st.Data
 
 def test_a_codec_is_known_by_the_name_it_has_in_the_catalog_and_no_other_is() -> None:
     for chosen in PROFILES.values():
-        image, mask = chosen.image(np.dtype("i4"), (8, 9, 10)), chosen.segmentation((1, 2, 3))
-        assert codec_of(image.name, np.dtype("i4"), (8, 9, 10)) == image
+        for dtype, name in (("i2", chosen.image_codec), ("i4", chosen.other_codec)):
+            image = chosen.image(np.dtype(dtype), (8, 9, 10))
+            assert codec_of(image.name, np.dtype(dtype), (8, 9, 10)) == image
+            assert (image.name, image.chunk) == (name, (8, 9, 10))
+        mask = chosen.segmentation((1, 2, 3))
         assert codec_of(mask.name, np.dtype("u1"), (1, 2, 3)) == mask
-        assert (image.name, mask.name) == (chosen.image_codec, chosen.segmentation_codec)
-        assert image.chunk == (8, 9, 10)
+        assert mask.name == chosen.segmentation_codec
+    assert codec_of("predict", np.dtype("f4"), (8, 9, 10)) is None
     assert codec_of("nobodys.codec", np.dtype("i2"), (8, 9, 10)) is None
 
 
 BOMBS: dict[str, Callable[[NDArray[Any]], bytes]] = {
     "blosc-zstd": lambda voxels: bytes(numcodecs.Blosc("zstd", 1, 1, voxels.nbytes).encode(voxels)),
-    "pcodec": lambda voxels: bytes(PCodec(level=8).encode(voxels)),
+    "predict": lambda voxels: b"\x01" + voxels.tobytes(),
     "zstd": lambda voxels: bytes(numcodecs.Zstd(level=9).encode(voxels)),
 }
 
 
+VOXELS = math.prod(layout.DEFAULT_CHUNK)
+
+
 @pytest.mark.parametrize("name", CODECS)
-@pytest.mark.parametrize("count", [16 * 64 * 64 - 1, 16 * 64 * 64 + 1, 2**24])
+@pytest.mark.parametrize("count", [VOXELS - 1, VOXELS + 1, 2**24])
 def test_bytes_of_another_number_of_voxels_are_an_error_and_take_no_memory(name: str, count: int) -> None:
     codec = known_codec(name, "int16")
     data = memoryview(BOMBS[name](np.full(count, 7, "int16")))
@@ -125,7 +131,7 @@ def test_bytes_of_another_number_of_voxels_are_an_error_and_take_no_memory(name:
     try:
         with pytest.raises(Malformed, match="legal: "):
             codec.decompress(data)
-        assert tracemalloc.get_traced_memory()[1] < 2 * 16 * 64 * 64 * 2
+        assert tracemalloc.get_traced_memory()[1] < 2 * VOXELS * 2
     finally:
         tracemalloc.stop()
 

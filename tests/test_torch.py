@@ -23,6 +23,7 @@ from servers import folder, served
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.layout import DEFAULT_CHUNK
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'ctspine-zarr[torch]'")
 from ctspine_zarr import torch as ct  # noqa: E402 - after it is known to be there
@@ -391,7 +392,7 @@ def test_a_workers_error_is_raised_here_and_the_next_pass_works(store: cz.Store)
 
 def test_batches_of_neighbours_decode_a_slab_once(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with decoded(monkeypatch) as count:
-        next(iter(ct.make_loader(ct.SliceDataset(store), 16, workers=0)))
+        next(iter(ct.make_loader(ct.SliceDataset(store), DEFAULT_CHUNK[0], workers=0)))
     assert count[0] <= 2 * 4
 
 

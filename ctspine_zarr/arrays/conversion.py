@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from ctspine_zarr import kernel as native
 
-_FROM: Final = {
-    "float32": frozenset({"uint8", "int16", "int32", "float32", "float64"}),
-    "int32": frozenset({"uint8", "int16", "int32"}),
-}
-"""dtype -> those that the kernel makes it of."""
+_STORED: Final = tuple(map(np.dtype, ("uint8", "int16", "int32", "float32", "float64")))
+_SINGLE: Final = np.dtype("float32")
+_SCALED: Final = frozenset((stored, _SINGLE) for stored in _STORED)
+_WRITTEN: Final = (
+    _SCALED
+    | {(stored, stored) for stored in _STORED}
+    | {(np.dtype(stored), np.dtype("int32")) for stored in ("uint8", "int16")}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,8 @@ class Scaling:
 
 def by_kernel(stored: np.dtype[Any], target: np.dtype[Any], scaling: Scaling | None) -> bool:
     """Whether the kernel is there and can write values of one dtype to an array of another."""
-    if native.kernel is None or not (stored.isnative and target.isnative):
-        return False
-    if scaling is None and stored == target:
-        return stored.name in _FROM["float32"]
-    return stored.name in _FROM.get(target.name, ()) and (scaling is None or target == np.float32)
+    legal = _WRITTEN if scaling is None else _SCALED
+    return native.kernel is not None and (stored, target) in legal
 
 
 def convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling | None) -> None:
@@ -63,3 +63,8 @@ def convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling | None)
         target /= scaling.divide
         if scaling.clip:
             np.clip(target, 0, 1, out=target)
+
+
+def fill_with(target: NDArray[Any], value: float, dtype: np.dtype[Any], scaling: Scaling | None) -> None:
+    """Write one value of a stored dtype everywhere, in the form that is wanted."""
+    convert(np.broadcast_to(np.array(value, dtype), target.shape), target, scaling)

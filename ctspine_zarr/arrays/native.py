@@ -20,7 +20,7 @@ from ctspine_zarr.storage import Merging
 type Extent = tuple[int, int, int]
 """A chunk's number, and where its bytes start and stop."""
 
-_CODECS: Final = frozenset({"blosc-zstd", "zstd"})
+_CODECS: Final = frozenset({"blosc-zstd", "zstd", "predict"})
 
 
 @dataclass(frozen=True)

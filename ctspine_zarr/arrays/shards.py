@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.conversion import Scaling
+from ctspine_zarr.arrays.conversion import Scaling, fill_with
 from ctspine_zarr.arrays.indexing import Ranges, Request
 from ctspine_zarr.arrays.native import Extent, NativeRead
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
-from ctspine_zarr.arrays.targets import Targets, fill_empty
+from ctspine_zarr.arrays.targets import Targets
 from ctspine_zarr.arrays.threads import default_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
 from ctspine_zarr.format.codecs import Box, Chunk, Codec, PlainChunk, without_checksum
@@ -77,7 +77,7 @@ class Shard:
     def _read(self, requests: Sequence[Request], scaling: Scaling | None) -> None:
         if not self.array.stored_bytes:
             for request in requests:
-                fill_empty(request.target, self.array.dtype, scaling)
+                fill_with(request.target, 0, self.array.dtype, scaling)
             return
         # A catalog that lies must not take memory for chunks that no shard has: its index comes first.
         _ = self._bounds

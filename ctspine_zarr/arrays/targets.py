@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.conversion import Scaling, convert
+from ctspine_zarr.arrays.conversion import Scaling, convert, fill_with
 from ctspine_zarr.arrays.indexing import Parts, Request, touched_chunks
 from ctspine_zarr.format.codecs import Chunk
 from ctspine_zarr.geometry import Shape
@@ -58,9 +57,4 @@ class Targets:
     def fill_empty(self, number: int) -> None:
         """Write what is wanted of a chunk that is absent."""
         for _, target in self.parts[number]:
-            fill_empty(target, self.dtype, self.scaling)
-
-
-def fill_empty(target: NDArray[Any], dtype: np.dtype[Any], scaling: Scaling | None) -> None:
-    """Write zeros of a stored dtype, in the form that is wanted."""
-    convert(np.broadcast_to(np.zeros((), dtype), target.shape), target, scaling)
+            fill_with(target, 0, self.dtype, self.scaling)

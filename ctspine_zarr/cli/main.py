@@ -43,8 +43,19 @@ class _Commands(click.Group):
                 fail("interrupted", INTERRUPTED)
 
 
+def _tell(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - as click calls it
+    if asked:
+        kernel = cz.kernel_version()
+        click.echo(
+            f"ctspine-zarr {cz.__version__}, {f'native kernel {kernel}' if kernel else 'no native kernel'}"
+        )
+        ctx.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=report.EXITS)
-@click.version_option(package_name="ctspine-zarr")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell, help="Say it, and end."
+)
 @logs.logged
 def cli() -> None:
     """CTSpine1K, VerSe or a dataset of nnU-Net as one Zarr v3 store."""

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.arrays.indexing import Request
+from ctspine_zarr.arrays.conversion import Scaling
 from ctspine_zarr.arrays.lazy import CANONICAL, Converted, Window
 from ctspine_zarr.arrays.reading import Reading
-from ctspine_zarr.arrays.threads import share_out
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.errors import DamagedStore, NoMask, UnknownValue, require_known
 from ctspine_zarr.format import layout
@@ -23,6 +22,8 @@ from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented
 from ctspine_zarr.read.arrays import arrays_of
+from ctspine_zarr.read.filling import Filling
+from ctspine_zarr.read.filling import fill as fill_arrays
 from ctspine_zarr.read.labelled import xarray_of
 from ctspine_zarr.read.original import original_bytes
 from ctspine_zarr.read.proof import proven
@@ -36,7 +37,7 @@ from ctspine_zarr.read.regions import (
     plane_size,
     several,
 )
-from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, mapped, require_fill, sample_of
+from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, mapped, sample_of
 from ctspine_zarr.storage import Storage
 
 if TYPE_CHECKING:
@@ -256,30 +257,34 @@ class Case:
             name: [np.empty(region.size, self.voxels(name).dtype) for region in regions]
             for name in names or self.names
         }
-        self._fill(regions, targets, fill)
+        self.fill(regions, targets, fill)
         return [sample_of({name: targets[name][at] for name in targets}) for at in range(len(regions))]
 
     def _read(self, size: Shape, regions: Sequence[Region], fill: float) -> Sample:
         """Regions of one size, along a new first axis."""
         targets = {name: np.empty((len(regions), *size), self.voxels(name).dtype) for name in self.names}
-        self._fill(regions, targets, fill)
+        self.fill(regions, targets, fill)
         return sample_of(targets)
 
-    def _fill(
-        self, regions: Sequence[Region], targets: Mapping[Name, Iterable[NDArray[Any]]], fill: float
+    def fill(
+        self,
+        regions: Sequence[Region],
+        targets: Mapping[Name, Iterable[NDArray[Any]]],
+        fill: float = AIR,
+        scaling: Scaling | None = None,
     ) -> None:
-        reads = []
-        for name, arrays in targets.items():
-            voxels, padding = self.voxels(name), fill if name == "image" else 0
-            require_fill(padding, voxels.dtype)
-            requests = []
-            for region, target in zip(regions, arrays, strict=True):
-                if not region.is_inside:
-                    target.fill(padding)
-                requests.append(Request(region.inside, target[region.target]))
-            reads.append((voxels, requests))
-        # Where a request is a round trip, that of the mask is under way with that of the image.
-        share_out(_fill_each, reads, len(reads) if self._storage.merging.at_once else 1)
+        """Boxes into arrays of the caller's, (z, y, x), one for each region, in whose dtype they come.
+
+        Args:
+            regions, fill: as for `regions`.
+            targets: of each array that is read; no two overlap.
+            scaling: of the image, for targets of floats.
+
+        Raises: as `regions` does; targets are then filled in part.
+        """
+        forms = {"image": (fill, scaling), "segmentation": (0, None)}
+        fillings = [Filling(self.voxels(name), arrays, *forms[name]) for name, arrays in targets.items()]
+        fill_arrays(regions, fillings, at_once=self._storage.merging.at_once)
 
     def to_dask(
         self,
@@ -388,11 +393,6 @@ class Case:
     @cached_property
     def _arrays(self) -> dict[Name, Voxels]:
         return arrays_of(self._storage, self.record, self.spec, self._reading)
-
-
-def _fill_each(reads: Iterable[tuple[Voxels, list[Request]]]) -> None:
-    for voxels, requests in reads:
-        voxels.fill(requests)
 
 
 def _first(read: NDArray[Any]) -> NDArray[Any]:

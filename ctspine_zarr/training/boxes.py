@@ -25,8 +25,8 @@ def read_boxes(case: Case, lattices: Sequence[Lattice], fill: float, names: Sequ
         NoMask: `segmentation` of a case that has none.
         DamagedStore: the chunks cannot be read.
     """
-    if all(_is_stored(lattice) for lattice in lattices):
-        return case.regions([_region(case, lattice) for lattice in lattices], fill, names=names)
+    if all(is_stored(lattice) for lattice in lattices):
+        return case.regions([region_of(case, lattice) for lattice in lattices], fill, names=names)
     along = [between(lattice, case.shape) for lattice in lattices]
     blocks = case.regions([_needed(case, positions) for positions in along], names=names)
     return [
@@ -59,11 +59,13 @@ def _slice(block: Sample, cut: int, at: int) -> Sample:
     return found
 
 
-def _is_stored(lattice: Lattice) -> bool:
+def is_stored(lattice: Lattice) -> bool:
+    """Whether a lattice is one of the volume's own voxels."""
     return lattice.step == (1, 1, 1)
 
 
-def _region(case: Case, lattice: Lattice) -> Region:
+def region_of(case: Case, lattice: Lattice) -> Region:
+    """The box of a lattice of stored voxels."""
     z, y, x = (round(first) for first in lattice.first)
     return patch_region(case.shape, lattice.size, start=(z, y, x))
 

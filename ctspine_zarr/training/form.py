@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict
 
@@ -46,6 +46,21 @@ class Options(TypedDict, total=False):
     channel: bool
     orientation: str
     transform: Transform | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """The arrays of one sample before they are filled, in memory of their own, C-contiguous.
+
+    Attributes:
+        arrays: as the sample has them, but for the axes of slice and channel.
+        targets: the same memory, (z, y, x).
+        scaling: of the image's values.
+    """
+
+    arrays: Mapping[Name, NDArray[Any]]
+    targets: Mapping[Name, NDArray[Any]]
+    scaling: Scaling | None
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,7 @@ class Form:
         _require_transform(self.transform)
 
     def sample(self, record: Record, index: int, box: SampleBox, read: Sample) -> Any:
-        """A finished sample: a dictionary, or what the transform makes of it.
+        """A finished sample of voxels that were read: a dictionary, or what the transform makes of it.
 
         Args:
             record: of the case.
@@ -101,17 +116,34 @@ class Form:
             box: where the voxels lie.
             read: the voxels, (z, y, x).
         """
+        blank = self.blank(record, box)
+        for name, target in blank.targets.items():
+            voxels = read[name]
+            if target.dtype.kind in "iu" and voxels.dtype.kind == "f":
+                voxels = np.rint(voxels)
+            convert(voxels, target, blank.scaling if name == "image" else None)
+        return self.finished(record, index, box, blank)
+
+    def blank(self, record: Record, box: SampleBox) -> Blank:
+        """The arrays of a sample, to be filled."""
+        reorientation = reorientation_of(record, self.orientation)
+        shape = reorientation.shape(box.lattice.size)
+        dtypes: dict[Name, np.dtype[Any]] = {
+            "image": self._image_dtype(record),
+            "segmentation": self._mask_dtype,
+        }
+        arrays = {name: np.empty(shape, dtypes[name]) for name in self.names}
+        targets = {name: reorientation.undo(array) for name, array in arrays.items()}
+        return Blank(arrays, targets, self._scaling(record))
+
+    def finished(self, record: Record, index: int, box: SampleBox, blank: Blank) -> Any:
+        """As `sample`, of arrays that are filled."""
         reorientation = reorientation_of(record, self.orientation)
         lattice = box.lattice
         spacing = np.multiply(record.spacing, lattice.step)[list(reorientation.axes)]
-        image = self._array(
-            read["image"], box, reorientation, self._image_dtype(record), self._scaling(record)
-        )
-        arrays = {"image": image}
-        if "segmentation" in read:
-            arrays["segmentation"] = self._array(
-                read["segmentation"], box, reorientation, self._mask_dtype, None
-            )
+        arrays: dict[str, NDArray[Any]] = {
+            name: self._shaped(array, box, reorientation) for name, array in blank.arrays.items()
+        }
         sample = {
             **arrays,
             "patient_id": record.patient_id,
@@ -154,22 +186,10 @@ class Form:
     def _image_dtype(self, record: Record) -> np.dtype[Any]:
         return np.dtype(record.image.dtype if self.keep_dtype else np.float32)
 
-    def _array(
-        self,
-        read: NDArray[Any],
-        box: SampleBox,
-        reorientation: Reorientation,
-        dtype: np.dtype[Any],
-        scaling: Scaling | None,
-    ) -> NDArray[Any]:
-        """The voxels in memory of their own, C-contiguous."""
-        if dtype.kind in "iu" and read.dtype.kind == "f":
-            read = np.rint(read)
-        voxels = reorientation.apply(read)
+    def _shaped(self, array: NDArray[Any], box: SampleBox, reorientation: Reorientation) -> NDArray[Any]:
+        """Without the axis that a slice does not have, and with that of its channel."""
         if box.cut is not None:
-            voxels = voxels.squeeze(reorientation.axes.index(box.cut))
-        array = np.empty(voxels.shape, dtype)
-        convert(voxels, array, scaling)
+            array = array.squeeze(reorientation.axes.index(box.cut))
         return array[None] if self.channel else array
 
     def _scaling(self, record: Record) -> Scaling | None:

@@ -17,7 +17,7 @@ from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.sample import AIR, Sample, require_fill
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.units import SampleBox, Unit
-from ctspine_zarr.training.boxes import read_boxes, read_slab
+from ctspine_zarr.training.boxes import is_stored, read_boxes, read_slab, region_of
 from ctspine_zarr.training.form import Form
 
 type SampleSpec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
@@ -113,9 +113,20 @@ class Samples[P: Plan](ABC):  # noqa: B024 - datasets and streams have what is a
     def _each(self, units: Iterable[Unit]) -> Iterator[Any]:
         """The samples of units, in order."""
         for unit in units:
+            if len(unit.boxes) == 1 and is_stored(unit.boxes[0].lattice):
+                yield self._straight(unit.case, unit.boxes[0])
+                continue
             reads = self._read(unit, range(len(unit.boxes)))
             for box, read in zip(unit.boxes, reads, strict=True):
                 yield self._finished(unit, box, read)
+
+    def _straight(self, number: int, box: SampleBox) -> Any:
+        """The sample of a box of stored voxels, which are read straight into its arrays."""
+        case, record = self._case(number), self._record(number)
+        blank = self.form.blank(record, box)
+        targets = {name: [target] for name, target in blank.targets.items()}
+        case.fill([region_of(case, box.lattice)], targets, self._fill, blank.scaling)
+        return self.form.finished(record, number, box, blank)
 
     def _finished(self, unit: Unit, box: SampleBox, read: Sample) -> Any:
         return self.form.sample(self._record(unit.case), unit.case, box, read)

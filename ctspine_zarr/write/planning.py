@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from ctspine_zarr.concurrency.limits import usable_cores, usable_memory
 from ctspine_zarr.datasets.cases import Listing, Refusal, SourceCase
 from ctspine_zarr.datasets.dataset import Described
@@ -278,12 +280,13 @@ def _form(codec: str | None, chunk: Shape | None, holdings: Holdings) -> tuple[s
     """Codec and chunk of what is built: those that are asked for, else those of the store.
 
     Raises:
-        UnknownValue, MissingDependency: see `profile`.
+        UnknownValue: see `profile`.
     """
     records = [entry.record for entry in holdings.entries.values()]
     there = records[0].image if records else None
-    kept = [one.name for one in PROFILES.values() if there is not None and one.image_codec == there.codec]
-    chosen = codec or next(iter(kept), DEFAULT)
+    dtypes = {(np.dtype(record.image.dtype), record.image.codec) for record in records}
+    kept = [one.name for one in PROFILES.values() if all(one.image_codec_of(d) == name for d, name in dtypes)]
+    chosen = codec or next(iter(kept if records else ()), DEFAULT)
     profile(chosen)
     return chosen, chunk or (DEFAULT_CHUNK if there is None else there.chunk)
 
@@ -292,7 +295,7 @@ def _require_form(document: PlanDocument, holdings: Holdings, storage: Storage) 
     records = [entry.record for entry in holdings.entries.values()]
     for record in (*records, *(one.receipt.record for one in holdings.all_receipts)):
         if not has_form(record, document):
-            asked = PROFILES[document.codec].image_codec
+            asked = PROFILES[document.codec].image_codec_of(np.dtype(record.image.dtype))
             message = (
                 f"{storage.location} was begun with codec {record.image.codec} and chunks of "
                 f"{record.image.chunk}, asked for {document.codec} ({asked}) and {document.chunk}; legal: "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from ctspine_zarr.datasets.cases import CaseFile, SourceCase
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import Malformed, OtherFormat
@@ -97,7 +99,5 @@ def whole_cases(
 
 def has_form(record: Record, document: PlanDocument) -> bool:
     """Whether a case is encoded as a plan says."""
-    return (record.image.codec, record.image.chunk) == (
-        PROFILES[document.codec].image_codec,
-        document.chunk,
-    )
+    codec = PROFILES[document.codec].image_codec_of(np.dtype(record.image.dtype))
+    return (record.image.codec, record.image.chunk) == (codec, document.chunk)

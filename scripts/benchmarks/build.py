@@ -1,21 +1,20 @@
 """What a build costs, beside what its users would write with nibabel and zarr-python.
 
-Each way runs in one worker process of its own. MB are 10**6 bytes of int16 voxels: two bytes a
-voxel of the image, whatever is on disk.
+Each way runs in a worker process of its own, fresh in each run; they take turns, round by round. MB are
+10**6 bytes of int16 voxels: two bytes a voxel of the image, whatever is on disk.
 """
 
 import functools
 import math
-import multiprocessing
-import resource
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,9 @@ from arguments import described, local_cases
 from isal import igzip
 from zarr.codecs import BloscCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
+from benchmarks import goals
+from benchmarks.goals import Goal
+from benchmarks.processes import WITHOUT_KERNEL, Worker, peak_bytes
 from ctspine_zarr import nifti
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.profiles import PROFILES, profile
@@ -36,38 +38,66 @@ from ctspine_zarr.write.ingest import Recipe, ingest
 
 CHUNK = layout.DEFAULT_CHUNK
 
+_ROUNDS = 2
+
+
+PORTABLE = "ctspine-zarr, portable"
+PLAIN = f"{PORTABLE}, without kernel"
+ALONE = "inflating alone"
+
+type Work = Callable[[Fetched, Path, Spec], int]
+"""What a worker does with a case; the bytes stored."""
+
 
 @dataclass(frozen=True)
-class Row:
-    """One way of building, over all cases of the source."""
+class Round:
+    """All cases of the source, built once.
 
-    name: str
-    wall_seconds: float
-    spread_seconds: float
-    cpu_seconds: float
+    Attributes:
+        wall, cpu: seconds.
+        peak_bytes: the most memory that the process ever had.
+        stored_bytes: of all arrays.
+    """
+
+    wall: float
+    cpu: float
     peak_bytes: int
     stored_bytes: int
 
 
-def run(source: Path, repeats: int) -> dict[str, Any]:
+type Rounds = dict[str, list[Round]]
+"""Way -> its rounds in one run."""
+
+
+def run(source: Path, runs: int) -> dict[str, Any]:
     """Measure every way on every case, print a table, return the figures."""
     cases, spec = local_cases(source), described(source).spec
     voxel_bytes = sum(2 * math.prod(nifti.read_header(case.image).shape) for case in cases)
-    rows = [measured(name, work, cases, repeats) for name, work in ways(spec).items()]
     source_bytes = sum(case.case.bytes for case in cases)
+    taken = [one_run(cases, spec, number) for number in range(runs)]
+    rows = [row(name, taken, voxel_bytes) for name in WAYS]
     report(rows, voxel_bytes, source_bytes)
-    help_seconds = statistics.median(help_time() for _ in range(repeats))
+    share = [ratio(rounds, ALONE, PORTABLE, "cpu") for rounds in taken]
+    print(f"inflating is {goals.ranged(share)} of the portable build's CPU time")
+    help_seconds = statistics.median(help_time() for _ in range(runs))
     print(f"ctspine-zarr --help: {help_seconds:.2f} s")
-    found = {"voxel_bytes": voxel_bytes, "source_bytes": source_bytes, "help_seconds": help_seconds}
-    return found | {"rows": [asdict(row) for row in rows]}
+    aims = list(goals_met(taken))
+    goals.report(aims, " of building")
+    return {
+        "voxel_bytes": voxel_bytes,
+        "source_bytes": source_bytes,
+        "help_seconds": help_seconds,
+        "rows": rows,
+        "goals": [aim.in_json for aim in aims],
+    }
 
 
 def build(case: Fetched, store: Path, spec: Spec, codec: str) -> int:
-    """What a worker of ours does with a case; returns the bytes stored."""
+    """As a worker of ours."""
     return ingest(case, Recipe(spec, profile(codec)), open_storage(store), None).record.stored_bytes
 
 
-def build_by_hand(case: Fetched, store: Path) -> int:
+def build_by_hand(case: Fetched, store: Path, spec: Spec) -> int:  # noqa: ARG001 - called like the others
     """The same two arrays by nibabel and zarr-python: no checks, digests, index or receipt."""
     stored = 0
     compressors: dict[str, list[Any]] = {
@@ -98,7 +128,7 @@ def build_by_hand(case: Fetched, store: Path) -> int:
     return stored
 
 
-def inflate(case: Fetched, store: Path) -> int:  # noqa: ARG001 - called like the others
+def inflate(case: Fetched, store: Path, spec: Spec) -> int:  # noqa: ARG001 - called like the others
     """Inflating alone, with the library that the build uses."""
     for path in case.paths:
         with igzip.open(path) as file:
@@ -107,53 +137,98 @@ def inflate(case: Fetched, store: Path) -> int:  # noqa: ARG001 - called like th
     return 0
 
 
-def ways(spec: Spec) -> dict[str, Callable[[Fetched, Path], int]]:
-    """Name -> what a worker does with a case; returns the bytes stored."""
-    ours = {f"ctspine-zarr, {name}": functools.partial(build, spec=spec, codec=name) for name in PROFILES}
-    return {**ours, "nibabel + zarr-python": build_by_hand, "inflating alone": inflate}
+WAYS: dict[str, tuple[Work, dict[str, str]]] = {
+    **{f"ctspine-zarr, {name}": (functools.partial(build, codec=name), {}) for name in PROFILES},
+    PLAIN: (functools.partial(build, codec="portable"), WITHOUT_KERNEL),
+    "nibabel + zarr-python": (build_by_hand, {}),
+    ALONE: (inflate, {}),
+}
+"""Name -> what a worker does, and the environment of its process."""
 
 
-def measured(name: str, work: Callable[[Fetched, Path], int], cases: list[Fetched], repeats: int) -> Row:
-    context = multiprocessing.get_context("spawn")
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        ProcessPoolExecutor(1, mp_context=context) as worker,
-    ):
-        # The first round warms the file cache, the imports and the allocator.
-        rounds = [worker.submit(one_round, work, cases, Path(scratch)).result() for _ in range(repeats + 1)]
-    walls, cpus, peaks, stored = zip(*rounds[1:], strict=True)
-    return Row(
-        name,
-        statistics.median(walls),
-        max(walls) - min(walls),
-        statistics.median(cpus),
-        max(peaks),
-        stored[0],
-    )
+class Builder:
+    """In a process of its own: one way of building.
+
+    Args:
+        name: of the way.
+        cases, spec: of the source.
+        store: a new folder.
+    """
+
+    def __init__(self, name: str, cases: list[Fetched], spec: Spec, store: Path) -> None:
+        self._work, _ = WAYS[name]
+        self._cases, self._spec, self._store = cases, spec, store
+
+    def round(self) -> Round:
+        wall, cpu = time.perf_counter(), time.process_time()
+        stored = sum(self._work(case, self._store, self._spec) for case in self._cases)
+        seconds = time.perf_counter() - wall, time.process_time() - cpu
+        return Round(*seconds, peak_bytes(), stored)
 
 
-def one_round(
-    work: Callable[[Fetched, Path], int], cases: list[Fetched], store: Path
-) -> tuple[float, float, int, int]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    stored = sum(work(case, store) for case in cases)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return time.perf_counter() - wall, time.process_time() - cpu, peak, stored
+def one_run(cases: list[Fetched], spec: Spec, number: int) -> Rounds:
+    """Fresh processes, that take turns, round by round; the first warms the imports and the allocator."""
+    chooser = random.Random(number)  # noqa: S311 - no secret
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        builders = {}
+        for place, (name, (_, environment)) in enumerate(WAYS.items()):
+            make = functools.partial(Builder, name, cases, spec, scratch / str(place))
+            builders[name] = stack.enter_context(Worker(make, environment))
+        for builder in builders.values():
+            builder.ready()
+            builder.ask(Builder.round)
+        rounds: Rounds = {name: [] for name in WAYS}
+        for _ in range(_ROUNDS):
+            for name in chooser.sample(list(builders), len(builders)):
+                rounds[name].append(builders[name].ask(Builder.round))
+    return rounds
 
 
-def report(rows: list[Row], voxel_bytes: int, source_bytes: int) -> None:
+def row(name: str, taken: list[Rounds], voxel_bytes: int) -> dict[str, Any]:
+    """A way's figures, of each run: megabytes a second by the median round, and peak memory."""
+
+    def rates(clock: str) -> list[float]:
+        seconds = (statistics.median(getattr(one, clock) for one in rounds[name]) for rounds in taken)
+        return [voxel_bytes / each / 1e6 for each in seconds]
+
+    return {
+        "name": name,
+        "wall": rates("wall"),
+        "cpu": rates("cpu"),
+        "peak": [peak(rounds, name) / 1e6 for rounds in taken],
+        "stored_bytes": taken[0][name][0].stored_bytes,
+    }
+
+
+def peak(rounds: Rounds, name: str) -> int:
+    return rounds[name][-1].peak_bytes
+
+
+def ratio(rounds: Rounds, one: str, other: str, clock: str) -> float:
+    """Of one run: the median of the ratios round by round."""
+    pairs = zip(rounds[one], rounds[other], strict=True)
+    ratios: list[float] = [getattr(above, clock) / getattr(below, clock) for above, below in pairs]
+    return statistics.median(ratios)
+
+
+def goals_met(taken: list[Rounds]) -> Iterator[Goal]:
+    for name, clock in (("wall", "wall"), ("CPU", "cpu")):
+        reached = [ratio(rounds, PLAIN, PORTABLE, clock) for rounds in taken]
+        text = f"portable: MB/s of voxels a worker over that without kernel, {name}"
+        yield Goal(text, 1.8, 1.4, reached, at_least=True)
+    if all(peak(rounds, PLAIN) for rounds in taken):
+        reached = [peak(rounds, PORTABLE) / peak(rounds, PLAIN) for rounds in taken]
+        yield Goal("portable: a worker's peak memory over that without kernel", 1.0, 1.02, reached)
+
+
+def report(rows: list[dict[str, Any]], voxel_bytes: int, source_bytes: int) -> None:
     print(f"{voxel_bytes / 1e6:.0f} MB of int16 voxels in {source_bytes / 1e6:.0f} MB of .nii.gz, one worker")
-    print(f"{'':<26}{'MB/s wall':>10}{'spread':>8}{'MB/s CPU':>10}{'peak MB':>9}{'of .nii.gz':>12}")
-    for row in rows:
-        ratio = f"{row.stored_bytes / source_bytes:.3f}" if row.stored_bytes else ""
-        print(
-            f"{row.name:<26}{voxel_bytes / row.wall_seconds / 1e6:>10.0f}"
-            f"{row.spread_seconds / row.wall_seconds:>8.0%}{voxel_bytes / row.cpu_seconds / 1e6:>10.0f}"
-            f"{row.peak_bytes / 1e6:>9.0f}{ratio:>12}"
-        )
-    seconds = {row.name: row for row in rows}
-    ours, alone = seconds["ctspine-zarr, portable"], seconds["inflating alone"]
-    print(f"inflating is {alone.cpu_seconds / ours.cpu_seconds:.0%} of the portable build's CPU time")
+    print(f"{'':<40}{'MB/s wall':>18}{'MB/s CPU':>18}{'peak MB':>18}{'of .nii.gz':>12}")
+    for each in rows:
+        share = f"{each['stored_bytes'] / source_bytes:.3f}" if each["stored_bytes"] else ""
+        cells = "".join(f"{goals.ranged(each[key]):>18}" for key in ("wall", "cpu", "peak"))
+        print(f"{each['name']:<40}{cells}{share:>12}")
 
 
 def help_time() -> float:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.read import goal
+from benchmarks.goals import goal
 from ctspine_zarr import nifti
 from ctspine_zarr.datasets.ctspine1k import SPLIT_FILE, CTSpine1K, source_of
 from ctspine_zarr.datasets.splits import parse_splits

@@ -7,7 +7,7 @@ OURS, OTHERS = "#c2410c", "#94a3b8"
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """One panel an access: wall time a read on a logarithmic axis, CPU time as a mark.
+    """One panel an access: wall time a read on a logarithmic axis and its range, CPU time as a mark.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -25,6 +25,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
         rows = {figure["peer"]: figure for figure in found["figures"] if figure["access"] == access}
         bars(panel, [rows[peer]["wall"] for peer in peers], colours)
         panel.plot([rows[peer]["cpu"] for peer in peers], range(len(peers)), "k|", markersize=10)
+        ends = [[rows[peer][f"wall_{end}"] for peer in peers] for end in ("low", "high")]
+        panel.hlines(range(len(peers)), *ends, colors="black", linewidth=0.8)
         panel.set_xscale("log")
         panel.set_xlim(0.05, 2000)
         panel.set_title(f"{access}, ms a read")
@@ -37,7 +39,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
     panels[0, 0].set_yticks(range(len(peers)), peers)
     panels[0, 0].invert_yaxis()
     shape = "x".join(map(str, found["shape"]))
-    drawing.suptitle(f"One {shape} CT volume, warm: bars are wall time, marks are CPU time")
+    drawing.suptitle(
+        f"One {shape} CT volume, warm: bars are wall time, lines its range over runs, marks CPU time"
+    )
     drawing.savefig(path, dpi=110)
     print(f"picture: {path}")
 

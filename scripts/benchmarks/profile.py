@@ -1,4 +1,4 @@
-"""Where the time of a read goes: clocks inside the engine's own path, one thread."""
+"""Where the time of a read goes without the kernel: clocks inside the engine's own path, one thread."""
 
 import dataclasses
 import statistics
@@ -121,4 +121,4 @@ def shares(material: Material, boxes: list[Box]) -> dict[str, float]:
 
 def report(shares: dict[str, float]) -> None:
     parts = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
-    print(f"\nwhere the time of a 96-cube goes, one thread: {parts}\n")
+    print(f"\nwhere the time of a 96-cube goes without the kernel, one thread: {parts}\n")

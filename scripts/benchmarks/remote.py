@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from obstore.store import HTTPStore
 
 import ctspine_zarr as cz
+from benchmarks.goals import goal
 from benchmarks.peers import BATCHED, FUSED, ZARRS_PIPELINE, Box, Material
-from benchmarks.read import goal, opened, prepare, random_box
+from benchmarks.read import prepare, random_box
 from benchmarks.server import Counters, Server, served
 from ctspine_zarr.format import layout, shard
 from ctspine_zarr.format.record import Record
@@ -93,8 +94,8 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int, latency: fl
     turns = accesses(material.record.shape, repeats)
     with served(material.store, latency) as server:
         distant = Distant(server, material.record)
-        peers, missing = opened(PEERS, distant)
-        costs = measured(turns, list(peers), distant, material)
+        names, missing = opened(distant)
+        costs = measured(turns, names, distant, material)
         alone = ours_alone(distant, repeats)
         alone[PATCHES], errors = concurrent(distant, repeats)
     report(material, latency, costs, alone)
@@ -115,6 +116,18 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int, latency: fl
         "errors": errors,
         "goals": goals,
     }
+
+
+def opened(distant: Distant) -> tuple[list[str], list[str]]:
+    """Names of the peers that are installed, and lines about those that are not."""
+    names, missing = [], []
+    for name, open_peer in PEERS.items():
+        try:
+            open_peer(distant)
+            names.append(name)
+        except ImportError as error:
+            missing.append(f"{name}: not installed ({error})")
+    return names, missing
 
 
 def in_json(costs: dict[str, list[Cost]]) -> dict[str, list[dict[str, Any]]]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import surroundings
 from ctspine_zarr.errors import StorageError
 
 COUNTERS = "/-/counters"
@@ -69,8 +70,7 @@ class Server:
 def served(folder: Path, latency: float) -> Iterator[Server]:
     """A server of a folder whose answers begin `latency` seconds after they were asked for."""
     command = [sys.executable, "-m", __name__, str(folder.absolute()), str(latency)]
-    place = Path(__file__).parent.parent
-    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
+    with subprocess.Popen(command, env=surroundings({}), stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
         try:
             port = process.stdout.readline().strip() if process.stdout else ""
             if not port:

@@ -2,10 +2,9 @@
 
 use zstd_safe::DCtx;
 
-use crate::boxes::Piece;
 use crate::checksum::without_checksum;
-use crate::convert::{self, Conversion, MOST};
-use crate::view::{Element, Target, Voxel};
+use crate::element::{Element, Voxel};
+use crate::predict::{self, Scratch};
 
 /// Bytes of a blosc header, of the offset of its one block, and of that block's size.
 const BLOSC_HEADER: usize = 24;
@@ -19,6 +18,8 @@ pub enum Codec {
     Blosc,
     /// One zstd frame.
     Zstd,
+    /// Our own, of int16: see `predict`.
+    Predict,
 }
 
 /// How the chunks of an array are stored.
@@ -35,13 +36,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout; None where a chunk has no voxel, or its bytes no number.
+    /// The layout; None where a chunk has no voxel, its bytes no number, or the codec not such voxels.
     #[must_use]
     pub fn new(grid: [usize; 3], chunk: [usize; 3], element: Element, codec: Codec) -> Option<Self> {
         let product = |sizes: [usize; 3]| sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size));
         product(grid)?.checked_add(1)?;
         let bytes = product(chunk)?.checked_mul(element.size())?;
-        (bytes > 0).then_some(Self { grid, chunk, element, codec })
+        let is_able = codec != Codec::Predict || element == Element::I16;
+        (bytes > 0 && is_able).then_some(Self { grid, chunk, element, codec })
     }
 
     /// Voxels of a chunk.
@@ -56,15 +58,12 @@ impl Layout {
 }
 
 /// Memory in which chunks are decoded one after another.
+#[derive(Default)]
 pub struct Decoder {
-    context: DCtx<'static>,
+    context: Option<DCtx<'static>>,
     bytes: Vec<u8>,
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self { context: DCtx::create(), bytes: Vec::new() }
-    }
+    scratch: Scratch,
+    voxels: Vec<i16>,
 }
 
 impl std::fmt::Debug for Decoder {
@@ -77,7 +76,8 @@ impl Decoder {
     /// Bytes that are kept for the next chunk.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity()
+        // The working memory of `predict` is about eight times a chunk.
+        self.bytes.capacity() + self.voxels.capacity() * 2 * 9
     }
 
     /// The voxels of a chunk; None where it fails its checksum or is not of the form that is written.
@@ -86,6 +86,7 @@ impl Decoder {
         let (frame, is_shuffled) = match layout.codec {
             Codec::Zstd => (data, false),
             Codec::Blosc => (blosc_frame(data, layout)?, true),
+            Codec::Predict => return self.predicted(data, layout),
         };
         let size = layout.bytes();
         if !matches!(zstd_safe::get_frame_content_size(frame), Ok(Some(content)) if content == size as u64) {
@@ -93,9 +94,17 @@ impl Decoder {
         }
         self.bytes.resize(size.max(self.bytes.len()), 0);
         let bytes = &mut self.bytes[..size];
-        let inflated = self.context.decompress(bytes, frame);
+        let inflated = self.context.get_or_insert_with(DCtx::create).decompress(bytes, frame);
         let decoded = if is_shuffled { Decoded::Shuffled } else { Decoded::Plain };
         (inflated == Ok(size)).then_some(decoded(bytes))
+    }
+
+    fn predicted(&mut self, data: &[u8], layout: &Layout) -> Option<Decoded<'_>> {
+        let count = layout.voxels();
+        self.voxels.resize(count.max(self.voxels.len()), 0);
+        let voxels = &mut self.voxels[..count];
+        predict::decode(data, layout.chunk, voxels, &mut self.scratch).ok()?;
+        Some(Decoded::Int16(voxels))
     }
 }
 
@@ -120,27 +129,28 @@ pub enum Decoded<'a> {
     Plain(&'a [u8]),
     /// All their lowest bytes, then all next ones, to the highest.
     Shuffled(&'a [u8]),
+    /// As they are, of int16.
+    Int16(&'a [i16]),
 }
 
 impl Decoded<'_> {
     /// Fill `values` with voxels from index `at` of the chunk on, each `step` after the one before.
     #[inline(always)]
-    fn read<S: Voxel>(&self, at: usize, step: usize, values: &mut [S]) {
+    pub fn read<S: Voxel>(&self, at: usize, step: usize, values: &mut [S]) {
         let size = size_of::<S>();
         let indices = (at..).step_by(step);
         match self {
             Self::Zeros => values.fill(S::default()),
+            Self::Int16(voxels) => {
+                for (value, index) in values.iter_mut().zip(indices) {
+                    let voxel = voxels[index].to_le_bytes();
+                    *value = S::from_bytes(|byte| voxel[byte]);
+                }
+            }
             Self::Plain(bytes) => {
                 for (value, index) in values.iter_mut().zip(indices) {
                     let voxel = &bytes[index * size..][..size];
                     *value = S::from_bytes(|byte| voxel[byte]);
-                }
-            }
-            Self::Shuffled(bytes) if step == 1 && size == 2 => {
-                let (low, high) = bytes.split_at(bytes.len() / 2);
-                let (low, high) = (&low[at..][..values.len()], &high[at..][..values.len()]);
-                for ((value, low), high) in values.iter_mut().zip(low).zip(high) {
-                    *value = S::from_bytes(|byte| if byte == 0 { *low } else { *high });
                 }
             }
             Self::Shuffled(bytes) => {
@@ -153,109 +163,41 @@ impl Decoded<'_> {
     }
 }
 
-/// Write a piece of a chunk to a target.
-///
-/// # Safety
-/// Nobody else may write to the voxels of the target that the piece covers.
-pub unsafe fn write(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2; the caller's promise is handed on.
-        return unsafe { write_avx2(decoded, layout, piece, target, conversion) };
-    }
-    // SAFETY: the caller's promise.
-    unsafe { write_by_stored(decoded, layout, piece, target, conversion) }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `write`, compiled for processors with AVX2.
-///
-/// # Safety
-/// As `write`.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn write_avx2(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { write_by_stored(decoded, layout, piece, target, conversion) }
-}
-
-#[inline(always)]
-unsafe fn write_by_stored(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    // SAFETY: the caller's promise, for each.
-    unsafe {
-        match layout.element {
-            Element::U8 => write_by_form::<u8>(decoded, layout, piece, target, conversion),
-            Element::I16 => write_by_form::<i16>(decoded, layout, piece, target, conversion),
-            Element::I32 => write_by_form::<i32>(decoded, layout, piece, target, conversion),
-            Element::F32 => write_by_form::<f32>(decoded, layout, piece, target, conversion),
-            Element::F64 => write_by_form::<f64>(decoded, layout, piece, target, conversion),
+    #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
+    fn a_chunk_is_decoded_only_as_it_is_written() {
+        let layout = Layout::new([1, 1, 1], [2, 3, 5], Element::I16, Codec::Blosc).unwrap();
+        let bytes: Vec<u8> = [7; 60].to_vec();
+        let mut frame = vec![0; 100];
+        let length = zstd_safe::compress(&mut frame[..], &bytes, 1).unwrap();
+        frame.truncate(length);
+        let mut data = vec![2, 1, SHUFFLED_ZSTD, 2];
+        for number in [60, 60, 24 + length, 20, length] {
+            data.extend(u32::try_from(number).unwrap().to_le_bytes());
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn write_by_form<S: Voxel>(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    conversion: Conversion,
-) {
-    // SAFETY: the caller's promise, for each.
-    unsafe {
-        match conversion {
-            Conversion::Keep => write_rows::<S, S>(decoded, layout, piece, target, |value| value),
-            Conversion::Float => write_rows::<S, f32>(decoded, layout, piece, target, S::to_f32),
-            Conversion::Scale(scaling) => {
-                let scaled = move |value: S| scaling.apply(value.to_f32());
-                write_rows::<S, f32>(decoded, layout, piece, target, scaled);
-            }
-            Conversion::Widen => write_rows::<S, i32>(decoded, layout, piece, target, |value| {
-                value.to_i32().unwrap_or_default()
-            }),
+        data.extend(&frame);
+        let stored = |data: &[u8]| [data, &crc32c::crc32c(data).to_le_bytes()].concat();
+        let mut decoder = Decoder::default();
+        assert!(
+            matches!(decoder.decode(&stored(&data), &layout), Some(Decoded::Shuffled(found)) if found == bytes)
+        );
+        let zstd = Layout { codec: Codec::Zstd, ..layout };
+        assert!(
+            matches!(decoder.decode(&stored(&frame), &zstd), Some(Decoded::Plain(found)) if found == bytes)
+        );
+        for at in 2..data.len() {
+            let mut spoilt = data.clone();
+            spoilt[at] ^= 1;
+            // Other bytes may be legal, other sizes never are.
+            let outcome = decoder.decode(&stored(&spoilt), &layout);
+            assert!(at >= BLOSC_HEADER || outcome.is_none(), "byte {at}");
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn write_rows<S: Voxel, T: Voxel>(
-    decoded: Decoded<'_>,
-    layout: &Layout,
-    piece: &Piece,
-    target: &Target<'_>,
-    each: impl Fn(S) -> T + Copy,
-) {
-    let [z, y, x] = piece.inside;
-    let [_, rows, columns] = layout.chunk;
-    let [first_z, first_y, first_x] = piece.target;
-    let mut values = [S::default(); MOST];
-    for plane in 0..z.count {
-        for row in 0..y.count {
-            let begin = ((z.start + plane * z.step) * rows + y.start + row * y.step) * columns + x.start;
-            // SAFETY: the caller's promise; pieces of different chunks share no voxel of a target.
-            let mut to = unsafe { target.row::<T>([first_z + plane, first_y + row, first_x], x.count) };
-            for done in (0..x.count).step_by(MOST) {
-                let values = &mut values[..MOST.min(x.count - done)];
-                decoded.read(begin + done * x.step, x.step, values);
-                convert::write(values, &mut to.part(done, values.len()), each);
-            }
-        }
+        assert!(decoder.decode(&data, &layout).is_none());
+        assert!(decoder.decode(&stored(&data[..20]), &layout).is_none());
+        assert!(decoder.decode(&[], &layout).is_none());
     }
 }

@@ -8,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::boxes::{Piece, Positions, Selection};
-use crate::chunk::{self, Decoded, Decoder, Layout};
+use crate::chunk::{Decoded, Decoder, Layout};
 use crate::convert::{Conversion, Scaling};
 use crate::runs::{Extent, Merging, runs};
 use crate::stash::Stash;
 use crate::view::Target;
+use crate::write::{self, Writing};
 
 /// Voxels to read and where to put them.
 #[derive(Debug)]
@@ -32,9 +33,9 @@ impl<'a> Request<'a> {
         layout: &Layout,
         scaling: Option<Scaling>,
     ) -> Option<Self> {
-        let conversion = Conversion::of(layout.element, target.element(), scaling)?;
+        let conversion = Conversion::of(layout.element, target.strided().element, scaling)?;
         let selection = Selection::new(positions, layout.grid, layout.chunk)?;
-        let fits = positions.map(|axis| axis.count) == target.shape();
+        let fits = positions.map(|axis| axis.count) == target.strided().shape;
         fits.then_some(Self { selection, target, conversion })
     }
 }
@@ -61,6 +62,7 @@ pub enum Source<'a> {
 
 /// With fewer chunks a thread, beginning it costs more than it saves.
 const LEAST_CHUNKS: usize = 8;
+const MOST_THREADS: usize = 64;
 
 /// Fill the requests' targets from these chunks, and say which of them could not be decoded, ascending.
 ///
@@ -74,7 +76,7 @@ pub fn read(
     merging: Merging,
     threads: usize,
 ) -> Vec<usize> {
-    let most = 1 + extents.len() / LEAST_CHUNKS;
+    let most = MOST_THREADS.min(1 + extents.len() / LEAST_CHUNKS);
     let threads = if are_apart(requests) { threads.clamp(1, most) } else { 1 };
     let work = Work { layout, requests, extents, source };
     let merging = Merging { longest: merging.longest.min(bytes_a_run(extents, threads)), ..merging };
@@ -215,9 +217,10 @@ impl Work<'_> {
     }
 
     fn write_piece(&self, decoded: Decoded<'_>, piece: &Piece, request: &Request<'_>) {
+        let writing = Writing { decoded, layout: self.layout, piece, target: &request.target };
         // SAFETY: no two pieces of a request share a voxel, one thread alone has this chunk, and threads
         // are several only where no two requests share memory (`are_apart`).
-        unsafe { chunk::write(decoded, self.layout, piece, &request.target, request.conversion) }
+        unsafe { write::write(writing, request.conversion) }
     }
 }
 
@@ -251,6 +254,90 @@ fn read_exactly(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
 fn from_parts<'a>(parts: &[(u64, &'a [u8])], range: Range<u64>) -> Option<&'a [u8]> {
     let after = parts.partition_point(|(begin, _)| *begin <= range.start);
     let (begin, bytes) = parts[after.checked_sub(1)?];
-    let start = usize::try_from(range.start - begin).ok()?;
-    bytes.get(start..usize::try_from(range.end - begin).ok()?)
+    let start = usize::try_from(range.start.checked_sub(begin)?).ok()?;
+    bytes.get(start..usize::try_from(range.end.checked_sub(begin)?).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Codec;
+    use crate::element::Element;
+    use crate::view::Strided;
+
+    const GRID: [usize; 3] = [4, 4, 4];
+    const EDGE: usize = 3;
+    const SIDE: usize = 12;
+
+    /// A read of the whole array of 64 chunks by four threads, from these parts; what is left.
+    fn read_all(memory: &mut [i16], extents: &[Extent], parts: &[(u64, &[u8])]) -> Vec<usize> {
+        let layout = Layout::new(GRID, [EDGE; 3], Element::I16, Codec::Zstd).unwrap();
+        let strides = [288, 24, 2];
+        // SAFETY: the target is all of `memory`.
+        let target = unsafe {
+            Target::new(
+                memory.as_mut_ptr().cast(),
+                Strided { strides, shape: [SIDE; 3], element: Element::I16 },
+            )
+        };
+        let whole = Positions { start: 0, step: 1, count: SIDE };
+        let request = Request::new([whole; 3], target.unwrap(), &layout, None).unwrap();
+        let merging = Merging { gap: 0, longest: 0 };
+        read(&layout, &[request], extents, Source::Parts(parts), merging, 4)
+    }
+
+    #[test]
+    fn absent_chunks_are_zeros_by_any_thread() {
+        let mut memory = vec![1; SIDE * SIDE * SIDE];
+        let extents: Vec<Extent> = (0..64).map(|number| Extent { number, start: 0, stop: 0 }).collect();
+        assert!(read_all(&mut memory, &extents, &[]).is_empty());
+        assert!(memory.iter().all(|voxel| *voxel == 0));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
+    fn each_chunk_is_decoded_once_and_damaged_ones_are_left() {
+        let chunk = |number: i16| {
+            let voxels: Vec<u8> =
+                [number; EDGE * EDGE * EDGE].iter().flat_map(|voxel| voxel.to_le_bytes()).collect();
+            let mut frame = vec![0; 200];
+            let length = zstd_safe::compress(&mut frame[..], &voxels, 1).unwrap();
+            frame.truncate(length);
+            frame.extend(crc32c::crc32c(&frame).to_le_bytes());
+            frame
+        };
+        let mut chunks: Vec<Vec<u8>> = (0..64).map(chunk).collect();
+        chunks[9][3] ^= 1;
+        chunks[40].pop();
+        let mut extents = Vec::new();
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for (number, bytes) in chunks.iter().enumerate() {
+            let stop = start + bytes.len() as u64;
+            extents.push(Extent { number, start, stop });
+            parts.push((start, &bytes[..]));
+            start = stop;
+        }
+        let before = counts().0;
+        let mut memory = vec![-1; SIDE * SIDE * SIDE];
+        assert_eq!(read_all(&mut memory, &extents, &parts), [9, 40]);
+        assert!(counts().0 - before >= 64);
+        for (at, voxel) in memory.iter().enumerate() {
+            let place = [at / SIDE / SIDE, at / SIDE % SIDE, at % SIDE].map(|index| index / EDGE);
+            let number = (place[0] * 4 + place[1]) * 4 + place[2];
+            let expected = if [9, 40].contains(&number) { -1 } else { i16::try_from(number).unwrap() };
+            assert_eq!(*voxel, expected);
+        }
+    }
+
+    #[test]
+    fn each_run_is_taken_once() {
+        for threads in 1..6 {
+            let shares = Shares::new(&(0..17).map(|at| at..at + 1).collect::<Vec<_>>(), threads);
+            let mut seen: Vec<usize> =
+                std::iter::from_fn(|| shares.take(threads / 2)).map(|run| run.start).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..17).collect::<Vec<_>>());
+        }
+    }
 }

@@ -2,116 +2,46 @@
 
 use std::marker::PhantomData;
 
-/// Types of voxels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
-    /// uint8.
-    U8,
-    /// int16.
-    I16,
-    /// int32.
-    I32,
-    /// float32.
-    F32,
-    /// float64.
-    F64,
+use crate::element::{Element, Voxel};
+
+/// How the voxels of a (z, y, x) array lie in memory, whoever owns it.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided {
+    /// Bytes from a voxel to the next along each axis.
+    pub strides: [isize; 3],
+    /// Voxels along each axis.
+    pub shape: [usize; 3],
+    /// Of the voxels.
+    pub element: Element,
 }
 
-impl Element {
-    /// Bytes of one.
+impl Strided {
+    /// Whether voxels along x lie side by side.
     #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::I16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::F64 => 8,
-        }
+    pub fn is_dense(&self) -> bool {
+        self.strides[2] == self.element.size().cast_signed()
     }
-}
 
-/// A Rust type that is an `Element`: any bytes of its size are a value.
-pub trait Voxel: Copy + Default + Send + Sync + 'static {
-    /// Which it is.
-    const ELEMENT: Element;
-    /// The value of `ELEMENT.size()` little-endian bytes.
-    fn from_bytes(bytes: impl Fn(usize) -> u8) -> Self;
-    /// The nearest float32.
-    fn to_f32(self) -> f32;
-    /// As int32, where that holds every value of the type.
-    fn to_i32(self) -> Option<i32>;
-}
-
-macro_rules! voxel {
-    ($type:ty, $element:ident, $f32:expr, $i32:expr) => {
-        impl Voxel for $type {
-            const ELEMENT: Element = Element::$element;
-
-            #[inline(always)]
-            fn from_bytes(bytes: impl Fn(usize) -> u8) -> Self {
-                Self::from_le_bytes(std::array::from_fn(bytes))
-            }
-
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                $f32(self)
-            }
-
-            #[inline(always)]
-            fn to_i32(self) -> Option<i32> {
-                $i32(self)
-            }
-        }
-    };
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the nearest float32 is what is asked for")]
-fn rounded_i32(value: i32) -> f32 {
-    value as f32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the nearest float32 is what is asked for")]
-fn rounded_f64(value: f64) -> f32 {
-    value as f32
-}
-
-voxel!(u8, U8, f32::from, |value| Some(i32::from(value)));
-voxel!(i16, I16, f32::from, |value| Some(i32::from(value)));
-voxel!(i32, I32, rounded_i32, Some);
-voxel!(f32, F32, |value| value, |_| None);
-voxel!(f64, F64, rounded_f64, |_| None);
-
-/// A (z, y, x) array that may be written to, of any strides.
-#[derive(Debug)]
-pub struct Target<'a> {
-    origin: *mut u8,
-    strides: [isize; 3],
-    shape: [usize; 3],
-    element: Element,
-    owner: PhantomData<&'a mut u8>,
-}
-
-// SAFETY: the type stands for exclusive access to the memory it describes, as `&mut [T]` does, and the
-// voxels in it are plain numbers; see `new`.
-unsafe impl Send for Target<'_> {}
-// SAFETY: as above; writing through a shared reference is unsafe, and `row` says who may.
-unsafe impl Sync for Target<'_> {}
-
-impl Target<'_> {
-    /// A view of memory; None where its voxels are not aligned, or two of them may share memory.
-    ///
-    /// # Safety
-    /// For the lifetime, each voxel (z, y, x) below `shape`, at `origin` plus its indices times
-    /// `strides` bytes, must be writable memory that nobody else reads or writes.
+    /// Lowest address, and the one after the highest, with the first voxel at `origin`; equal where there
+    /// is no voxel.
     #[must_use]
-    pub unsafe fn new(
-        origin: *mut u8,
-        strides: [isize; 3],
-        shape: [usize; 3],
-        element: Element,
-    ) -> Option<Self> {
-        let target = Self { origin, strides, shape, element, owner: PhantomData };
-        (is_aligned(origin.addr(), strides, element) && target.is_apart()).then_some(target)
+    pub fn span(&self, origin: usize) -> (usize, usize) {
+        if self.shape.contains(&0) {
+            return (0, 0);
+        }
+        let (mut low, mut high) = (origin, origin + self.element.size());
+        for (stride, count) in self.strides.into_iter().zip(self.shape) {
+            let reach = stride.unsigned_abs() * (count - 1);
+            if stride < 0 { low -= reach } else { high += reach }
+        }
+        (low, high)
+    }
+
+    /// Whether every voxel is aligned, with the first at `origin`.
+    fn is_aligned(&self, origin: usize) -> bool {
+        let size = self.element.size();
+        let is_even = |stride: &isize| stride.unsigned_abs().is_multiple_of(size);
+        origin.is_multiple_of(size) && self.strides.iter().all(is_even)
     }
 
     /// Whether no two voxels share memory: along each axis, from the shortest stride to the longest, a
@@ -134,30 +64,59 @@ impl Target<'_> {
         reach.is_some()
     }
 
-    /// Lowest address, and the one after the highest; equal where there is no voxel.
+    /// Bytes from the first voxel to that of a place, from which on `count` along x are in the array.
+    ///
+    /// # Panics
+    /// Where they are not, or are of another type.
+    #[inline(always)]
+    fn offset<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> isize {
+        let [planes, rows, columns] = self.shape;
+        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
+        assert!(
+            is_inside && T::ELEMENT == self.element,
+            "a row beyond its target or source, or of another type"
+        );
+        let steps = [z, y, x].into_iter().zip(self.strides);
+        steps.map(|(count, stride)| count.cast_signed() * stride).sum()
+    }
+}
+
+/// A (z, y, x) array that may be written to, of any strides.
+#[derive(Debug)]
+pub struct Target<'a> {
+    origin: *mut u8,
+    strided: Strided,
+    owner: PhantomData<&'a mut u8>,
+}
+
+// SAFETY: the type stands for exclusive access to the memory it describes, as `&mut [T]` does, and the
+// voxels in it are plain numbers; see `new`.
+unsafe impl Send for Target<'_> {}
+// SAFETY: as above; writing through a shared reference is unsafe, and `row` says who may.
+unsafe impl Sync for Target<'_> {}
+
+impl Target<'_> {
+    /// A view of memory; None where its voxels are not aligned, or two of them may share memory.
+    ///
+    /// # Safety
+    /// For the lifetime, each voxel that `strided` has from `origin` on must be writable memory that nobody
+    /// else reads or writes.
+    #[must_use]
+    pub unsafe fn new(origin: *mut u8, strided: Strided) -> Option<Self> {
+        let is_legal = strided.is_aligned(origin.addr()) && strided.is_apart();
+        is_legal.then_some(Self { origin, strided, owner: PhantomData })
+    }
+
+    /// How its voxels lie.
+    #[must_use]
+    pub fn strided(&self) -> &Strided {
+        &self.strided
+    }
+
+    /// See `Strided::span`.
     #[must_use]
     pub fn span(&self) -> (usize, usize) {
-        if self.shape.contains(&0) {
-            return (0, 0);
-        }
-        let (mut low, mut high) = (self.origin.addr(), self.origin.addr() + self.element.size());
-        for axis in 0..3 {
-            let reach = self.strides[axis].unsigned_abs() * (self.shape[axis] - 1);
-            if self.strides[axis] < 0 { low -= reach } else { high += reach }
-        }
-        (low, high)
-    }
-
-    /// Voxels along each axis.
-    #[must_use]
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// Of its voxels.
-    #[must_use]
-    pub fn element(&self) -> Element {
-        self.element
+        self.strided.span(self.origin.addr())
     }
 
     /// `count` voxels along x from a place on.
@@ -167,16 +126,13 @@ impl Target<'_> {
     ///
     /// # Panics
     /// Where they are not all in the view, or of another type.
+    #[inline(always)]
     #[must_use]
-    pub unsafe fn row<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> Row<'_, T> {
-        let [planes, rows, columns] = self.shape;
-        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
-        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its target, or of another type");
-        let steps = [z, y, x].into_iter().zip(self.strides);
-        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
+    pub unsafe fn row<T: Voxel>(&self, place: [usize; 3], count: usize) -> Row<'_, T> {
+        let offset = self.strided.offset::<T>(place, count);
         // SAFETY: the place is in the view, all of which is memory of one owner (`new`).
         let first = unsafe { self.origin.offset(offset) }.cast::<T>();
-        Row { first, stride: self.strides[2], count, owner: PhantomData }
+        Row { first, stride: self.strided.strides[2], count, owner: PhantomData }
     }
 }
 
@@ -184,9 +140,7 @@ impl Target<'_> {
 #[derive(Debug)]
 pub struct Source<'a> {
     origin: *const u8,
-    strides: [isize; 3],
-    shape: [usize; 3],
-    element: Element,
+    strided: Strided,
     owner: PhantomData<&'a u8>,
 }
 
@@ -199,55 +153,26 @@ impl Source<'_> {
     /// A view of memory; None where its voxels are not aligned.
     ///
     /// # Safety
-    /// For the lifetime, each voxel (z, y, x) below `shape`, at `origin` plus its indices times
-    /// `strides` bytes, must be initialized memory that nobody writes to.
+    /// For the lifetime, each voxel that `strided` has from `origin` on must be initialized memory that nobody
+    /// writes to.
     #[must_use]
-    pub unsafe fn new(
-        origin: *const u8,
-        strides: [isize; 3],
-        shape: [usize; 3],
-        element: Element,
-    ) -> Option<Self> {
-        is_aligned(origin.addr(), strides, element).then_some(Self {
-            origin,
-            strides,
-            shape,
-            element,
-            owner: PhantomData,
-        })
+    pub unsafe fn new(origin: *const u8, strided: Strided) -> Option<Self> {
+        strided.is_aligned(origin.addr()).then_some(Self { origin, strided, owner: PhantomData })
     }
 
-    /// Voxels along each axis.
+    /// How its voxels lie.
     #[must_use]
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
+    pub fn strided(&self) -> &Strided {
+        &self.strided
     }
 
-    /// Of its voxels.
+    /// See `Strided::span`.
     #[must_use]
-    pub fn element(&self) -> Element {
-        self.element
+    pub fn span(&self) -> (usize, usize) {
+        self.strided.span(self.origin.addr())
     }
 
-    /// Whether voxels along x lie side by side, upwards or downwards.
-    #[must_use]
-    pub fn is_dense(&self) -> bool {
-        self.strides[2].unsigned_abs() == self.element.size()
-    }
-
-    /// Where a voxel is, after seeing that it is followed by `count - 1` others along x.
-    #[inline(always)]
-    fn first<T: Voxel>(&self, [z, y, x]: [usize; 3], count: usize) -> *const T {
-        let [planes, rows, columns] = self.shape;
-        let is_inside = z < planes && y < rows && x < columns && count <= columns - x;
-        assert!(is_inside && T::ELEMENT == self.element, "a row beyond its array, or of another type");
-        let steps = [z, y, x].into_iter().zip(self.strides);
-        let offset: isize = steps.map(|(count, stride)| count.cast_signed() * stride).sum();
-        // SAFETY: the voxel is in the view (`new`).
-        unsafe { self.origin.byte_offset(offset) }.cast::<T>()
-    }
-
-    /// `count` voxels along x from a place on, where they lie side by side upwards.
+    /// `count` voxels along x from a place on, where they lie side by side.
     ///
     /// # Panics
     /// Where they are not all in the view, or of another type.
@@ -255,9 +180,8 @@ impl Source<'_> {
     #[must_use]
     pub fn dense<T: Voxel>(&self, place: [usize; 3], count: usize) -> Option<&[T]> {
         let first = self.first::<T>(place, count);
-        let is_upwards = self.strides[2] == size_of::<T>().cast_signed();
-        // SAFETY: all voxels are in the view, initialized, aligned, and lie side by side.
-        is_upwards.then(|| unsafe { std::slice::from_raw_parts(first, count) })
+        // SAFETY: all are in the view, initialized and aligned (`first`, `new`), and lie side by side.
+        self.strided.is_dense().then(|| unsafe { std::slice::from_raw_parts(first, count) })
     }
 
     /// Fill `values` with voxels along x from a place on.
@@ -266,12 +190,12 @@ impl Source<'_> {
     /// Where they are not all in the view, or of another type.
     #[inline(always)]
     pub fn read<T: Voxel>(&self, place: [usize; 3], values: &mut [T]) {
-        let first = self.first::<T>(place, values.len());
+        let (first, step) = (self.first::<T>(place, values.len()), self.strided.strides[2]);
         if let Some(dense) = self.dense(place, values.len()) {
             values.copy_from_slice(dense);
             return;
         }
-        if self.strides[2] == -size_of::<T>().cast_signed() && !values.is_empty() {
+        if step == -size_of::<T>().cast_signed() && !values.is_empty() {
             // SAFETY: the last voxel is in the view, `values.len() - 1` voxels below the first.
             let last = unsafe { first.sub(values.len() - 1) };
             // SAFETY: from there all lie side by side, in the view, initialized and aligned.
@@ -280,9 +204,17 @@ impl Source<'_> {
             return;
         }
         for (at, value) in values.iter_mut().enumerate() {
-            // SAFETY: the voxel is in the view, initialized and aligned.
-            *value = unsafe { first.byte_offset(at.cast_signed() * self.strides[2]).read() };
+            // SAFETY: the voxel is in the view, initialized and aligned (`first`, `new`).
+            *value = unsafe { first.byte_offset(at.cast_signed() * step).read() };
         }
+    }
+
+    /// Where the voxel of a place lies, from which on `count` along x are in the view.
+    #[inline(always)]
+    fn first<T: Voxel>(&self, place: [usize; 3], count: usize) -> *const T {
+        let offset = self.strided.offset::<T>(place, count);
+        // SAFETY: the voxel is in the view, all of which is memory of one owner (`new`).
+        unsafe { self.origin.byte_offset(offset) }.cast()
     }
 }
 
@@ -299,11 +231,6 @@ fn reverse<T: Copy>(from: &[T], to: &mut [T]) {
     for (value, from) in to_rest.iter_mut().zip(rest.iter().rev()) {
         *value = *from;
     }
-}
-
-fn is_aligned(address: usize, strides: [isize; 3], element: Element) -> bool {
-    let size = element.size();
-    address.is_multiple_of(size) && strides.iter().all(|stride| stride.unsigned_abs().is_multiple_of(size))
 }
 
 /// Voxels along x of a target.
@@ -375,7 +302,12 @@ mod tests {
     ) -> Option<Target<'_>> {
         let strides = strides.map(|stride| stride * 2);
         // SAFETY: the tests' shapes and strides stay in `memory`, which is borrowed for as long.
-        unsafe { Target::new(memory.as_mut_ptr().wrapping_add(first).cast(), strides, shape, Element::I16) }
+        unsafe {
+            Target::new(
+                memory.as_mut_ptr().wrapping_add(first).cast(),
+                Strided { strides, shape, element: Element::I16 },
+            )
+        }
     }
 
     #[test]
@@ -394,8 +326,12 @@ mod tests {
             assert_eq!(target(&mut memory, 0, strides, shape).is_some(), legal, "{strides:?} {shape:?}");
         }
         // SAFETY: nothing is read or written.
-        let odd =
-            unsafe { Target::new(std::ptr::without_provenance_mut(1), [2, 2, 2], [1, 1, 1], Element::I16) };
+        let odd = unsafe {
+            Target::new(
+                std::ptr::without_provenance_mut(1),
+                Strided { strides: [2; 3], shape: [1; 3], element: Element::I16 },
+            )
+        };
         assert!(odd.is_none());
     }
 

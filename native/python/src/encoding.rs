@@ -24,6 +24,7 @@ pub fn encode_strip(
     let compression = match codec.0.as_str() {
         "blosc-zstd" => Compression::Blosc(codec.1),
         "zstd" => Compression::Zstd(codec.1),
+        "predict" => Compression::Predict,
         _ => return Err(illegal("a codec that the kernel does not have")),
     };
     let encoded = py.detach(|| strip::encode(&strip, chunk, compression, keep_empty));

@@ -2,6 +2,7 @@
 
 mod arrays;
 mod encoding;
+mod predict;
 mod reading;
 
 use pyo3::prelude::*;
@@ -13,6 +14,8 @@ mod ctspine_zarr_native {
 
     #[pymodule_export]
     use super::encoding::{count_labels, count_values, encode_strip, measure_labels, shift};
+    #[pymodule_export]
+    use super::predict::{predict_decode, predict_encode};
     #[pymodule_export]
     use super::reading::{convert, counts, decode_index, read_file, read_parts};
 

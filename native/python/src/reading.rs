@@ -102,6 +102,7 @@ fn layout_of((_, grid, chunk, dtype, codec): &AnyShard) -> PyResult<Layout> {
     let codec = match codec.as_str() {
         "blosc-zstd" => Codec::Blosc,
         "zstd" => Codec::Zstd,
+        "predict" => Codec::Predict,
         _ => return Err(illegal("a codec that the kernel does not have")),
     };
     let layout = Layout::new(*grid, *chunk, element_named(dtype)?, codec);

@@ -1,6 +1,7 @@
 //! Counts of the values of int16 voxels: of all of them, and of those of each label.
 
-use crate::view::{Element, Source};
+use crate::element::Element;
+use crate::view::Source;
 
 /// Values of int16, of which -32768 comes first.
 pub const VALUES: usize = 1 << 16;
@@ -49,12 +50,13 @@ pub fn count_labels(
     places: &[u8; LABELS],
     counts: &mut [i64],
 ) -> Option<()> {
-    if labels.shape() != voxels.shape() || [labels.element(), voxels.element()] != [Element::U8, Element::I16]
+    if labels.strided().shape != voxels.strided().shape
+        || [labels.strided().element, voxels.strided().element] != [Element::U8, Element::I16]
     {
         return None;
     }
     let (tables, []) = counts.as_chunks_mut::<VALUES>() else { return None };
-    let [depth, rows, columns] = voxels.shape();
+    let [depth, rows, columns] = voxels.strided().shape;
     let (mut here, mut values) = (vec![0_u8; columns], vec![0; columns]);
     for plane in 0..depth {
         for row in 0..if columns == 0 { 0 } else { rows } {
@@ -74,10 +76,10 @@ pub fn count_labels(
 /// Call a function with voxels along x, and the place of the first, until it had all of them.
 #[inline(always)]
 fn each_part(voxels: &Source<'_>, mut each: impl FnMut([usize; 3], &[i16])) -> Option<()> {
-    if voxels.element() != Element::I16 {
+    if voxels.strided().element != Element::I16 {
         return None;
     }
-    let [planes, rows, columns] = voxels.shape();
+    let [planes, rows, columns] = voxels.strided().shape;
     let mut memory = [0; WIDTH];
     for plane in 0..planes {
         for row in 0..rows {
@@ -97,13 +99,13 @@ fn each_part(voxels: &Source<'_>, mut each: impl FnMut([usize; 3], &[i16])) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Strided;
 
     fn line<T>(memory: &[T], element: Element) -> Source<'_> {
         let size = element.size().cast_signed();
+        let strided = Strided { strides: [size; 3], shape: [1, 1, memory.len()], element };
         // SAFETY: one row of all that there is.
-        let found =
-            unsafe { Source::new(memory.as_ptr().cast(), [size, size, size], [1, 1, memory.len()], element) };
-        found.unwrap()
+        unsafe { Source::new(memory.as_ptr().cast(), strided) }.unwrap()
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Size, place and pieces of each label of a mask.
 
+use crate::element::Element;
 use crate::encode::pieces::{Pieces, Plane, Run};
-use crate::view::{Element, Source};
+use crate::view::Source;
 
 /// Labels, 0 included.
 const LABELS: usize = 256;
@@ -49,7 +50,7 @@ impl Measured {
 /// Memory: 40 bytes for each run of one label in two planes.
 #[must_use]
 pub fn measure(mask: &Source<'_>) -> Option<Vec<Measured>> {
-    if mask.element() != Element::U8 {
+    if mask.strided().element != Element::U8 {
         return None;
     }
     #[cfg(target_arch = "x86_64")]
@@ -69,7 +70,7 @@ fn by_plane_avx2(mask: &Source<'_>) -> Vec<Measured> {
 
 #[inline(always)]
 fn by_plane(mask: &Source<'_>) -> Vec<Measured> {
-    let [planes, height, width] = mask.shape();
+    let [planes, height, width] = mask.strided().shape;
     let mut measured = vec![Measured::default(); LABELS];
     let mut pieces = Pieces::default();
     let mut row_labels = vec![0; width];
@@ -121,13 +122,14 @@ fn first_filled(labels: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Strided;
 
     fn view(memory: &[u8], shape: [usize; 3]) -> Source<'_> {
         let [_, height, width] = shape.map(usize::cast_signed);
         assert_eq!(shape.iter().product::<usize>(), memory.len());
+        let strided = Strided { strides: [height * width, width, 1], shape, element: Element::U8 };
         // SAFETY: C order, of as many voxels as there are.
-        let found = unsafe { Source::new(memory.as_ptr(), [height * width, width, 1], shape, Element::U8) };
-        found.unwrap()
+        unsafe { Source::new(memory.as_ptr(), strided) }.unwrap()
     }
 
     #[test]

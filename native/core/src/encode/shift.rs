@@ -1,6 +1,7 @@
 //! Integers as they are on disk to int16.
 
-use crate::view::{Element, Source, Target, Voxel};
+use crate::element::{Element, Voxel};
+use crate::view::{Source, Target};
 
 /// Voxels of a row, and rows, that are converted together where voxels do not lie side by side.
 const WIDTH: usize = 64;
@@ -11,7 +12,7 @@ const DENSE: usize = 512;
 /// shapes differ, the voxels are of other types, or those of the target do not lie side by side along x.
 #[must_use]
 pub fn shift(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
-    if source.shape() != target.shape() || target.element() != Element::I16 {
+    if source.strided().shape != target.strided().shape || target.strided().element != Element::I16 {
         return None;
     }
     #[cfg(target_arch = "x86_64")]
@@ -31,7 +32,7 @@ fn by_stored_avx2(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<
 
 #[inline(always)]
 fn by_stored(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
-    match source.element() {
+    match source.strided().element {
         Element::U8 => tiles::<u8>(source, target, add),
         Element::I16 => tiles::<i16>(source, target, add),
         Element::I32 => tiles::<i32>(source, target, add),
@@ -42,8 +43,12 @@ fn by_stored(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "modulo 2**16 is what is asked for")]
 fn tiles<S: Voxel>(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
-    let [planes, rows, columns] = source.shape();
-    let (tall, wide) = if source.is_dense() { (1, DENSE) } else { (WIDTH, WIDTH) };
+    let [planes, rows, columns] = source.strided().shape;
+    let (tall, wide) = if source.strided().strides[2].unsigned_abs() == source.strided().element.size() {
+        (1, DENSE)
+    } else {
+        (WIDTH, WIDTH)
+    };
     let each = |value: S| (value.to_i32().unwrap_or_default() as i16).wrapping_add(add);
     let mut values = [S::default(); DENSE];
     for plane in 0..planes {
@@ -68,17 +73,19 @@ fn tiles<S: Voxel>(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Strided;
 
     #[test]
     fn sums_wrap_around() {
         let stored = [i32::from(i16::MAX), 70_000, -1, 5];
         let mut found = [0_i16; 4];
+        let strided = |strides, element| Strided { strides, shape: [1, 1, 4], element };
         // SAFETY: each is four voxels in a row, forwards and backwards.
         let (source, target) = unsafe {
             let last = stored.as_ptr().wrapping_add(3).cast();
             (
-                Source::new(last, [16, 16, -4], [1, 1, 4], Element::I32).unwrap(),
-                Target::new(found.as_mut_ptr().cast(), [8, 8, 2], [1, 1, 4], Element::I16).unwrap(),
+                Source::new(last, strided([16, 16, -4], Element::I32)).unwrap(),
+                Target::new(found.as_mut_ptr().cast(), strided([8, 8, 2], Element::I16)).unwrap(),
             )
         };
         shift(&source, &target, 1).unwrap();

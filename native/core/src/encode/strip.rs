@@ -1,9 +1,11 @@
 //! A strip, which is a line of chunks along x: cut, compressed, each with its checksum.
 
-use crate::checksum::{CHECKSUM_BYTES, checksum};
+use crate::checksum::checksum;
+use crate::element::{Element, Voxel};
 use crate::encode::compress::{Compressor, MOST, most};
+use crate::predict::{self, Scratch};
 use crate::stash::Stash;
-use crate::view::{Element, Source, Voxel};
+use crate::view::Source;
 
 /// Codecs of chunks, each with its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,31 +14,33 @@ pub enum Compression {
     Blosc(i32),
     /// One zstd frame, of uint8.
     Zstd(i32),
+    /// See `predict`, of int16.
+    Predict,
 }
 
 /// What no call uses at the moment.
 static IDLE: Stash<Tools> = Stash::new();
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Tools {
     compressor: Compressor,
+    scratch: Scratch,
     chunk: Vec<u8>,
+    voxels: Vec<i16>,
     encoded: Vec<u8>,
 }
 
 /// The chunks of a strip.
-#[derive(Debug)]
 pub struct Encoded {
     tools: Tools,
     sizes: Vec<usize>,
-    end: usize,
 }
 
 impl Encoded {
     /// The chunks one after another.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.tools.encoded[..self.end]
+        &self.tools.encoded
     }
 
     /// Bytes of each; 0 of those that are absent.
@@ -54,34 +58,40 @@ impl Encoded {
         compression: Compression,
         keep_empty: bool,
     ) -> Option<()> {
-        let Tools { compressor, chunk: bytes, encoded } = &mut self.tools;
-        let is_empty = match (compression, strip.element()) {
+        let Tools { compressor, scratch, chunk: bytes, voxels, encoded } = &mut self.tools;
+        let is_empty = match (compression, strip.strided().element) {
             (Compression::Blosc(_), Element::I16) => cut::<i16>(strip, left, chunk, bytes),
             (Compression::Zstd(_), Element::U8) => cut::<u8>(strip, left, chunk, bytes),
+            (Compression::Predict, Element::I16) => copy(strip, left, chunk, voxels),
             _ => return None,
         };
         if is_empty && !keep_empty {
             self.sizes.push(0);
             return Some(());
         }
-        let room = most(bytes.len()) + CHECKSUM_BYTES;
-        encoded.resize(encoded.len().max(self.end + room), 0);
-        let to = &mut encoded[self.end..][..room];
-        let size = match compression {
-            Compression::Blosc(level) => compressor.blosc(bytes, level, to)?,
-            Compression::Zstd(level) => compressor.zstd(bytes, level, to)?,
-        };
-        let (data, rest) = to.split_at_mut(size);
-        *rest.first_chunk_mut()? = checksum(data);
-        self.sizes.push(size + CHECKSUM_BYTES);
-        self.end += size + CHECKSUM_BYTES;
+        let begin = encoded.len();
+        if compression == Compression::Predict {
+            predict::encode(voxels, chunk, scratch, encoded);
+        } else {
+            encoded.resize(begin + most(bytes.len()), 0);
+            let room = &mut encoded[begin..];
+            let size = match compression {
+                Compression::Blosc(level) => compressor.blosc(bytes, level, room)?,
+                Compression::Zstd(level) => compressor.zstd(bytes, level, room)?,
+                Compression::Predict => 0,
+            };
+            encoded.truncate(begin + size);
+        }
+        encoded.extend(checksum(&encoded[begin..]));
+        self.sizes.push(encoded.len() - begin);
         Some(())
     }
 }
 
 impl Drop for Encoded {
     fn drop(&mut self) {
-        let tools = std::mem::take(&mut self.tools);
+        let mut tools = std::mem::take(&mut self.tools);
+        tools.encoded.clear();
         if tools.encoded.capacity() <= MOST_KEPT {
             IDLE.give_back(tools);
         }
@@ -101,17 +111,30 @@ pub fn encode(
     compression: Compression,
     keep_empty: bool,
 ) -> Option<Encoded> {
-    let bytes = chunk.iter().try_fold(strip.element().size(), |all, edge| all.checked_mul(*edge))?;
-    let [planes, rows, columns] = strip.shape();
+    let bytes = chunk.iter().try_fold(strip.strided().element.size(), |all, edge| all.checked_mul(*edge))?;
+    let [planes, rows, columns] = strip.strided().shape;
     if bytes == 0 || bytes > MOST || planes > chunk[0] || rows > chunk[1] {
         return None;
     }
-    let mut encoded = Encoded { tools: IDLE.take(), sizes: Vec::new(), end: 0 };
+    let mut encoded = Encoded { tools: IDLE.take(), sizes: Vec::new() };
     encoded.tools.chunk.resize(bytes, 0);
     for left in (0..columns).step_by(chunk[2]) {
         encoded.add(strip, left, chunk, compression, keep_empty)?;
     }
     Some(encoded)
+}
+
+/// Fill `voxels` with those of a chunk; whether all are 0.
+fn copy(strip: &Source<'_>, left: usize, chunk: [usize; 3], voxels: &mut Vec<i16>) -> bool {
+    let [planes, rows, columns] = strip.strided().shape;
+    let count = chunk[2].min(columns - left);
+    voxels.clear();
+    voxels.resize(chunk.iter().product(), 0);
+    for (plane, row) in (0..planes).flat_map(|plane| (0..rows).map(move |row| (plane, row))) {
+        let at = (plane * chunk[1] + row) * chunk[2];
+        strip.read([plane, row, left], &mut voxels[at..][..count]);
+    }
+    voxels.iter().all(|voxel| *voxel == 0)
 }
 
 /// Fill `bytes` with the voxels of a chunk: all their lowest bytes, then all next ones; whether all are 0.
@@ -136,7 +159,7 @@ const WIDTH: usize = 64;
 
 #[inline(always)]
 fn cut_rows<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
-    let [planes, rows, columns] = strip.shape();
+    let [planes, rows, columns] = strip.strided().shape;
     let count = chunk[2].min(columns - left);
     if [planes, rows, count] != chunk {
         bytes.fill(0);
@@ -192,13 +215,15 @@ impl Bytes for i16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Strided;
 
     fn view(memory: &[i16], shape: [usize; 3]) -> Source<'_> {
         let [_, rows, columns] = shape.map(usize::cast_signed);
         assert_eq!(shape.iter().product::<usize>(), memory.len());
         let strides = [2 * rows * columns, 2 * columns, 2];
+        let strided = Strided { strides, shape, element: Element::I16 };
         // SAFETY: C order, of as many voxels as there are.
-        unsafe { Source::new(memory.as_ptr().cast(), strides, shape, Element::I16) }.unwrap()
+        unsafe { Source::new(memory.as_ptr().cast(), strided) }.unwrap()
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! The interleaved states of a chunk: words from the front, escapes from the end.
+
+use super::Malformed;
+use super::header::LANES;
+use super::tables::{BITS, ESCAPE, SLOTS, TABLES};
+
+/// Where every state begins when it is encoded, and ends when it is decoded.
+pub const BEGIN: u32 = 1 << 16;
+
+/// Slots of all tables.
+pub type Slots = [u32; TABLES * SLOTS];
+
+/// A stream that is being decoded.
+pub struct Stream<'a> {
+    pub data: &'a [u8],
+    /// Next word.
+    pub at: usize,
+    /// End of the next escape.
+    pub end: usize,
+    pub states: [u32; LANES],
+    pub slots: &'a Slots,
+}
+
+impl<'a> Stream<'a> {
+    /// A stream of so many states, 1 to 32, which stand first.
+    pub fn new(data: &'a [u8], states: usize, slots: &'a Slots) -> Result<Self, Malformed> {
+        let mut read = [BEGIN; LANES];
+        let stored = data.get(..4 * states).ok_or(Malformed("its states are cut"))?;
+        for (state, bytes) in read.iter_mut().zip(stored.as_chunks().0) {
+            *state = u32::from_le_bytes(*bytes);
+        }
+        if read.iter().any(|&state| state < BEGIN) {
+            return Err(Malformed("a state too small"));
+        }
+        Ok(Self { data, at: 4 * states, end: data.len(), states: read, slots })
+    }
+
+    /// The next residual of a state, by the table that begins at slot `offset`.
+    #[inline]
+    pub fn draw(&mut self, lane: usize, offset: u32) -> Result<i16, Malformed> {
+        let mut state = self.states[lane];
+        let slot = (offset | state & 0x7ff) as usize % self.slots.len();
+        let entry = self.slots[slot];
+        state = (entry & 0x7ff) * (state >> BITS) + (entry >> 11 & 0x7ff);
+        let (k, m) = (entry >> 22 & 7, entry.cast_signed() >> 25);
+        let low = state & ((1 << k) - 1);
+        #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
+        let mut residual = (m << k | low.cast_signed()) as i16;
+        state >>= k;
+        if state < BEGIN {
+            state = state << 16 | u32::from(self.word()?);
+        }
+        self.states[lane] = state;
+        if m == ESCAPE {
+            residual = self.escape()?;
+        }
+        Ok(residual)
+    }
+
+    /// Bytes from the next word to the end of the data.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.data.len() - self.at
+    }
+
+    #[inline]
+    fn word(&mut self) -> Result<u16, Malformed> {
+        if self.left() < 2 {
+            return Err(Malformed("its words are cut"));
+        }
+        let bytes = [self.data[self.at], self.data[self.at + 1]];
+        self.at += 2;
+        Ok(u16::from_le_bytes(bytes))
+    }
+
+    /// The next residual that had no symbol.
+    pub fn escape(&mut self) -> Result<i16, Malformed> {
+        let bytes = self.data[..self.end].last_chunk().ok_or(Malformed("its escapes are cut"))?;
+        self.end -= 2;
+        Ok(i16::from_le_bytes(*bytes))
+    }
+
+    /// Whether every byte was read once and every state is where it began.
+    pub fn finish(&self) -> Result<(), Malformed> {
+        if self.at == self.end && self.states == [BEGIN; LANES] {
+            Ok(())
+        } else {
+            Err(Malformed("words or states are left over"))
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Pieces of a decoded chunk to their places in a target.
+
+use crate::boxes::{Piece, Positions};
+use crate::chunk::{Decoded, Layout};
+use crate::convert::{self, Conversion, MOST, Work};
+use crate::element::{Element, Voxel};
+use crate::view::Target;
+
+/// A piece of a decoded chunk, and where it goes.
+#[derive(Clone, Copy)]
+pub struct Writing<'a> {
+    /// Of the chunk.
+    pub decoded: Decoded<'a>,
+    /// Of the array's chunks.
+    pub layout: &'a Layout,
+    /// What is written.
+    pub piece: &'a Piece,
+    /// Where to.
+    pub target: &'a Target<'a>,
+}
+
+/// Write a piece of a chunk to a target.
+///
+/// # Safety
+/// Nobody else may write to the voxels of the target that the piece covers.
+pub unsafe fn write(writing: Writing<'_>, conversion: Conversion) {
+    let stored = writing.layout.element;
+    let rows = Rows(writing);
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        return unsafe { write_avx2(stored, conversion, rows) };
+    }
+    convert::dispatch(stored, conversion, rows);
+}
+
+/// `dispatch`, compiled for processors with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn write_avx2(stored: Element, conversion: Conversion, rows: Rows<'_>) {
+    convert::dispatch(stored, conversion, rows);
+}
+
+/// The work of `write`, which alone makes it: nobody else writes to what it writes to.
+struct Rows<'a>(Writing<'a>);
+
+impl Work for Rows<'_> {
+    #[inline(always)]
+    fn run<S: Voxel, T: Voxel>(self, each: impl Fn(S) -> T + Copy) {
+        let Writing { decoded, layout, piece, target } = self.0;
+        let [z, y, x] = piece.inside;
+        let [_, rows, columns] = layout.chunk;
+        let [first_z, first_y, first_x] = piece.target;
+        let is_dense = target.strided().is_dense();
+        for plane in 0..z.count {
+            let begin = ((z.start + plane * z.step) * rows + y.start) * columns + x.start;
+            let lines = Lines { begin, step: y.step * columns, count: y.count, along: x };
+            let place = [first_z + plane, first_y, first_x];
+            // SAFETY: the promise of `write`'s caller.
+            unsafe {
+                match decoded {
+                    Decoded::Shuffled(bytes) if x.step == 1 && size_of::<S>() == 2 && is_dense => {
+                        write_halves(bytes.split_at(bytes.len() / 2), lines, place, target, each);
+                    }
+                    _ => write_lines(decoded, lines, place, target, each),
+                }
+            }
+        }
+    }
+}
+
+/// The rows of a chunk's plane that a piece has.
+#[derive(Clone, Copy)]
+struct Lines {
+    /// Index of the first voxel.
+    begin: usize,
+    /// From a row to the next.
+    step: usize,
+    /// How many rows there are.
+    count: usize,
+    /// In each row, from the first voxel's own position on.
+    along: Positions,
+}
+
+/// Write rows of two-byte voxels, whose low and high bytes are apart, to rows that are dense.
+///
+/// Nothing but the target is written to in between: stores that miss the cache then overlap.
+#[inline(always)]
+unsafe fn write_halves<S: Voxel, T: Voxel>(
+    (low, high): (&[u8], &[u8]),
+    lines: Lines,
+    [z, y, x]: [usize; 3],
+    target: &Target<'_>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let count = lines.along.count;
+    for row in 0..lines.count {
+        let at = lines.begin + row * lines.step;
+        let (low, high) = (&low[at..][..count], &high[at..][..count]);
+        // SAFETY: the caller's promise.
+        let mut to = unsafe { target.row::<T>([z, y + row, x], count) };
+        for ((to, low), high) in to.as_slice().into_iter().flatten().zip(low).zip(high) {
+            *to = each(S::from_bytes(|byte| if byte == 0 { *low } else { *high }));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn write_lines<S: Voxel, T: Voxel>(
+    decoded: Decoded<'_>,
+    lines: Lines,
+    [z, y, x]: [usize; 3],
+    target: &Target<'_>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let Positions { step, count, .. } = lines.along;
+    let mut values = [S::default(); MOST];
+    for row in 0..lines.count {
+        let begin = lines.begin + row * lines.step;
+        // SAFETY: the caller's promise.
+        let mut to = unsafe { target.row::<T>([z, y + row, x], count) };
+        for done in (0..count).step_by(MOST) {
+            let values = &mut values[..MOST.min(count - done)];
+            decoded.read(begin + done * step, step, values);
+            convert::write(values, &mut to.part(done, values.len()), each);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Codec;
+    use crate::convert::Scaling;
+    use crate::view::Strided;
+
+    const CHUNK: [usize; 3] = [2, 3, 5];
+
+    fn layout(element: Element) -> Layout {
+        Layout::new([1, 1, 1], CHUNK, element, Codec::Blosc).unwrap()
+    }
+
+    fn piece() -> Piece {
+        let part = |start, step, count| Positions { start, step, count };
+        Piece { inside: [part(1, 1, 1), part(0, 2, 2), part(1, 1, 3)], target: [0, 0, 1] }
+    }
+
+    /// Write the piece of a chunk to a target of 1 x 2 x 5 with this stride along x; its voxels.
+    fn written<T: Voxel>(
+        decoded: Decoded<'_>,
+        layout: &Layout,
+        conversion: Conversion,
+        step: isize,
+    ) -> Vec<T> {
+        let size = size_of::<T>().cast_signed();
+        let mut memory = vec![T::default(); 20];
+        let first = if step < 0 { 19 } else { 0 };
+        let strides = [40 * size, 10 * size * step.signum(), step * size];
+        let origin = memory.as_mut_ptr().wrapping_add(first).cast();
+        // SAFETY: two rows ten voxels apart, of five voxels one or two apart, are in `memory`.
+        let target =
+            unsafe { Target::new(origin, Strided { strides, shape: [1, 2, 5], element: T::ELEMENT }) }
+                .unwrap();
+        // SAFETY: nobody else has the memory.
+        unsafe { write(Writing { decoded, layout, piece: &piece(), target: &target }, conversion) };
+        let at = |row: isize, column: isize| first.cast_signed() + row * 10 * step.signum() + column * step;
+        (0..2)
+            .flat_map(|row| (0..5).map(move |column| at(row, column).cast_unsigned()))
+            .map(|at| memory[at])
+            .collect()
+    }
+
+    #[test]
+    fn a_piece_is_written_from_either_order_of_bytes_to_any_stride() {
+        let voxels: Vec<i16> = (0..30).map(|number| number * 1000 - 7000).collect();
+        let plain: Vec<u8> = voxels.iter().flat_map(|voxel| voxel.to_le_bytes()).collect();
+        let shuffled: Vec<u8> = (0..2).flat_map(|byte| plain.iter().skip(byte).step_by(2).copied()).collect();
+        let expected = [0, voxels[16], voxels[17], voxels[18], 0, 0, voxels[26], voxels[27], voxels[28], 0];
+        for step in [1, 2, -1, -2] {
+            for decoded in [Decoded::Plain(&plain), Decoded::Shuffled(&shuffled)] {
+                let found = written::<i16>(decoded, &layout(Element::I16), Conversion::Keep, step);
+                assert_eq!(found, expected, "{step}");
+                let scaling = Scaling { subtract: -7000.0, divide: 2000.0, clip: false };
+                let scaled = written::<f32>(decoded, &layout(Element::I16), Conversion::Scale(scaling), step);
+                let halves: Vec<f32> = scaled.iter().map(|value| value * 2.0).collect();
+                let numbers = [0_i16, 16, 17, 18, 0, 0, 26, 27, 28, 0].map(f32::from);
+                assert_eq!(
+                    halves.iter().map(|half| half.to_bits()).collect::<Vec<_>>(),
+                    numbers.map(f32::to_bits)
+                );
+            }
+        }
+        let labels: Vec<u8> = (100..130).collect();
+        let wide = written::<i32>(Decoded::Plain(&labels), &layout(Element::U8), Conversion::Widen, 1);
+        assert_eq!(wide, [0, 116, 117, 118, 0, 0, 126, 127, 128, 0]);
+        assert_eq!(written::<i16>(Decoded::Zeros, &layout(Element::I16), Conversion::Keep, 2), [0; 10]);
+    }
+}
