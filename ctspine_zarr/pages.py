@@ -10,10 +10,15 @@ import math
 import mmap
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Memory that is shared, as it is by default, has pages of 4 KiB, of a file system's.
+_PRIVATE: Final[dict[str, int]] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
 
 
 def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -24,7 +29,7 @@ def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         MemoryError: there is not so much.
     """
     try:
-        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
