@@ -21,9 +21,13 @@ _PRIVATE: Final[dict[str, int]] = (
 )
 
 
-def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+def pages(shape: Sequence[int], dtype: np.dtype[Any], *, few: bool = False) -> NDArray[Any]:
     """An array of zeros, C-contiguous, of one voxel or more; the system gives it page by page as it is
     written to.
+
+    Args:
+        shape, dtype: of the array.
+        few: few parts of it will be written to, so that its pages are to be small.
 
     Raises:
         MemoryError: there is not so much.
@@ -32,8 +36,9 @@ def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    advice = getattr(mmap, "MADV_NOHUGEPAGE" if few else "MADV_HUGEPAGE", None)
+    if advice is not None:
         # As numpy does it with its own.
         with suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
+            memory.madvise(advice)
     return np.frombuffer(memory, dtype).reshape(shape)

@@ -76,8 +76,7 @@ def read(path: Path) -> Volume:
     inflated_hash = BackgroundSha256()
     with refusing(path), open_gzip(path) as file:
         hashing = _HashingFile(file)
-        buffered = io.BufferedReader(hashing, _BLOCK)
-        with igzip.IGzipFile(fileobj=buffered) as inflated:
+        with igzip.IGzipFile(fileobj=hashing) as inflated:
             header = _read_header(inflated, _size(file))
             inflated_hash.update(header.prefix)
             voxels = _read_voxels(inflated, header.nbytes, inflated_hash.update)
@@ -171,11 +170,13 @@ class _HashingFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        count = self._file.readinto(buffer)
-        # The caller owns the buffer and fills it again.
-        self.digest.update(bytes(memoryview(buffer)[:count]))
-        self.count += count
-        return count
+        # The caller owns the buffer and fills it again: what is hashed meanwhile is another.
+        view = memoryview(buffer)
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        self.digest.update(data)
+        self.count += len(data)
+        return len(data)
 
 
 def _size(file: io.BufferedReader) -> int:
