@@ -1,7 +1,8 @@
-"""Memory for large arrays that goes back to the system as soon as it is let go.
+"""Memory for large arrays, which is not the allocator's.
 
-The allocator keeps what is freed for the thread that asked for it, and each thread of a build would keep
-its own.
+That keeps what is freed for the thread that asked for it, and each thread of a build would keep its own.
+What is let go here is the next array's: for new memory the system clears pages, a twelfth of a build.
+Until then the system may take it back where it needs it (`MADV_FREE`).
 """
 
 from __future__ import annotations
@@ -19,26 +20,72 @@ from numpy.typing import NDArray
 _PRIVATE: Final[dict[str, int]] = (
     {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 )
+_CAN_KEEP: Final = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MADV_DONTNEED")
+
+# Without a lock, which a collector's call could meet in the thread that has it: each step is one operation.
+_idle: Final[list[mmap.mmap]] = []
 
 
-def pages(shape: Sequence[int], dtype: np.dtype[Any], *, few: bool = False) -> NDArray[Any]:
-    """An array of zeros, C-contiguous, of one voxel or more; the system gives it page by page as it is
-    written to.
-
-    Args:
-        shape, dtype: of the array.
-        few: few parts of it will be written to, so that its pages are to be small.
+def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of any values, C-contiguous, of one voxel or more.
 
     Raises:
         MemoryError: there is not so much.
     """
+    size = math.prod(shape) * dtype.itemsize
+    memory = _kept(size) or _new(size, "MADV_HUGEPAGE")
+    return np.frombuffer(_Lent(memory), dtype, math.prod(shape)).reshape(shape)
+
+
+def zeros(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of zeros, C-contiguous, of one number or more, few parts of which will be written to: the
+    others take no memory.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    return np.frombuffer(_new(math.prod(shape) * dtype.itemsize, "MADV_NOHUGEPAGE"), dtype).reshape(shape)
+
+
+class _Lent:
+    """Memory that one array has."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return memoryview(self._memory)
+
+    def __release_buffer__(self, view: memoryview) -> None:
+        view.release()
+        if _CAN_KEEP:
+            self._memory.madvise(mmap.MADV_FREE)
+            _idle.append(self._memory)
+
+
+def _kept(size: int) -> mmap.mmap | None:
+    """The least idle memory that has so many bytes, without its other pages.
+
+    Where there is none, what is idle goes: with what comes instead, more would be in use than ever was.
+    """
+    for memory in sorted(_idle, key=len):
+        with suppress(ValueError):  # another thread has it
+            if len(memory) >= size:
+                _idle.remove(memory)
+                rest = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+                if rest < len(memory):
+                    memory.madvise(mmap.MADV_DONTNEED, rest)
+                return memory
+    _idle.clear()
+    return None
+
+
+def _new(size: int, advice: str) -> mmap.mmap:
     try:
-        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE)
+        memory = mmap.mmap(-1, size, **_PRIVATE)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError from error
-    advice = getattr(mmap, "MADV_NOHUGEPAGE" if few else "MADV_HUGEPAGE", None)
-    if advice is not None:
-        # As numpy does it with its own.
-        with suppress(OSError):
-            memory.madvise(advice)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    if hasattr(mmap, advice):
+        with suppress(OSError):  # where the system does without
+            memory.madvise(getattr(mmap, advice))
+    return memory

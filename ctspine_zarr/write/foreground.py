@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctspine_zarr import kernel as native
 from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.record import LabelIntensity
-from ctspine_zarr.pages import pages
+from ctspine_zarr.pages import zeros
 from ctspine_zarr.write.distribution import Collector, collectors, counted, figures
 from ctspine_zarr.write.values import Survey
 
@@ -64,7 +64,7 @@ class _KernelForeground:
         places = np.full(_LABELS, _NO_PLACE, dtype=np.uint8)
         places[self._labels] = range(len(self._labels))
         self._places = places.tobytes()
-        self._counts = pages((max(1, len(self._labels)), _VALUES), np.dtype(np.int64), few=True)
+        self._counts = zeros((max(1, len(self._labels)), _VALUES), np.dtype(np.int64))
 
     def add(self, slab: NDArray[Any]) -> None:
         """See `Foreground`."""
