@@ -1,10 +1,9 @@
-"""Strips: a few lines of chunks along x, cut and compressed, by the kernel where there is one."""
+"""Strips: lines of chunks along x, cut and compressed, by the kernel where there is one."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from ctspine_zarr import kernel as native
 from ctspine_zarr.format.codecs import Codec, with_checksum
 from ctspine_zarr.geometry import Shape
 
-# Lines of a strip: so few that two threads share a slab, so many that handing them over costs little.
-_LINES: Final = 4
-
 type Encoded = tuple[bytes, list[int]]
 
 
@@ -23,7 +19,7 @@ def encode_strip(strip: NDArray[Any], codec: Codec, *, keep_empty: bool) -> Enco
     """The bytes of a strip's chunks, each with its checksum, and how many each has: 0 where it is absent.
 
     Args:
-        strip: (z, y, x), as thick as a chunk or less, little-endian, of the codec's dtype.
+        strip: (z, y, x), as thick and high as a chunk or less, little-endian, of the codec's dtype.
         codec: of the chunks.
         keep_empty: see `encode_shard`.
     """
@@ -38,16 +34,14 @@ def encode_strip(strip: NDArray[Any], codec: Codec, *, keep_empty: bool) -> Enco
 
 def strips(row: NDArray[Any], chunk: Shape) -> Iterator[NDArray[Any]]:
     """The strips of a slab, in views: each is enough work to be worth a thread's while."""
-    high = _LINES * chunk[1]
-    for y in range(0, row.shape[1], high):
-        yield row[:, y : y + high]
+    for y in range(0, row.shape[1], chunk[1]):
+        yield row[:, y : y + chunk[1]]
 
 
 def _chunks(strip: NDArray[Any], chunk: Shape) -> Iterator[NDArray[Any]]:
-    """The chunks of a strip in C order, each C-contiguous, ragged ones padded with zeros."""
-    corners = itertools.product(range(0, strip.shape[1], chunk[1]), range(0, strip.shape[2], chunk[2]))
-    for y, x in corners:
-        part = strip[:, y : y + chunk[1], x : x + chunk[2]]
+    """The chunks of a strip along x, each C-contiguous, ragged ones padded with zeros."""
+    for x in range(0, strip.shape[2], chunk[2]):
+        part = strip[:, :, x : x + chunk[2]]
         voxels = np.ascontiguousarray(part)
         if part.shape != chunk:
             voxels = np.zeros(chunk, dtype=strip.dtype)

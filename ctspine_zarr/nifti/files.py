@@ -24,7 +24,7 @@ from ctspine_zarr.nifti.opening import open_gzip, open_source_file, refusing
 from ctspine_zarr.pages import pages
 
 _TRAILER_BYTES: Final = 8
-_BLOCK: Final = 1 << 21
+_BLOCK: Final = 1 << 20
 # Of igzip: twice as fast as 3 and about as small on CT.
 _LEVEL: Final = 2
 # Deflate cannot expand a byte to more than this many (zlib technical details, 1032:1).

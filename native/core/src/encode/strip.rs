@@ -1,4 +1,4 @@
-//! A strip, which is lines of chunks along x: cut, compressed, each with its checksum.
+//! A strip, which is a line of chunks along x: cut, compressed, each with its checksum.
 
 use crate::checksum::checksum;
 use crate::element::{Element, Voxel};
@@ -49,20 +49,20 @@ impl Encoded {
         &self.sizes
     }
 
-    /// Append the chunk that begins at a row and a column of a strip.
+    /// Append the chunk that begins at a column of a strip.
     fn add(
         &mut self,
         strip: &Source<'_>,
-        corner: Corner,
+        left: usize,
         chunk: [usize; 3],
         compression: Compression,
         keep_empty: bool,
     ) -> Option<()> {
         let Tools { compressor, scratch, chunk: bytes, voxels, encoded } = &mut self.tools;
         let is_empty = match (compression, strip.strided().element) {
-            (Compression::Blosc(_), Element::I16) => cut::<i16>(strip, corner, chunk, bytes),
-            (Compression::Zstd(_), Element::U8) => cut::<u8>(strip, corner, chunk, bytes),
-            (Compression::Predict, Element::I16) => copy(strip, corner, chunk, voxels),
+            (Compression::Blosc(_), Element::I16) => cut::<i16>(strip, left, chunk, bytes),
+            (Compression::Zstd(_), Element::U8) => cut::<u8>(strip, left, chunk, bytes),
+            (Compression::Predict, Element::I16) => copy(strip, left, chunk, voxels),
             _ => return None,
         };
         if is_empty && !keep_empty {
@@ -113,63 +113,54 @@ pub fn encode(
 ) -> Option<Encoded> {
     let bytes = chunk.iter().try_fold(strip.strided().element.size(), |all, edge| all.checked_mul(*edge))?;
     let [planes, rows, columns] = strip.strided().shape;
-    if bytes == 0 || bytes > MOST || planes > chunk[0] {
+    if bytes == 0 || bytes > MOST || planes > chunk[0] || rows > chunk[1] {
         return None;
     }
     let mut encoded = Encoded { tools: IDLE.take(), sizes: Vec::new() };
     encoded.tools.chunk.resize(bytes, 0);
-    for top in (0..rows).step_by(chunk[1]) {
-        for left in (0..columns).step_by(chunk[2]) {
-            encoded.add(strip, [top, left], chunk, compression, keep_empty)?;
-        }
+    for left in (0..columns).step_by(chunk[2]) {
+        encoded.add(strip, left, chunk, compression, keep_empty)?;
     }
     Some(encoded)
 }
 
-/// The first row and column of a chunk in a strip.
-type Corner = [usize; 2];
-
-/// Planes, rows and columns that a strip has of a chunk.
-fn extent(strip: &Source<'_>, [top, left]: Corner, chunk: [usize; 3]) -> [usize; 3] {
-    let [planes, rows, columns] = strip.strided().shape;
-    [planes, chunk[1].min(rows - top), chunk[2].min(columns - left)]
-}
-
 /// Fill `voxels` with those of a chunk; whether all are 0.
-fn copy(strip: &Source<'_>, corner: Corner, chunk: [usize; 3], voxels: &mut Vec<i16>) -> bool {
-    let ([planes, rows, count], [top, left]) = (extent(strip, corner, chunk), corner);
+fn copy(strip: &Source<'_>, left: usize, chunk: [usize; 3], voxels: &mut Vec<i16>) -> bool {
+    let [planes, rows, columns] = strip.strided().shape;
+    let count = chunk[2].min(columns - left);
     voxels.clear();
     voxels.resize(chunk.iter().product(), 0);
     for (plane, row) in (0..planes).flat_map(|plane| (0..rows).map(move |row| (plane, row))) {
         let at = (plane * chunk[1] + row) * chunk[2];
-        strip.read([plane, top + row, left], &mut voxels[at..][..count]);
+        strip.read([plane, row, left], &mut voxels[at..][..count]);
     }
     voxels.iter().all(|voxel| *voxel == 0)
 }
 
 /// Fill `bytes` with the voxels of a chunk: all their lowest bytes, then all next ones; whether all are 0.
-fn cut<T: Bytes>(strip: &Source<'_>, corner: Corner, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
+fn cut<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        return unsafe { cut_avx2::<T>(strip, corner, chunk, bytes) };
+        return unsafe { cut_avx2::<T>(strip, left, chunk, bytes) };
     }
-    cut_rows::<T>(strip, corner, chunk, bytes)
+    cut_rows::<T>(strip, left, chunk, bytes)
 }
 
 /// `cut_rows`, compiled for processors with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn cut_avx2<T: Bytes>(strip: &Source<'_>, corner: Corner, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
-    cut_rows::<T>(strip, corner, chunk, bytes)
+fn cut_avx2<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
+    cut_rows::<T>(strip, left, chunk, bytes)
 }
 
 /// Voxels that are looked at together.
 const WIDTH: usize = 64;
 
 #[inline(always)]
-fn cut_rows<T: Bytes>(strip: &Source<'_>, corner: Corner, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
-    let ([planes, rows, count], [top, left]) = (extent(strip, corner, chunk), corner);
+fn cut_rows<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
+    let [planes, rows, columns] = strip.strided().shape;
+    let count = chunk[2].min(columns - left);
     if [planes, rows, count] != chunk {
         bytes.fill(0);
     }
@@ -178,7 +169,7 @@ fn cut_rows<T: Bytes>(strip: &Source<'_>, corner: Corner, chunk: [usize; 3], byt
     for plane in 0..planes {
         for row in 0..rows {
             for done in (0..count).step_by(WIDTH) {
-                let (place, width) = ([plane, top + row, left + done], WIDTH.min(count - done));
+                let (place, width) = ([plane, row, left + done], WIDTH.min(count - done));
                 let values = strip.dense(place, width).unwrap_or_else(|| {
                     strip.read(place, &mut values[..width]);
                     &values[..width]
@@ -239,7 +230,7 @@ mod tests {
     fn a_ragged_chunk_is_padded_with_zeros() {
         let memory: Vec<i16> = (1..=12).map(|value| value * 257).collect();
         let mut bytes = [9; 16];
-        cut::<i16>(&view(&memory, [1, 2, 6]), [0, 4], [2, 2, 2], &mut bytes);
+        cut::<i16>(&view(&memory, [1, 2, 6]), 4, [2, 2, 2], &mut bytes);
         assert_eq!(bytes, [5, 6, 11, 12, 0, 0, 0, 0, 5, 6, 11, 12, 0, 0, 0, 0]);
     }
 
