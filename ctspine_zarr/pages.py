@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -16,10 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Memory that is shared, as it is by default, has pages of 4 KiB, of a file system's.
-_PRIVATE: Final[dict[str, int]] = (
-    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-)
 _CAN_KEEP: Final = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MADV_DONTNEED")
 
 # Without a lock, which a collector's call could meet in the thread that has it: each step is one operation.
@@ -59,8 +56,9 @@ class _Lent:
     def __release_buffer__(self, view: memoryview) -> None:
         view.release()
         if _CAN_KEEP:
-            self._memory.madvise(mmap.MADV_FREE)
-            _idle.append(self._memory)
+            with suppress(OSError):  # where the system does without
+                self._memory.madvise(mmap.MADV_FREE)
+                _idle.append(self._memory)
 
 
 def _kept(size: int) -> mmap.mmap | None:
@@ -80,9 +78,16 @@ def _kept(size: int) -> mmap.mmap | None:
     return None
 
 
+def _mapped(size: int) -> mmap.mmap:
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    # Memory that is shared, as it is by default, has pages of 4 KiB, of a file system's.
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def _new(size: int, advice: str) -> mmap.mmap:
     try:
-        memory = mmap.mmap(-1, size, **_PRIVATE)
+        memory = _mapped(size)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError from error
     if hasattr(mmap, advice):

@@ -69,7 +69,7 @@ def shapes(most: int) -> st.SearchStrategy[Shape]:
 
 
 def same_shards(array: NDArray[Any], codec: Codec, *, keep_empty: bool) -> None:
-    parts: list[bytes] = []
+    parts: list[memoryview] = []
     with ThreadPoolExecutor(2) as threads:
         found = encode_shard(
             slabs(array, codec.chunk), codec, keep_empty=keep_empty, each=threads.map, see=parts.append
@@ -87,6 +87,16 @@ def test_shards_are_numcodecs_to_the_byte(data: st.DataObject, keep_empty: bool,
     chunk = data.draw(st.sampled_from([(8, 64, 64), (16, 64, 64)]) | shapes(40))
     portable = profile("portable")
     codec = portable.segmentation(chunk) if is_mask else portable.image(dtype, chunk)
+    same_shards(array, codec, keep_empty=keep_empty)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), keep_empty=st.booleans())
+def test_chunks_of_the_codec_predict_are_those_of_python(data: st.DataObject, keep_empty: bool) -> None:
+    array = data.draw(shapes(40).flatmap(lambda shape: contents(INT16, shape)))
+    chunk = data.draw(st.just((8, 32, 32)) | shapes(24))
+    codec = profile("compact").image(INT16, chunk)
+    assert codec.kernel_form is not None
     same_shards(array, codec, keep_empty=keep_empty)
 
 

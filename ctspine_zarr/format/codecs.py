@@ -70,8 +70,8 @@ class Codec(Protocol):
 
     @property
     def kernel_form(self) -> KernelForm | None:
-        """For the kernel, which writes the same bytes: the codec's name and level of zstd, 0 where it has none;
-        None where it does not.
+        """For the kernel, which writes the same bytes: the codec's name, and zstd's level or 0; None where it
+        does not.
         """
 
     def compress(self, chunk: NDArray[Any]) -> bytes:

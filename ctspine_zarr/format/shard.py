@@ -45,7 +45,7 @@ def slabs[T: np.generic](volume: NDArray[T], chunk: Shape) -> Iterator[NDArray[T
         yield volume[start : start + chunk[0]]
 
 
-def _ignore(data: bytes) -> None:
+def _ignore(data: memoryview) -> None:
     """The default of `see`, which does nothing."""
 
 
@@ -55,8 +55,9 @@ def encode_shard(
     *,
     keep_empty: bool,
     each: Mapper = map,
-    see: Callable[[bytes], object] = _ignore,
-) -> bytearray:
+    see: Callable[[memoryview], object] = _ignore,
+    room: int = 0,
+) -> memoryview:
     """The bytes of an array's one shard, from its slabs in order of z.
 
     Equal to what zarr-python writes for the same array and codecs with
@@ -69,26 +70,57 @@ def encode_shard(
         keep_empty: store chunks that are all zero; otherwise they are absent from the index.
         each: `map`, or an executor's, which compresses the strips of a slab side by side.
         see: told of the shard's bytes, part by part in order.
+        room: bytes that the shard will hardly exceed. They are set aside without being written to: what
+            grows instead leaves holes behind.
 
     Returns:
         The shard; no bytes at all where every chunk is absent.
     """
     encode = partial(encode_strip, codec=codec, keep_empty=keep_empty)
-    body = bytearray()
+    body = _Body(room)
     index: list[tuple[int, int]] = []
     for encoded in _one_ahead(each(encode, strips(row, codec.chunk)) for row in rows):
         for data, sizes in encoded:
-            ends = itertools.accumulate(sizes, initial=len(body))
+            ends = itertools.accumulate(sizes, initial=body.size)
             index += [
                 (end, size) if size else (_ABSENT, _ABSENT) for end, size in zip(ends, sizes, strict=False)
             ]
-            body += data
-            see(data)
-    if body:
+            body.append(data)
+        see(body.rest())
+    if body.size:
         data = with_checksum(np.array(index, dtype="<u8").tobytes())
-        body += data
-        see(data)
-    return body
+        body.append(data)
+        see(body.rest())
+    return body.content()
+
+
+class _Body:
+    """Bytes that come part by part.
+
+    Attributes:
+        size: how many there are.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.size = self._given = 0
+        self._memory = np.empty(room, np.uint8)
+
+    def append(self, data: bytes) -> None:
+        end = self.size + len(data)
+        if end > len(self._memory):
+            grown = np.empty(2 * end, np.uint8)
+            grown[: self.size] = self._memory[: self.size]
+            self._memory = grown
+        self._memory[self.size : end] = np.frombuffer(data, np.uint8)
+        self.size = end
+
+    def rest(self) -> memoryview:
+        """What was not given before; it stays as it is."""
+        begin, self._given = self._given, self.size
+        return self.content()[begin:]
+
+    def content(self) -> memoryview:
+        return memoryview(self._memory)[: self.size]
 
 
 def index_size(shape: Shape, chunk: Shape) -> int:

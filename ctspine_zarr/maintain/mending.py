@@ -173,7 +173,7 @@ def _ingested_again(arrival: Arrival[_WithCase], storage: Storage, spec: Spec) -
     data = encode_receipt(receipt)
     if sha256(data) != entry.receipt:
         raise NotMendable(_why_another(receipt, entry, storage))
-    found: dict[str, bytes | bytearray] = {}
+    found: dict[str, bytes | bytearray | memoryview] = {}
     commit_case(objects, receipt, found.__setitem__)
     return _put_wrong(storage, receipt, data, found.__getitem__)
 
@@ -201,7 +201,7 @@ def _copied(entry: Entry, storage: Storage, other: Storage) -> tuple[str, ...]:
 
 
 def _put_wrong(
-    storage: Storage, receipt: Receipt, data: bytes, read: Callable[[str], bytes | bytearray]
+    storage: Storage, receipt: Receipt, data: bytes, read: Callable[[str], bytes | bytearray | memoryview]
 ) -> tuple[str, ...]:
     """Put the objects of a case that are not right, the receipt last; their keys.
 

@@ -81,7 +81,7 @@ class ClaimedStorage(Storage):
     claim: str
 
     @override
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         require_claim(self, self.claim)
         super().put(key, data)
 

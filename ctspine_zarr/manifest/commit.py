@@ -51,7 +51,7 @@ def begin(storage: Storage, spec: Spec, provenance: Provenance) -> None:
 
 
 def commit_case(
-    objects: Mapping[str, bytes | bytearray], receipt: Receipt, put: Callable[[str, Any], None]
+    objects: Mapping[str, bytes | bytearray | memoryview], receipt: Receipt, put: Callable[[str, Any], None]
 ) -> None:
     """Write a case: its objects in their order, then the receipt that makes it exist.
 
@@ -114,7 +114,7 @@ def is_put(storage: Storage, key: str, data: bytes) -> bool:
     return storage.size(key) == len(data) and storage.get(key, most=len(data)) == data
 
 
-def too_large(objects: Mapping[str, bytes | bytearray]) -> Iterator[tuple[str, int, int]]:
+def too_large(objects: Mapping[str, bytes | bytearray | memoryview]) -> Iterator[tuple[str, int, int]]:
     """Key, size and legal size of each document that no reader would take; shards are none."""
     for key, data in objects.items():
         most = MOST_CATALOG_BYTES if layout.is_catalog(key) else MOST_DOCUMENT_BYTES

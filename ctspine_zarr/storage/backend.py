@@ -101,7 +101,7 @@ class Backend(ABC):
         """Key -> bytes of every object below a prefix, which is empty or ends with a slash."""
         raise NotImplementedError
 
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Write an object whole; a reader sees all of it or none."""
         raise NotImplementedError
 

@@ -122,7 +122,7 @@ class Folder(Backend):
         ]
 
     @override
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._require_writable()
         for number in range(_TRIES):
             # A folder that was removed in between, being empty, is made again.
@@ -223,7 +223,7 @@ class Folder(Backend):
                 below.mkdir()
             self._require_folders(below.relative_to(self.path).as_posix())
 
-    def _write(self, key: str, data: bytes | bytearray) -> None:
+    def _write(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._require_folders(_folder(key))
         path = self.path / key
         partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}{_TORN}")

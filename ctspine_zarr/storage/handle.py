@@ -96,7 +96,7 @@ class Storage:
     def distrust(self, key: str) -> None:
         """Say that what was read of an object fails its checks: no copy of it is used any more."""
 
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Write an object whole; a reader sees all of it or none.
 
         Raises:

@@ -205,7 +205,7 @@ class Bucket(Remote):
         return self._ask(listed)
 
     @override
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         def send(_: Deadline) -> None:
             # Several parts of a large object are sent at a time, and it appears when the last has come.
             obstore.put(self._store, key, memoryview(data))

@@ -62,7 +62,7 @@ class ZarrStore(Backend):
         return sync(_sizes(self.store, prefix))
 
     @override
-    def put(self, key: str, data: bytes | bytearray) -> None:
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._require_threads()
         _put(self.store, key, data)
 
@@ -106,7 +106,7 @@ class GivenFolder(Folder):
         return (_ask(self.store, key, (start, stop)) or b"") if start < stop else b""
 
     @override
-    def _write(self, key: str, data: bytes | bytearray) -> None:
+    def _write(self, key: str, data: bytes | bytearray | memoryview) -> None:
         self._require_folders(key.rpartition("/")[0])
         _put(self.store, key, data)
 
@@ -130,7 +130,7 @@ def _ask(store: Store, key: str, span: Span | None = None) -> bytes | None:
     return None if found is None else found.to_bytes()
 
 
-def _put(store: Store, key: str, data: bytes | bytearray) -> None:
+def _put(store: Store, key: str, data: bytes | bytearray | memoryview) -> None:
     sync(store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ def encode_array(
             yield row
 
     shard = encode_shard(
-        rows(), codec, keep_empty=encoding.keep_empty, each=helpers.map, see=shard_digest.update
+        rows(),
+        codec,
+        keep_empty=encoding.keep_empty,
+        each=helpers.map,
+        see=shard_digest.update,
+        room=math.prod(shape) * encoding.dtype.itemsize,
     )
     measuring.end()
     stored = StoredArray(

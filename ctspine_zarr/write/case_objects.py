@@ -42,7 +42,7 @@ class EncodedArray:
     """
 
     metadata: Document
-    shard: bytearray
+    shard: memoryview
     digest: str
     stored: StoredArray
     voxels: str
@@ -84,7 +84,7 @@ def content_of(case: EncodedCase, record: Record) -> str:
     return sha256(encode(named))
 
 
-def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes | bytearray]:
+def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes | bytearray | memoryview]:
     """Every object of a case but its receipt, by key below its group, in the order of writing."""
     masks = layout.mask_path(spec.mask)
     arrays = {layout.IMAGE: case.image}
@@ -97,7 +97,7 @@ def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes
 
 
 def receipt_of(
-    case: EncodedCase, record: Record, spec: Spec, objects: Mapping[str, bytes | bytearray]
+    case: EncodedCase, record: Record, spec: Spec, objects: Mapping[str, bytes | bytearray | memoryview]
 ) -> Receipt:
     """The receipt of a case with these objects."""
     nifti = case.nifti

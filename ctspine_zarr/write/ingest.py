@@ -123,7 +123,7 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
 
 def made(
     fetched: Fetched, recipe: Recipe, earlier: Record | None
-) -> tuple[dict[str, bytes | bytearray], Receipt]:
+) -> tuple[dict[str, bytes | bytearray | memoryview], Receipt]:
     """The objects of one case by key below its group, in the order of writing, and its receipt.
 
     Args:

@@ -159,9 +159,6 @@ def convert(
         # Of unsigned integers, the same bits are the same integer modulo 2**16.
         native.kernel.shift(values.view(_KERNEL_INTEGERS[values.dtype]), out, int(inter))
         return out
-    if native.kernel is not None and values.dtype == out.dtype == MASK_DTYPE and not inter:
-        native.kernel.convert(values, out, None)
-        return out
     np.copyto(out, values, casting="unsafe")
     if inter:
         out += inter

@@ -71,6 +71,10 @@ class TimedCodec:
     def metadata(self) -> list[dict[str, Any]]:
         return self.codec.metadata
 
+    @property
+    def kernel_form(self) -> None:
+        return None
+
     def compress(self, chunk: NDArray[Any]) -> bytes:
         return self.codec.compress(chunk)
 
