@@ -353,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_run_downwards_are_read_in_reverse() {
+        let memory: Vec<i16> = (0..40).collect();
+        let strided = Strided { strides: [-80, -80, -2], shape: [1, 1, 40], element: Element::I16 };
+        // SAFETY: from the last voxel down to the first.
+        let view = unsafe { Source::new(memory.as_ptr().wrapping_add(39).cast(), strided) }.unwrap();
+        let mut values = [0_i16; 37];
+        view.read([0, 0, 2], &mut values);
+        assert!(values.iter().copied().eq((1..38).rev()), "{values:?}");
+    }
+
+    #[test]
     #[should_panic(expected = "a row beyond its target")]
     fn a_row_beyond_the_view_is_refused() {
         let mut memory = [0_i16; 24];

@@ -220,8 +220,7 @@ mod tests {
     fn view(memory: &[i16], shape: [usize; 3]) -> Source<'_> {
         let [_, rows, columns] = shape.map(usize::cast_signed);
         assert_eq!(shape.iter().product::<usize>(), memory.len());
-        let strides = [2 * rows * columns, 2 * columns, 2];
-        let strided = Strided { strides, shape, element: Element::I16 };
+        let strided = Strided { strides: [2 * rows * columns, 2 * columns, 2], shape, element: Element::I16 };
         // SAFETY: C order, of as many voxels as there are.
         unsafe { Source::new(memory.as_ptr().cast(), strided) }.unwrap()
     }
@@ -243,6 +242,18 @@ mod tests {
         let encoded = encode(&strip, [2, 2, 4], Compression::Blosc(1), true).unwrap();
         assert_eq!(encoded.sizes().iter().sum::<usize>(), encoded.bytes().len());
         assert!(crate::checksum::without_checksum(&encoded.bytes()[..encoded.sizes()[0]]).is_some());
+    }
+
+    #[test]
+    fn chunks_of_the_codec_predict_are_padded_with_zeros() {
+        let memory: Vec<i16> = (1..=12).collect();
+        let encoded = encode(&view(&memory, [1, 2, 6]), [2, 2, 4], Compression::Predict, true).unwrap();
+        let mut expected = Vec::new();
+        let last = [5, 6, 0, 0, 11, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        predict::encode(&last, [2, 2, 4], &mut Scratch::default(), &mut expected);
+        expected.extend(checksum(&expected));
+        assert_eq!(encoded.sizes().len(), 2);
+        assert_eq!(encoded.bytes()[encoded.sizes()[0]..], expected);
     }
 
     #[test]
