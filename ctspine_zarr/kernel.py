@@ -98,9 +98,9 @@ class Kernel(Protocol):
         """See `format.strips.encode_strip`.
 
         Args:
-            strip: of int16 for `blosc-zstd`, of uint8 for `zstd`.
+            strip: of int16 for `blosc-zstd` and `predict`, of uint8 for `zstd`.
             chunk: voxels of a chunk along z, y and x; of at most 2**17 bytes.
-            codec: its name, and zstd's level.
+            codec: its name, and zstd's level or 0.
             keep_empty: store chunks that are all zero.
         """
 
