@@ -164,9 +164,9 @@ def test_what_lies_beyond_the_volume_costs_nothing() -> None:
 def test_tables_share_out_their_slots() -> None:
     tables = family()
     slots = tables.slots.reshape(TABLES, SLOTS)
-    frequencies, ranks, ks = slots & 0x7FF, slots >> 11 & 0x7FF, slots >> 22 & 7
+    ranks, ks, frequencies = slots & 0x1FF, slots >> 9 & 7, slots >> 23
     assert (ranks < frequencies).all()
-    assert not (frequencies % (1 << np.maximum(ks - 5, 0))).any()
+    assert not (frequencies % (1 << np.maximum(ks - 6, 0))).any()
     assert np.array_equal(np.unique(class_of(np.arange(-32768, 32768).astype(np.int16))), np.arange(CLASSES))
 
 

@@ -1,4 +1,4 @@
-"""Bytes to voxels: all chunks of a batch at once, half row by half row."""
+"""Bytes to voxels: all chunks of a batch at once, step by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ctspine_zarr.format.predict.header import (
 from ctspine_zarr.format.predict.tables import BITS, ESCAPE, SLOTS, family
 from ctspine_zarr.geometry import Shape
 
-BEGIN: Final = 1 << 16
+BEGIN: Final = 1 << 15
 _WORD: Final = np.dtype("<u2")
 
 
@@ -72,10 +72,10 @@ class _Batch:
         self._first = model.CONTEXTS * 2 * np.arange(len(headers))[:, None]
         self._stream = _Stream(rests, states_of(self._extent[2]))
         self._bases, self._steps = (
-            np.array(values, np.int32).reshape(-1, 1, 1)
+            np.array(values, np.int32).reshape(-1, 1, 1, 1)
             for values in ([h.base for h in headers], [h.step for h in headers])
         )
-        lead = len(headers), min(2, self._extent[0])
+        lead = len(headers), self._extent[0]
         self._samples = model.planes(lead, self._extent, np.int32)
         self._magnitudes = model.planes(lead, self._extent, np.int16)
         self._magnitudes[:, 0, :2] = model.UNKNOWN
@@ -83,38 +83,37 @@ class _Batch:
     def decode(self) -> NDArray[np.int16]:
         """The voxels of the coded boxes."""
         depth, rows, width = self._extent
-        voxels = np.empty((len(self._weights), *self._extent), np.int16)
-        for z in range(depth):
-            here, before = z % 2, (z + 1) % 2
-            for planes in (self._samples, self._magnitudes) if z else ():
-                planes[:, here, :2] = planes[:, before, 2:3]
-            for y in range(rows):
-                self._row(z, y)
+        for slices, at in model.steps_of(self._extent):
             for planes in (self._samples, self._magnitudes):
-                planes[:, here, -1] = planes[:, here, -2]
-            samples = self._samples[:, here, 2:-1, :, 1:-1].astype(np.int32)
-            woven = samples.swapaxes(-1, -2).reshape(len(voxels), rows, -1)[..., :width]
-            voxels[:, z] = (self._bases + self._steps * woven).astype(np.int16)
+                if at[-1] == 0 and slices[-1]:
+                    planes[:, slices[-1], :2] = planes[:, slices[-1] - 1, 2:3]
+            for parity, half in enumerate(self._halves):
+                self._half_rows(slices, at, parity, half)
+            if at[0] == 0 and slices[0] == 0:
+                self._samples[:, 0, 1] = self._samples[:, 0, 2]
+            for planes in (self._samples, self._magnitudes):
+                if at[0] == rows - 1:
+                    planes[:, slices[0], -1] = planes[:, slices[0], -2]
         self._stream.finish()
+        samples = self._samples[:, :, 2:-1, :, 1:-1]
+        woven = samples.swapaxes(-1, -2).reshape(len(samples), depth, rows, -1)[..., :width]
+        voxels: NDArray[np.int16] = (self._bases + self._steps * woven).astype(np.int16)
         return voxels
 
-    def _row(self, z: int, y: int) -> None:
-        here = z % 2
-        for parity, width in enumerate(self._halves):
-            samples = self._samples[:, here, y + 2, parity]
-            magnitudes = self._magnitudes[:, here, y + 2, parity]
-            if width:
-                residuals = self._stream.draw(self._tables(z, y, parity, width))
-                magnitudes[:, 1 : width + 1] = model.magnitudes_of(residuals)
-                if z + y:
-                    residuals += self._predictions(z, y, parity, width)
-                    samples[:, 1 : width + 1] = residuals
-                else:
-                    samples[:, 1 : width + 1] = self._first_row(parity, residuals)
-            model.close(samples, self._samples[:, here, y + 2, 0], width)
-            model.close(magnitudes, self._magnitudes[:, here, y + 2, 0], width)
-        if z + y == 0:
-            self._samples[:, 0, 1] = self._samples[:, 0, 2]
+    def _half_rows(self, slices: NDArray[np.int64], rows: NDArray[np.int64], parity: int, width: int) -> None:
+        """Decodes the half rows of a parity in a step."""
+        for part in _parts(slices) if width else ():
+            residuals = self._stream.draw(self._tables(slices[part], rows[part], parity, width))
+            magnitudes = model.magnitudes_of(residuals)
+            self._magnitudes[:, slices[part], rows[part] + 2, parity, 1 : width + 1] = magnitudes
+            if slices[part][0] + rows[part][0] == 0:
+                residuals[:, 0] = self._first_row(parity, residuals[:, 0])
+            else:
+                residuals += self._predictions(slices[part], rows[part], parity, width)
+            self._samples[:, slices[part], rows[part] + 2, parity, 1 : width + 1] = residuals
+        for planes in (self._samples, self._magnitudes):
+            for z, y in zip(slices, rows + 2, strict=True):
+                model.close(planes[:, z, y, parity], planes[:, z, y, 0], width)
 
     def _first_row(self, parity: int, residuals: NDArray[np.int16]) -> NDArray[np.int16]:
         """A half row of the first row: even samples follow the one before, odd ones their neighbours."""
@@ -126,28 +125,37 @@ class _Batch:
         samples: NDArray[np.int16] = (residuals + between).astype(np.int16)
         return samples
 
-    def _predictions(self, z: int, y: int, parity: int, width: int) -> NDArray[np.int16]:
-        number = 2 * (z > 0) + parity
+    def _predictions(
+        self, slices: NDArray[np.int64], rows: NDArray[np.int64], parity: int, width: int
+    ) -> NDArray[np.int16]:
+        """(chunk, slice, column) of predictions."""
+        number = 2 * int(slices[0] > 0) + parity
         weights = self._weights[:, number]
-        sums = np.zeros((len(weights), width), np.int32)
+        sums = np.zeros((len(weights), len(slices), width), np.int32)
         for tap, (dz, dy, half, dx) in enumerate(model.TAPS_OF[number]):
-            row = max(0, y + dy) if dz else y + dy
-            samples = self._samples[:, (z + dz) % 2, row + 2, half, 1 + dx : 1 + dx + width]
-            sums += weights[:, tap, None] * samples
+            samples = self._samples[:, slices + dz, rows + dy + 2, half, 1 + dx : 1 + dx + width]
+            sums += weights[:, tap, None, None] * samples
         return model.limited(sums)
 
-    def _tables(self, z: int, y: int, parity: int, width: int) -> NDArray[np.int64]:
-        """First slots of the tables of a half row."""
-        sums = np.zeros((len(self._weights), width), np.int16)
+    def _tables(
+        self, slices: NDArray[np.int64], rows: NDArray[np.int64], parity: int, width: int
+    ) -> NDArray[np.int64]:
+        """(chunk, slice, column) of first slots of tables."""
+        sums = np.zeros((len(self._weights), len(slices), width), np.int16)
         for (dz, dy, half, dx), votes in model.VOTES_OF[parity]:
-            if z == 0 and dz:
+            if slices[0] == 0 and dz:
                 dz, dy = 0, -1  # noqa: PLW2901
             at = 1 + dx
-            voters = self._magnitudes[:, (z + dz) % 2, y + dy + 2, half, at : at + width]
-            sums += voters if votes == 1 else voters * np.int16(votes)
-        chosen = self._first + model.CONTEXTS * parity + model.CONTEXT_OF[sums]
+            sums += np.int16(votes) * self._magnitudes[:, slices + dz, rows + dy + 2, half, at : at + width]
+        chosen = self._first[..., None] + model.CONTEXTS * parity + model.CONTEXT_OF[sums]
         offsets: NDArray[np.int64] = self._offsets[chosen]
         return offsets
+
+
+def _parts(slices: NDArray[np.int64]) -> list[slice]:
+    """The first slice, if it is among these, and all others: each has its own taps."""
+    parts = [slice(0, 1), slice(1, None)] if slices[0] == 0 else [slice(None)]
+    return parts[: len(slices)]
 
 
 @dataclass
@@ -180,17 +188,21 @@ class _Stream:
         self._words = np.concatenate([part.astype(np.int64) for one in words for part in (one, beyond)])
 
     def draw(self, offsets: NDArray[np.int64]) -> NDArray[np.int16]:
-        """The residuals of a half row, by the first slots of their tables."""
-        lanes = range(0, offsets.shape[1], self.lanes)
-        parts = [self._draw(offsets[:, lane : lane + self.lanes]) for lane in lanes]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        """The residuals of half rows, (chunk, slice, column), by the first slots of their tables."""
+        residuals = np.empty(offsets.shape, np.int16)
+        for number in range(offsets.shape[1]):
+            for lane in range(0, offsets.shape[2], self.lanes):
+                group = slice(None), number, slice(lane, lane + self.lanes)
+                residuals[group] = self._draw(offsets[group])
+        return residuals
 
     def _draw(self, offsets: NDArray[np.int64]) -> NDArray[np.int16]:
         states = self._states[:, : offsets.shape[1]]
         entries = family().slots[offsets | states & (SLOTS - 1)]
-        ks, ms = entries >> 22 & 7, entries >> 25
-        new = (entries & 0x7FF) * (states >> BITS) + (entries >> 11 & 0x7FF)
-        residuals: NDArray[np.int16] = (ms << ks | new & ((1 << ks) - 1)).astype(np.int16)
+        ks = entries >> 9 & 7
+        least = (entries >> 12 & 0x7FF ^ 0x400) - 0x400
+        new = (entries >> 23) * (states >> BITS) + (entries & (SLOTS - 1))
+        residuals: NDArray[np.int16] = (least | new & ((1 << ks) - 1)).astype(np.int16)
         new >>= ks
         short = new < BEGIN
         ranks = np.cumsum(short, axis=1)
@@ -198,7 +210,7 @@ class _Stream:
         np.copyto(new, new << 16 | self._words[places], where=short)
         states[...] = new
         self._at += ranks[:, -1]
-        if (escapes := ms == ESCAPE).any():
+        if (escapes := least == ESCAPE).any():
             self._escape(residuals, escapes)
         return residuals
 

@@ -140,21 +140,31 @@ def _stream(
     symbols = tables[np.arange(2)[:, None], contexts] * CLASSES + class_of(residuals)
     starts, frequencies, ks, is_escape = (table[symbols] for table in family()[2:])
     lows = residuals.astype(np.int64) & ((1 << ks) - 1)
-    bounds = frequencies << (32 - BITS) >> ks
+    bounds = frequencies << (31 - BITS) >> ks
     states = np.full(lanes, BEGIN, np.int64)
     words: list[NDArray[np.int64]] = []
-    for z, y, parity in np.ndindex(*residuals.shape[:2], 2):
-        row = residuals.shape[0] - 1 - z, residuals.shape[1] - 1 - y, 1 - parity
-        for first in reversed(range(0, halves[1 - parity], lanes)):
-            group = *row, slice(first, min(first + lanes, halves[1 - parity]))
+    escapes: list[NDArray[np.int16]] = []
+    for row in reversed(_order(residuals.shape[:2])):
+        half = halves[row[-1]]
+        for first in reversed(range(0, half, lanes)):
+            group = *row, slice(first, min(first + lanes, half))
+            escapes.append(residuals[group][is_escape[group]][::-1])
             state = states[: group[-1].stop - first]
             is_long = state >= bounds[group]
             words.append(state[is_long] & 0xFFFF)
             state >>= 16 * is_long
             pushed, frequency = state << ks[group] | lows[group], frequencies[group]
             state[...] = (pushed // frequency << BITS) + pushed % frequency + starts[group]
-    there = np.concatenate([is_escape[..., parity, :half] for parity, half in enumerate(halves)], axis=-1)
-    values = np.concatenate([residuals[..., parity, :half] for parity, half in enumerate(halves)], axis=-1)
-    escapes: bytes = values[there][::-1].astype("<i2").tobytes()
+    back: bytes = np.concatenate(escapes).astype("<i2").tobytes()
     front: bytes = states.astype("<u4").tobytes() + np.concatenate(words[::-1]).astype("<u2").tobytes()
-    return front + escapes
+    return front + back
+
+
+def _order(size: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Slice, row and parity of all half rows in the order of coding."""
+    return [
+        (z, y, parity)
+        for slices, rows in model.steps_of((*size, 1))
+        for parity in range(2)
+        for z, y in zip(slices.tolist(), rows.tolist(), strict=True)
+    ]

@@ -7,6 +7,7 @@ rows more above it and one below.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ MOST: Final = 255
 UNKNOWN: Final = 8
 ABOVE: Final = 2
 LANES: Final = 32
+BEHIND: Final = 2
 
 # Half rows by where they are: rows above, of the slice before (z = -1), and of the row itself.
 type _Place = tuple[int, int, int, int]  # slice, row, parity, column, each relative
@@ -120,6 +122,16 @@ CONTEXT_OF: Final = _contexts()
 """The context by the sum of magnitudes: half octaves of the sum + 4."""
 
 
+def steps_of(extent: Shape) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The slices of each step, and their rows: all go together, each two rows behind the one before."""
+    depth, rows, _ = extent
+    for step in range(rows + BEHIND * (depth - 1)):
+        first = max(0, -(-(step + 1 - rows) // BEHIND))
+        slices = np.arange(first, min(step // BEHIND, depth - 1) + 1)
+        if slices.size:
+            yield slices, step - BEHIND * slices
+
+
 def halves_of(width: int) -> tuple[int, int]:
     """How many even and odd columns a row has."""
     return -(-width // 2), width // 2
@@ -158,7 +170,5 @@ def taps_of(samples: NDArray[np.int32], number: int, slices: slice, width: int) 
     taps = []
     for dz, dy, half, dx in TAPS_OF[number]:
         planes = samples[:-1] if dz else samples[slices]
-        at = np.arange(rows) + dy
-        at = np.maximum(at, 0) if dz else at
-        taps.append(planes[:, at + 2, half, 1 + dx : 1 + dx + width])
+        taps.append(planes[:, ABOVE + dy : ABOVE + dy + rows, half, 1 + dx : 1 + dx + width])
     return taps

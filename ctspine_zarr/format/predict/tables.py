@@ -1,6 +1,6 @@
 """The static family of distributions: 128 tables of residuals, made once by a fixed procedure.
 
-A table divides 2,048 slots among symbols. A symbol is a run of 2^k neighbouring residuals, whose
+A table divides 512 slots among symbols. A symbol is a run of 2^k neighbouring residuals, whose
 `k` low bits are taken from the state as they are; one more, the escape, is for all others. Every
 operation on doubles is one that IEEE 754 defines, in an order that is fixed: no sum is numpy's own.
 """
@@ -14,15 +14,17 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BITS: Final = 11
+BITS: Final = 9
 SLOTS: Final = 1 << BITS
 TABLES: Final = 128
 CLASSES: Final = 208
-ESCAPE: Final = -64
+ESCAPE: Final = -1024
 
 _HALF: Final = CLASSES // 2
 _SCALES: Final = 64
 _MAX_K: Final = 7
+# Runs end before this value of u.
+_MOST: Final = 1023
 # Up to which u, in units of 2^base, runs are how many times wider: as powers of two.
 _PIECES: Final = ((16, 0), (32, 1), (64, 2), (128, 4))
 
@@ -31,13 +33,14 @@ class Family(NamedTuple):
     """All tables. The last five arrays are indexed by table * 208 + class of a residual.
 
     Attributes:
-        slots: by table * 2048 + slot: frequency, slot - start (11 bits each), k (3), m (7, signed).
+        slots: by table * 512 + slot: slot - start (9 bits), k (3), the least residual of the symbol, or
+            `ESCAPE` (11, signed), frequency (9), lowest bits first.
         costs: of a residual, in 1/64 bit.
         starts, frequencies, ks: of its symbol.
         is_escape: whether its symbol is the escape.
     """
 
-    slots: NDArray[np.int32]
+    slots: NDArray[np.int64]
     costs: NDArray[np.int64]
     starts: NDArray[np.int64]
     frequencies: NDArray[np.int64]
@@ -73,14 +76,14 @@ class _Run:
 def _table(number: int) -> Family:
     runs = _runs(number)
     frequencies = _frequencies(runs)
-    symbols = [(run.k, m) for run in runs for m in (run.first >> run.k, -1 - (run.first >> run.k))]
+    symbols = [(run.k, least) for run in runs for least in (run.first, -run.first - (1 << run.k))]
     starts = np.cumsum([0, *frequencies[:-1]])
     words = [
-        frequency | k << 22 | m << 25
-        for frequency, (k, m) in zip(frequencies, [*symbols, (0, ESCAPE)], strict=True)
+        k << 9 | (least & 0x7FF) << 12 | frequency << 23
+        for frequency, (k, least) in zip(frequencies, [*symbols, (0, ESCAPE)], strict=True)
     ]
     ranks = np.concatenate([np.arange(frequency) for frequency in frequencies])
-    slots = (np.repeat(words, frequencies) | ranks << BITS).astype(np.int32)
+    slots = np.repeat(np.array(words, np.int64), frequencies) | ranks
     chosen = np.array([_symbol_of(runs, number) for number in range(CLASSES)])
     ks = np.array([*(k for k, _ in symbols), 0])[chosen]
     is_escape = chosen == len(symbols)
@@ -101,7 +104,7 @@ def _symbol_of(runs: list[_Run], number: int) -> int:
 
 
 def _log2(number: int) -> int:
-    """log2 of 1 to 2047 in 1/64, rounded down: six squarings of a mantissa of 30 bits of fraction."""
+    """log2 of 1 to 511 in 1/64, rounded down: six squarings of a mantissa of 30 bits of fraction."""
     whole = number.bit_length() - 1
     mantissa, bits = number << (30 - whole), 0
     for _ in range(6):
@@ -119,9 +122,10 @@ def _runs(number: int) -> list[_Run]:
     runs: list[_Run] = []
     first = 0
     for end, wider in _PIECES:
-        while base + wider <= _MAX_K and first < end << base:
+        width = 1 << (base + wider)
+        while base + wider <= _MAX_K and first < end << base and first + width <= _MOST:
             runs.append(_Run(first, base + wider))
-            first += 1 << (base + wider)
+            first += width
     density = _density(((4 + index % 4) << (index // 4)) / 1024, first + 1, is_logistic=is_logistic)
     sums = [
         float(np.cumsum(density[run.first + sign : run.first + sign + (1 << run.k)])[-1])
@@ -131,15 +135,15 @@ def _runs(number: int) -> list[_Run]:
     total = float(np.cumsum(sums)[-1])
     for at, run in enumerate(runs):
         run.masses = sums[2 * at] / total, sums[2 * at + 1] / total
-    likely = [at for at, run in enumerate(runs) if run.masses[0] * 4096 >= 1]
+    likely = [at for at, run in enumerate(runs) if run.masses[0] * 1024 >= 1]
     return runs[: max(likely, default=0) + 1]
 
 
 def _frequencies(runs: list[_Run]) -> list[int]:
-    """Slots for each run, positive then negative, and last for the escape; 2,048 in all."""
+    """Slots for each run, positive then negative, and last for the escape; 512 in all."""
     frequencies = []
     for run in runs:
-        least = 1 << max(0, run.k - 5)
+        least = 1 << max(0, run.k - 6)
         for mass in run.masses:
             rounded = int(np.floor(mass * SLOTS + 0.5))
             frequencies.append(max(least, rounded // least * least))

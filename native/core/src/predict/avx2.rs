@@ -1,17 +1,16 @@
-//! The loops over a half row with AVX2.
+//! The loops over half rows with AVX2.
+
+mod draw;
 
 #[allow(clippy::wildcard_imports, reason = "all that is taken begins with _mm")]
 use std::arch::x86_64::*;
 
 use super::Malformed;
-use super::header::LANES;
-use super::kernel::Kernel;
-use super::model::{CONTEXTS, FRACTION, MOST, Places, TAPS, Votes, Weights};
-use super::stream::{Slots, Stream};
-use super::tables::{BITS, ESCAPE};
-
-/// The low 11 bits.
-const LOW: i32 = 0x7ff;
+use super::kernel::{BATCH, Job, Kernel};
+use super::model::{CONTEXTS, FRACTION, TAPS, Taps, Votes, Ways, Weights};
+use super::planes::HalfRows;
+use super::stream::Stream;
+use super::tables::BITS;
 
 /// The proof that this processor has AVX2, and what every processor with AVX2 has had.
 #[derive(Clone, Copy)]
@@ -27,68 +26,106 @@ impl Avx2 {
             && is_x86_feature_detected!("lzcnt");
         is_there.then_some(Self(()))
     }
+
+    /// Runs a job, all of it compiled for these processors.
+    pub fn run<J: Job>(self, job: J) -> J::Output {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2,lzcnt")]
+        fn call<J: Job>(kernel: Avx2, job: J) -> J::Output {
+            job.run(kernel)
+        }
+        // SAFETY: `self` proves that the features are there.
+        unsafe { call(self, job) }
+    }
 }
 
 impl Kernel for Avx2 {
     #[inline(always)]
-    fn run<R>(self, function: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2,lzcnt")]
-        fn call<R>(function: impl FnOnce() -> R) -> R {
-            function()
-        }
+    fn offsets(
+        self,
+        magnitudes: &[i16],
+        rows: HalfRows,
+        votes: &Votes,
+        tables: &[u8; CONTEXTS],
+        out: &mut [u32],
+    ) {
         // SAFETY: `self` proves that the features are there.
-        unsafe { call(function) }
-    }
-
-    #[inline(always)]
-    fn offsets(self, magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]) {
-        // SAFETY: `self` proves that the features are there.
-        unsafe { offsets(magnitudes, votes, tables, out) }
+        unsafe { offsets(magnitudes, rows, votes, tables, out) }
     }
 
     #[inline(always)]
     fn draw(
         self,
         stream: &mut Stream,
+        rows: HalfRows,
         offsets: &[u32],
         residuals: &mut [i16],
-        width: usize,
     ) -> Result<(), Malformed> {
         // SAFETY: `self` proves that the features are there.
-        unsafe { draw(stream, offsets, residuals, width) }
+        unsafe { draw::draw(stream, rows, offsets, residuals) }
     }
 
     #[inline(always)]
-    fn magnitudes(self, residuals: &[i16], out: &mut [i16]) {
+    fn predict<const IS_ADDED: bool>(
+        self,
+        samples: &[i16],
+        rows: HalfRows,
+        taps: &Taps,
+        weights: &Weights,
+        out: &mut [i16],
+    ) {
         // SAFETY: `self` proves that the features are there.
-        unsafe { magnitudes(residuals, out) }
+        unsafe { predict::<IS_ADDED>(samples, rows, taps, weights, out) }
     }
 
     #[inline(always)]
-    fn rebuild(self, samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]) {
+    fn product(self, one: &[i16], other: &[i16]) -> i64 {
         // SAFETY: `self` proves that the features are there.
-        unsafe { rebuild(samples, at, places, weights, residuals) }
-    }
-
-    #[inline(always)]
-    fn expect(self, samples: &[i16], places: &Places, weights: &Weights, out: &mut [i16]) {
-        // SAFETY: `self` proves that the features are there.
-        unsafe { expect(samples, places, weights, out) }
-    }
-
-    #[inline(always)]
-    fn weave(self, halves: [&[i16]; 2], base: u16, step: u16, out: &mut [i16]) {
-        // SAFETY: `self` proves that the features are there.
-        unsafe { weave(halves, base, step, out) }
+        unsafe { product(one, other) }
     }
 }
 
-/// 16 values from `at`.
+/// Half rows with what lies around them.
+struct Around<'a, const N: usize> {
+    data: &'a [i16],
+    rows: HalfRows,
+    ways: &'a Ways<N>,
+}
+
+impl<'a, const N: usize> Around<'a, N> {
+    /// Checks once what all loads rely on.
+    #[inline]
+    fn new(data: &'a [i16], rows: HalfRows, ways: &'a Ways<N>) -> Self {
+        let last = rows.at + rows.count.saturating_sub(1) * rows.next;
+        let begins = rows.at.checked_add_signed(ways.least).is_some();
+        let end = last.checked_add_signed(ways.most).and_then(|last| last.checked_add(rows.room));
+        assert!(begins && end.is_some_and(|end| end <= data.len()), "half rows that are not there");
+        Self { data, rows, ways }
+    }
+
+    /// Groups of 16 samples of a half row.
+    fn groups(&self) -> usize {
+        self.rows.room / 16
+    }
+
+    /// 16 samples on the way from those of a group.
+    ///
+    /// # Safety
+    /// `row` is below `rows.count`, `group` below [`Self::groups`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(&self, row: usize, group: usize, way: usize) -> __m256i {
+        let at = (self.rows.at + row * self.rows.next + 16 * group).wrapping_add_signed(self.ways.all[way]);
+        // SAFETY: `new` has seen that the first half row begins within the data on the least way, and the last one
+        // ends within it on the greatest; this group lies between. The load needs no alignment.
+        unsafe { _mm256_loadu_si256(self.data.as_ptr().add(at).cast()) }
+    }
+}
+
+/// 16 values.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(values: &[i16], at: usize) -> __m256i {
-    let values: &[i16] = &values[at..at + 16];
-    // SAFETY: the slice has 32 bytes; the load needs no alignment.
+fn load(values: &[i16; 16]) -> __m256i {
+    // SAFETY: the array has 32 bytes; the load needs no alignment.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
 }
 
@@ -128,171 +165,71 @@ fn load_bytes(bytes: &[u8]) -> __m128i {
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
-/// Entries of eight slots. Eight loads take less time than one gather.
-#[expect(clippy::many_single_char_names, reason = "eight lanes")]
-#[expect(clippy::cast_possible_truncation, reason = "18 bits")]
 #[inline]
 #[target_feature(enable = "avx2")]
-fn look_up(slots: &Slots, numbers: __m256i) -> __m256i {
-    let low = _mm256_castsi256_si128(numbers);
-    let high = _mm256_extracti128_si256::<1>(numbers);
-    let entry = |number: i64| slots[(number & 0x3_ffff).cast_unsigned() as usize % slots.len()].cast_signed();
-    let pair = |pair: i64| [entry(pair), entry(pair >> 32)];
-    let [a, b] = pair(_mm_cvtsi128_si64(low));
-    let [c, d] = pair(_mm_extract_epi64::<1>(low));
-    let [e, f] = pair(_mm_cvtsi128_si64(high));
-    let [g, h] = pair(_mm_extract_epi64::<1>(high));
-    _mm256_setr_epi32(a, b, c, d, e, f, g, h)
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn offsets(magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]) {
+fn offsets(magnitudes: &[i16], rows: HalfRows, votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]) {
     let tables = _mm256_broadcastsi128_si256(load_bytes(tables));
-    let mut groups = out.chunks_exact_mut(16);
-    for (group, out) in groups.by_ref().enumerate() {
-        let mut sum = _mm256_set1_epi16(4);
-        for &(place, times) in votes {
-            let vote = load(magnitudes, place + 16 * group);
-            sum = _mm256_add_epi16(sum, vote);
-            if times == 2 {
-                sum = _mm256_add_epi16(sum, vote);
+    let around = Around::new(magnitudes, rows, votes);
+    for (row, out) in out.chunks_exact_mut(rows.room).enumerate().take(rows.count) {
+        for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate().take(around.groups()) {
+            // SAFETY: rows and groups are those that there are.
+            let votes = [0, 1, 2, 3, 4].map(|way| unsafe { around.load(row, group, way) });
+            let twice = _mm256_add_epi16(_mm256_add_epi16(votes[0], votes[1]), votes[2]);
+            let once = _mm256_add_epi16(_mm256_add_epi16(votes[3], votes[4]), _mm256_set1_epi16(4));
+            let sum = _mm256_add_epi16(_mm256_add_epi16(twice, twice), once);
+            let low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(sum));
+            let high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(sum));
+            for (at, sum) in [(0, low), (8, high)] {
+                // Exponent and first bit of the mantissa are twice the octave and its half.
+                let float = _mm256_castps_si256(_mm256_cvtepi32_ps(sum));
+                let octaves =
+                    _mm256_sub_epi32(_mm256_srli_epi32::<22>(float), _mm256_set1_epi32(2 * (127 + 2)));
+                let context = _mm256_min_epi32(octaves, _mm256_set1_epi32(15));
+                let chosen = _mm256_or_si256(context, _mm256_set1_epi32(0x8080_8000_u32.cast_signed()));
+                let table = _mm256_shuffle_epi8(tables, chosen);
+                store_8(out, at, _mm256_slli_epi32::<{ BITS.cast_signed() }>(table));
             }
         }
-        let low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(sum));
-        let high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(sum));
-        for (at, sum) in [(0, low), (8, high)] {
-            // Exponent and first bit of the mantissa are twice the octave and its half.
-            let float = _mm256_castps_si256(_mm256_cvtepi32_ps(sum));
-            let octaves = _mm256_sub_epi32(_mm256_srli_epi32::<22>(float), _mm256_set1_epi32(2 * (127 + 2)));
-            let context = _mm256_min_epi32(octaves, _mm256_set1_epi32(15));
-            let chosen = _mm256_or_si256(context, _mm256_set1_epi32(0x8080_8000_u32.cast_signed()));
-            let table = _mm256_shuffle_epi8(tables, chosen);
-            store_8(out, at, _mm256_slli_epi32::<{ BITS.cast_signed() }>(table));
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,popcnt")]
-fn draw(stream: &mut Stream, offsets: &[u32], residuals: &mut [i16], width: usize) -> Result<(), Malformed> {
-    let mut at = 0;
-    while at + 16 <= width && stream.left() >= 32 {
-        draw_16(stream, offsets, residuals, at)?;
-        at += 16;
-    }
-    for at in at..width {
-        residuals[at] = stream.draw(at % LANES, offsets[at])?;
-    }
-    Ok(())
-}
-
-/// Draws from 16 neighbouring states. At least 32 bytes must be left.
-///
-/// Both halves go each step together: no state waits for another but for its words.
-#[inline]
-#[target_feature(enable = "avx2,popcnt")]
-fn draw_16(stream: &mut Stream, offsets: &[u32], residuals: &mut [i16], at: usize) -> Result<(), Malformed> {
-    let (lane, zero) = (at % LANES, _mm256_setzero_si256());
-    let (mut states, mut values, mut escaped) = ([zero; 2], [zero; 2], zero);
-    for half in 0..2 {
-        let state = load_8(&stream.states, lane + 8 * half);
-        let slot = _mm256_and_si256(state, _mm256_set1_epi32(LOW));
-        let numbers = _mm256_or_si256(load_8(offsets, at + 8 * half), slot);
-        let entry = look_up(stream.slots, numbers);
-        let freq = _mm256_and_si256(entry, _mm256_set1_epi32(LOW));
-        let rank = _mm256_and_si256(_mm256_srli_epi32::<11>(entry), _mm256_set1_epi32(LOW));
-        let k = _mm256_and_si256(_mm256_srli_epi32::<22>(entry), _mm256_set1_epi32(7));
-        let m = _mm256_srai_epi32::<25>(entry);
-        let product = _mm256_mullo_epi32(freq, _mm256_srli_epi32::<11>(state));
-        let state = _mm256_add_epi32(product, rank);
-        let high = _mm256_sllv_epi32(_mm256_set1_epi32(-1), k);
-        let low = _mm256_andnot_si256(high, state);
-        let value = _mm256_or_si256(_mm256_sllv_epi32(m, k), low);
-        let is_escape = _mm256_cmpeq_epi32(m, _mm256_set1_epi32(ESCAPE));
-        let sign = _mm256_set1_epi32(i32::from(i16::MIN));
-        values[half] = _mm256_blendv_epi8(value, sign, is_escape);
-        states[half] = _mm256_srlv_epi32(state, k);
-        escaped = _mm256_or_si256(escaped, is_escape);
-    }
-    for (half, state) in states.into_iter().enumerate() {
-        let is_short = _mm256_cmpeq_epi32(_mm256_srli_epi32::<16>(state), zero);
-        let short = _mm256_movemask_ps(_mm256_castsi256_ps(is_short)).cast_unsigned();
-        let words = _mm256_cvtepu16_epi32(load_bytes(&stream.data[stream.at..]));
-        let words = _mm256_permutevar8x32_epi32(words, spread(short));
-        let longer = _mm256_or_si256(_mm256_slli_epi32::<16>(state), words);
-        let state = _mm256_blendv_epi8(state, longer, is_short);
-        store_8(&mut stream.states, lane + 8 * half, state);
-        stream.at += 2 * short.count_ones() as usize;
-    }
-    let packed = _mm256_packs_epi32(values[0], values[1]);
-    store(residuals, at, _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
-    if _mm256_testz_si256(escaped, escaped) == 0 {
-        // No symbol but the escape is given this value: theirs have 14 bits.
-        for residual in &mut residuals[at..at + 16] {
-            if *residual == i16::MIN {
-                *residual = stream.escape()?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// For each lane the number of the word that it takes, if its bit is set.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn spread(lanes: u32) -> __m256i {
-    static RANKS: [u64; 256] = ranks();
-    _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(RANKS[lanes as usize & 255].cast_signed()))
-}
-
-const fn ranks() -> [u64; 256] {
-    let mut ranks = [0; 256];
-    let mut lanes = 0;
-    while lanes < 256 {
-        let (mut lane, mut rank) = (0, 0);
-        while lane < 8 {
-            if lanes >> lane & 1 == 1 {
-                ranks[lanes] |= rank << (8 * lane);
-                rank += 1;
-            }
-            lane += 1;
-        }
-        lanes += 1;
-    }
-    ranks
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn magnitudes(residuals: &[i16], out: &mut [i16]) {
-    let most = _mm256_set1_epi16(MOST.cast_signed());
-    for at in (0..residuals.len()).step_by(16) {
-        let magnitude = _mm256_min_epu16(_mm256_abs_epi16(load(residuals, at)), most);
-        store(out, at, magnitude);
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rebuild(samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]) {
+fn predict<const IS_ADDED: bool>(
+    samples: &[i16],
+    rows: HalfRows,
+    taps: &Taps,
+    weights: &Weights,
+    out: &mut [i16],
+) {
     let weights = paired(weights);
-    for column in (0..residuals.len()).step_by(16) {
-        let predicted = predict(samples, places, &weights, column);
-        store(samples, at + column, _mm256_add_epi16(predicted, load(residuals, column)));
+    let around = Around::new(samples, rows, taps);
+    for (row, out) in out.chunks_exact_mut(rows.room).enumerate().take(rows.count) {
+        for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate().take(around.groups()) {
+            let half = _mm256_set1_epi32(1 << (FRACTION - 1));
+            let (mut low, mut high) = (half, half);
+            for (pair, &weights) in weights.iter().enumerate() {
+                // SAFETY: rows and groups are those that there are.
+                let [one, other] =
+                    [2 * pair, 2 * pair + 1].map(|way| unsafe { around.load(row, group, way) });
+                let (below, above) = (_mm256_unpacklo_epi16(one, other), _mm256_unpackhi_epi16(one, other));
+                low = _mm256_add_epi32(low, _mm256_madd_epi16(below, weights));
+                high = _mm256_add_epi32(high, _mm256_madd_epi16(above, weights));
+            }
+            let low = _mm256_srai_epi32::<{ FRACTION.cast_signed() }>(low);
+            let predicted = _mm256_packs_epi32(low, _mm256_srai_epi32::<{ FRACTION.cast_signed() }>(high));
+            let given = load(out);
+            let changed = if IS_ADDED {
+                _mm256_add_epi16(given, predicted)
+            } else {
+                _mm256_sub_epi16(given, predicted)
+            };
+            store(out, 0, changed);
+        }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn expect(samples: &[i16], places: &Places, weights: &Weights, out: &mut [i16]) {
-    let weights = paired(weights);
-    for column in (0..out.len()).step_by(16) {
-        store(out, column, predict(samples, places, &weights, column));
-    }
-}
-
-/// Weights of two taps at a time, as `predict` takes them.
+/// Weights of two taps at a time.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn paired(weights: &Weights) -> [__m256i; TAPS / 2] {
@@ -301,38 +238,18 @@ fn paired(weights: &Weights) -> [__m256i; TAPS / 2] {
     [pair(&pairs[0]), pair(&pairs[1]), pair(&pairs[2]), pair(&pairs[3]), pair(&pairs[4])]
 }
 
-/// Predictions of 16 samples.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn predict(samples: &[i16], places: &Places, weights: &[__m256i; TAPS / 2], column: usize) -> __m256i {
-    let half = _mm256_set1_epi32(1 << (FRACTION - 1));
-    let (mut low, mut high) = (half, half);
-    for (pair, &weights) in weights.iter().enumerate() {
-        let one = load(samples, places[2 * pair] + column);
-        let other = load(samples, places[2 * pair + 1] + column);
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(one, other), weights));
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(one, other), weights));
+fn product(one: &[i16], other: &[i16]) -> i64 {
+    let mut sum = 0;
+    for (one, other) in one.chunks(BATCH).zip(other.chunks(BATCH)) {
+        let mut lanes = _mm256_setzero_si256();
+        for (one, other) in one.as_chunks().0.iter().zip(other.as_chunks().0) {
+            lanes = _mm256_add_epi32(lanes, _mm256_madd_epi16(load(one), load(other)));
+        }
+        let mut sums = [0; 8];
+        store_8(&mut sums, 0, lanes);
+        sum += sums.iter().map(|sum| i64::from(sum.cast_signed())).sum::<i64>();
     }
-    let low = _mm256_srai_epi32::<{ FRACTION.cast_signed() }>(low);
-    _mm256_packs_epi32(low, _mm256_srai_epi32::<{ FRACTION.cast_signed() }>(high))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn weave(halves: [&[i16]; 2], base: u16, step: u16, out: &mut [i16]) {
-    let base_16 = _mm256_set1_epi16(base.cast_signed());
-    let step_16 = _mm256_set1_epi16(step.cast_signed());
-    let of = |half: &[i16], at| _mm256_add_epi16(base_16, _mm256_mullo_epi16(step_16, load(half, at)));
-    let mut groups = out.chunks_exact_mut(32);
-    for (group, out) in groups.by_ref().enumerate() {
-        let (even, odd) = (of(halves[0], 16 * group), of(halves[1], 16 * group));
-        let (low, high) = (_mm256_unpacklo_epi16(even, odd), _mm256_unpackhi_epi16(even, odd));
-        store(out, 0, _mm256_permute2x128_si256::<0x20>(low, high));
-        store(out, 16, _mm256_permute2x128_si256::<0x31>(low, high));
-    }
-    let done = out.len() / 32 * 32;
-    for x in done..out.len() {
-        let sample = halves[x % 2][x / 2].cast_unsigned();
-        out[x] = base.wrapping_add(step.wrapping_mul(sample)).cast_signed();
-    }
+    sum
 }

@@ -1,8 +1,10 @@
 //! Bytes to voxels.
 
 use super::header::{CONSTANT, Header, PREDICTED, RAW, states};
-use super::kernel::{Kernel, Portable, rebuild_first};
-use super::model::{UNKNOWN, close_slice, open_slice, set_of, taps, votes};
+use super::kernel::{Job, Kernel, dispatch};
+use super::model::{self, Set, between, set_of};
+use super::order::{Rows, steps};
+use super::planes::Planes;
 use super::stream::Stream;
 use super::tables::family;
 use super::{Malformed, Scratch};
@@ -60,75 +62,105 @@ fn predicted(
     if header.extent != shape {
         out.fill(0);
     }
-    #[cfg(target_arch = "x86_64")]
-    if let Some(kernel) = super::avx2::Avx2::detect() {
-        kernel.run(|| slices(kernel, &header, &mut stream, shape, out, scratch))?;
-        return stream.finish();
-    }
-    Portable.run(|| slices(Portable, &header, &mut stream, shape, out, scratch))?;
+    dispatch(Decoding { header: &header, stream: &mut stream, shape, out, scratch })?;
     stream.finish()
 }
 
-/// Decodes every slice, each half row in turn.
-#[inline(always)]
-pub fn slices<K: Kernel>(
-    kernel: K,
-    header: &Header,
-    stream: &mut Stream,
+/// A predicted chunk that is being decoded.
+struct Decoding<'a, 'b> {
+    header: &'a Header,
+    stream: &'a mut Stream<'b>,
     shape: [usize; 3],
-    out: &mut [i16],
-    scratch: &mut Scratch,
-) -> Result<(), Malformed> {
-    let [depth, rows, width] = header.extent;
-    let halves = [width.div_ceil(2), width / 2];
-    let Scratch { samples, magnitudes, residuals, offsets, .. } = scratch;
-    samples.shape(depth.min(2), rows, width);
-    magnitudes.shape(depth.min(2), rows, width);
-    let padded = halves[0].next_multiple_of(16);
-    residuals.resize(padded, 0);
-    offsets.resize(padded, 0);
-    magnitudes.fill_row(0, -1, UNKNOWN);
-    for z in 0..depth {
-        let (here, before) = (z % 2, (z + 1) % 2);
-        if z > 0 {
-            open_slice(samples, here, before);
-            open_slice(magnitudes, here, before);
-        }
-        for y in 0..rows {
-            let even = samples.place(here, y.cast_signed(), 0);
-            for (parity, half) in halves.into_iter().enumerate() {
-                let at = samples.place(here, y.cast_signed(), parity);
-                if half > 0 {
-                    let votes = votes(magnitudes, here, before, z == 0, y, parity);
-                    kernel.offsets(magnitudes.data(), &votes, &header.tables[parity], offsets);
-                    kernel.draw(stream, offsets, residuals, half)?;
-                    kernel.magnitudes(residuals, magnitudes.half_mut(at));
-                    if z + y == 0 {
-                        rebuild_first(samples, at, even, parity, &residuals[..half]);
-                    } else {
-                        let places = taps(samples, here, before, z == 0, y, parity);
-                        kernel.rebuild(
-                            samples.data_mut(),
-                            at,
-                            &places,
-                            &header.weights[set_of(z, parity)],
-                            residuals,
-                        );
-                    }
-                }
-                samples.close(at, parity);
-                magnitudes.close(at, parity);
+    out: &'a mut [i16],
+    scratch: &'a mut Scratch,
+}
+
+impl Job for Decoding<'_, '_> {
+    type Output = Result<(), Malformed>;
+
+    /// Decodes step by step.
+    #[inline(always)]
+    fn run<K: Kernel>(mut self, kernel: K) -> Result<(), Malformed> {
+        self.scratch.shape(self.header.extent);
+        let sets = Set::all(&self.scratch.samples);
+        for rows in steps(self.header.extent) {
+            self.scratch.open(rows);
+            for parity in 0..2 {
+                self.half_rows(kernel, &sets, rows, parity)?;
             }
-            if z + y == 0 {
-                samples.copy_row((0, 0), (0, -1));
-            }
-            let odd = samples.place(here, y.cast_signed(), 1);
-            let woven = &mut out[(z * shape[1] + y) * shape[2]..][..width];
-            let halves = [&samples.data()[even..], &samples.data()[odd..]];
-            kernel.weave(halves, header.base, header.step, woven);
+            self.scratch.close(rows, self.header.extent);
+            self.weave(rows);
         }
-        close_slice(samples, here, rows);
-        close_slice(magnitudes, here, rows);
+        Ok(())
     }
-    Ok(())
+}
+
+impl Decoding<'_, '_> {
+    /// Decodes the half rows of a parity: each stage for all slices, so that none waits for the last result.
+    #[inline(always)]
+    fn half_rows<K: Kernel>(
+        &mut self,
+        kernel: K,
+        sets: &[Set; 4],
+        rows: Rows,
+        parity: usize,
+    ) -> Result<(), Malformed> {
+        let Scratch { samples, magnitudes, residuals, sizes, offsets, .. } = &mut *self.scratch;
+        let all = samples.half_rows(rows, parity);
+        let size = all.count * all.room;
+        let (residuals, sizes, offsets) = (&mut residuals[..size], &mut sizes[..size], &mut offsets[..size]);
+        if all.width > 0 {
+            let parts =
+                || rows.parts().map(|(part, before)| (part, set_of(part.slice, parity), before * all.room));
+            for (part, set, at) in parts() {
+                let (votes, tables) = (&sets[set].votes, &self.header.tables[parity]);
+                let half_rows = samples.half_rows(part, parity);
+                kernel.offsets(magnitudes.data(), half_rows, votes, tables, &mut offsets[at..]);
+            }
+            kernel.draw(self.stream, all, offsets, residuals)?;
+            model::magnitudes(residuals, sizes);
+            for (part, set, at) in parts() {
+                let (half_rows, residuals) = (samples.half_rows(part, parity), &mut residuals[at..]);
+                if (part.slice, part.row) == (0, 0) {
+                    rebuild_first(samples, parity, &mut residuals[..all.width]);
+                } else {
+                    let (taps, weights) = (&sets[set].taps, &self.header.weights[set]);
+                    kernel.predict::<true>(samples.data(), half_rows, taps, weights, residuals);
+                }
+            }
+        }
+        samples.write(all, residuals);
+        magnitudes.write(all, sizes);
+        Ok(())
+    }
+
+    /// Writes the voxels of rows.
+    #[inline(always)]
+    fn weave(&mut self, rows: Rows) {
+        let Header { extent: [_, _, width], base, step, .. } = *self.header;
+        let samples = &self.scratch.samples;
+        let of = |sample: i16| base.wrapping_add(step.wrapping_mul(sample.cast_unsigned())).cast_signed();
+        for (slice, row) in rows.iter() {
+            let half = |parity| &samples.data()[samples.place(slice, row.cast_signed(), parity)..];
+            let (even, odd) = (half(0), half(1));
+            let out = &mut self.out[(slice * self.shape[1] + row) * self.shape[2]..][..width];
+            let (pairs, last) = out.as_chunks_mut::<2>();
+            if let [last] = last {
+                *last = of(even[width / 2]);
+            }
+            for (pair, (&even, &odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
+                *pair = [of(even), of(odd)];
+            }
+        }
+    }
+}
+
+/// Rebuilds a half row of the first row: even samples from the one before, odd ones from their neighbours.
+fn rebuild_first(planes: &Planes, parity: usize, residuals: &mut [i16]) {
+    let (mut last, even) = (0, planes.place(0, 0, 0));
+    for (column, residual) in residuals.iter_mut().enumerate() {
+        let predicted = if parity == 0 { last } else { between(planes.data(), even + column) };
+        last = predicted.wrapping_add(*residual);
+        *residual = last;
+    }
 }

@@ -1,13 +1,16 @@
 //! Voxels to bytes.
 
+use std::ops::{AddAssign, Mul};
+
 use super::Scratch;
 use super::fit::Observed;
-use super::header::{CONSTANT, Header, LANES, RAW, fits, states};
-use super::kernel::{Kernel, Portable, between};
-use super::model::{CONTEXTS, UNKNOWN, Weights, close_slice, open_slice, set_of, taps, votes};
+use super::header::{CONSTANT, Header, LANES, RAW, fits, halves, states};
+use super::kernel::{Job, Kernel, dispatch};
+use super::model::{self, CONTEXTS, Set, Weights, between, set_of};
+use super::order::{Rows, steps};
 use super::planes::Planes;
 use super::stream::BEGIN;
-use super::tables::{BITS, CLASSES, Symbol, TABLES, class_of, family};
+use super::tables::{BITS, CLASSES, SLOTS, Symbol, TABLES, class_of, family};
 
 /// Appends the bytes of a chunk of `shape` to `out`; the same bytes for the same voxels, wherever it runs.
 ///
@@ -25,7 +28,7 @@ pub fn encode(voxels: &[i16], shape: [usize; 3], scratch: &mut Scratch, out: &mu
     let (begin, chunk) = (out.len(), Chunk { voxels, shape, extent: extent_of(voxels, shape) });
     let is_predicted = fits(chunk.extent);
     if is_predicted {
-        chunk.encode(scratch, out);
+        dispatch(Encoding { chunk, scratch, out });
     }
     if !is_predicted || out.len() - begin > 2 * voxels.len() {
         out.truncate(begin);
@@ -48,44 +51,47 @@ fn extent_of(voxels: &[i16], shape: [usize; 3]) -> [usize; 3] {
 }
 
 /// A chunk that is being predicted.
+#[derive(Clone, Copy)]
 struct Chunk<'a> {
     voxels: &'a [i16],
     shape: [usize; 3],
     extent: [usize; 3],
 }
 
-impl Chunk<'_> {
-    fn encode(&self, scratch: &mut Scratch, out: &mut Vec<u8>) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(kernel) = super::avx2::Avx2::detect() {
-            return kernel.run(|| self.encode_by(kernel, scratch, out));
-        }
-        Portable.run(|| self.encode_by(Portable, scratch, out));
-    }
+/// A chunk that is being encoded.
+struct Encoding<'a> {
+    chunk: Chunk<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a mut Vec<u8>,
+}
+
+impl Job for Encoding<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn encode_by<K: Kernel>(&self, kernel: K, scratch: &mut Scratch, out: &mut Vec<u8>) {
-        let (base, step) = self.step();
-        self.fill(base, step, &mut scratch.samples);
-        let weights = self.weights(kernel, scratch);
-        self.residuals(kernel, &weights, scratch);
+    fn run<K: Kernel>(self, kernel: K) {
+        let Self { chunk, scratch, out } = self;
+        let (base, step) = chunk.step();
+        scratch.shape(chunk.extent);
+        chunk.fill(base, step, scratch);
+        let sets = Set::all(&scratch.samples);
+        let weights = chunk.weights(kernel, &sets, scratch);
+        chunk.residuals(kernel, (&sets, &weights), scratch);
         let (mut tables, mut used) = ([[0; CONTEXTS]; 2], [[0; 2]; 2]);
         for parity in 0..2 {
-            (tables[parity], used[parity]) = choose(&scratch.counts[parity * CONTEXTS..][..CONTEXTS]);
+            (tables[parity], used[parity]) = choose(&scratch.counts[parity * CELLS..][..CELLS]);
         }
-        Header { extent: self.extent, base, step, weights, tables, used }.write(self.shape, out);
-        self.stream(&tables, scratch, out);
+        Header { extent: chunk.extent, base, step, weights, tables, used }.write(chunk.shape, out);
+        chunk.stream(&tables, scratch, out);
     }
+}
 
+impl Chunk<'_> {
     /// The rows of the coded box, with slice and row.
     fn rows(&self) -> impl Iterator<Item = (usize, usize, &[i16])> {
         let [depth, rows, width] = self.extent;
         let row = move |z, y| &self.voxels[(z * self.shape[1] + y) * self.shape[2]..][..width];
         (0..depth).flat_map(move |z| (0..rows).map(move |y| (z, y, row(z, y))))
-    }
-
-    fn halves(&self) -> [usize; 2] {
-        [self.extent[2].div_ceil(2), self.extent[2] / 2]
     }
 
     /// The least voxel and the greatest step between voxels, or 0 and 1 where it is 1.
@@ -106,113 +112,142 @@ impl Chunk<'_> {
 
     /// Writes all samples to half rows, with what is around them.
     #[inline(always)]
-    fn fill(&self, base: u16, step: u16, samples: &mut Planes) {
-        let [depth, rows, width] = self.extent;
-        samples.shape(depth, rows, width);
+    fn fill(&self, base: u16, step: u16, scratch: &mut Scratch) {
+        let Scratch { samples, sizes, .. } = &mut *scratch;
+        let line = &mut sizes[..samples.room()];
         for (z, y, row) in self.rows() {
-            for (parity, half) in self.halves().into_iter().enumerate() {
-                let at = samples.place(z, y.cast_signed(), parity);
-                let pairs = samples.half_mut(at)[..half].iter_mut().zip(row.iter().skip(parity).step_by(2));
+            for parity in 0..2 {
+                let pairs = line.iter_mut().zip(row.iter().skip(parity).step_by(2));
                 if (base, step) == (0, 1) {
                     pairs.for_each(|(sample, voxel)| *sample = *voxel);
                 } else {
                     let of = |voxel: i16| voxel.cast_unsigned().wrapping_sub(base) / step;
                     pairs.for_each(|(sample, voxel)| *sample = of(*voxel).cast_signed());
                 }
-                samples.close(at, parity);
+                samples.write(samples.half_rows(Rows { slice: z, row: y, count: 1 }, parity), line);
             }
         }
-        samples.copy_row((0, 0), (0, -1));
-        for z in 0..depth {
-            close_slice(samples, z, rows);
-            if z > 0 {
-                open_slice(samples, z, z - 1);
-            }
+        for rows in steps(self.extent) {
+            scratch.open(rows);
+            scratch.close(rows, self.extent);
         }
     }
 
     #[inline(always)]
-    fn weights<K: Kernel>(&self, kernel: K, scratch: &mut Scratch) -> [Weights; 4] {
+    fn weights<K: Kernel>(&self, kernel: K, sets: &[Set; 4], scratch: &mut Scratch) -> [Weights; 4] {
         let [depth, rows, _] = self.extent;
         let mut weights = [Weights::default(); 4];
         for (set, weights) in weights.iter_mut().enumerate() {
-            let (is_first, parity) = (set < 2, set % 2);
-            let observed =
-                Observed { planes: &scratch.samples, is_first, parity, width: self.halves()[parity] };
+            let (planes, width) = (&scratch.samples, halves(self.extent)[set % 2]);
+            let observed = Observed { planes, set, taps: &sets[set].taps, width };
             *weights = observed.weights(kernel, depth, rows, &mut scratch.work);
         }
         weights
     }
 
-    /// Writes residuals and contexts in the order of coding, and counts them.
+    /// Writes residuals and contexts, in the order of coding, and counts them.
     #[inline(always)]
-    fn residuals<K: Kernel>(&self, kernel: K, weights: &[Weights; 4], scratch: &mut Scratch) {
-        let [depth, rows, width] = self.extent;
-        let Scratch { samples, magnitudes, residuals, offsets, values, contexts, counts, .. } = scratch;
-        counts.clear();
-        counts.resize(2 * CONTEXTS, [0; CLASSES]);
-        let identity = std::array::from_fn(|context| u8::try_from(context).unwrap_or(0));
-        let padded = width.div_ceil(2).next_multiple_of(16);
-        residuals.resize(padded, 0);
-        offsets.resize(padded, 0);
-        values.clear();
-        contexts.clear();
-        magnitudes.shape(depth, rows, width);
-        magnitudes.fill_row(0, -1, UNKNOWN);
-        for z in 0..depth {
-            let before = z.wrapping_sub(1);
-            if z > 0 {
-                open_slice(magnitudes, z, before);
+    fn residuals<K: Kernel>(&self, kernel: K, model: (&[Set; 4], &[Weights; 4]), scratch: &mut Scratch) {
+        scratch.counts.clear();
+        scratch.counts.resize(2 * CELLS, 0);
+        let size = 2 * self.extent[0] * self.extent[1] * scratch.samples.room();
+        scratch.residuals.resize(size.max(scratch.residuals.len()), 0);
+        scratch.offsets.resize(size.max(scratch.offsets.len()), 0);
+        let mut begin = 0;
+        for rows in steps(self.extent) {
+            scratch.open(rows);
+            for parity in 0..2 {
+                begin = half_rows(kernel, model, rows, parity, begin, scratch);
             }
-            for (y, parity) in (0..rows).flat_map(|y| [(y, 0), (y, 1)]) {
-                let (at, half) = (samples.place(z, y.cast_signed(), parity), self.halves()[parity]);
-                if half > 0 {
-                    if z + y == 0 {
-                        expect_first(samples, at, parity, &mut residuals[..half]);
-                    } else {
-                        let places = taps(samples, z, before, z == 0, y, parity);
-                        kernel.expect(samples.data(), &places, &weights[set_of(z, parity)], residuals);
-                    }
-                    for (residual, sample) in residuals.iter_mut().zip(&samples.data()[at..]) {
-                        *residual = sample.wrapping_sub(*residual);
-                    }
-                    let votes = votes(magnitudes, z, before, z == 0, y, parity);
-                    kernel.offsets(magnitudes.data(), &votes, &identity, offsets);
-                    kernel.magnitudes(residuals, magnitudes.half_mut(at));
-                    for (residual, offset) in residuals.iter().zip(offsets.iter()).take(half) {
-                        let context = (offset >> BITS) as usize % CONTEXTS;
-                        counts[parity * CONTEXTS + context][class_of(*residual)] += 1;
-                        values.push(*residual);
-                        contexts.push(u8::try_from(context).unwrap_or(0));
-                    }
-                }
-                magnitudes.close(at, parity);
-            }
-            close_slice(magnitudes, z, rows);
+            scratch.close(rows, self.extent);
         }
     }
 
     /// Appends states, words and escapes; samples are taken from the last to the first.
     #[inline(always)]
     fn stream(&self, tables: &[[u8; CONTEXTS]; 2], scratch: &mut Scratch, out: &mut Vec<u8>) {
-        let Scratch { values, contexts, words, escapes, .. } = scratch;
-        let (mut states_now, symbols) = ([BEGIN; LANES], &family().symbols);
+        let Scratch { samples, residuals, offsets: cells, words, escapes, symbols, .. } = scratch;
+        let mut now = [BEGIN; LANES];
         words.clear();
         escapes.clear();
-        let mut end = values.len();
-        for parity in (0..self.extent[0] * self.extent[1]).flat_map(|_| [1, 0]) {
-            let begin = end - self.halves()[parity];
-            let samples = values[begin..end].iter().zip(&contexts[begin..end]);
-            for (column, (&residual, &context)) in samples.enumerate().rev() {
-                let table = usize::from(tables[parity][usize::from(context)]);
-                let symbol = symbols[table][class_of(residual)];
-                push(&mut states_now[column % LANES], symbol, residual, words, escapes);
+        symbols.clear();
+        symbols.extend(tables.as_flattened().iter().flat_map(|&table| family().symbols[usize::from(table)]));
+        let room = samples.room();
+        let widths = halves(self.extent);
+        let coded = widths.iter().filter(|&&width| width > 0).count();
+        let mut begin = self.extent[0] * self.extent[1] * coded * room;
+        let order = steps(self.extent).rev().flat_map(|rows| [(rows, 1), (rows, 0)]);
+        for (rows, parity) in order.filter(|&(_, parity)| widths[parity] > 0) {
+            for _ in 0..rows.count {
+                begin -= room;
+                let half = begin..begin + widths[parity];
+                let samples = residuals[half.clone()].iter().zip(&cells[half]);
+                let symbols = &symbols[parity * CELLS..][..CELLS];
+                for (column, (&residual, &cell)) in samples.enumerate().rev() {
+                    let symbol = symbols[cell as usize];
+                    push(&mut now[column % LANES], symbol, residual, words, escapes);
+                }
             }
-            end = begin;
         }
-        out.extend(states_now[..states(self.extent[2])].iter().flat_map(|state| state.to_le_bytes()));
+        out.extend(now[..states(self.extent[2])].iter().flat_map(|state| state.to_le_bytes()));
         out.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
         out.extend(escapes.iter().flat_map(|escape| escape.to_le_bytes()));
+    }
+}
+
+/// Writes residuals and contexts of the half rows of a parity, from `begin` on; what it gives is where they end.
+#[inline(always)]
+fn half_rows<K: Kernel>(
+    kernel: K,
+    (sets, weights): (&[Set; 4], &[Weights; 4]),
+    rows: Rows,
+    parity: usize,
+    begin: usize,
+    scratch: &mut Scratch,
+) -> usize {
+    let Scratch { samples, magnitudes, residuals, sizes, offsets, counts, .. } = scratch;
+    let all = samples.half_rows(rows, parity);
+    if all.width == 0 {
+        magnitudes.write(all, &sizes[..all.count * all.room]);
+        return begin;
+    }
+    let identity = std::array::from_fn(|context| context.to_le_bytes()[0]);
+    let (size, end) = (all.count * all.room, begin + all.count * all.room);
+    let (residuals, offsets, sizes) =
+        (&mut residuals[begin..end], &mut offsets[begin..end], &mut sizes[..size]);
+    samples.read(all, residuals);
+    for (part, before) in rows.parts() {
+        let (set, half_rows) = (set_of(part.slice, parity), samples.half_rows(part, parity));
+        let at = before * all.room;
+        kernel.offsets(magnitudes.data(), half_rows, &sets[set].votes, &identity, &mut offsets[at..]);
+        if (part.slice, part.row) == (0, 0) {
+            take_first(samples, parity, &mut residuals[..all.width]);
+        } else {
+            let residuals = &mut residuals[at..];
+            kernel.predict::<false>(samples.data(), half_rows, &sets[set].taps, &weights[set], residuals);
+        }
+    }
+    model::magnitudes(residuals, sizes);
+    magnitudes.write(all, sizes);
+    let counts = &mut counts[parity * CELLS..][..CELLS];
+    for (residuals, offsets) in residuals.chunks_exact(all.room).zip(offsets.chunks_exact_mut(all.room)) {
+        count(&residuals[..all.width], offsets, counts);
+    }
+    end
+}
+
+/// Contexts and classes of residuals.
+const CELLS: usize = CONTEXTS * CLASSES;
+
+/// Counts residuals by context and class, and puts the number of that cell where the context was.
+#[inline(always)]
+fn count(residuals: &[i16], offsets: &mut [u32], counts: &mut [u32]) {
+    for (&residual, offset) in residuals.iter().zip(offsets) {
+        let cell = (*offset >> BITS) as usize * CLASSES + class_of(residual);
+        counts[cell] += 1;
+        #[expect(clippy::cast_possible_truncation, reason = "below CELLS")]
+        let cell = cell as u32;
+        *offset = cell;
     }
 }
 
@@ -225,48 +260,79 @@ fn push(state: &mut u32, symbol: Symbol, residual: i16, words: &mut Vec<u16>, es
         k = 0;
     }
     let freq = u32::from(freq);
-    if *state >= (freq << (32 - BITS)) >> k {
+    if *state >= (freq << (31 - BITS)) >> k {
         #[expect(clippy::cast_possible_truncation, reason = "the low word")]
         words.push(*state as u16);
         *state >>= 16;
     }
     let low = u32::from(residual.cast_unsigned()) & ((1 << k) - 1);
     let pushed = *state << k | low;
-    *state = (pushed / freq) << BITS | (pushed % freq + u32::from(start));
+    let quotient = divided(pushed, freq);
+    *state = (quotient << BITS) | (pushed - quotient * freq + u32::from(start));
 }
 
-/// Predictions of the first row of the first slice: see [`super::kernel::rebuild_first`].
-fn expect_first(samples: &Planes, at: usize, parity: usize, out: &mut [i16]) {
+/// `number / freq`, where `number` is below `freq << 22`.
+///
+/// With `r = 2^40 / freq + e`, `0 < e <= 1`, `number * r / 2^40` is above the quotient by less than `number / 2^40`, which
+/// is less than `1 / freq`: both are the same rounded down.
+#[inline(always)]
+fn divided(number: u32, freq: u32) -> u32 {
+    static RECIPROCALS: [u64; SLOTS] = {
+        let (mut reciprocals, mut freq) = ([0; SLOTS], 1);
+        while freq < SLOTS {
+            reciprocals[freq] = (1 << 40) / freq as u64 + 1;
+            freq += 1;
+        }
+        reciprocals
+    };
+    let product = u64::from(number) * RECIPROCALS[freq as usize % SLOTS];
+    (product >> 40) as u32
+}
+
+/// Takes the predictions of the first row: of even samples the one before, of odd ones from their neighbours.
+fn take_first(samples: &Planes, parity: usize, residuals: &mut [i16]) {
     let (data, even) = (samples.data(), samples.place(0, 0, 0));
-    for (column, out) in out.iter_mut().enumerate() {
-        *out = match (parity, column) {
+    for (column, residual) in residuals.iter_mut().enumerate() {
+        *residual = residual.wrapping_sub(match (parity, column) {
             (1, _) => between(data, even + column),
             (_, 0) => 0,
-            _ => data[at + column - 1],
-        };
+            _ => data[even + column - 1],
+        });
     }
 }
 
 /// The cheapest table of each context of a parity, and the first and last context that occur.
-fn choose(counts: &[[u32; CLASSES]]) -> ([u8; CONTEXTS], [u8; 2]) {
+fn choose(counts: &[u32]) -> ([u8; CONTEXTS], [u8; 2]) {
     let mut tables = [0; CONTEXTS];
-    for (table, counts) in tables.iter_mut().zip(counts) {
+    let contexts = counts.as_chunks::<CLASSES>().0;
+    for (table, counts) in tables.iter_mut().zip(contexts) {
         *table = cheapest(counts);
     }
     let occurs = |counts: &[u32; CLASSES]| counts.iter().any(|&count| count > 0);
     let context = |at: Option<usize>| u8::try_from(at.unwrap_or(0)).unwrap_or(0);
-    (tables, [context(counts.iter().position(occurs)), context(counts.iter().rposition(occurs))])
+    (tables, [context(contexts.iter().position(occurs)), context(contexts.iter().rposition(occurs))])
 }
 
 /// The table that costs least, the first of several; 0 where nothing is counted.
 #[inline(always)]
 fn cheapest(counts: &[u32; CLASSES]) -> u8 {
-    let mut costs = [0_u64; TABLES];
+    // A residual costs less than 2^11: the costs of so many fit 32 bits.
+    let is_small = counts.iter().map(|&count| u64::from(count)).sum::<u64>() < 1 << 21;
+    let least = if is_small { least_by::<u32>(counts) } else { least_by::<u64>(counts) };
+    u8::try_from(least).unwrap_or(0)
+}
+
+/// The first table of least cost, in a type that fits the costs.
+#[inline(always)]
+fn least_by<N>(counts: &[u32; CLASSES]) -> usize
+where
+    N: Copy + Default + Ord + From<u32> + Mul<Output = N> + AddAssign,
+{
+    let mut costs = [N::default(); TABLES];
     for (&count, of) in counts.iter().zip(&family().costs).filter(|(count, _)| **count > 0) {
         for (cost, of) in costs.iter_mut().zip(of) {
-            *cost += u64::from(count) * u64::from(*of);
+            *cost += N::from(count) * N::from(*of);
         }
     }
-    let least = (0..TABLES).min_by_key(|&table| costs[table]).unwrap_or(0);
-    u8::try_from(least).unwrap_or(0)
+    (0..TABLES).min_by_key(|&table| costs[table]).unwrap_or(0)
 }

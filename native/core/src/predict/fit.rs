@@ -5,8 +5,8 @@
 
 use super::header::with_first;
 use super::kernel::Kernel;
-use super::model::{DEFAULTS, ONE, TAPS, Weights, taps};
-use super::planes::Planes;
+use super::model::{DEFAULTS, ONE, TAPS, Taps, Weights};
+use super::planes::{HalfRows, Planes};
 
 /// Weights to be found: all but the first.
 const FREE: usize = TAPS - 1;
@@ -17,123 +17,122 @@ const MOST: i16 = 1023;
 const MOST_TRUST: i64 = 31;
 /// How strongly solutions are drawn to the defaults.
 const DRAWN: i64 = 1024;
-/// Samples whose sums fit 32 bits.
-const BATCH: usize = 64;
 
 /// Normal equations: sums of products of differences with each other, and with the sample's.
 type Sums = [[i64; FREE + 1]; FREE];
 
-/// The working memory of a fit, kept from chunk to chunk.
+/// The working memory of a fit, kept from chunk to chunk. All but `places` and `row` have as many values: zeros
+/// stand behind those of the samples, up to a multiple of 16.
 #[derive(Default)]
 pub struct Work {
-    expected: Vec<i16>,
-    errors: Vec<u16>,
-    trusted: Vec<i16>,
+    /// Column 0 of the half rows that are looked at.
+    places: Vec<usize>,
+    row: Vec<i16>,
+    /// Of each tap, and last of the sample, to the first tap.
     differences: [Vec<i16>; FREE + 1],
-    rows: Vec<(usize, usize)>,
+    errors: Vec<u16>,
+    trust: Vec<i16>,
+    trusted: Vec<i16>,
 }
 
-/// The rows, by slice, of a set of weights for the half rows of one parity.
+/// Half rows of one parity, from which the weights of a set are found.
 pub struct Observed<'a> {
     pub planes: &'a Planes,
-    pub is_first: bool,
-    pub parity: usize,
+    pub set: usize,
+    pub taps: &'a Taps,
     /// Columns of a half row.
     pub width: usize,
 }
 
 impl Observed<'_> {
-    /// The weights of the first slice or all later ones.
+    /// The weights of the set.
     #[inline(always)]
     pub fn weights<K: Kernel>(&self, kernel: K, depth: usize, rows: usize, work: &mut Work) -> Weights {
-        let defaults = &DEFAULTS[2 * usize::from(!self.is_first) + self.parity];
-        let slices = if self.is_first { 0..1 } else { 1..depth };
-        let is_chosen = |&(z, y): &(usize, usize)| {
-            if self.is_first { y % 4 == 1 } else { (y + 2 * z) % 8 == 1 }
-        };
-        work.rows.clear();
-        work.rows.extend(slices.flat_map(|z| (0..rows).map(move |y| (z, y))).filter(is_chosen));
+        let defaults = &DEFAULTS[self.set];
         let mut weights = *defaults;
-        if work.rows.is_empty() || self.width == 0 {
+        self.choose(depth, rows, work);
+        if work.places.is_empty() || self.width == 0 {
             return weights;
         }
+        self.differences(work);
         for _ in 0..ROUNDS {
             self.errors(kernel, &weights, work);
-            weights = solve(&self.sums(work), defaults);
+            trust(work, self.width * work.places.len());
+            weights = solve(&sums(kernel, work), defaults);
         }
         weights
+    }
+
+    /// The rows that are looked at, of the first slice or of all later ones.
+    fn choose(&self, depth: usize, rows: usize, work: &mut Work) {
+        let is_first = self.set < 2;
+        let slices = if is_first { 0..1 } else { 1..depth };
+        let is_chosen = |&(z, y): &(usize, usize)| if is_first { y % 4 == 1 } else { (y + 2 * z) % 8 == 1 };
+        let chosen = slices.flat_map(|z| (0..rows).map(move |y| (z, y))).filter(is_chosen);
+        work.places.clear();
+        work.places.extend(chosen.map(|(z, y)| self.planes.place(z, y.cast_signed(), self.set % 2)));
+    }
+
+    #[inline(always)]
+    fn differences(&self, work: &mut Work) {
+        let (data, ways) = (self.planes.data(), self.taps.all[1..].iter().copied().chain([0]));
+        for (way, differences) in ways.zip(&mut work.differences) {
+            differences.clear();
+            for &at in &work.places {
+                let row = |way| &data[at.wrapping_add_signed(way)..][..self.width];
+                let pairs = row(way).iter().zip(row(self.taps.all[0]));
+                differences.extend(pairs.map(|(one, other)| one.saturating_sub(*other).clamp(-MOST, MOST)));
+            }
+            differences.resize(differences.len().next_multiple_of(16), 0);
+        }
     }
 
     /// |error| of each sample, at most [`MOST`], row by row.
     #[inline(always)]
     fn errors<K: Kernel>(&self, kernel: K, weights: &Weights, work: &mut Work) {
+        let room = self.planes.room();
         work.errors.clear();
-        work.expected.resize(self.width.next_multiple_of(16), 0);
-        for &(z, y) in &work.rows {
-            let places = taps(self.planes, z, z.wrapping_sub(1), self.is_first, y, self.parity);
-            kernel.expect(self.planes.data(), &places, weights, &mut work.expected);
-            let at = self.planes.place(z, y.cast_signed(), self.parity);
-            let actual = &self.planes.data()[at..at + self.width];
-            let error = |(one, other): (&i16, &i16)| one.wrapping_sub(*other).unsigned_abs();
-            let pairs = actual.iter().zip(&work.expected);
-            work.errors.extend(pairs.map(|pair| error(pair).min(MOST.cast_unsigned())));
+        work.row.resize(room.max(work.row.len()), 0);
+        for &at in &work.places {
+            let half_row = HalfRows { at, next: 0, count: 1, room, width: self.width };
+            self.planes.read(half_row, &mut work.row);
+            kernel.predict::<false>(self.planes.data(), half_row, self.taps, weights, &mut work.row);
+            let errors = work.row.iter().map(|error| error.unsigned_abs().min(MOST.cast_unsigned()));
+            work.errors.extend(errors.take(self.width));
         }
-    }
-
-    #[expect(clippy::needless_range_loop, reason = "rows and columns are told apart by their numbers")]
-    /// The normal equations, each sample weighted by its error.
-    #[inline(always)]
-    fn sums(&self, work: &mut Work) -> Sums {
-        let trust = trust(&work.errors);
-        let data = self.planes.data();
-        let mut sums = [[0; FREE + 1]; FREE];
-        let width = self.width;
-        work.trusted.resize(width, 0);
-        for (&(z, y), errors) in work.rows.iter().zip(work.errors.chunks_exact(width)) {
-            let places = taps(self.planes, z, z.wrapping_sub(1), self.is_first, y, self.parity);
-            let first = &data[places[0]..places[0] + width];
-            for (i, differences) in work.differences.iter_mut().enumerate() {
-                let place =
-                    if i < FREE { places[i + 1] } else { self.planes.place(z, y.cast_signed(), self.parity) };
-                let pairs = data[place..place + width].iter().zip(first);
-                differences.clear();
-                differences.extend(pairs.map(|(one, other)| one.saturating_sub(*other).clamp(-MOST, MOST)));
-            }
-            for i in 0..FREE {
-                let pairs = work.differences[i].iter().zip(errors);
-                for (trusted, (difference, error)) in work.trusted.iter_mut().zip(pairs) {
-                    *trusted = difference * trust[usize::from(*error)];
-                }
-                for j in i..=FREE {
-                    sums[i][j] += product(&work.trusted, &work.differences[j]);
-                }
-            }
-        }
-        sums
     }
 }
 
-/// How much a sample counts, by its error: less beyond twice the mean error.
-fn trust(errors: &[u16]) -> [i16; MOST as usize + 1] {
-    let sum: i64 = errors.iter().map(|&error| i64::from(error)).sum();
-    let scale = 2 * (sum / i64::try_from(errors.len()).unwrap_or(i64::MAX)) + 4;
-    let mut trust = [0; MOST as usize + 1];
-    for (error, trust) in (0..).zip(&mut trust) {
+/// The normal equations, each sample weighted by its trust.
+#[inline(always)]
+fn sums<K: Kernel>(kernel: K, work: &mut Work) -> Sums {
+    let Work { differences, trust, trusted, .. } = work;
+    let mut sums = [[0; FREE + 1]; FREE];
+    trusted.resize(trust.len(), 0);
+    for (i, sums) in sums.iter_mut().enumerate() {
+        for (trusted, (difference, trust)) in trusted.iter_mut().zip(differences[i].iter().zip(&*trust)) {
+            *trusted = difference * trust;
+        }
+        for (sum, differences) in sums.iter_mut().zip(&*differences).skip(i) {
+            *sum = kernel.product(trusted, differences);
+        }
+    }
+    sums
+}
+
+/// How much each sample counts, by its error: less beyond twice the mean error.
+#[inline(always)]
+fn trust(work: &mut Work, samples: usize) {
+    let sum: i64 = work.errors.iter().map(|&error| i64::from(error)).sum();
+    let scale = 2 * (sum / i64::try_from(samples).unwrap_or(i64::MAX)) + 4;
+    let mut by_error = [0; MOST as usize + 1];
+    for (error, trust) in (0..).zip(&mut by_error) {
         let fitting = MOST_TRUST * scale * scale / (scale + error) / (scale + error);
         *trust = i16::try_from(fitting.max(1)).unwrap_or(1);
     }
-    trust
-}
-
-/// The sum of products of two rows, whose values are within 31 * 1023 and 1023.
-#[inline(always)]
-fn product(one: &[i16], other: &[i16]) -> i64 {
-    let mut sum = 0;
-    for (one, other) in one.chunks(BATCH).zip(other.chunks(BATCH)) {
-        let products = one.iter().zip(other).map(|(one, other)| i32::from(*one) * i32::from(*other));
-        sum += i64::from(products.sum::<i32>());
-    }
-    sum
+    work.trust.clear();
+    work.trust.extend(work.errors.iter().map(|error| by_error[usize::from(*error) % by_error.len()]));
+    work.trust.resize(work.trust.len().next_multiple_of(16), 0);
 }
 
 /// The solution of the normal equations, drawn to the defaults, by elimination without pivots.

@@ -44,6 +44,12 @@ pub fn fits(extent: [usize; 3]) -> bool {
     room.is_some_and(|room| room <= MOST_ROOM)
 }
 
+/// How many even and odd columns a row of a coded box has.
+#[inline]
+pub fn halves(extent: [usize; 3]) -> [usize; 2] {
+    [extent[2].div_ceil(2), extent[2] / 2]
+}
+
 /// How many states a chunk has.
 pub fn states(width: usize) -> usize {
     width.div_ceil(2).min(LANES)

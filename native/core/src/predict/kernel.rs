@@ -1,40 +1,67 @@
-//! The three loops over a half row, for any processor; `avx2` has them again.
+//! The three loops over half rows, for any processor; `avx2` has them again.
 
 use super::Malformed;
 use super::header::LANES;
-use super::model::{CONTEXTS, Places, Votes, Weights, context, magnitude, predicted};
-use super::planes::Planes;
+use super::model::{CONTEXTS, Taps, Votes, Weights, context, predicted};
+use super::planes::HalfRows;
 use super::stream::Stream;
 use super::tables::BITS;
 
-/// The loops over a half row. All kernels do the same.
+/// The loops over half rows of one parity, for each of which a buffer has `rows.room` values. All kernels do the same.
 pub trait Kernel: Copy {
-    /// Runs a function, compiled for the kernel's processor.
-    fn run<R>(self, function: impl FnOnce() -> R) -> R;
+    /// First slots of the tables of samples, by their contexts.
+    fn offsets(
+        self,
+        magnitudes: &[i16],
+        rows: HalfRows,
+        votes: &Votes,
+        tables: &[u8; CONTEXTS],
+        out: &mut [u32],
+    );
 
-    /// First slots of the tables of a half row, by the context of each sample.
-    fn offsets(self, magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]);
-
-    /// The residuals of a half row of `width` samples; `offsets` and `residuals` have at least so many.
+    /// The residuals of half rows, by the first slots of their tables.
     fn draw(
         self,
         stream: &mut Stream,
+        rows: HalfRows,
         offsets: &[u32],
         residuals: &mut [i16],
-        width: usize,
     ) -> Result<(), Malformed>;
 
-    /// Writes the magnitudes of residuals to a half row.
-    fn magnitudes(self, residuals: &[i16], out: &mut [i16]);
+    /// Adds predictions to residuals, or takes them from samples.
+    fn predict<const IS_ADDED: bool>(
+        self,
+        samples: &[i16],
+        rows: HalfRows,
+        taps: &Taps,
+        weights: &Weights,
+        out: &mut [i16],
+    );
 
-    /// Writes predictions and residuals added to the half row at `at`.
-    fn rebuild(self, samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]);
+    /// The sum of products of two rows, a multiple of 16 values each, within 31 * 1023 and 1023.
+    fn product(self, one: &[i16], other: &[i16]) -> i64;
+}
 
-    /// Writes the predictions of a half row; `out` has a multiple of 16 samples.
-    fn expect(self, samples: &[i16], places: &Places, weights: &Weights, out: &mut [i16]);
+/// Values whose products, summed in eight lanes, fit 32 bits.
+pub const BATCH: usize = 8 * 64;
 
-    /// Writes a row whose halves are given, each voxel `base + step * sample`.
-    fn weave(self, halves: [&[i16]; 2], base: u16, step: u16, out: &mut [i16]);
+/// Work that takes a kernel. Its methods are inlined (`#[inline(always)]`) where it is run, so that all of it is compiled
+/// for the kernel's processor; a closure would not be.
+pub trait Job {
+    /// What it gives.
+    type Output;
+
+    /// Does it.
+    fn run<K: Kernel>(self, kernel: K) -> Self::Output;
+}
+
+/// Runs a job with the best kernel of this processor.
+pub fn dispatch<J: Job>(job: J) -> J::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernel) = super::avx2::Avx2::detect() {
+        return kernel.run(job);
+    }
+    job.run(Portable)
 }
 
 /// The loops for any processor.
@@ -43,14 +70,18 @@ pub struct Portable;
 
 impl Kernel for Portable {
     #[inline(always)]
-    fn run<R>(self, function: impl FnOnce() -> R) -> R {
-        function()
-    }
-
-    #[inline(always)]
-    fn offsets(self, magnitudes: &[i16], votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]) {
-        for (at, out) in out.iter_mut().enumerate() {
-            *out = u32::from(tables[context(magnitudes, votes, at)]) << BITS;
+    fn offsets(
+        self,
+        magnitudes: &[i16],
+        rows: HalfRows,
+        votes: &Votes,
+        tables: &[u8; CONTEXTS],
+        out: &mut [u32],
+    ) {
+        for (at, out) in rows.places().zip(out.chunks_exact_mut(rows.room)) {
+            for (column, out) in out.iter_mut().enumerate() {
+                *out = u32::from(tables[context(magnitudes, votes, at + column)]) << BITS;
+            }
         }
     }
 
@@ -58,62 +89,37 @@ impl Kernel for Portable {
     fn draw(
         self,
         stream: &mut Stream,
+        rows: HalfRows,
         offsets: &[u32],
         residuals: &mut [i16],
-        width: usize,
     ) -> Result<(), Malformed> {
-        for (at, (offset, residual)) in offsets.iter().zip(residuals).enumerate().take(width) {
-            *residual = stream.draw(at % LANES, *offset)?;
+        for (offsets, residuals) in offsets.chunks_exact(rows.room).zip(residuals.chunks_exact_mut(rows.room))
+        {
+            for (at, (offset, residual)) in offsets.iter().zip(residuals).enumerate().take(rows.width) {
+                *residual = stream.draw(at % LANES, *offset)?;
+            }
         }
         Ok(())
     }
 
     #[inline(always)]
-    fn magnitudes(self, residuals: &[i16], out: &mut [i16]) {
-        for (residual, out) in residuals.iter().zip(out) {
-            *out = magnitude(*residual);
+    fn predict<const IS_ADDED: bool>(
+        self,
+        samples: &[i16],
+        rows: HalfRows,
+        taps: &Taps,
+        weights: &Weights,
+        out: &mut [i16],
+    ) {
+        for (at, out) in rows.places().zip(out.chunks_exact_mut(rows.room)) {
+            for (column, out) in out.iter_mut().enumerate() {
+                let predicted = predicted(samples, taps, weights, at + column);
+                *out = if IS_ADDED { out.wrapping_add(predicted) } else { out.wrapping_sub(predicted) };
+            }
         }
     }
-
     #[inline(always)]
-    fn rebuild(self, samples: &mut [i16], at: usize, places: &Places, weights: &Weights, residuals: &[i16]) {
-        for (column, residual) in residuals.iter().enumerate() {
-            let sample = predicted(samples, places, weights, column).wrapping_add(*residual);
-            samples[at + column] = sample;
-        }
+    fn product(self, one: &[i16], other: &[i16]) -> i64 {
+        one.iter().zip(other).map(|(one, other)| i64::from(i32::from(*one) * i32::from(*other))).sum()
     }
-
-    #[inline(always)]
-    fn expect(self, samples: &[i16], places: &Places, weights: &Weights, out: &mut [i16]) {
-        for (column, out) in out.iter_mut().enumerate() {
-            *out = predicted(samples, places, weights, column);
-        }
-    }
-
-    #[inline(always)]
-    fn weave(self, halves: [&[i16]; 2], base: u16, step: u16, out: &mut [i16]) {
-        for (x, out) in out.iter_mut().enumerate() {
-            let sample = halves[x % 2][x / 2].cast_unsigned();
-            *out = base.wrapping_add(step.wrapping_mul(sample)).cast_signed();
-        }
-    }
-}
-
-/// Rebuilds a half row of the first row of the first slice: even samples from the one before, odd ones from their
-/// neighbours.
-pub fn rebuild_first(planes: &mut Planes, at: usize, even: usize, parity: usize, residuals: &[i16]) {
-    let mut last = 0;
-    for (column, residual) in residuals.iter().enumerate() {
-        let predicted = if parity == 0 { last } else { between(planes.data(), even + column) };
-        last = predicted.wrapping_add(*residual);
-        planes.half_mut(at)[column] = last;
-    }
-}
-
-/// The mean of two neighbours, rounded up at a half.
-pub fn between(samples: &[i16], at: usize) -> i16 {
-    let sum = i32::from(samples[at]) + i32::from(samples[at + 1]) + 1;
-    #[expect(clippy::cast_possible_truncation, reason = "a mean of 16-bit values")]
-    let mean = (sum >> 1) as i16;
-    mean
 }

@@ -11,6 +11,7 @@ mod fit;
 mod header;
 mod kernel;
 mod model;
+mod order;
 mod planes;
 mod stream;
 mod tables;
@@ -41,12 +42,48 @@ impl std::error::Error for Malformed {}
 pub struct Scratch {
     samples: Planes,
     magnitudes: Planes,
+    /// Of the half rows of a step, or of a chunk.
     residuals: Vec<i16>,
+    sizes: Vec<i16>,
     offsets: Vec<u32>,
-    values: Vec<i16>,
-    contexts: Vec<u8>,
     words: Vec<u16>,
     escapes: Vec<i16>,
     work: fit::Work,
-    counts: Vec<[u32; tables::CLASSES]>,
+    counts: Vec<u32>,
+    symbols: Vec<tables::Symbol>,
+}
+
+impl Scratch {
+    /// Makes room for a coded box, and what lies above its first row.
+    fn shape(&mut self, [depth, rows, width]: [usize; 3]) {
+        self.samples.shape(depth, rows, width);
+        self.magnitudes.shape(depth, rows, width);
+        self.magnitudes.fill_row(0, -1, model::UNKNOWN);
+        let size = depth * self.samples.room();
+        for values in [&mut self.residuals, &mut self.sizes] {
+            values.resize(size.max(values.len()), 0);
+        }
+        self.offsets.resize(size.max(self.offsets.len()), 0);
+    }
+
+    /// Makes what lies above the first row of a slice that begins with these rows.
+    #[inline(always)]
+    fn open(&mut self, rows: order::Rows) {
+        if let (slice @ 1.., 0) = rows.last() {
+            self.samples.open_slice(slice);
+            self.magnitudes.open_slice(slice);
+        }
+    }
+
+    /// Makes what lies around the first row, and below the last one of a slice.
+    #[inline(always)]
+    fn close(&mut self, rows: order::Rows, extent: [usize; 3]) {
+        if (rows.slice, rows.row) == (0, 0) {
+            self.samples.copy_row((0, 0), (0, -1));
+        }
+        if rows.row + 1 == extent[1] {
+            self.samples.close_slice(rows.slice, extent[1]);
+            self.magnitudes.close_slice(rows.slice, extent[1]);
+        }
+    }
 }

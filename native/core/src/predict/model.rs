@@ -1,6 +1,6 @@
 //! What is known of a sample before it is decoded: its prediction and its context, in exact integers.
 
-use super::planes::Planes;
+use super::planes::{Place, Planes};
 
 /// Samples that a prediction is made of.
 pub const TAPS: usize = 10;
@@ -18,9 +18,6 @@ pub const UNKNOWN: i16 = 8;
 /// Weights of the taps; they add up to [`ONE`].
 pub type Weights = [i16; TAPS];
 
-/// Where the taps of column 0 of a half row lie.
-pub type Places = [usize; TAPS];
-
 /// The set of weights for a half row: even and odd columns of the first slice, then of later ones.
 #[inline]
 pub fn set_of(slice: usize, parity: usize) -> usize {
@@ -35,61 +32,94 @@ pub const DEFAULTS: [Weights; 4] = [
     [26, 26, 18, -6, -6, 14, -4, -4, -4, 4],
 ];
 
-/// The taps of a half row; `here` and `before` are the places of this slice and the one before in `planes`.
-#[inline]
-pub fn taps(
-    planes: &Planes,
-    here: usize,
-    before: usize,
-    is_first: bool,
-    row: usize,
-    parity: usize,
-) -> Places {
-    let row = row.cast_signed();
-    let at = |slice, row, parity| planes.place(slice, row, parity);
-    let (even, odd) = (at(here, row - 1, 0), at(here, row - 1, 1));
-    let (even2, odd2) = (at(here, row - 2, 0), at(here, row - 2, 1));
-    let this = at(here, row, 0);
-    match (is_first, parity) {
-        (true, 0) => [even, odd - 1, odd, even2, odd2 - 1, odd2, even - 1, even + 1, even2 - 1, even2 + 1],
-        (true, _) => [this, this + 1, odd, even, even + 1, odd2, odd - 1, odd + 1, even2, even2 + 1],
-        (false, parity) => {
-            let (e, o) = (at(before, row, 0), at(before, row, 1));
-            let (up, down) = (at(before, (row - 1).max(0), parity), at(before, row + 1, parity));
-            if parity == 0 {
-                [even, odd - 1, odd, even2, e, o - 1, o, up, down, odd2]
-            } else {
-                [this, this + 1, odd, even, even + 1, o, e, e + 1, up, down]
-            }
-        }
+/// A half row `above` rows above this one.
+const fn above(above: isize, parity: usize, column: isize) -> Place {
+    Place { before: 0, above, parity, column }
+}
+
+/// A half row of the slice before, `above` rows above this one.
+const fn before(above: isize, parity: usize, column: isize) -> Place {
+    Place { before: 1, above, parity, column }
+}
+
+const EVEN: usize = 0;
+const ODD: usize = 1;
+
+/// The taps by set.
+#[rustfmt::skip]
+const TAPS_OF: [[Place; TAPS]; 4] = [
+    [
+        above(1, EVEN, 0), above(1, ODD, -1), above(1, ODD, 0), above(2, EVEN, 0), above(2, ODD, -1),
+        above(2, ODD, 0), above(1, EVEN, -1), above(1, EVEN, 1), above(2, EVEN, -1), above(2, EVEN, 1),
+    ],
+    [
+        above(0, EVEN, 0), above(0, EVEN, 1), above(1, ODD, 0), above(1, EVEN, 0), above(1, EVEN, 1),
+        above(2, ODD, 0), above(1, ODD, -1), above(1, ODD, 1), above(2, EVEN, 0), above(2, EVEN, 1),
+    ],
+    [
+        above(1, EVEN, 0), above(1, ODD, -1), above(1, ODD, 0), above(2, EVEN, 0), before(0, EVEN, 0),
+        before(0, ODD, -1), before(0, ODD, 0), before(1, EVEN, 0), before(-1, EVEN, 0), above(2, ODD, 0),
+    ],
+    [
+        above(0, EVEN, 0), above(0, EVEN, 1), above(1, ODD, 0), above(1, EVEN, 0), above(1, EVEN, 1),
+        before(0, ODD, 0), before(0, EVEN, 0), before(0, EVEN, 1), before(1, ODD, 0), before(-1, ODD, 0),
+    ],
+];
+
+/// The ways to the taps of a set.
+fn taps(planes: &Planes, set: usize) -> [isize; TAPS] {
+    TAPS_OF[set].map(|place| planes.way(set % 2, place))
+}
+
+/// Where the magnitudes lie that the context of a sample follows from; sets as those of weights. Three count twice,
+/// then two once.
+fn votes(planes: &Planes, set: usize) -> [isize; VOTES] {
+    let parity = set % 2;
+    let (beside, below) = match set {
+        0 | 1 => (above(1, parity, 0), above(1, parity, 0)),
+        _ => (before(0, parity, 0), before(-1, parity, 0)),
+    };
+    let votes = if parity == EVEN {
+        [above(1, EVEN, 0), beside, below, above(1, ODD, -1), above(1, ODD, 0)]
+    } else {
+        [above(0, EVEN, 0), above(0, EVEN, 1), above(1, ODD, 0), beside, below]
+    };
+    votes.map(|place| planes.way(parity, place))
+}
+
+/// Magnitudes that a context follows from.
+pub const VOTES: usize = 5;
+
+/// Ways from a sample to others, and the least and the greatest of them.
+pub struct Ways<const N: usize> {
+    pub all: [isize; N],
+    pub least: isize,
+    pub most: isize,
+}
+
+impl<const N: usize> Ways<N> {
+    fn new(all: [isize; N]) -> Self {
+        let (least, most) = (all.iter().min(), all.iter().max());
+        Self { all, least: least.copied().unwrap_or(0), most: most.copied().unwrap_or(0) }
     }
 }
 
-/// Magnitudes and how often each counts, eight in all.
-pub type Votes = [(usize, u16); 5];
+/// Ways to the taps of a sample.
+pub type Taps = Ways<TAPS>;
+/// Ways to the magnitudes that the context of a sample follows from.
+pub type Votes = Ways<VOTES>;
 
-/// The magnitudes that the context of a half row follows from.
-#[inline]
-pub fn votes(
-    planes: &Planes,
-    here: usize,
-    before: usize,
-    is_first: bool,
-    row: usize,
-    parity: usize,
-) -> Votes {
-    let row = row.cast_signed();
-    let (even, odd) = (planes.place(here, row - 1, 0), planes.place(here, row - 1, 1));
-    let (mut beside, mut below) = (planes.place(here, row - 1, parity), planes.place(here, row - 1, parity));
-    if !is_first {
-        beside = planes.place(before, row, parity);
-        below = planes.place(before, row + 1, parity);
-    }
-    if parity == 0 {
-        [(even, 2), (odd - 1, 1), (odd, 1), (beside, 2), (below, 2)]
-    } else {
-        let this = planes.place(here, row, 0);
-        [(this, 2), (this + 1, 2), (odd, 2), (beside, 1), (below, 1)]
+/// What is known of the half rows of one parity, in the first slice or in later ones.
+pub struct Set {
+    pub taps: Taps,
+    pub votes: Votes,
+}
+
+impl Set {
+    /// All sets, for half rows that lie as those of these planes.
+    pub fn all(planes: &Planes) -> [Self; 4] {
+        [0, 1, 2, 3]
+            .map(|set| Self { taps: Ways::new(taps(planes, set)), votes: Ways::new(votes(planes, set)) })
     }
 }
 
@@ -101,18 +131,20 @@ pub fn context_of(sum: u16) -> usize {
     (((octave - 2) * 2 + (sum >> (octave - 1) & 1)) as usize).min(CONTEXTS - 1)
 }
 
-/// |residual|, at most 255.
-#[inline]
-pub fn magnitude(residual: i16) -> i16 {
-    residual.unsigned_abs().min(MOST).cast_signed()
+/// Of residuals the absolute value, at most 255.
+#[inline(always)]
+pub fn magnitudes(residuals: &[i16], out: &mut [i16]) {
+    for (out, residual) in out.iter_mut().zip(residuals) {
+        *out = residual.unsigned_abs().min(MOST).cast_signed();
+    }
 }
 
-/// The prediction of one sample, `at` columns from column 0 of its half row.
+/// The prediction of the sample at `at`.
 #[inline(always)]
-pub fn predicted(samples: &[i16], places: &Places, weights: &Weights, at: usize) -> i16 {
+pub fn predicted(samples: &[i16], taps: &Taps, weights: &Weights, at: usize) -> i16 {
     let mut sum = 1 << (FRACTION - 1);
-    for tap in 0..TAPS {
-        sum += i32::from(weights[tap]) * i32::from(samples[places[tap] + at]);
+    for (way, weight) in taps.all.iter().zip(weights) {
+        sum += i32::from(*weight) * i32::from(samples[at.wrapping_add_signed(*way)]);
     }
     let (least, most) = (i32::from(i16::MIN), i32::from(i16::MAX));
     #[expect(clippy::cast_possible_truncation, reason = "limited to 16 bits")]
@@ -120,20 +152,19 @@ pub fn predicted(samples: &[i16], places: &Places, weights: &Weights, at: usize)
     predicted
 }
 
-/// The context of one sample, `at` columns from column 0 of its half row.
+/// The context of the sample at `at`.
 #[inline(always)]
 pub fn context(magnitudes: &[i16], votes: &Votes, at: usize) -> usize {
-    let vote = |(place, times): (usize, u16)| magnitudes[place + at].cast_unsigned() * times;
-    context_of(votes.iter().map(|&voter| vote(voter)).sum())
+    let [twice @ .., next_to_last, last] =
+        votes.all.map(|way| magnitudes[at.wrapping_add_signed(way)].cast_unsigned());
+    context_of(2 * twice.iter().sum::<u16>() + next_to_last + last)
 }
 
-/// Makes what lies below the last row of a slice, once it is whole: that row.
-pub fn close_slice(planes: &mut Planes, slice: usize, rows: usize) {
-    planes.copy_row((slice, rows.cast_signed() - 1), (slice, rows.cast_signed()));
-}
-
-/// Makes what lies above the first row of a slice: the first row of the slice before.
-pub fn open_slice(planes: &mut Planes, slice: usize, before: usize) {
-    planes.copy_row((before, 0), (slice, -1));
-    planes.copy_row((before, 0), (slice, -2));
+/// The mean of two neighbours, rounded up at a half: the prediction of an odd sample of the first row.
+#[inline(always)]
+pub fn between(samples: &[i16], at: usize) -> i16 {
+    let sum = i32::from(samples[at]) + i32::from(samples[at + 1]) + 1;
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of 16-bit values")]
+    let mean = (sum >> 1) as i16;
+    mean
 }

@@ -2,10 +2,13 @@
 
 use super::Malformed;
 use super::header::LANES;
-use super::tables::{BITS, ESCAPE, SLOTS, TABLES};
+use super::tables::{BITS, ESCAPE, SLOTS, Slot, TABLES};
 
 /// Where every state begins when it is encoded, and ends when it is decoded.
-pub const BEGIN: u32 = 1 << 16;
+pub const BEGIN: u32 = 1 << 15;
+
+/// The bits of a state that choose a slot.
+const LAST: u32 = (1 << BITS) - 1;
 
 /// Slots of all tables.
 pub type Slots = [u32; TABLES * SLOTS];
@@ -39,19 +42,17 @@ impl<'a> Stream<'a> {
     #[inline]
     pub fn draw(&mut self, lane: usize, offset: u32) -> Result<i16, Malformed> {
         let mut state = self.states[lane];
-        let slot = (offset | state & 0x7ff) as usize % self.slots.len();
-        let entry = self.slots[slot];
-        state = (entry & 0x7ff) * (state >> BITS) + (entry >> 11 & 0x7ff);
-        let (k, m) = (entry >> 22 & 7, entry.cast_signed() >> 25);
-        let low = state & ((1 << k) - 1);
-        #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
-        let mut residual = (m << k | low.cast_signed()) as i16;
-        state >>= k;
+        let slot = Slot(self.slots[(offset | state & LAST) as usize % self.slots.len()]);
+        state = slot.freq() * (state >> BITS) + slot.rank();
+        let low = state & ((1 << slot.k()) - 1);
+        #[expect(clippy::cast_possible_truncation, reason = "7 bits")]
+        let mut residual = slot.least() | low as i16;
+        state >>= slot.k();
         if state < BEGIN {
             state = state << 16 | u32::from(self.word()?);
         }
         self.states[lane] = state;
-        if m == ESCAPE {
+        if slot.least() == ESCAPE {
             residual = self.escape()?;
         }
         Ok(residual)

@@ -1,31 +1,36 @@
 //! The static family of distributions: 128 tables of residuals, made once by a fixed procedure.
 //!
-//! A table divides 2,048 slots among symbols. A symbol is a run of 2^k neighbouring residuals, whose `k`
+//! A table divides 512 slots among symbols. A symbol is a run of 2^k neighbouring residuals, whose `k`
 //! low bits are taken from the state as they are; one symbol more, the escape, stands for all other
 //! residuals. `docs/codec.md` has the procedure.
 
 use std::sync::OnceLock;
 
 /// Bits of a slot.
-pub const BITS: u32 = 11;
+pub const BITS: u32 = 9;
 /// Slots of a table.
 pub const SLOTS: usize = 1 << BITS;
 /// Tables of the family.
 pub const TABLES: usize = 128;
-/// The `m` of the escape symbol.
-pub const ESCAPE: i32 = -64;
+/// What slots of the escape have for a residual; no other symbol has this one.
+pub const ESCAPE: i16 = -1024;
 /// Classes of residuals: each lies within one symbol of any table. See [`class_of`].
 pub const CLASSES: usize = 208;
 
+/// The last slot of a table.
+const LAST: u16 = (1 << BITS) - 1;
+
 const SCALES: usize = 64;
 const MAX_K: u32 = 7;
+/// Runs end before this value of u.
+const MOST: u32 = 1023;
 
 /// One symbol as the encoder needs it.
 #[derive(Clone, Copy, Default)]
 pub struct Symbol {
     /// Its first slot.
     pub start: u16,
-    /// Its number of slots, a multiple of 2^(k - 5).
+    /// Its number of slots, a multiple of 2^(k - 6).
     pub freq: u16,
     /// Its raw low bits; [`Symbol::IS_ESCAPE`] for the escape, which has none.
     pub k: u16,
@@ -36,9 +41,45 @@ impl Symbol {
     pub const IS_ESCAPE: u16 = 255;
 }
 
+/// A slot in 32 bits, lowest first: slot - start (9 bits), k (3), the least residual of its symbol (11, signed), and
+/// freq (9).
+#[derive(Clone, Copy)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    fn new(freq: u16, rank: u16, k: u32, least: i16) -> Self {
+        let least = u32::from(least.cast_unsigned()) & 0x7ff;
+        Self(u32::from(rank) | k << 9 | least << 12 | u32::from(freq) << 23)
+    }
+
+    /// Its symbol's number of slots.
+    #[inline]
+    pub fn freq(self) -> u32 {
+        self.0 >> 23
+    }
+
+    /// Its number among its symbol's.
+    #[inline]
+    pub fn rank(self) -> u32 {
+        self.0 & 0x1ff
+    }
+
+    /// Low bits of a residual that are taken as they are.
+    #[inline]
+    pub fn k(self) -> u32 {
+        self.0 >> 9 & 7
+    }
+
+    /// The least residual of its symbol, or [`ESCAPE`].
+    #[inline]
+    pub fn least(self) -> i16 {
+        ((self.0 << 9).cast_signed() >> 21) as i16
+    }
+}
+
 /// Every table.
 pub struct Family {
-    /// For each table and slot: freq (11 bits), slot - start (11), k (3), m (7, signed), lowest bits first.
+    /// For each table and slot, see [`Slot`].
     pub slots: Box<[u32; TABLES * SLOTS]>,
     /// For each table and class its symbol.
     pub symbols: Vec<[Symbol; CLASSES]>,
@@ -84,14 +125,14 @@ impl Family {
     fn push(&mut self, table: usize) {
         let runs = runs_of(table);
         let freqs = frequencies(&runs);
-        let mut symbols = [Symbol { start: 2047, freq: 1, k: Symbol::IS_ESCAPE }; CLASSES];
+        let mut symbols = [Symbol { start: LAST, freq: 1, k: Symbol::IS_ESCAPE }; CLASSES];
         let mut start = 0_u16;
         for (at, &freq) in freqs.iter().enumerate() {
             let run = runs.get(at / 2);
-            let (k, m) = run.map_or((0, ESCAPE), |run| (run.k, run.m(at % 2 == 1)));
+            let (k, least) = run.map_or((0, ESCAPE), |run| (run.k, run.least(at % 2 == 1)));
             for rank in 0..freq {
-                let low = u32::from(freq) | u32::from(rank) << 11 | k << 22;
-                self.slots[table * SLOTS + usize::from(start + rank)] = low | (m << 25).cast_unsigned();
+                let slot = table * SLOTS + usize::from(start + rank);
+                self.slots[slot] = Slot::new(freq, rank, k, least).0;
             }
             for class in run.map_or(0..0, Run::classes) {
                 symbols[class + at % 2 * CLASSES / 2] =
@@ -108,10 +149,11 @@ impl Family {
 }
 
 impl Run {
-    /// What a slot has of it: the run's number of its width, of one sign or the other.
-    fn m(&self, is_negative: bool) -> i32 {
-        let m = (self.first >> self.k).cast_signed();
-        if is_negative { -1 - m } else { m }
+    /// The least residual of one sign or the other.
+    fn least(&self, is_negative: bool) -> i16 {
+        let first = self.first.cast_signed();
+        let least = if is_negative { -first - (1 << self.k) } else { first };
+        i16::try_from(least).unwrap_or(ESCAPE)
     }
 
     /// The classes, of values that are not negative, that lie in it.
@@ -121,7 +163,7 @@ impl Run {
     }
 }
 
-/// log2 of a number from 1 to 2047 in 1/64, rounded down.
+/// log2 of a number from 1 to 511 in 1/64, rounded down.
 fn log2(number: u16) -> u32 {
     let whole = number.ilog2();
     let (mut mantissa, mut bits) = (u64::from(number) << (30 - whole), 0);
@@ -146,7 +188,7 @@ fn runs_of(table: usize) -> Vec<Run> {
     let (mut runs, mut first) = (Vec::new(), 0);
     for (end, wider) in pieces {
         let k = base + wider;
-        while k <= MAX_K && first < end << base {
+        while k <= MAX_K && first < end << base && first + (1 << k) <= MOST {
             runs.push(Run { first, k, mass: [0.0; 2] });
             first += 1 << k;
         }
@@ -165,25 +207,25 @@ fn runs_of(table: usize) -> Vec<Run> {
     for run in &mut runs {
         run.mass = run.mass.map(|mass| mass / total);
     }
-    let kept = runs.iter().rposition(|run| run.mass[0] * 4096.0 >= 1.0).map_or(1, |last| last + 1);
+    let kept = runs.iter().rposition(|run| run.mass[0] * 1024.0 >= 1.0).map_or(1, |last| last + 1);
     runs.truncate(kept);
     runs
 }
 
-/// Slots for each run, positive then negative, and last for the escape; 2,048 in all.
+/// Slots for each run, positive then negative, and last for the escape; 512 in all.
 fn frequencies(runs: &[Run]) -> Vec<u16> {
     let mut freqs = Vec::new();
     for run in runs {
         for mass in run.mass {
-            let least = 1_u16 << run.k.saturating_sub(5);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 2048")]
-            let rounded = (mass * 2048.0 + 0.5).floor() as u16;
+            let least = 1_u16 << run.k.saturating_sub(15 - BITS);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 512")]
+            let rounded = (mass * 512.0 + 0.5).floor() as u16;
             freqs.push((rounded / least * least).max(least));
         }
     }
     freqs.push(1);
     let others: u16 = freqs[1..].iter().sum();
-    freqs[0] = 2048 - others;
+    freqs[0] = LAST + 1 - others;
     freqs
 }
 

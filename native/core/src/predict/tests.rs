@@ -1,7 +1,7 @@
 //! The codec is lossless for every shape and content, and refuses what is cut or altered.
 
 use super::header::{PREDICTED, RAW};
-use super::tables::{CLASSES, TABLES, class_of, family};
+use super::tables::{CLASSES, ESCAPE, SLOTS, Slot, TABLES, class_of, family};
 use super::{Malformed, Scratch, decode, encode};
 
 /// Numbers that look random, the same each time.
@@ -86,9 +86,12 @@ fn what_is_cut_or_altered_is_refused_or_some_other_chunk() {
 fn tables_are_whole_and_every_residual_has_its_class() {
     let family = family();
     for (table, symbols) in family.symbols.iter().enumerate() {
-        for slot in &family.slots[table * 2048..(table + 1) * 2048] {
-            let (freq, rank, k) = (slot & 0x7ff, slot >> 11 & 0x7ff, slot >> 22 & 7);
-            assert!(rank < freq && freq % (1 << k.saturating_sub(5)) == 0, "{table}");
+        for slot in family.slots[table * SLOTS..(table + 1) * SLOTS].iter().copied().map(Slot) {
+            assert!(
+                slot.rank() < slot.freq() && slot.freq() % (1 << slot.k().saturating_sub(6)) == 0,
+                "{table}"
+            );
+            assert!(slot.least() > ESCAPE || slot.freq() == 1, "{table}");
         }
         assert!(symbols.iter().all(|symbol| symbol.freq > 0), "{table}");
     }
