@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import tensorstore
 import xarray as xr
 import xxhash
 import zarr
+from numpy.typing import NDArray
 from ome_zarr_models.v05 import Image
 from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
@@ -22,6 +25,10 @@ from stores import catalog_of, objects
 from trees import Tree, labels
 
 import ctspine_zarr as cz
+from ctspine_zarr import kernel as native
+from ctspine_zarr.errors import DamagedStore
+from ctspine_zarr.format.layout import grid
+from ctspine_zarr.format.predict.codec import Predict
 from ctspine_zarr.format.spec import colour
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -175,11 +182,41 @@ def test_a_mask_without_labels_stores_no_chunk(tmp_path: Path) -> None:
     assert not zarr.open_array(path, mode="r")[...].any()  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_compact_profile_holds_equal_voxels(
     phantom: Path, phantom_store: cz.Store, tmp_path: Path
 ) -> None:
     cz.build_store(cz.plan_build(phantom, tmp_path / "c.zarr", codec="compact", workers=1))
     compact = cz.open_store(tmp_path / "c.zarr")
+    cached = cz.open_store(tmp_path / "c.zarr", cache_bytes=1 << 28)
     for case in compact.values():
-        assert np.array_equal(case.image.compute(), phantom_store[case.id].image.compute())
+        expected = phantom_store[case.id].image.compute()
+        assert np.array_equal(case.image.compute(), expected)
+        for _ in range(2):
+            assert np.array_equal(cached[case.id].voxels("image")[...], expected)
     assert cz.verify(tmp_path / "c.zarr").is_whole
+
+
+def test_without_the_kernel_chunks_of_compact_are_decoded_together(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "kernel", None)
+    sizes: list[int] = []
+    decompress = Predict.decompress_batch
+
+    def counted(codec: Predict, chunks: Sequence[memoryview]) -> NDArray[Any]:
+        sizes.append(len(chunks))
+        return decompress(codec, chunks)
+
+    monkeypatch.setattr(Predict, "decompress_batch", counted)
+    cz.build_store(cz.plan_build(phantom, tmp_path / "c.zarr", codec="compact", workers=1))
+    case = next(iter(cz.open_store(tmp_path / "c.zarr", threads=1).values()))
+    whole = case.voxels("image")[...]
+    chunks = math.prod(grid(whole.shape, (8, 64, 64)))
+    assert (sum(sizes), len(sizes)) == (chunks, -(-chunks // 64))
+    shard = tmp_path / "c.zarr" / case.record.path / "image/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DamagedStore, match=r"image, chunk \(\d+, \d+, \d+\): its checksum fails; run verify"):
+        case.voxels("image")[...]

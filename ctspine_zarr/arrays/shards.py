@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Buffer, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, tee
+from itertools import batched, pairwise, tee
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.targets import Targets
 from ctspine_zarr.arrays.threads import default_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
-from ctspine_zarr.format.codecs import Box, Chunk, Codec, PlainChunk, without_checksum
+from ctspine_zarr.format.codecs import BatchCodec, Box, Chunk, Codec, PlainChunk, without_checksum
 from ctspine_zarr.format.layout import SHARD
 from ctspine_zarr.format.shard import decode_index, index_checksum, index_size, place
 from ctspine_zarr.storage import Merging
@@ -158,9 +158,28 @@ class Shard:
                 yield extent, view[start - first : stop - first]
 
     def _fill(self, chunks: Iterable[tuple[Extent, memoryview]], targets: Targets) -> None:
+        if isinstance(self.codec, BatchCodec) and self.codec.batch > 1:
+            for batch in batched(chunks, self.codec.batch):
+                self._fill_at_once(batch, self.codec, targets)
+            return
         for extent, data in chunks:
             # No name holds the chunk, so that the next one finds its memory, still in the cache.
             targets.fill(extent[0], self._decoded(extent, data))
+
+    def _fill_at_once(
+        self, batch: Sequence[tuple[Extent, memoryview]], codec: BatchCodec, targets: Targets
+    ) -> None:
+        try:
+            chunks = codec.decompress_batch([without_checksum(data) for _, data in batch])
+        except Malformed:
+            # One by one, the damaged one is named.
+            for extent, data in batch:
+                targets.fill(extent[0], self._decoded(extent, data))
+            return
+        for ((number, _, _), _), voxels in zip(batch, chunks, strict=True):
+            if self.reading.cache is not None:
+                self.reading.cache.put((self.array.path, number), voxels.copy())
+            targets.fill(number, PlainChunk(voxels))
 
     def _fetch_and_fill(self, runs: Iterable[Sequence[Extent]], targets: Targets) -> None:
         # A kept exception keeps the generator: closed, it keeps no file.

@@ -5,9 +5,9 @@ With it an altered byte is an error and never a wrong voxel.
 
 from __future__ import annotations
 
-from collections.abc import Buffer
+from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import crc32c
 import numpy as np
@@ -83,6 +83,22 @@ class Codec(Protocol):
         Raises:
             Malformed: `data` is no chunk of this shape and dtype.
             MissingDependency: the codec needs a library that is not installed.
+        """
+
+
+@runtime_checkable
+class BatchCodec(Protocol):
+    """A codec that takes less time for many chunks at once than for one after another."""
+
+    @property
+    def batch(self) -> int:
+        """Chunks that are worth decompressing at once; 1 where it makes no difference."""
+
+    def decompress_batch(self, chunks: Sequence[memoryview]) -> NDArray[Any]:
+        """What was compressed, (chunk, z, y, x).
+
+        Raises:
+            Malformed: the bytes of one are no chunk of this shape.
         """
 
 
