@@ -88,10 +88,13 @@ def test_any_selection_is_zarr_pythons(
 @pytest.mark.parametrize("name", CODECS)
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_any_selection_of_any_codec_and_chunk_is_zarr_pythons(name: str, data: st.DataObject) -> None:
+def test_any_selection_of_any_codec_and_chunk_is_zarr_pythons(
+    name: str, engine: str, data: st.DataObject
+) -> None:
     chunk = data.draw(st.sampled_from(CHUNKS))
-    # Of chunks of a few voxels, few: zarr-python takes a millisecond for each.
-    shape = tuple(data.draw(st.integers(1, min(2 * edge + 3, 130))) for edge in chunk)
+    # Few chunks: zarr-python takes a millisecond for one of a few voxels, numpy 0.1 s for one of predict.
+    most = 40 if name == "predict" and engine == "python" else 130
+    shape = tuple(data.draw(st.integers(1, min(2 * edge + 3, most))) for edge in chunk)
     array = volume(shape, data.draw(dtypes_of(name)), data.draw(st.sampled_from([0.0, 0.5, 1.0])), chunk)
     reading = Reading(
         data.draw(st.sampled_from([1, 3])), data.draw(st.sampled_from([None, ArrayCache(10**6)]))

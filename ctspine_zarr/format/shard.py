@@ -70,8 +70,8 @@ def encode_shard(
         keep_empty: store chunks that are all zero; otherwise they are absent from the index.
         each: `map`, or an executor's, which compresses the strips of a slab side by side.
         see: told of the shard's bytes, part by part in order.
-        room: bytes that the shard will hardly exceed. They are set aside without being written to: what
-            grows instead leaves holes behind.
+        room: bytes that the shard will not exceed, see `most_bytes`. They are set aside without being
+            written to: what grows instead leaves holes behind.
 
     Returns:
         The shard; no bytes at all where every chunk is absent.
@@ -121,6 +121,13 @@ class _Body:
 
     def content(self) -> memoryview:
         return memoryview(self._memory)[: self.size]
+
+
+def most_bytes(shape: Shape, codec: Codec, dtype: np.dtype[Any]) -> int:
+    """Bytes of a shard at the most: chunks that do not compress, with what codecs add to them."""
+    size = math.prod(codec.chunk) * dtype.itemsize
+    chunks = math.prod(grid(shape, codec.chunk))
+    return chunks * (size + size // 128 + 128) + index_size(shape, codec.chunk)
 
 
 def index_size(shape: Shape, chunk: Shape) -> int:

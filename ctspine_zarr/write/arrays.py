@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.receipt import NiftiSource, SourceFile
 from ctspine_zarr.format.record import StoredArray, rows_of
-from ctspine_zarr.format.shard import encode_shard, index_checksum, slabs
+from ctspine_zarr.format.shard import encode_shard, index_checksum, most_bytes, slabs
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.nifti import Volume
 from ctspine_zarr.pages import pages
@@ -72,7 +71,7 @@ def encode_array(
         keep_empty=encoding.keep_empty,
         each=helpers.map,
         see=shard_digest.update,
-        room=math.prod(shape) * encoding.dtype.itemsize,
+        room=most_bytes(shape, codec, encoding.dtype),
     )
     measuring.end()
     stored = StoredArray(
