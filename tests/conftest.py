@@ -15,7 +15,7 @@ os.environ |= {"HF_HOME": _home.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE
 import boto3  # noqa: E402
 import pytest  # noqa: E402
 from fakehub import FakeHub  # noqa: E402
-from hypothesis import settings  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 from servers import Watched, s3, served  # noqa: E402
 from trees import Tree  # noqa: E402
 
@@ -26,8 +26,12 @@ from ctspine_zarr.datasets.phantom import write_phantom  # noqa: E402
 SHARED = Path(__file__).parents[2] / "shared"
 BUCKET = "bucket"
 
+# How long a machine takes is no property of the code: one that pauses fails no test.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", PATIENT)
+settings.load_profile("patient")
 # For what was shown at length already, as with other versions of libraries.
-settings.register_profile("brief", max_examples=20)
+settings.register_profile("brief", PATIENT, max_examples=20)
 
 
 def pytest_configure(config: pytest.Config) -> None:

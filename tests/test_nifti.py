@@ -527,7 +527,9 @@ def require_a_refusal_or_a_file(path: Path, inflated: bytes) -> None:
         assert np.asarray(nifti.source_image(inflated).dataobj).size == volume.stored.size
 
 
-FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @settings(FUZZ, max_examples=150)

@@ -85,7 +85,11 @@ def storage(
     return (writable | {"http": web, "hf": repository})[request.param]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(spans=SPANS)
 def test_ranges_are_those_of_the_object(storage: Storage, spans: list[tuple[int, int]]) -> None:
     assert list(storage.ranges("a/b", spans)) == [DATA[start:stop] for start, stop in spans]
