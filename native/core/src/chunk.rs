@@ -7,9 +7,9 @@ use crate::element::{Element, Voxel};
 use crate::predict::{self, Scratch};
 
 /// Bytes of a blosc header, of the offset of its one block, and of that block's size.
-const BLOSC_HEADER: usize = 24;
+pub const BLOSC_HEADER: usize = 24;
 /// Flags of blosc: zstd, bytes shuffled, streams not split.
-const SHUFFLED_ZSTD: u8 = 0x91;
+pub const SHUFFLED_ZSTD: u8 = 0x91;
 
 /// Codecs of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

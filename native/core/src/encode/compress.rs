@@ -2,14 +2,14 @@
 
 use zstd_safe::{CCtx, CParameter};
 
-/// Bytes of a blosc header, and of the offset and the size of its one block.
-const HEADER: usize = 16;
+use crate::chunk::{BLOSC_HEADER, SHUFFLED_ZSTD};
+
+/// Bytes of the offset and the size of a blosc buffer's one block, and of the header before them.
 const BLOCK: usize = 8;
-const OVERHEAD: usize = HEADER + BLOCK;
+const HEADER: usize = BLOSC_HEADER - BLOCK;
 /// Versions of blosc's format and of its zstd.
 const VERSIONS: [u8; 2] = [2, 1];
-/// Flags: zstd, bytes shuffled, streams not split; and that the bytes are there as they were.
-const SHUFFLED_ZSTD: u8 = 0x91;
+/// The flag that the bytes are there as they were.
 const COPIED: u8 = 0x02;
 /// Bytes of a voxel.
 const TYPE_SIZE: u8 = 2;
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Compressor {
 /// Bytes that what is stored of a chunk may take at the most.
 #[must_use]
 pub fn most(size: usize) -> usize {
-    zstd_safe::compress_bound(size) + OVERHEAD
+    zstd_safe::compress_bound(size) + BLOSC_HEADER
 }
 
 impl Compressor {
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(found[..8], [2, 1, 0x91, 2, 0, 16, 0, 0]);
         assert_eq!(found[12..16], u32::try_from(length).unwrap().to_le_bytes());
         let mut inflated = vec![1; 4096];
-        assert_eq!(zstd_safe::decompress(&mut inflated[..], &found[OVERHEAD..length]), Ok(4096));
+        assert_eq!(zstd_safe::decompress(&mut inflated[..], &found[BLOSC_HEADER..length]), Ok(4096));
         assert_eq!(inflated, [0; 4096]);
         let length = compressor.zstd(&[7; 100], 9, &mut found).unwrap();
         assert_eq!(zstd_safe::decompress(&mut inflated[..], &found[..length]), Ok(100));

@@ -70,17 +70,14 @@ impl Encoded {
             return Some(());
         }
         let begin = encoded.len();
-        if compression == Compression::Predict {
-            predict::encode(voxels, chunk, scratch, encoded);
-        } else {
-            encoded.resize(begin + most(bytes.len()), 0);
-            let room = &mut encoded[begin..];
-            let size = match compression {
-                Compression::Blosc(level) => compressor.blosc(bytes, level, room)?,
-                Compression::Zstd(level) => compressor.zstd(bytes, level, room)?,
-                Compression::Predict => 0,
-            };
-            encoded.truncate(begin + size);
+        match compression {
+            Compression::Predict => predict::encode(voxels, chunk, scratch, encoded),
+            Compression::Blosc(level) => {
+                append(encoded, bytes.len(), |room| compressor.blosc(bytes, level, room))?;
+            }
+            Compression::Zstd(level) => {
+                append(encoded, bytes.len(), |room| compressor.zstd(bytes, level, room))?;
+            }
         }
         encoded.extend(checksum(&encoded[begin..]));
         self.sizes.push(encoded.len() - begin);
@@ -96,6 +93,19 @@ impl Drop for Encoded {
             IDLE.give_back(tools);
         }
     }
+}
+
+/// Append what a compressor writes of so many bytes.
+fn append(
+    encoded: &mut Vec<u8>,
+    bytes: usize,
+    compress: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Option<()> {
+    let begin = encoded.len();
+    encoded.resize(begin + most(bytes), 0);
+    let size = compress(&mut encoded[begin..])?;
+    encoded.truncate(begin + size);
+    Some(())
 }
 
 /// Bytes of chunks that are kept.

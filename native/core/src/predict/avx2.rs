@@ -6,7 +6,7 @@ mod draw;
 use std::arch::x86_64::*;
 
 use super::Malformed;
-use super::kernel::{BATCH, Job, Kernel};
+use super::kernel::{Job, Kernel};
 use super::model::{CONTEXTS, FRACTION, TAPS, Taps, Votes, Ways, Weights};
 use super::planes::HalfRows;
 use super::stream::Stream;
@@ -237,6 +237,9 @@ fn paired(weights: &Weights) -> [__m256i; TAPS / 2] {
     let (pairs, _) = weights.as_chunks::<2>();
     [pair(&pairs[0]), pair(&pairs[1]), pair(&pairs[2]), pair(&pairs[3]), pair(&pairs[4])]
 }
+
+/// Values whose products, summed in eight lanes, fit 32 bits.
+const BATCH: usize = 8 * 64;
 
 #[inline]
 #[target_feature(enable = "avx2")]

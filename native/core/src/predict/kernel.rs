@@ -42,9 +42,6 @@ pub trait Kernel: Copy {
     fn product(self, one: &[i16], other: &[i16]) -> i64;
 }
 
-/// Values whose products, summed in eight lanes, fit 32 bits.
-pub const BATCH: usize = 8 * 64;
-
 /// Work that takes a kernel. Its methods are inlined (`#[inline(always)]`) where it is run, so that all of it is compiled
 /// for the kernel's processor; a closure would not be.
 pub trait Job {
