@@ -63,7 +63,7 @@ class Kernel(Protocol):
             shard: what is stored.
             wanted: targets that do not overlap.
             merging: the gap over which ranges are read as one, and the bytes of such a range.
-            threads: at most so many are used; all have ended when it returns.
+            threads: at most so many are used; all have done with it when it returns.
         """
 
     def read_parts(
@@ -77,6 +77,9 @@ class Kernel(Protocol):
         """As `read_file`, from parts of a shard, ascending, each with its first byte's place, and from
         the chunks of these numbers alone.
         """
+
+    def end_idle_threads(self) -> None:
+        """End the threads that wait for the next read of several; it begins others."""
 
     def predict_encode(self, voxels: NDArray[np.int16], shape: Shape) -> bytes:
         """A C-contiguous chunk as `docs/codec.md` has it."""
@@ -151,6 +154,10 @@ def _found() -> Kernel | None:
 
 kernel: Kernel | None = _found()
 """The kernel; None where it is not installed, of another version, or turned off."""
+
+if kernel is not None and hasattr(os, "register_at_fork"):
+    # A thread that waits would be in the parent alone.
+    os.register_at_fork(before=kernel.end_idle_threads)
 
 
 def kernel_version() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import threading
@@ -83,9 +84,12 @@ def test_what_samples_are_made_of_is_converted_by_the_kernel(dtype: str) -> None
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_read_uses_as_many_threads_as_it_may_and_no_more(tmp_path: Path, count: int) -> None:
+def test_a_read_uses_as_many_threads_as_it_may_and_no_more(
+    kernel: native.Kernel, tmp_path: Path, count: int
+) -> None:
     array = volume((200, 400, 400))
     voxels = stored(array, tmp_path, reading=Reading(threads=count))
+    kernel.end_idle_threads()
     process, ended, seen = psutil.Process(), threading.Event(), [0]
 
     def watch() -> None:
@@ -102,6 +106,29 @@ def test_a_read_uses_as_many_threads_as_it_may_and_no_more(tmp_path: Path, count
         ended.set()
         watcher.join()
     assert max(seen) - before == count - 1
+
+
+def waiting() -> int:
+    """Threads of the kernel's that this process has."""
+    names = Path("/proc/self/task").glob("*/comm")
+    return [name.read_text().strip() for name in names].count("ctspine_zarr")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs names of threads")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_threads_wait_for_the_next_read_and_no_fork_meets_them(kernel: native.Kernel, tmp_path: Path) -> None:
+    kernel.end_idle_threads()
+    array = volume((200, 400, 400))
+    voxels = stored(array, tmp_path, reading=Reading(threads=3))
+    for _ in range(2):
+        assert np.array_equal(voxels[...], array)
+        assert waiting() == 2
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert waiting() == 0
+    assert np.array_equal(voxels[...], array)
 
 
 # What only a mistake in this package could ask for

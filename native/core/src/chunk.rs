@@ -134,31 +134,47 @@ pub enum Decoded<'a> {
 }
 
 impl Decoded<'_> {
-    /// Fill `values` with voxels from index `at` of the chunk on, each `step` after the one before.
+    /// Fill `to` with what `each` makes of the voxels from index `at` of the chunk on.
     #[inline(always)]
-    pub fn read<S: Voxel>(&self, at: usize, step: usize, values: &mut [S]) {
-        let size = size_of::<S>();
-        let indices = (at..).step_by(step);
+    pub fn copy<S: Voxel, T: Copy>(&self, at: usize, to: &mut [T], each: impl Fn(S) -> T) {
+        let (size, count) = (size_of::<S>(), to.len());
+        // Loops over slices of one length each, so that they become instructions for many voxels.
         match self {
-            Self::Zeros => values.fill(S::default()),
+            Self::Zeros => to.fill(each(S::default())),
             Self::Int16(voxels) => {
-                for (value, index) in values.iter_mut().zip(indices) {
-                    let voxel = voxels[index].to_le_bytes();
-                    *value = S::from_bytes(|byte| voxel[byte]);
+                for (to, voxel) in to.iter_mut().zip(&voxels[at..][..count]) {
+                    let bytes = voxel.to_le_bytes();
+                    *to = each(S::from_bytes(|byte| bytes[byte]));
                 }
             }
             Self::Plain(bytes) => {
-                for (value, index) in values.iter_mut().zip(indices) {
-                    let voxel = &bytes[index * size..][..size];
-                    *value = S::from_bytes(|byte| voxel[byte]);
+                for (to, voxel) in to.iter_mut().zip(bytes[at * size..][..count * size].chunks_exact(size)) {
+                    *to = each(S::from_bytes(|byte| voxel[byte]));
+                }
+            }
+            Self::Shuffled(bytes) if size == 2 => {
+                let (low, high) = bytes.split_at(bytes.len() / 2);
+                for ((to, low), high) in to.iter_mut().zip(&low[at..][..count]).zip(&high[at..][..count]) {
+                    *to = each(S::from_bytes(|byte| if byte == 0 { *low } else { *high }));
                 }
             }
             Self::Shuffled(bytes) => {
                 let voxels = bytes.len() / size;
-                for (value, index) in values.iter_mut().zip(indices) {
-                    *value = S::from_bytes(|byte| bytes[byte * voxels + index]);
+                for (to, index) in to.iter_mut().zip(at..) {
+                    *to = each(S::from_bytes(|byte| bytes[byte * voxels + index]));
                 }
             }
+        }
+    }
+
+    /// Fill `values` with voxels from index `at` of the chunk on, each `step` after the one before.
+    #[inline(always)]
+    pub fn read<S: Voxel>(&self, at: usize, step: usize, values: &mut [S]) {
+        if step == 1 {
+            return self.copy(at, values, |value| value);
+        }
+        for (value, index) in values.iter_mut().zip((at..).step_by(step)) {
+            self.copy(index, std::slice::from_mut(value), |value| value);
         }
     }
 }

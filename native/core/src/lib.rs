@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod convert;
 pub mod element;
 pub mod encode;
+pub mod helpers;
 pub mod index;
 pub mod predict;
 pub mod read;

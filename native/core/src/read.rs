@@ -5,11 +5,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use crate::boxes::{Piece, Positions, Selection};
 use crate::chunk::{Decoded, Decoder, Layout};
 use crate::convert::{Conversion, Scaling};
+use crate::helpers::together;
 use crate::runs::{Extent, Merging, runs};
 use crate::stash::Stash;
 use crate::view::Target;
@@ -81,20 +81,7 @@ pub fn read(
     let work = Work { layout, requests, extents, source };
     let merging = Merging { longest: merging.longest.min(bytes_a_run(extents, threads)), ..merging };
     let shares = Shares::new(&runs(extents, merging), threads);
-    let mut left = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads)
-            .map_while(|number| {
-                let (work, shares) = (&work, &shares);
-                // Where no thread can begin, this one does everything.
-                thread::Builder::new().spawn_scoped(scope, move || work.all(shares, number)).ok()
-            })
-            .collect();
-        let mut left = work.all(&shares, 0);
-        for helper in helpers {
-            left.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        left
-    });
+    let mut left = together(threads, |thread| work.all(&shares, thread)).concat();
     left.sort_unstable();
     left
 }

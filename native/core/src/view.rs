@@ -119,6 +119,14 @@ impl Target<'_> {
         self.strided.span(self.origin.addr())
     }
 
+    /// The same voxels, with y and x exchanged.
+    #[must_use]
+    pub fn turned(&self) -> Target<'_> {
+        let Strided { strides: [z, y, x], shape: [planes, rows, columns], element } = self.strided;
+        let strided = Strided { strides: [z, x, y], shape: [planes, columns, rows], element };
+        Target { origin: self.origin, strided, owner: PhantomData }
+    }
+
     /// `count` voxels along x from a place on.
     ///
     /// # Safety

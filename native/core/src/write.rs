@@ -1,10 +1,10 @@
 //! Pieces of a decoded chunk to their places in a target.
 
-use crate::boxes::{Piece, Positions};
+use crate::boxes::Piece;
 use crate::chunk::{Decoded, Layout};
 use crate::convert::{self, Conversion, MOST, Work};
 use crate::element::{Element, Voxel};
-use crate::view::Target;
+use crate::view::{Row, Target};
 
 /// A piece of a decoded chunk, and where it goes.
 #[derive(Clone, Copy)]
@@ -51,60 +51,36 @@ impl Work for Rows<'_> {
         let [z, y, x] = piece.inside;
         let [_, rows, columns] = layout.chunk;
         let [first_z, first_y, first_x] = piece.target;
-        let is_dense = target.strided().is_dense();
+        let (along_y, along_x) = ((y.count, y.step * columns), (x.count, x.step));
+        // Of a sagittal slice the rows along x have one voxel each, those along y many.
+        let is_upright = x.count == 1;
+        let (down, along) = if is_upright { (along_x, along_y) } else { (along_y, along_x) };
+        let turned = is_upright.then(|| target.turned());
+        let (target, row, column) = match &turned {
+            Some(turned) => (turned, first_x, first_y),
+            None => (target, first_y, first_x),
+        };
         for plane in 0..z.count {
             let begin = ((z.start + plane * z.step) * rows + y.start) * columns + x.start;
-            let lines = Lines { begin, step: y.step * columns, count: y.count, along: x };
-            let place = [first_z + plane, first_y, first_x];
+            let place = [first_z + plane, row, column];
             // SAFETY: the promise of `write`'s caller.
-            unsafe {
-                match decoded {
-                    Decoded::Shuffled(bytes) if x.step == 1 && size_of::<S>() == 2 && is_dense => {
-                        write_halves(bytes.split_at(bytes.len() / 2), lines, place, target, each);
-                    }
-                    _ => write_lines(decoded, lines, place, target, each),
-                }
-            }
+            unsafe { write_lines(decoded, Lines { begin, down, along }, place, target, each) };
         }
     }
 }
 
-/// The rows of a chunk's plane that a piece has.
+/// Voxels of a chunk's plane, in rows.
 #[derive(Clone, Copy)]
 struct Lines {
-    /// Index of the first voxel.
+    /// Index of the first.
     begin: usize,
-    /// From a row to the next.
-    step: usize,
-    /// How many rows there are.
-    count: usize,
-    /// In each row, from the first voxel's own position on.
-    along: Positions,
+    /// Rows, and the step from one to the next.
+    down: (usize, usize),
+    /// Voxels of a row, and the step from one to the next.
+    along: (usize, usize),
 }
 
-/// Write rows of two-byte voxels, whose low and high bytes are apart, to rows that are dense.
-///
-/// Nothing but the target is written to in between: stores that miss the cache then overlap.
-#[inline(always)]
-unsafe fn write_halves<S: Voxel, T: Voxel>(
-    (low, high): (&[u8], &[u8]),
-    lines: Lines,
-    [z, y, x]: [usize; 3],
-    target: &Target<'_>,
-    each: impl Fn(S) -> T + Copy,
-) {
-    let count = lines.along.count;
-    for row in 0..lines.count {
-        let at = lines.begin + row * lines.step;
-        let (low, high) = (&low[at..][..count], &high[at..][..count]);
-        // SAFETY: the caller's promise.
-        let mut to = unsafe { target.row::<T>([z, y + row, x], count) };
-        for ((to, low), high) in to.as_slice().into_iter().flatten().zip(low).zip(high) {
-            *to = each(S::from_bytes(|byte| if byte == 0 { *low } else { *high }));
-        }
-    }
-}
-
+/// Write rows to those of a plane from a place on.
 #[inline(always)]
 unsafe fn write_lines<S: Voxel, T: Voxel>(
     decoded: Decoded<'_>,
@@ -113,23 +89,38 @@ unsafe fn write_lines<S: Voxel, T: Voxel>(
     target: &Target<'_>,
     each: impl Fn(S) -> T + Copy,
 ) {
-    let Positions { step, count, .. } = lines.along;
-    let mut values = [S::default(); MOST];
-    for row in 0..lines.count {
-        let begin = lines.begin + row * lines.step;
+    let (count, step) = lines.along;
+    for row in 0..lines.down.0 {
+        let begin = lines.begin + row * lines.down.1;
         // SAFETY: the caller's promise.
         let mut to = unsafe { target.row::<T>([z, y + row, x], count) };
-        for done in (0..count).step_by(MOST) {
-            let values = &mut values[..MOST.min(count - done)];
-            decoded.read(begin + done * step, step, values);
-            convert::write(values, &mut to.part(done, values.len()), each);
+        match to.as_slice() {
+            // Nothing else is written to in between: stores that miss the cache then overlap.
+            Some(to) if step == 1 => decoded.copy(begin, to, each),
+            _ => write_line(decoded, (begin, step), &mut to, each),
         }
+    }
+}
+
+#[inline(always)]
+fn write_line<S: Voxel, T: Voxel>(
+    decoded: Decoded<'_>,
+    (begin, step): (usize, usize),
+    to: &mut Row<'_, T>,
+    each: impl Fn(S) -> T + Copy,
+) {
+    let mut values = [S::default(); MOST];
+    for done in (0..to.len()).step_by(MOST) {
+        let values = &mut values[..MOST.min(to.len() - done)];
+        decoded.read(begin + done * step, step, values);
+        convert::write(values, &mut to.part(done, values.len()), each);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boxes::Positions;
     use crate::chunk::Codec;
     use crate::convert::Scaling;
     use crate::view::Strided;
@@ -168,6 +159,42 @@ mod tests {
             .flat_map(|row| (0..5).map(move |column| at(row, column).cast_unsigned()))
             .map(|at| memory[at])
             .collect()
+    }
+
+    #[test]
+    fn any_piece_is_written_as_voxel_by_voxel() {
+        let voxels: Vec<i16> = (0..30).map(|number| number * 1000 - 7000).collect();
+        let plain: Vec<u8> = voxels.iter().flat_map(|voxel| voxel.to_le_bytes()).collect();
+        let shuffled: Vec<u8> = (0..2).flat_map(|byte| plain.iter().skip(byte).step_by(2).copied()).collect();
+        let parts = |edge: usize| {
+            let any = (0..edge).flat_map(move |start| (1..4).map(move |step| (start, step)));
+            any.flat_map(move |(start, step)| (1..=edge).map(move |count| Positions { start, step, count }))
+                .filter(move |part| part.last().unwrap() < edge)
+        };
+        for [z, y, x] in parts(2).flat_map(|z| parts(3).flat_map(move |y| parts(5).map(move |x| [z, y, x]))) {
+            let shape = [z.count, y.count, x.count];
+            let piece = Piece { inside: [z, y, x], target: [0; 3] };
+            let mut expected = Vec::new();
+            for plane in 0..z.count {
+                for row in 0..y.count {
+                    let begin = ((z.start + plane * z.step) * 3 + y.start + row * y.step) * 5 + x.start;
+                    expected.extend((0..x.count).map(|at| voxels[begin + at * x.step]));
+                }
+            }
+            for decoded in [Decoded::Plain(&plain), Decoded::Shuffled(&shuffled), Decoded::Int16(&voxels)] {
+                let mut memory = vec![0_i16; expected.len()];
+                let row = 2 * shape[2].cast_signed();
+                let dense = [row * shape[1].cast_signed(), row, 2];
+                let strided = Strided { strides: dense, shape, element: Element::I16 };
+                // SAFETY: the target is all of `memory`.
+                let target = unsafe { Target::new(memory.as_mut_ptr().cast(), strided) }.unwrap();
+                let layout = layout(Element::I16);
+                let writing = Writing { decoded, layout: &layout, piece: &piece, target: &target };
+                // SAFETY: nobody else has the memory.
+                unsafe { write(writing, Conversion::Keep) };
+                assert_eq!(memory, expected, "{piece:?}");
+            }
+        }
     }
 
     #[test]

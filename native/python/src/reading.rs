@@ -83,6 +83,12 @@ pub fn read_parts(
     Ok(py.detach(|| read::read(&layout, &requests, &extents, source, merging, threads)))
 }
 
+/// End the threads that wait for a read.
+#[pyfunction]
+pub fn end_idle_threads(py: Python<'_>) {
+    py.detach(ctspine_zarr_core::helpers::end_idle);
+}
+
 /// Chunks that this process has decoded here, and bytes that it has read from files.
 #[pyfunction]
 pub fn counts() -> (u64, u64) {
