@@ -37,6 +37,7 @@ from ctspine_zarr.read.regions import (
     plane_size,
     several,
 )
+from ctspine_zarr.read.reuse import reused
 from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, mapped, sample_of
 from ctspine_zarr.storage import Storage
 
@@ -50,8 +51,7 @@ class Case:
     """A CT volume and its mask, where it has one. Axes are (z, y, x): inferior to superior, posterior
     to anterior, left to right.
 
-    Making one reads nothing. Reading a slice or a patch decodes the chunks it touches and no
-    other.
+    Making one reads nothing. Reading a slice or a patch decodes the chunks it touches and no other.
 
     Attributes:
         entry: the case's line of the catalog.
@@ -254,7 +254,7 @@ class Case:
             Others: as `patch` does.
         """
         targets = {
-            name: [np.empty(region.size, self.voxels(name).dtype) for region in regions]
+            name: [reused(region.size, self.voxels(name).dtype) for region in regions]
             for name in names or self.names
         }
         self.fill(regions, targets, fill)

@@ -16,6 +16,7 @@ from ctspine_zarr.errors import UnknownValue, number, require_known
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Reorientation, Shape, lattice_affine, oriented
+from ctspine_zarr.read.reuse import reused
 from ctspine_zarr.read.sample import NAMES, Name, Sample
 from ctspine_zarr.sampling.units import HUB, SampleBox, reorientation_of
 
@@ -132,7 +133,7 @@ class Form:
             "image": self._image_dtype(record),
             "segmentation": self._mask_dtype,
         }
-        arrays = {name: np.empty(shape, dtypes[name]) for name in self.names}
+        arrays = {name: reused(shape, dtypes[name]) for name in self.names}
         targets = {name: reorientation.undo(array) for name, array in arrays.items()}
         return Blank(arrays, targets, self._scaling(record))
 
