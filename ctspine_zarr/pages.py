@@ -30,7 +30,7 @@ def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         MemoryError: there is not so much.
     """
     size = math.prod(shape) * dtype.itemsize
-    memory = _kept(size) or _new(size, "MADV_HUGEPAGE")
+    memory = _kept(size) or new_pages(size)
     return np.frombuffer(_Lent(memory), dtype, math.prod(shape)).reshape(shape)
 
 
@@ -41,7 +41,9 @@ def zeros(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     Raises:
         MemoryError: there is not so much.
     """
-    return np.frombuffer(_new(math.prod(shape) * dtype.itemsize, "MADV_NOHUGEPAGE"), dtype).reshape(shape)
+    return np.frombuffer(new_pages(math.prod(shape) * dtype.itemsize, "MADV_NOHUGEPAGE"), dtype).reshape(
+        shape
+    )
 
 
 class _Lent:
@@ -85,7 +87,12 @@ def _mapped(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def _new(size: int, advice: str) -> mmap.mmap:
+def new_pages(size: int, advice: str = "MADV_HUGEPAGE") -> mmap.mmap:
+    """Memory of zeros, with an advice about its pages where the system takes it.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
     try:
         memory = _mapped(size)
     except (OSError, ValueError, OverflowError) as error:

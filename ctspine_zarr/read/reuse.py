@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr.pages import new_pages
+
 # Below that many bytes the allocator itself uses memory again.
 _LEAST: Final = 1 << 17
 _MOST_KEPT: Final = 1 << 25
@@ -33,20 +35,20 @@ def reused(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 class _Memory:
-    """Memory that is one array's at a time."""
+    """Memory that is one array's at a time, and the system's again as soon as it is not kept."""
 
     def __init__(self, size: int) -> None:
-        self.bytes = np.empty(size, np.uint8)
+        self.bytes = new_pages(size)
 
     def __buffer__(self, flags: int) -> memoryview:
         return memoryview(self.bytes)
 
     def __release_buffer__(self, view: memoryview) -> None:
         view.release()
-        if self.bytes.size <= _MOST_KEPT:
+        if len(self.bytes) <= _MOST_KEPT:
             _idle.append(self)
         with suppress(IndexError):  # another thread has taken what was there
-            while sum(memory.bytes.size for memory in tuple(_idle)) > _MOST_KEPT:
+            while sum(len(memory.bytes) for memory in tuple(_idle)) > _MOST_KEPT:
                 _idle.popleft()
 
 
@@ -56,7 +58,7 @@ _idle: Final[deque[_Memory]] = deque()
 
 def _kept(size: int) -> _Memory | None:
     for memory in tuple(_idle):
-        if memory.bytes.size == size:
+        if len(memory.bytes) == size:
             with suppress(ValueError):  # another thread has it
                 _idle.remove(memory)
                 return memory
