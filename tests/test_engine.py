@@ -66,16 +66,21 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 SHARD = f"{PATH}/{layout.SHARD}"
 SHAPES = st.tuples(st.sampled_from([1, 15, 16, 17, 40]), *[st.sampled_from([1, 63, 64, 65, 130])] * 2)
+# Of few chunks: numpy takes 0.1 s for each that zarr-python asks it for.
+SMALL_SHAPES = st.tuples(
+    st.sampled_from([1, 7, 8, 9]), st.sampled_from([1, 63, 65]), st.sampled_from([1, 64])
+)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_selection_is_zarr_pythons(
-    profile: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    profile: str, engine: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    shape = data.draw(SHAPES)
     dtype = data.draw(st.sampled_from(["int16", "int32", "float32", "float64", "uint8"]))
+    is_slow = (profile, engine, dtype) == ("compact", "python", "int16")
+    shape = data.draw(SMALL_SHAPES if is_slow else SHAPES)
     array = volume(shape, dtype, data.draw(st.sampled_from([0.0, 0.5, 1.0])))
     cache = data.draw(st.sampled_from([None, 200_000, 10**9]))
     reading = Reading(data.draw(st.sampled_from([1, 3])), ArrayCache(cache) if cache else None)
@@ -93,7 +98,7 @@ def test_any_selection_of_any_codec_and_chunk_is_zarr_pythons(
 ) -> None:
     chunk = data.draw(st.sampled_from(CHUNKS))
     # Few chunks: zarr-python takes a millisecond for one of a few voxels, numpy 0.1 s for one of predict.
-    most = 40 if name == "predict" and engine == "python" else 130
+    most = 12 if name == "predict" and engine == "python" else 130
     shape = tuple(data.draw(st.integers(1, min(2 * edge + 3, most))) for edge in chunk)
     array = volume(shape, data.draw(dtypes_of(name)), data.draw(st.sampled_from([0.0, 0.5, 1.0])), chunk)
     reading = Reading(
