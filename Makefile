@@ -11,7 +11,7 @@ PARALLEL ?= -n logical --dist worksteal
 # Each of hundreds of processes would compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-native test-frameworks train lint lint-native format benchmark clean
+.PHONY: demo test test-slow test-native test-frameworks train lint lint-native check-aarch64 format benchmark clean
 
 demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
@@ -42,6 +42,10 @@ lint-native: $(VENV)/ready
 	cd native && cargo fmt --check
 	cd native && PYO3_PYTHON=$(abspath $(PYTHON)) \
 		cargo clippy --quiet --release --all-targets --features pyo3/extension-module
+
+check-aarch64:
+	cd native && PYO3_CROSS=1 PYO3_CROSS_PYTHON_VERSION=3.12 cargo check --quiet --all-targets \
+		--target aarch64-unknown-linux-gnu --features pyo3/extension-module
 
 format: $(VENV)/ready
 	$(VENV)/bin/ruff format .

@@ -3,7 +3,7 @@
 use crate::boxes::Piece;
 use crate::chunk::{Decoded, Layout};
 use crate::convert::{self, Conversion, MOST, Work};
-use crate::element::{Element, Voxel};
+use crate::element::Voxel;
 use crate::view::{Row, Target};
 
 /// A piece of a decoded chunk, and where it goes.
@@ -24,21 +24,25 @@ pub struct Writing<'a> {
 /// # Safety
 /// Nobody else may write to the voxels of the target that the piece covers.
 pub unsafe fn write(writing: Writing<'_>, conversion: Conversion) {
-    let stored = writing.layout.element;
     let rows = Rows(writing);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        return unsafe { write_avx2(stored, conversion, rows) };
+        return unsafe { write_avx2(conversion, rows) };
     }
-    convert::dispatch(stored, conversion, rows);
+    write_rows(conversion, rows);
 }
 
-/// `dispatch`, compiled for processors with AVX2.
+/// `write_rows`, compiled for processors with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn write_avx2(stored: Element, conversion: Conversion, rows: Rows<'_>) {
-    convert::dispatch(stored, conversion, rows);
+fn write_avx2(conversion: Conversion, rows: Rows<'_>) {
+    write_rows(conversion, rows);
+}
+
+#[inline(always)]
+fn write_rows(conversion: Conversion, rows: Rows<'_>) {
+    convert::dispatch(rows.0.layout.element, conversion, rows);
 }
 
 /// The work of `write`, which alone makes it: nobody else writes to what it writes to.
@@ -123,6 +127,7 @@ mod tests {
     use crate::boxes::Positions;
     use crate::chunk::Codec;
     use crate::convert::Scaling;
+    use crate::element::Element;
     use crate::view::Strided;
 
     const CHUNK: [usize; 3] = [2, 3, 5];

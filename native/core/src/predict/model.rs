@@ -91,6 +91,10 @@ fn votes(planes: &Planes, set: usize) -> [isize; VOTES] {
 pub const VOTES: usize = 5;
 
 /// Ways from a sample to others, and the least and the greatest of them.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "portable loops check each way themselves")
+)]
 pub struct Ways<const N: usize> {
     pub all: [isize; N],
     pub least: isize,
