@@ -236,6 +236,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
     fn a_ragged_chunk_is_padded_with_zeros() {
         let memory: Vec<i16> = (1..=12).map(|value| value * 257).collect();
         let mut bytes = [9; 16];
@@ -244,6 +245,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
     fn chunks_of_zeros_are_absent_where_they_may_be() {
         let memory = vec![0_i16; 24];
         let strip = view(&memory, [2, 2, 6]);
@@ -255,6 +257,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
     fn chunks_of_the_codec_predict_are_padded_with_zeros() {
         let memory: Vec<i16> = (1..=12).collect();
         let encoded = encode(&view(&memory, [1, 2, 6]), [2, 2, 4], Compression::Predict, true).unwrap();
@@ -267,6 +270,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "miri has no zstd")]
     fn what_the_kernel_does_not_encode_is_left() {
         let memory = vec![0_i16; 24];
         let strip = view(&memory, [2, 2, 6]);
