@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,8 +30,7 @@ def pages(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         MemoryError: there is not so much.
     """
     size = math.prod(shape) * dtype.itemsize
-    memory = _kept(size) or new_pages(size)
-    return np.frombuffer(_Lent(memory), dtype, math.prod(shape)).reshape(shape)
+    return lent(_kept(size) or new_pages(size), _free, shape, dtype)
 
 
 def zeros(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -41,26 +40,42 @@ def zeros(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     Raises:
         MemoryError: there is not so much.
     """
-    return np.frombuffer(new_pages(math.prod(shape) * dtype.itemsize, "MADV_NOHUGEPAGE"), dtype).reshape(
-        shape
-    )
+    memory = new_pages(math.prod(shape) * dtype.itemsize, "MADV_NOHUGEPAGE")
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+def lent(
+    memory: mmap.mmap, let_go: Callable[[mmap.mmap], None], shape: Sequence[int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """An array in memory that has room for it, C-contiguous.
+
+    Args:
+        memory: that no other array has.
+        let_go: called with it once neither the array nor a view of it is left, in any thread.
+        shape, dtype: of the array.
+    """
+    return np.frombuffer(_Lent(memory, let_go), dtype, math.prod(shape)).reshape(shape)
 
 
 class _Lent:
-    """Memory that one array has."""
+    """Memory that one array has, and what is done with it afterwards."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
-        self._memory = memory
+    def __init__(self, memory: mmap.mmap, let_go: Callable[[mmap.mmap], None]) -> None:
+        self._memory, self._let_go = memory, let_go
 
     def __buffer__(self, flags: int) -> memoryview:
         return memoryview(self._memory)
 
     def __release_buffer__(self, view: memoryview) -> None:
         view.release()
-        if _CAN_KEEP:
-            with suppress(OSError):  # where the system does without
-                self._memory.madvise(mmap.MADV_FREE)
-                _idle.append(self._memory)
+        self._let_go(self._memory)
+
+
+def _free(memory: mmap.mmap) -> None:
+    if _CAN_KEEP:
+        with suppress(OSError):  # where the system does without
+            memory.madvise(mmap.MADV_FREE)
+            _idle.append(memory)
 
 
 def _kept(size: int) -> mmap.mmap | None:

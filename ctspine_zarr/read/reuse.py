@@ -7,7 +7,7 @@ takes a tenth of a stream's time.
 from __future__ import annotations
 
 import math
-from collections import deque
+import mmap
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.pages import new_pages
+from ctspine_zarr.pages import lent, new_pages
 
 # Below that many bytes the allocator itself uses memory again.
 _LEAST: Final = 1 << 17
@@ -31,34 +31,25 @@ def reused(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     size = math.prod(shape) * dtype.itemsize
     if size < _LEAST:
         return np.empty(shape, dtype)
-    return np.frombuffer(_kept(size) or _Memory(size), dtype).reshape(shape)
-
-
-class _Memory:
-    """Memory that is one array's at a time, and the system's again as soon as it is not kept."""
-
-    def __init__(self, size: int) -> None:
-        self.bytes = new_pages(size)
-
-    def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self.bytes)
-
-    def __release_buffer__(self, view: memoryview) -> None:
-        view.release()
-        if len(self.bytes) <= _MOST_KEPT:
-            _idle.append(self)
-        with suppress(IndexError):  # another thread has taken what was there
-            while sum(len(memory.bytes) for memory in tuple(_idle)) > _MOST_KEPT:
-                _idle.popleft()
+    return lent(_kept(size) or new_pages(size), _keep, shape, dtype)
 
 
 # Without a lock, which a collector's call could meet in the thread that has it: each step is one operation.
-_idle: Final[deque[_Memory]] = deque()
+_idle: Final[list[mmap.mmap]] = []
 
 
-def _kept(size: int) -> _Memory | None:
+def _keep(memory: mmap.mmap) -> None:
+    """Keep it for the next array; what exceeds the bound is the system's again, the oldest first."""
+    if len(memory) <= _MOST_KEPT:
+        _idle.append(memory)
+    with suppress(IndexError):  # another thread has taken what was there
+        while sum(map(len, tuple(_idle))) > _MOST_KEPT:
+            _idle.pop(0)
+
+
+def _kept(size: int) -> mmap.mmap | None:
     for memory in tuple(_idle):
-        if len(memory.bytes) == size:
+        if len(memory) == size:
             with suppress(ValueError):  # another thread has it
                 _idle.remove(memory)
                 return memory

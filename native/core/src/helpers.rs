@@ -2,7 +2,7 @@
 //!
 //! A thread that begins anew is often given the processor of the one that began it, while another is
 //! idle: in a virtual machine it then starts two milliseconds late, which is a third of a patch's read.
-//! One that waits is woken where there is room.
+//! One that waits has most often begun within a tenth of a millisecond.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Sender, channel};
