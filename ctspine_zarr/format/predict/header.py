@@ -80,7 +80,7 @@ def read_header(data: memoryview, shape: Shape) -> tuple[Header, memoryview]:
 
 def fits(extent: Shape) -> bool:
     """Whether a box of this extent may be predicted: what is kept around half rows is bounded."""
-    return extent[0] * (extent[1] + 3) * (extent[2] + 64) <= _MOST_ROOM
+    return extent[0] * (extent[1] + 2 * extent[0] + 3) * (extent[2] + 64) <= _MOST_ROOM
 
 
 def states_of(width: int) -> int:

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::Malformed;
 use super::kernel::{Job, Kernel};
-use super::model::{CONTEXTS, FRACTION, TAPS, Taps, Votes, Ways, Weights};
+use super::model::{CONTEXTS, FRACTION, TAPS, Taps, Votes, Ways, Weights, context_of};
 use super::planes::HalfRows;
 use super::stream::Stream;
 use super::tables::BITS;
@@ -46,7 +46,7 @@ impl Kernel for Avx2 {
         rows: HalfRows,
         votes: &Votes,
         tables: &[u8; CONTEXTS],
-        out: &mut [u32],
+        out: &mut [u16],
     ) {
         // SAFETY: `self` proves that the features are there.
         unsafe { offsets(magnitudes, rows, votes, tables, out) }
@@ -57,9 +57,9 @@ impl Kernel for Avx2 {
         self,
         stream: &mut Stream,
         rows: HalfRows,
-        offsets: &[u32],
+        offsets: &[u16],
         residuals: &mut [i16],
-    ) -> Result<(), Malformed> {
+    ) -> Result<bool, Malformed> {
         // SAFETY: `self` proves that the features are there.
         unsafe { draw::draw(stream, rows, offsets, residuals) }
     }
@@ -121,74 +121,79 @@ impl<'a, const N: usize> Around<'a, N> {
     }
 }
 
-/// 16 values.
+/// Numbers that fill vectors.
+trait Lane: Copy {}
+impl Lane for u8 {}
+impl Lane for i16 {}
+impl Lane for u16 {}
+impl Lane for u32 {}
+
+/// The values of 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(values: &[i16; 16]) -> __m256i {
+fn load<T: Lane, const N: usize>(values: &[T; N]) -> __m256i {
+    const { assert!(size_of::<[T; N]>() == 32) }
     // SAFETY: the array has 32 bytes; the load needs no alignment.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
 }
 
-/// Writes 16 values from `at`.
+/// The values of 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(values: &mut [i16], at: usize, vector: __m256i) {
-    let values = &mut values[at..at + 16];
-    // SAFETY: the slice has 32 bytes; the store needs no alignment.
+fn load_half<T: Lane, const N: usize>(values: &[T; N]) -> __m128i {
+    const { assert!(size_of::<[T; N]>() == 16) }
+    // SAFETY: the array has 16 bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(values.as_ptr().cast()) }
+}
+
+/// Writes the values of 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store<T: Lane, const N: usize>(values: &mut [T; N], vector: __m256i) {
+    const { assert!(size_of::<[T; N]>() == 32) }
+    // SAFETY: the array has 32 bytes, which may have any content; the store needs no alignment.
     unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), vector) }
 }
 
-/// Eight values from `at`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_8(values: &[u32], at: usize) -> __m256i {
-    let values: &[u32] = &values[at..at + 8];
-    // SAFETY: the slice has 32 bytes; the load needs no alignment.
-    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
-}
+/// Contexts of sums by four of their bits, from bit 1, 3 and 6 on. Of the contexts by a sum's bits and those before them,
+/// at most 15, the greatest is right: below 32, 128 and from there on one of the tables tells all contexts apart, and the
+/// others have lower ones.
+static CONTEXTS_BY: [[u8; 16]; 3] = [contexts_by(1), contexts_by(3), contexts_by(6)];
 
-/// Writes eight values from `at`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store_8(values: &mut [u32], at: usize, vector: __m256i) {
-    let values = &mut values[at..at + 8];
-    // SAFETY: the slice has 32 bytes; the store needs no alignment.
-    unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), vector) }
-}
-
-/// The first 16 bytes of a longer slice.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_bytes(bytes: &[u8]) -> __m128i {
-    let bytes: &[u8] = &bytes[..16];
-    // SAFETY: the slice has 16 bytes; the load needs no alignment.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+/// The context of the least sum that has these bits from `shift` on, and 0 for sums below all contexts.
+const fn contexts_by(shift: u32) -> [u8; 16] {
+    let (mut contexts, mut bits) = ([0; 16], 0);
+    while bits < 16 {
+        let sum = bits << shift;
+        contexts[bits as usize] = if sum < 4 { 0 } else { context_of(sum) };
+        bits += 1;
+    }
+    contexts
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn offsets(magnitudes: &[i16], rows: HalfRows, votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u32]) {
-    let tables = _mm256_broadcastsi128_si256(load_bytes(tables));
+fn offsets(magnitudes: &[i16], rows: HalfRows, votes: &Votes, tables: &[u8; CONTEXTS], out: &mut [u16]) {
+    let look_up = |table: &[u8; 16]| _mm256_broadcastsi128_si256(load_half(table));
+    let (parts, tables) = (CONTEXTS_BY.each_ref().map(look_up), look_up(tables));
     let around = Around::new(magnitudes, rows, votes);
-    for (row, out) in out.chunks_exact_mut(rows.room).enumerate().take(rows.count) {
+    for (row, out) in out.chunks_exact_mut(rows.next).enumerate().take(rows.count) {
         for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate().take(around.groups()) {
             // SAFETY: rows and groups are those that there are.
             let votes = [0, 1, 2, 3, 4].map(|way| unsafe { around.load(row, group, way) });
             let twice = _mm256_add_epi16(_mm256_add_epi16(votes[0], votes[1]), votes[2]);
             let once = _mm256_add_epi16(_mm256_add_epi16(votes[3], votes[4]), _mm256_set1_epi16(4));
             let sum = _mm256_add_epi16(_mm256_add_epi16(twice, twice), once);
-            let low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(sum));
-            let high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(sum));
-            for (at, sum) in [(0, low), (8, high)] {
-                // Exponent and first bit of the mantissa are twice the octave and its half.
-                let float = _mm256_castps_si256(_mm256_cvtepi32_ps(sum));
-                let octaves =
-                    _mm256_sub_epi32(_mm256_srli_epi32::<22>(float), _mm256_set1_epi32(2 * (127 + 2)));
-                let context = _mm256_min_epi32(octaves, _mm256_set1_epi32(15));
-                let chosen = _mm256_or_si256(context, _mm256_set1_epi32(0x8080_8000_u32.cast_signed()));
-                let table = _mm256_shuffle_epi8(tables, chosen);
-                store_8(out, at, _mm256_slli_epi32::<{ BITS.cast_signed() }>(table));
-            }
+            let part = |part: usize, sum| {
+                _mm256_shuffle_epi8(parts[part], _mm256_min_epi16(sum, _mm256_set1_epi16(15)))
+            };
+            let low = part(0, _mm256_srli_epi16::<1>(sum));
+            let middle = part(1, _mm256_srli_epi16::<3>(sum));
+            let high = part(2, _mm256_srli_epi16::<6>(sum));
+            let context = _mm256_max_epi16(_mm256_max_epi16(low, middle), high);
+            let chosen = _mm256_or_si256(context, _mm256_set1_epi16(0x8000_u16.cast_signed()));
+            let table = _mm256_shuffle_epi8(tables, chosen);
+            store(out, _mm256_slli_epi16::<{ BITS.cast_signed() }>(table));
         }
     }
 }
@@ -204,7 +209,7 @@ fn predict<const IS_ADDED: bool>(
 ) {
     let weights = paired(weights);
     let around = Around::new(samples, rows, taps);
-    for (row, out) in out.chunks_exact_mut(rows.room).enumerate().take(rows.count) {
+    for (row, out) in out.chunks_exact_mut(rows.next).enumerate().take(rows.count) {
         for (group, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate().take(around.groups()) {
             let half = _mm256_set1_epi32(1 << (FRACTION - 1));
             let (mut low, mut high) = (half, half);
@@ -224,7 +229,7 @@ fn predict<const IS_ADDED: bool>(
             } else {
                 _mm256_sub_epi16(given, predicted)
             };
-            store(out, 0, changed);
+            store(out, changed);
         }
     }
 }
@@ -247,11 +252,11 @@ fn product(one: &[i16], other: &[i16]) -> i64 {
     let mut sum = 0;
     for (one, other) in one.chunks(BATCH).zip(other.chunks(BATCH)) {
         let mut lanes = _mm256_setzero_si256();
-        for (one, other) in one.as_chunks().0.iter().zip(other.as_chunks().0) {
+        for (one, other) in one.as_chunks::<16>().0.iter().zip(other.as_chunks::<16>().0) {
             lanes = _mm256_add_epi32(lanes, _mm256_madd_epi16(load(one), load(other)));
         }
-        let mut sums = [0; 8];
-        store_8(&mut sums, 0, lanes);
+        let mut sums = [0_u32; 8];
+        store(&mut sums, lanes);
         sum += sums.iter().map(|sum| i64::from(sum.cast_signed())).sum::<i64>();
     }
     sum

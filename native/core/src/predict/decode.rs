@@ -4,7 +4,6 @@ use super::header::{CONSTANT, Header, PREDICTED, RAW, states};
 use super::kernel::{Job, Kernel, dispatch};
 use super::model::{self, Set, between, set_of};
 use super::order::{Rows, steps};
-use super::planes::Planes;
 use super::stream::Stream;
 use super::tables::family;
 use super::{Malformed, Scratch};
@@ -105,33 +104,58 @@ impl Decoding<'_, '_> {
         rows: Rows,
         parity: usize,
     ) -> Result<(), Malformed> {
-        let Scratch { samples, magnitudes, residuals, sizes, offsets, .. } = &mut *self.scratch;
-        let all = samples.half_rows(rows, parity);
-        let size = all.count * all.room;
-        let (residuals, sizes, offsets) = (&mut residuals[..size], &mut sizes[..size], &mut offsets[..size]);
+        let all = self.scratch.samples.half_rows(rows, parity);
         if all.width > 0 {
-            let parts =
-                || rows.parts().map(|(part, before)| (part, set_of(part.slice, parity), before * all.room));
-            for (part, set, at) in parts() {
-                let (votes, tables) = (&sets[set].votes, &self.header.tables[parity]);
-                let half_rows = samples.half_rows(part, parity);
-                kernel.offsets(magnitudes.data(), half_rows, votes, tables, &mut offsets[at..]);
-            }
-            kernel.draw(self.stream, all, offsets, residuals)?;
-            model::magnitudes(residuals, sizes);
-            for (part, set, at) in parts() {
-                let (half_rows, residuals) = (samples.half_rows(part, parity), &mut residuals[at..]);
-                if (part.slice, part.row) == (0, 0) {
-                    rebuild_first(samples, parity, &mut residuals[..all.width]);
-                } else {
-                    let (taps, weights) = (&sets[set].taps, &self.header.weights[set]);
-                    kernel.predict::<true>(samples.data(), half_rows, taps, weights, residuals);
-                }
+            self.residuals(kernel, sets, rows, parity)?;
+            self.add_predictions(kernel, sets, rows, parity);
+        }
+        self.scratch.samples.repeat_ends(all);
+        self.scratch.magnitudes.repeat_ends(all);
+        Ok(())
+    }
+
+    /// Draws residuals to where the samples will be.
+    #[inline(always)]
+    fn residuals<K: Kernel>(
+        &mut self,
+        kernel: K,
+        sets: &[Set; 4],
+        rows: Rows,
+        parity: usize,
+    ) -> Result<(), Malformed> {
+        let Scratch { samples, magnitudes, offsets, .. } = &mut *self.scratch;
+        let all = samples.half_rows(rows, parity);
+        let ((_, residuals), (known, sizes)) = (samples.split(all), magnitudes.split(all));
+        let offsets = &mut offsets[..residuals.len()];
+        for (part, before) in rows.parts() {
+            let (votes, tables) = (&sets[set_of(part.slice, parity)].votes, &self.header.tables[parity]);
+            let half_rows = all.part(before, part.count);
+            kernel.offsets(known, half_rows, votes, tables, &mut offsets[before * all.next..]);
+        }
+        if kernel.draw(self.stream, all, offsets, residuals)? {
+            for half_row in residuals.chunks_exact_mut(all.next) {
+                self.stream.take_escapes(&mut half_row[..all.width])?;
             }
         }
-        samples.write(all, residuals);
-        magnitudes.write(all, sizes);
+        model::magnitudes(residuals, sizes);
         Ok(())
+    }
+
+    /// Adds predictions to residuals.
+    #[inline(always)]
+    fn add_predictions<K: Kernel>(&mut self, kernel: K, sets: &[Set; 4], rows: Rows, parity: usize) {
+        let samples = &mut self.scratch.samples;
+        let (all, even) = (samples.half_rows(rows, parity), samples.place(0, 0, 0));
+        let (known, residuals) = samples.split(all);
+        for (part, before) in rows.parts() {
+            let (set, residuals) = (set_of(part.slice, parity), &mut residuals[before * all.next..]);
+            if (part.slice, part.row) == (0, 0) {
+                add_first(known, even, parity, &mut residuals[..all.width]);
+            } else {
+                let (taps, weights) = (&sets[set].taps, &self.header.weights[set]);
+                kernel.predict::<true>(known, all.part(before, part.count), taps, weights, residuals);
+            }
+        }
     }
 
     /// Writes the voxels of rows.
@@ -140,9 +164,11 @@ impl Decoding<'_, '_> {
         let Header { extent: [_, _, width], base, step, .. } = *self.header;
         let samples = &self.scratch.samples;
         let of = |sample: i16| base.wrapping_add(step.wrapping_mul(sample.cast_unsigned())).cast_signed();
-        for (slice, row) in rows.iter() {
-            let half = |parity| &samples.data()[samples.place(slice, row.cast_signed(), parity)..];
-            let (even, odd) = (half(0), half(1));
+        let half_rows = |parity| {
+            let all = samples.half_rows(rows, parity);
+            samples.data()[all.at..].chunks_exact(all.next)
+        };
+        for ((slice, row), (even, odd)) in rows.iter().zip(half_rows(0).zip(half_rows(1))) {
             let out = &mut self.out[(slice * self.shape[1] + row) * self.shape[2]..][..width];
             let (pairs, last) = out.as_chunks_mut::<2>();
             if let [last] = last {
@@ -155,11 +181,12 @@ impl Decoding<'_, '_> {
     }
 }
 
-/// Rebuilds a half row of the first row: even samples from the one before, odd ones from their neighbours.
-fn rebuild_first(planes: &Planes, parity: usize, residuals: &mut [i16]) {
-    let (mut last, even) = (0, planes.place(0, 0, 0));
+/// Adds the predictions of a half row of the first row: of even samples the one before, of odd ones from the even ones
+/// beside them, which begin at `even`.
+fn add_first(samples: &[i16], even: usize, parity: usize, residuals: &mut [i16]) {
+    let mut last = 0;
     for (column, residual) in residuals.iter_mut().enumerate() {
-        let predicted = if parity == 0 { last } else { between(planes.data(), even + column) };
+        let predicted = if parity == 0 { last } else { between(samples, even + column) };
         last = predicted.wrapping_add(*residual);
         *residual = last;
     }

@@ -113,10 +113,11 @@ impl Chunk<'_> {
     /// Writes all samples to half rows, with what is around them.
     #[inline(always)]
     fn fill(&self, base: u16, step: u16, scratch: &mut Scratch) {
-        let Scratch { samples, sizes, .. } = &mut *scratch;
-        let line = &mut sizes[..samples.room()];
+        let samples = &mut scratch.samples;
         for (z, y, row) in self.rows() {
             for parity in 0..2 {
+                let half_row = samples.half_rows(Rows { slice: z, row: y, count: 1 }, parity);
+                let (_, line) = samples.split(half_row);
                 let pairs = line.iter_mut().zip(row.iter().skip(parity).step_by(2));
                 if (base, step) == (0, 1) {
                     pairs.for_each(|(sample, voxel)| *sample = *voxel);
@@ -124,7 +125,7 @@ impl Chunk<'_> {
                     let of = |voxel: i16| voxel.cast_unsigned().wrapping_sub(base) / step;
                     pairs.for_each(|(sample, voxel)| *sample = of(*voxel).cast_signed());
                 }
-                samples.write(samples.half_rows(Rows { slice: z, row: y, count: 1 }, parity), line);
+                samples.repeat_ends(half_row);
             }
         }
         for rows in steps(self.extent) {
@@ -150,7 +151,7 @@ impl Chunk<'_> {
     fn residuals<K: Kernel>(&self, kernel: K, model: (&[Set; 4], &[Weights; 4]), scratch: &mut Scratch) {
         scratch.counts.clear();
         scratch.counts.resize(2 * CELLS, 0);
-        let size = 2 * self.extent[0] * self.extent[1] * scratch.samples.room();
+        let size = 2 * self.extent[0] * self.extent[1] * scratch.samples.stride();
         scratch.residuals.resize(size.max(scratch.residuals.len()), 0);
         scratch.offsets.resize(size.max(scratch.offsets.len()), 0);
         let mut begin = 0;
@@ -172,19 +173,19 @@ impl Chunk<'_> {
         escapes.clear();
         symbols.clear();
         symbols.extend(tables.as_flattened().iter().flat_map(|&table| family().symbols[usize::from(table)]));
-        let room = samples.room();
+        let stride = samples.stride();
         let widths = halves(self.extent);
         let coded = widths.iter().filter(|&&width| width > 0).count();
-        let mut begin = self.extent[0] * self.extent[1] * coded * room;
+        let mut begin = self.extent[0] * self.extent[1] * coded * stride;
         let order = steps(self.extent).rev().flat_map(|rows| [(rows, 1), (rows, 0)]);
         for (rows, parity) in order.filter(|&(_, parity)| widths[parity] > 0) {
             for _ in 0..rows.count {
-                begin -= room;
+                begin -= stride;
                 let half = begin..begin + widths[parity];
                 let samples = residuals[half.clone()].iter().zip(&cells[half]);
                 let symbols = &symbols[parity * CELLS..][..CELLS];
                 for (column, (&residual, &cell)) in samples.enumerate().rev() {
-                    let symbol = symbols[cell as usize];
+                    let symbol = symbols[usize::from(cell)];
                     push(&mut now[column % LANES], symbol, residual, words, escapes);
                 }
             }
@@ -205,21 +206,21 @@ fn half_rows<K: Kernel>(
     begin: usize,
     scratch: &mut Scratch,
 ) -> usize {
-    let Scratch { samples, magnitudes, residuals, sizes, offsets, counts, .. } = scratch;
+    let Scratch { samples, magnitudes, residuals, offsets, counts, .. } = scratch;
     let all = samples.half_rows(rows, parity);
     if all.width == 0 {
-        magnitudes.write(all, &sizes[..all.count * all.room]);
+        magnitudes.repeat_ends(all);
         return begin;
     }
     let identity = std::array::from_fn(|context| context.to_le_bytes()[0]);
-    let (size, end) = (all.count * all.room, begin + all.count * all.room);
-    let (residuals, offsets, sizes) =
-        (&mut residuals[begin..end], &mut offsets[begin..end], &mut sizes[..size]);
-    samples.read(all, residuals);
+    let end = begin + all.count * all.next;
+    let (residuals, offsets) = (&mut residuals[begin..end], &mut offsets[begin..end]);
+    residuals.copy_from_slice(&samples.data()[all.at..][..end - begin]);
+    let (known, sizes) = magnitudes.split(all);
     for (part, before) in rows.parts() {
-        let (set, half_rows) = (set_of(part.slice, parity), samples.half_rows(part, parity));
-        let at = before * all.room;
-        kernel.offsets(magnitudes.data(), half_rows, &sets[set].votes, &identity, &mut offsets[at..]);
+        let (set, half_rows) = (set_of(part.slice, parity), all.part(before, part.count));
+        let at = before * all.next;
+        kernel.offsets(known, half_rows, &sets[set].votes, &identity, &mut offsets[at..]);
         if (part.slice, part.row) == (0, 0) {
             take_first(samples, parity, &mut residuals[..all.width]);
         } else {
@@ -228,9 +229,9 @@ fn half_rows<K: Kernel>(
         }
     }
     model::magnitudes(residuals, sizes);
-    magnitudes.write(all, sizes);
+    magnitudes.repeat_ends(all);
     let counts = &mut counts[parity * CELLS..][..CELLS];
-    for (residuals, offsets) in residuals.chunks_exact(all.room).zip(offsets.chunks_exact_mut(all.room)) {
+    for (residuals, offsets) in residuals.chunks_exact(all.next).zip(offsets.chunks_exact_mut(all.next)) {
         count(&residuals[..all.width], offsets, counts);
     }
     end
@@ -241,12 +242,12 @@ const CELLS: usize = CONTEXTS * CLASSES;
 
 /// Counts residuals by context and class, and puts the number of that cell where the context was.
 #[inline(always)]
-fn count(residuals: &[i16], offsets: &mut [u32], counts: &mut [u32]) {
+fn count(residuals: &[i16], offsets: &mut [u16], counts: &mut [u32]) {
     for (&residual, offset) in residuals.iter().zip(offsets) {
-        let cell = (*offset >> BITS) as usize * CLASSES + class_of(residual);
+        let cell = usize::from(*offset >> BITS) * CLASSES + class_of(residual);
         counts[cell] += 1;
         #[expect(clippy::cast_possible_truncation, reason = "below CELLS")]
-        let cell = cell as u32;
+        let cell = cell as u16;
         *offset = cell;
     }
 }

@@ -94,8 +94,8 @@ impl Observed<'_> {
         work.errors.clear();
         work.row.resize(room.max(work.row.len()), 0);
         for &at in &work.places {
-            let half_row = HalfRows { at, next: 0, count: 1, room, width: self.width };
-            self.planes.read(half_row, &mut work.row);
+            let half_row = HalfRows { at, next: room, count: 1, room, width: self.width };
+            work.row[..room].copy_from_slice(&self.planes.data()[at..at + room]);
             kernel.predict::<false>(self.planes.data(), half_row, self.taps, weights, &mut work.row);
             let errors = work.row.iter().map(|error| error.unsigned_abs().min(MOST.cast_unsigned()));
             work.errors.extend(errors.take(self.width));

@@ -40,7 +40,8 @@ pub struct Header {
 /// Whether a box of this extent may be predicted: what is kept around half rows is bounded.
 pub fn fits(extent: [usize; 3]) -> bool {
     let [z, y, x] = extent;
-    let room = z.checked_mul(y.saturating_add(3)).and_then(|rows| rows.checked_mul(x.saturating_add(64)));
+    let rows = y.saturating_add(z.saturating_mul(2)).saturating_add(3);
+    let room = z.checked_mul(rows).and_then(|rows| rows.checked_mul(x.saturating_add(64)));
     room.is_some_and(|room| room <= MOST_ROOM)
 }
 

@@ -7,7 +7,7 @@ use super::planes::HalfRows;
 use super::stream::Stream;
 use super::tables::BITS;
 
-/// The loops over half rows of one parity, for each of which a buffer has `rows.room` values. All kernels do the same.
+/// The loops over half rows of one parity, for each of which a buffer has `rows.next` values. All kernels do the same.
 pub trait Kernel: Copy {
     /// First slots of the tables of samples, by their contexts.
     fn offsets(
@@ -16,19 +16,20 @@ pub trait Kernel: Copy {
         rows: HalfRows,
         votes: &Votes,
         tables: &[u8; CONTEXTS],
-        out: &mut [u32],
+        out: &mut [u16],
     );
 
-    /// The residuals of half rows, by the first slots of their tables.
+    /// Draws the residuals of half rows, by the first slots of their tables, and whether some had no symbol:
+    /// [`super::tables::ESCAPE`] stands for them.
     fn draw(
         self,
         stream: &mut Stream,
         rows: HalfRows,
-        offsets: &[u32],
+        offsets: &[u16],
         residuals: &mut [i16],
-    ) -> Result<(), Malformed>;
+    ) -> Result<bool, Malformed>;
 
-    /// Adds predictions to residuals, or takes them from samples.
+    /// Adds predictions to residuals, or takes them from samples; `samples` may end where the half rows begin.
     fn predict<const IS_ADDED: bool>(
         self,
         samples: &[i16],
@@ -73,11 +74,11 @@ impl Kernel for Portable {
         rows: HalfRows,
         votes: &Votes,
         tables: &[u8; CONTEXTS],
-        out: &mut [u32],
+        out: &mut [u16],
     ) {
-        for (at, out) in rows.places().zip(out.chunks_exact_mut(rows.room)) {
-            for (column, out) in out.iter_mut().enumerate() {
-                *out = u32::from(tables[context(magnitudes, votes, at + column)]) << BITS;
+        for (at, out) in rows.places().zip(out.chunks_exact_mut(rows.next)) {
+            for (column, out) in out.iter_mut().enumerate().take(rows.room) {
+                *out = u16::from(tables[context(magnitudes, votes, at + column)]) << BITS;
             }
         }
     }
@@ -87,16 +88,18 @@ impl Kernel for Portable {
         self,
         stream: &mut Stream,
         rows: HalfRows,
-        offsets: &[u32],
+        offsets: &[u16],
         residuals: &mut [i16],
-    ) -> Result<(), Malformed> {
-        for (offsets, residuals) in offsets.chunks_exact(rows.room).zip(residuals.chunks_exact_mut(rows.room))
+    ) -> Result<bool, Malformed> {
+        let mut has_escapes = false;
+        for (offsets, residuals) in offsets.chunks_exact(rows.next).zip(residuals.chunks_exact_mut(rows.next))
         {
-            for (at, (offset, residual)) in offsets.iter().zip(residuals).enumerate().take(rows.width) {
-                *residual = stream.draw(at % LANES, *offset)?;
+            let groups = residuals[..rows.width].chunks_mut(LANES);
+            for (offsets, residuals) in offsets[..rows.width].chunks(LANES).zip(groups) {
+                has_escapes |= stream.draw(offsets, residuals)?;
             }
         }
-        Ok(())
+        Ok(has_escapes)
     }
 
     #[inline(always)]
@@ -108,8 +111,8 @@ impl Kernel for Portable {
         weights: &Weights,
         out: &mut [i16],
     ) {
-        for (at, out) in rows.places().zip(out.chunks_exact_mut(rows.room)) {
-            for (column, out) in out.iter_mut().enumerate() {
+        for (at, out) in rows.places().zip(out.chunks_exact_mut(rows.next)) {
+            for (column, out) in out.iter_mut().enumerate().take(rows.room) {
                 let predicted = predicted(samples, taps, weights, at + column);
                 *out = if IS_ADDED { out.wrapping_add(predicted) } else { out.wrapping_sub(predicted) };
             }

@@ -1,7 +1,7 @@
 //! The codec `predict`: 16-bit samples of a chunk, each predicted from those before it, coded by interleaved rANS.
 //!
 //! `docs/codec.md` specifies the bytes. Lossless for every content. Bytes that are no chunk give [`Malformed`]
-//! or a chunk of other samples, never a panic; memory is a small multiple of the chunk's.
+//! or a chunk of other samples, never a panic; working memory is bounded, see `header::fits`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -43,9 +43,9 @@ pub struct Scratch {
     samples: Planes,
     magnitudes: Planes,
     /// Of the half rows of a step, or of a chunk.
+    offsets: Vec<u16>,
+    /// Of a chunk that is encoded.
     residuals: Vec<i16>,
-    sizes: Vec<i16>,
-    offsets: Vec<u32>,
     words: Vec<u16>,
     escapes: Vec<i16>,
     work: fit::Work,
@@ -59,10 +59,7 @@ impl Scratch {
         self.samples.shape(depth, rows, width);
         self.magnitudes.shape(depth, rows, width);
         self.magnitudes.fill_row(0, -1, model::UNKNOWN);
-        let size = depth * self.samples.room();
-        for values in [&mut self.residuals, &mut self.sizes] {
-            values.resize(size.max(values.len()), 0);
-        }
+        let size = depth * self.samples.stride();
         self.offsets.resize(size.max(self.offsets.len()), 0);
     }
 

@@ -127,12 +127,12 @@ impl Set {
     }
 }
 
-/// The context of a sum of eight magnitudes: half octaves of `sum + 4`.
+/// The context of a sum of eight magnitudes and four: its half octave, from that of four on, 15 at most.
 #[inline]
-pub fn context_of(sum: u16) -> usize {
-    let sum = u32::from(sum) + 4;
+pub const fn context_of(sum: u16) -> u8 {
     let octave = sum.ilog2();
-    (((octave - 2) * 2 + (sum >> (octave - 1) & 1)) as usize).min(CONTEXTS - 1)
+    let half_octave = 2 * (octave - 2) + (sum >> (octave - 1) & 1) as u32;
+    if half_octave < 15 { half_octave.to_le_bytes()[0] } else { 15 }
 }
 
 /// Of residuals the absolute value, at most 255.
@@ -161,7 +161,7 @@ pub fn predicted(samples: &[i16], taps: &Taps, weights: &Weights, at: usize) -> 
 pub fn context(magnitudes: &[i16], votes: &Votes, at: usize) -> usize {
     let [twice @ .., next_to_last, last] =
         votes.all.map(|way| magnitudes[at.wrapping_add_signed(way)].cast_unsigned());
-    context_of(2 * twice.iter().sum::<u16>() + next_to_last + last)
+    usize::from(context_of(2 * twice.iter().sum::<u16>() + next_to_last + last + 4))
 }
 
 /// The mean of two neighbours, rounded up at a half: the prediction of an odd sample of the first row.

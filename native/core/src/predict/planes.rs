@@ -1,9 +1,10 @@
-//! Slices kept as half rows: the even columns of a row, then its odd ones, each with room at both ends.
+//! Slices kept as half rows, the even columns of a row and its odd ones, in the order in which they are coded: the even
+//! half rows of a step, by slice, then its odd ones. What a sample follows from lies before them all.
 
 use super::order::{BEHIND, Rows};
 
-/// Room before a half row, and at least as much behind it.
-pub const PAD: usize = 16;
+/// Room between half rows, in which their ends are repeated.
+const PAD: usize = 16;
 
 /// Rows above the first of a slice: two that stand for what is not there.
 const ABOVE: usize = 2;
@@ -14,8 +15,10 @@ const ABOVE: usize = 2;
 #[derive(Default)]
 pub struct Planes {
     data: Vec<i16>,
+    /// From a half row to that of the next slice.
     stride: usize,
-    slice: usize,
+    /// From the half rows of one parity in a step to the next ones.
+    block: usize,
     widths: [usize; 2],
 }
 
@@ -27,7 +30,7 @@ pub struct HalfRows {
     /// From one to the next.
     pub next: usize,
     pub count: usize,
-    /// Samples that are worked on, a multiple of 16: its own, and some behind them that count for nothing.
+    /// Samples of each that are worked on, a multiple of 16: its own, and some behind them that count for nothing.
     pub room: usize,
     /// Samples of its own.
     pub width: usize,
@@ -38,6 +41,12 @@ impl HalfRows {
     #[inline(always)]
     pub fn places(self) -> impl Iterator<Item = usize> {
         (0..self.count).map(move |number| self.at + number * self.next)
+    }
+
+    /// So many of them, after so many others.
+    #[inline(always)]
+    pub fn part(self, before: usize, count: usize) -> Self {
+        Self { at: self.at + before * self.next, count, ..self }
     }
 }
 
@@ -54,22 +63,29 @@ impl Planes {
     /// Room for `slices` slices of rows of a width; what was there before is not cleared.
     pub fn shape(&mut self, slices: usize, rows: usize, width: usize) {
         self.widths = [width.div_ceil(2), width / 2];
-        self.stride = PAD + self.widths[0].next_multiple_of(PAD) + PAD;
-        self.slice = (rows + ABOVE + 1) * 2 * self.stride;
-        self.data.resize((slices * self.slice).max(self.data.len()), 0);
+        self.stride = self.widths[0].next_multiple_of(16) + PAD;
+        self.block = slices * self.stride;
+        let steps = ABOVE + rows + 1 + BEHIND * (slices - 1);
+        self.data.resize((PAD + 2 * steps * self.block).max(self.data.len()), 0);
     }
 
     /// See [`HalfRows::room`].
     #[inline]
     pub fn room(&self) -> usize {
-        self.stride - 2 * PAD
+        self.stride - PAD
+    }
+
+    /// See [`HalfRows::next`].
+    #[inline]
+    pub fn stride(&self) -> usize {
+        self.stride
     }
 
     /// Where column 0 of a half row lies. `row` is -2 at least.
     #[inline]
     pub fn place(&self, slice: usize, row: isize, parity: usize) -> usize {
-        let row = row.wrapping_add_unsigned(ABOVE).cast_unsigned();
-        slice * self.slice + (row * 2 + parity) * self.stride + PAD
+        let step = row.wrapping_add_unsigned(ABOVE + BEHIND * slice).cast_unsigned();
+        PAD + (2 * step + parity) * self.block + slice * self.stride
     }
 
     /// The half rows of one parity.
@@ -77,7 +93,7 @@ impl Planes {
     pub fn half_rows(&self, rows: Rows, parity: usize) -> HalfRows {
         HalfRows {
             at: self.place(rows.slice, rows.row.cast_signed(), parity),
-            next: self.slice - 2 * BEHIND * self.stride,
+            next: self.stride,
             count: rows.count,
             room: self.room(),
             width: self.widths[parity],
@@ -87,8 +103,9 @@ impl Planes {
     /// How far a place is from column 0 of a half row of a parity.
     #[inline]
     pub fn way(&self, parity: usize, to: Place) -> isize {
-        let halves = to.parity.cast_signed() - parity.cast_signed() - 2 * to.above;
-        halves * self.stride.cast_signed() - to.before * self.slice.cast_signed() + to.column
+        let steps = to.above + BEHIND.cast_signed() * to.before;
+        let blocks = to.parity.cast_signed() - parity.cast_signed() - 2 * steps;
+        blocks * self.block.cast_signed() - to.before * self.stride.cast_signed() + to.column
     }
 
     /// All half rows.
@@ -97,42 +114,47 @@ impl Planes {
         &self.data
     }
 
-    /// Writes half rows, of which `values` has `room` each, and repeats their ends beyond them. Where there are no odd
-    /// columns, the even one stands for them.
+    /// The half rows, `next` values for each, and all that lies before them.
     #[inline(always)]
-    pub fn write(&mut self, rows: HalfRows, values: &[i16]) {
-        for (at, values) in rows.places().zip(values.chunks_exact(rows.room)) {
-            if rows.width == 0 {
-                let even = self.data[at - self.stride];
-                self.data[at - 1..=at].fill(even);
-            } else {
-                copy(values, &mut self.data[at..at + rows.room]);
-                self.data[at - 1] = values[0];
-                self.data[at + rows.width] = values[rows.width - 1];
-            }
-        }
+    pub fn split(&mut self, rows: HalfRows) -> (&[i16], &mut [i16]) {
+        let (before, rest) = self.data.split_at_mut(rows.at);
+        (before, &mut rest[..rows.count * rows.next])
     }
 
-    /// Reads half rows to `values`, which has `room` for each.
+    /// Repeats the ends of half rows beyond them. Where there are no odd columns, the even one stands for them.
     #[inline(always)]
-    pub fn read(&self, rows: HalfRows, values: &mut [i16]) {
-        for (at, values) in rows.places().zip(values.chunks_exact_mut(rows.room)) {
-            copy(&self.data[at..at + rows.room], values);
+    pub fn repeat_ends(&mut self, rows: HalfRows) {
+        if rows.width == 0 {
+            for at in rows.places() {
+                let even = self.data[at - self.block];
+                self.data[at - 1..=at].fill(even);
+            }
+            return;
+        }
+        let half_rows = &mut self.data[rows.at - 1..][..rows.count * rows.next];
+        for half_row in half_rows.chunks_exact_mut(rows.next) {
+            half_row[0] = half_row[1];
+            half_row[rows.width + 1] = half_row[rows.width];
         }
     }
 
     /// Copies both halves of a row with their ends.
     #[inline]
     pub fn copy_row(&mut self, from: (usize, isize), to: (usize, isize)) {
-        let from = self.place(from.0, from.1, 0) - PAD;
-        let to = self.place(to.0, to.1, 0) - PAD;
-        self.data.copy_within(from..from + 2 * self.stride, to);
+        let room = self.room();
+        for parity in 0..2 {
+            let from = self.place(from.0, from.1, parity) - 1;
+            let to = self.place(to.0, to.1, parity) - 1;
+            self.data.copy_within(from..from + room + 2, to);
+        }
     }
 
     /// Fills both halves of a row and their ends.
     pub fn fill_row(&mut self, slice: usize, row: isize, value: i16) {
-        let at = self.place(slice, row, 0) - PAD;
-        self.data[at..at + 2 * self.stride].fill(value);
+        for parity in 0..2 {
+            let (at, room) = (self.place(slice, row, parity), self.room());
+            self.data[at - 1..=at + room].fill(value);
+        }
     }
 
     /// Makes what lies above the first row of a slice: the first row of the slice before.
@@ -144,13 +166,5 @@ impl Planes {
     /// Makes what lies below the last row of a slice: that row.
     pub fn close_slice(&mut self, slice: usize, rows: usize) {
         self.copy_row((slice, rows.cast_signed() - 1), (slice, rows.cast_signed()));
-    }
-}
-
-/// Copies groups of 16; there are few, so that a call would cost more.
-#[inline(always)]
-fn copy(from: &[i16], to: &mut [i16]) {
-    for (from, to) in from.as_chunks::<PAD>().0.iter().zip(to.as_chunks_mut::<PAD>().0) {
-        *to = *from;
     }
 }

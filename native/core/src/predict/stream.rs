@@ -10,7 +10,7 @@ pub const BEGIN: u32 = 1 << 15;
 /// The bits of a state that choose a slot.
 const LAST: u32 = (1 << BITS) - 1;
 
-/// Slots of all tables.
+/// Slots of all tables: as many as 16 bits can tell apart.
 pub type Slots = [u32; TABLES * SLOTS];
 
 /// A stream that is being decoded.
@@ -38,24 +38,42 @@ impl<'a> Stream<'a> {
         Ok(Self { data, at: 4 * states, end: data.len(), states: read, slots })
     }
 
-    /// The next residual of a state, by the table that begins at slot `offset`.
+    /// Draws residuals from the first states, by the first slots of their tables, and whether some had no symbol:
+    /// [`ESCAPE`] stands for them.
     #[inline]
-    pub fn draw(&mut self, lane: usize, offset: u32) -> Result<i16, Malformed> {
+    pub fn draw(&mut self, offsets: &[u16], residuals: &mut [i16]) -> Result<bool, Malformed> {
+        let mut has_escapes = false;
+        for (lane, (&offset, residual)) in offsets.iter().zip(residuals).enumerate() {
+            *residual = self.draw_one(lane, offset)?;
+            has_escapes |= *residual == ESCAPE;
+        }
+        Ok(has_escapes)
+    }
+
+    #[inline]
+    fn draw_one(&mut self, lane: usize, offset: u16) -> Result<i16, Malformed> {
         let mut state = self.states[lane];
-        let slot = Slot(self.slots[(offset | state & LAST) as usize % self.slots.len()]);
+        let slot = Slot(self.slots[(u32::from(offset) | state & LAST) as usize]);
         state = slot.freq() * (state >> BITS) + slot.rank();
         let low = state & ((1 << slot.k()) - 1);
-        #[expect(clippy::cast_possible_truncation, reason = "7 bits")]
-        let mut residual = slot.least() | low as i16;
         state >>= slot.k();
         if state < BEGIN {
             state = state << 16 | u32::from(self.word()?);
         }
         self.states[lane] = state;
-        if slot.least() == ESCAPE {
-            residual = self.escape()?;
+        #[expect(clippy::cast_possible_truncation, reason = "7 bits")]
+        let low = low as i16;
+        Ok(slot.least() | low)
+    }
+
+    /// Puts residuals that had no symbol where [`ESCAPE`] stands for them, the least that is drawn.
+    pub fn take_escapes(&mut self, residuals: &mut [i16]) -> Result<(), Malformed> {
+        if residuals.iter().copied().fold(0, i16::min) == ESCAPE {
+            for residual in residuals.iter_mut().filter(|residual| **residual == ESCAPE) {
+                *residual = self.escape()?;
+            }
         }
-        Ok(residual)
+        Ok(())
     }
 
     /// Bytes from the next word to the end of the data.
@@ -74,8 +92,7 @@ impl<'a> Stream<'a> {
         Ok(u16::from_le_bytes(bytes))
     }
 
-    /// The next residual that had no symbol.
-    pub fn escape(&mut self) -> Result<i16, Malformed> {
+    fn escape(&mut self) -> Result<i16, Malformed> {
         let bytes = self.data[..self.end].last_chunk().ok_or(Malformed("its escapes are cut"))?;
         self.end -= 2;
         Ok(i16::from_le_bytes(*bytes))

@@ -8,7 +8,7 @@ use super::super::header::LANES;
 use super::super::planes::HalfRows;
 use super::super::stream::{BEGIN, Slots, Stream};
 use super::super::tables::{BITS, ESCAPE, SLOTS, TABLES};
-use super::{load_8, load_bytes, store, store_8};
+use super::{load, load_half, store};
 
 /// The bits of a state that choose a slot, and of a slot that are its rank.
 const LAST: i32 = (1 << BITS) - 1;
@@ -17,27 +17,48 @@ const LAST: i32 = (1 << BITS) - 1;
 #[target_feature(enable = "avx2,popcnt")]
 pub fn draw(
     stream: &mut Stream,
-    HalfRows { room, width, .. }: HalfRows,
-    offsets: &[u32],
+    HalfRows { next, width, .. }: HalfRows,
+    offsets: &[u16],
     residuals: &mut [i16],
-) -> Result<(), Malformed> {
+) -> Result<bool, Malformed> {
     let mut states = load_states(stream);
-    for (offsets, residuals) in offsets.chunks_exact(room).zip(residuals.chunks_exact_mut(room)) {
-        let mut at = 0;
-        while at + LANES <= width && stream.left() >= 2 * LANES {
-            draw_32(stream, &mut states, offsets, residuals, at)?;
-            at += LANES;
+    let (mut least, mut has_escapes) = (_mm256_setzero_si256(), false);
+    for (offsets, residuals) in offsets.chunks_exact(next).zip(residuals.chunks_exact_mut(next)) {
+        let (groups, rest) = offsets[..width].as_chunks();
+        let (drawn, others) = residuals[..width].as_chunks_mut();
+        for (offsets, residuals) in groups.iter().zip(drawn) {
+            let Some(words) = stream.data[stream.at..].first_chunk() else {
+                has_escapes |= draw_each(stream, &mut states, offsets, residuals)?;
+                continue;
+            };
+            let drawn = draw_32(stream.slots, words, &mut states, offsets, residuals);
+            stream.at += drawn.bytes;
+            least = _mm256_min_epi16(least, drawn.least);
         }
-        if at < width {
-            store_states(stream, &states);
-            for at in at..width {
-                residuals[at] = stream.draw(at % LANES, offsets[at])?;
-            }
-            states = load_states(stream);
-        }
+        has_escapes |= draw_each(stream, &mut states, rest, others)?;
     }
     store_states(stream, &states);
-    Ok(())
+    // No symbol's residuals are below an escape's.
+    let escaped = _mm256_cmpeq_epi16(least, _mm256_set1_epi16(ESCAPE));
+    Ok(has_escapes | (_mm256_testz_si256(escaped, escaped) == 0))
+}
+
+/// Draws from states one by one.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn draw_each(
+    stream: &mut Stream,
+    states: &mut States,
+    offsets: &[u16],
+    residuals: &mut [i16],
+) -> Result<bool, Malformed> {
+    if offsets.is_empty() {
+        return Ok(false);
+    }
+    store_states(stream, states);
+    let has_escapes = stream.draw(offsets, residuals)?;
+    *states = load_states(stream);
+    Ok(has_escapes)
 }
 
 /// All states, in registers.
@@ -46,14 +67,15 @@ type States = [__m256i; LANES / 8];
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load_states(stream: &Stream) -> States {
-    [0, 8, 16, 24].map(|lane| load_8(&stream.states, lane))
+    let (octets, _) = stream.states.as_chunks();
+    [0, 1, 2, 3].map(|octet| load::<u32, 8>(&octets[octet]))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store_states(stream: &mut Stream, states: &States) {
-    for (octet, &state) in states.iter().enumerate() {
-        store_8(&mut stream.states, 8 * octet, state);
+    for (octet, &vector) in stream.states.as_chunks_mut::<8>().0.iter_mut().zip(states) {
+        store(octet, vector);
     }
 }
 
@@ -63,12 +85,10 @@ struct Drawn {
     residuals: __m256i,
 }
 
-/// Draws from eight states, without refilling them.
+/// Draws from eight states by the entries of their slots, without refilling them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn draw_8(slots: &Slots, offsets: &[u32], at: usize, states: __m256i) -> Drawn {
-    let slot = _mm256_and_si256(states, _mm256_set1_epi32(LAST));
-    let entry = look_up(slots, _mm256_or_si256(load_8(offsets, at), slot));
+fn draw_8(entry: __m256i, states: __m256i) -> Drawn {
     let rank = _mm256_and_si256(entry, _mm256_set1_epi32(LAST));
     let k = _mm256_and_si256(_mm256_srli_epi32::<9>(entry), _mm256_set1_epi32(7));
     let least = _mm256_srai_epi32::<21>(_mm256_slli_epi32::<9>(entry));
@@ -80,54 +100,58 @@ fn draw_8(slots: &Slots, offsets: &[u32], at: usize, states: __m256i) -> Drawn {
     Drawn { states: _mm256_srlv_epi32(drawn, k), residuals }
 }
 
-/// Refills eight states. At least 16 bytes must be left.
+/// As many bytes as all states may take, 16 for each eight of them.
+type Words = [u8; 2 * LANES];
+
+/// Refills eight states from the words at `at`, which goes on by as many as they took: 16 bytes at most.
+///
+/// # Safety
+/// `at` is not above 48.
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-fn refill_8(stream: &mut Stream, states: __m256i) -> __m256i {
+unsafe fn refill_8(words: &Words, at: &mut usize, states: __m256i) -> __m256i {
     let is_short = _mm256_cmpgt_epi32(_mm256_set1_epi32(BEGIN.cast_signed()), states);
     let short = _mm256_movemask_ps(_mm256_castsi256_ps(is_short)).cast_unsigned();
-    let words = _mm256_cvtepu16_epi32(load_bytes(&stream.data[stream.at..]));
-    let words = _mm256_permutevar8x32_epi32(words, spread(short));
-    stream.at += 2 * short.count_ones() as usize;
+    // SAFETY: there are 16 bytes from 48 on. The load needs no alignment.
+    let words = unsafe { _mm_loadu_si128(words.as_ptr().add(*at).cast()) };
+    let words = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(words), spread(short));
+    *at += 2 * short.count_ones() as usize;
     let longer = _mm256_or_si256(_mm256_slli_epi32::<16>(states), words);
     _mm256_blendv_epi8(states, longer, is_short)
 }
 
-/// Draws from all states. At least 64 bytes must be left.
+/// What was drawn from all states.
+struct DrawnAll {
+    /// How many bytes of the words were taken.
+    bytes: usize,
+    /// The least residuals of 16 lanes.
+    least: __m256i,
+}
+
+/// Draws from all states.
 ///
-/// The steps of different octets alternate, so that none waits for the last one's result.
+/// Each stage goes over all octets, so that none waits for the last one's result.
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
 fn draw_32(
-    stream: &mut Stream,
+    slots: &Slots,
+    words: &Words,
     states: &mut States,
-    offsets: &[u32],
-    residuals: &mut [i16],
-    at: usize,
-) -> Result<(), Malformed> {
-    let a = draw_8(stream.slots, offsets, at, states[0]);
-    let b = draw_8(stream.slots, offsets, at + 8, states[1]);
-    let c = draw_8(stream.slots, offsets, at + 16, states[2]);
-    states[0] = refill_8(stream, a.states);
-    states[1] = refill_8(stream, b.states);
-    let d = draw_8(stream.slots, offsets, at + 24, states[3]);
-    states[2] = refill_8(stream, c.states);
-    states[3] = refill_8(stream, d.states);
-    let values = [a, b, c, d].map(|drawn| drawn.residuals);
-    let mut escaped = _mm256_setzero_si256();
-    for (pair, at) in values.as_chunks::<2>().0.iter().zip([at, at + 16]) {
-        let packed = _mm256_packs_epi32(pair[0], pair[1]);
-        store(residuals, at, _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
-        escaped = _mm256_or_si256(escaped, _mm256_cmpeq_epi16(packed, _mm256_set1_epi16(ESCAPE)));
+    offsets: &[u16; LANES],
+    residuals: &mut [i16; LANES],
+) -> DrawnAll {
+    let (mut at, (offsets, _)) = (0, offsets.as_chunks());
+    let octets = [0, 1, 2, 3];
+    let entries = octets.map(|octet| look_up(slots, &offsets[octet], states[octet]));
+    let drawn = octets.map(|octet| draw_8(entries[octet], states[octet]));
+    // SAFETY: before each the others took at most 16 bytes: 0, 16, 32 and 48.
+    *states = octets.map(|octet| unsafe { refill_8(words, &mut at, drawn[octet].states) });
+    let first = _mm256_packs_epi32(drawn[0].residuals, drawn[1].residuals);
+    let last = _mm256_packs_epi32(drawn[2].residuals, drawn[3].residuals);
+    for (residuals, packed) in residuals.as_chunks_mut::<16>().0.iter_mut().zip([first, last]) {
+        store(residuals, _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
     }
-    if _mm256_testz_si256(escaped, escaped) == 0 {
-        for residual in &mut residuals[at..at + LANES] {
-            if *residual == ESCAPE {
-                *residual = stream.escape()?;
-            }
-        }
-    }
-    Ok(())
+    DrawnAll { bytes: at, least: _mm256_min_epi16(first, last) }
 }
 
 /// For each lane the number of the word that it takes, if its bit is set.
@@ -155,25 +179,22 @@ const fn ranks() -> [u64; 256] {
     ranks
 }
 
-/// Entries of eight slots. Eight loads take less time than one gather.
-#[expect(clippy::many_single_char_names, reason = "eight lanes")]
+/// The entries of eight states' slots. Eight loads take less time than one gather.
 #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
 #[inline]
 #[target_feature(enable = "avx2")]
-fn look_up(slots: &Slots, numbers: __m256i) -> __m256i {
-    const ALL: i32 = 0xffff;
-    const { assert!(ALL as usize == TABLES * SLOTS - 1) }
-    let numbers = _mm256_and_si256(numbers, _mm256_set1_epi32(ALL));
-    let low = _mm256_castsi256_si128(numbers);
-    let high = _mm256_extracti128_si256::<1>(numbers);
+fn look_up(slots: &Slots, offsets: &[u16; 8], states: __m256i) -> __m256i {
+    const { assert!(TABLES * SLOTS == 1 << 16) }
+    let slot = _mm256_and_si256(states, _mm256_set1_epi32(LAST));
+    let numbers = _mm256_or_si256(_mm256_cvtepu16_epi32(load_half(offsets)), slot);
     let entry = |number: i64| {
-        // SAFETY: no lane is beyond `ALL`, the last of the slots.
-        unsafe { slots.get_unchecked(number.cast_unsigned() as usize).cast_signed() }
+        // SAFETY: an offset and `LAST` have 16 bits, as the numbers of all slots.
+        let entry = unsafe { slots.get_unchecked(number.cast_unsigned() as usize) };
+        _mm_cvtsi32_si128(entry.cast_signed())
     };
-    let pair = |pair: i64| [entry(pair & i64::from(ALL)), entry(pair >> 32)];
-    let [a, b] = pair(_mm_cvtsi128_si64(low));
-    let [c, d] = pair(_mm_extract_epi64::<1>(low));
-    let [e, f] = pair(_mm_cvtsi128_si64(high));
-    let [g, h] = pair(_mm_extract_epi64::<1>(high));
-    _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+    let pair = |pair: i64| _mm_unpacklo_epi32(entry(pair & 0xffff_ffff), entry(pair >> 32));
+    let four =
+        |four: __m128i| _mm_unpacklo_epi64(pair(_mm_cvtsi128_si64(four)), pair(_mm_extract_epi64::<1>(four)));
+    let (low, high) = (_mm256_castsi256_si128(numbers), _mm256_extracti128_si256::<1>(numbers));
+    _mm256_set_m128i(four(high), four(low))
 }
