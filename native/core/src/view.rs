@@ -119,6 +119,16 @@ impl Target<'_> {
         self.strided.span(self.origin.addr())
     }
 
+    /// Where the voxel of a place lies, or would lie, were the place in the view.
+    #[inline(always)]
+    #[must_use]
+    pub fn address(&self, place: [usize; 3]) -> *const u8 {
+        let steps = place.into_iter().zip(self.strided.strides);
+        steps.fold(self.origin, |at, (count, stride)| {
+            at.wrapping_offset(count.cast_signed().wrapping_mul(stride))
+        })
+    }
+
     /// The same voxels, with y and x exchanged.
     #[must_use]
     pub fn turned(&self) -> Target<'_> {
