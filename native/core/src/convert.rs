@@ -1,6 +1,7 @@
 //! Voxels in the form in which samples want them.
 
 use crate::element::{Element, Voxel};
+use crate::vectorized::vectorized;
 use crate::view::{Row, Source, Target};
 
 /// float32 from a voxel: `(value - subtract) / divide`, and between 0 and 1 where it is clipped.
@@ -114,21 +115,9 @@ pub fn convert(source: &Source<'_>, target: &Target<'_>, scaling: Option<Scaling
     let ((low, high), (first, end)) = (source.span(), target.span());
     let is_legal = from.shape == to.shape && (high <= first || end <= low);
     is_legal.then(|| {
-        let tiles = Tiles { source, target };
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2.
-            return unsafe { convert_avx2(from.element, conversion, tiles) };
-        }
-        dispatch(from.element, conversion, tiles);
+        let (stored, tiles) = (from.element, Tiles { source, target });
+        vectorized!(dispatch(stored: Element, conversion: Conversion, tiles: Tiles<'_>) -> ());
     })
-}
-
-/// `dispatch`, compiled for processors with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn convert_avx2(stored: Element, conversion: Conversion, tiles: Tiles<'_>) {
-    dispatch(stored, conversion, tiles);
 }
 
 /// An array and a target of its shape, tile by tile.

@@ -15,5 +15,6 @@ pub mod predict;
 pub mod read;
 pub mod runs;
 pub mod stash;
+mod vectorized;
 pub mod view;
 pub mod write;

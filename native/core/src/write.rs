@@ -4,6 +4,7 @@ use crate::boxes::Piece;
 use crate::chunk::{Decoded, Layout};
 use crate::convert::{self, Conversion, MOST, Work};
 use crate::element::Voxel;
+use crate::vectorized::vectorized;
 use crate::view::{Row, Target};
 
 /// A piece of a decoded chunk, and where it goes.
@@ -25,19 +26,7 @@ pub struct Writing<'a> {
 /// Nobody else may write to the voxels of the target that the piece covers.
 pub unsafe fn write(writing: Writing<'_>, conversion: Conversion) {
     let rows = Rows(writing);
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { write_avx2(conversion, rows) };
-    }
-    write_rows(conversion, rows);
-}
-
-/// `write_rows`, compiled for processors with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn write_avx2(conversion: Conversion, rows: Rows<'_>) {
-    write_rows(conversion, rows);
+    vectorized!(write_rows(conversion: Conversion, rows: Rows<'_>) -> ());
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 
 use crate::element::Element;
 use crate::encode::pieces::{Pieces, Plane, Run};
+use crate::vectorized::vectorized;
 use crate::view::Source;
 
 /// Labels, 0 included.
@@ -53,19 +54,7 @@ pub fn measure(mask: &Source<'_>) -> Option<Vec<Measured>> {
     if mask.strided().element != Element::U8 {
         return None;
     }
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return Some(unsafe { by_plane_avx2(mask) });
-    }
-    Some(by_plane(mask))
-}
-
-/// `by_plane`, compiled for processors with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn by_plane_avx2(mask: &Source<'_>) -> Vec<Measured> {
-    by_plane(mask)
+    Some(vectorized!(by_plane(mask: &Source<'_>) -> Vec<Measured>))
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! Integers as they are on disk to int16.
 
 use crate::element::{Element, Voxel};
+use crate::vectorized::vectorized;
 use crate::view::{Source, Target};
 
 /// Voxels of a row, and rows, that are converted together where voxels do not lie side by side.
@@ -15,19 +16,7 @@ pub fn shift(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
     if source.strided().shape != target.strided().shape || target.strided().element != Element::I16 {
         return None;
     }
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { by_stored_avx2(source, target, add) };
-    }
-    by_stored(source, target, add)
-}
-
-/// `by_stored`, compiled for processors with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn by_stored_avx2(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
-    by_stored(source, target, add)
+    vectorized!(by_stored(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()>)
 }
 
 #[inline(always)]

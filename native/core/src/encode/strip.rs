@@ -5,6 +5,7 @@ use crate::element::{Element, Voxel};
 use crate::encode::compress::{Compressor, MOST, most};
 use crate::predict::{self, Scratch};
 use crate::stash::Stash;
+use crate::vectorized::vectorized;
 use crate::view::Source;
 
 /// Codecs of chunks, each with its level.
@@ -149,19 +150,7 @@ fn copy(strip: &Source<'_>, left: usize, chunk: [usize; 3], voxels: &mut Vec<i16
 
 /// Fill `bytes` with the voxels of a chunk: all their lowest bytes, then all next ones; whether all are 0.
 fn cut<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { cut_avx2::<T>(strip, left, chunk, bytes) };
-    }
-    cut_rows::<T>(strip, left, chunk, bytes)
-}
-
-/// `cut_rows`, compiled for processors with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn cut_avx2<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool {
-    cut_rows::<T>(strip, left, chunk, bytes)
+    vectorized!(cut_rows::<T: Bytes>(strip: &Source<'_>, left: usize, chunk: [usize; 3], bytes: &mut [u8]) -> bool)
 }
 
 /// Voxels that are looked at together.
