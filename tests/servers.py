@@ -57,7 +57,8 @@ class Watched:
             with, "cut" for half of the body, None for no fault.
         retry_after: seconds that a refusal asks to wait.
         requests: in the order of their coming.
-        busiest: most requests that were under way at once.
+        busiest: most requests that waited for the first byte of their answer at once. Where there is a
+            latency, requests that are asked one after another never do.
     """
 
     app: App
@@ -66,7 +67,7 @@ class Watched:
     retry_after: int = 0
     requests: list[Request] = field(default_factory=list)
     busiest: int = 0
-    _under_way: int = 0
+    _waiting: int = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {key.decode().lower(): value.decode() for key, value in scope["headers"]}
@@ -74,16 +75,16 @@ class Watched:
         request = Request(scope["method"], scope["path"], headers.get("range", ""), signed)
         self.requests.append(request)
         fault = self.fault(len(self.requests), request.method, request.path)
-        self._under_way += 1
-        self.busiest = max(self.busiest, self._under_way)
+        self._waiting += 1
+        self.busiest = max(self.busiest, self._waiting)
         try:
             await asyncio.sleep(self.latency)
-            if isinstance(fault, int):
-                await _refuse(fault, self.retry_after, request, receive, send)
-            else:
-                await self.app(scope, receive, _noting(request, send, cut=fault == "cut"))
         finally:
-            self._under_way -= 1
+            self._waiting -= 1
+        if isinstance(fault, int):
+            await _refuse(fault, self.retry_after, request, receive, send)
+        else:
+            await self.app(scope, receive, _noting(request, send, cut=fault == "cut"))
 
     def heal(self) -> None:
         """No more faults, and no delay."""
