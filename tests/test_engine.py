@@ -73,7 +73,7 @@ SMALL_SHAPES = st.tuples(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_selection_is_zarr_pythons(
     profile: str, engine: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -91,7 +91,7 @@ def test_any_selection_is_zarr_pythons(
 
 
 @pytest.mark.parametrize("name", CODECS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_selection_of_any_codec_and_chunk_is_zarr_pythons(
     name: str, engine: str, data: st.DataObject
@@ -213,7 +213,7 @@ def test_a_read_goes_on_alone_where_no_thread_can_begin(monkeypatch: pytest.Monk
     assert sorted(seen) == list(range(40))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(count=st.integers(0, 60), threads=st.integers(1, 9))
 def test_threads_take_each_item_once(count: int, threads: int) -> None:
     seen: list[int] = []
@@ -349,7 +349,7 @@ def test_without_a_cache_nothing_is_kept(case: cz.Case, monkeypatch: pytest.Monk
     assert second[0] == first[0] > 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(limit=st.integers(1, 50), puts=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 60)), max_size=40))
 def test_a_cache_never_outgrows_its_limit_and_keeps_what_was_used_last(
     limit: int, puts: list[tuple[int, int]]
@@ -667,7 +667,7 @@ def test_a_reader_takes_what_tells_of_updates_to_other_processes(tmp_path: Path)
         sent[0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     at=st.integers(0, 10**6), value=st.integers(0, 255), dtype=st.sampled_from(["int16", "float32", "uint8"])
 )

@@ -40,7 +40,7 @@ def cases(draw: st.DrawFn) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     return mask, draw(hnp.arrays(dtype, shape, elements=numbers))
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(cases())
 def test_a_labels_figures_are_those_of_its_voxels(case: tuple[NDArray[np.uint8], NDArray[Any]]) -> None:
     mask, image = case

@@ -101,7 +101,7 @@ def inside(storage: Storage) -> Path:
 # -- keys
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     key=st.one_of(
         st.text(max_size=20),

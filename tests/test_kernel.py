@@ -51,7 +51,7 @@ def python_convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling 
         convert(source, target, scaling)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_conversions_are_numpys_to_the_bit(data: st.DataObject) -> None:
     shape = data.draw(st.tuples(*[st.integers(0, 5)] * 2, st.sampled_from([0, 1, 7, 64, 65, 130])))

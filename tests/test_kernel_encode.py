@@ -79,7 +79,7 @@ def same_shards(array: NDArray[Any], codec: Codec, *, keep_empty: bool) -> None:
     assert found == expected == b"".join(parts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), keep_empty=st.booleans(), is_mask=st.booleans())
 def test_shards_are_numcodecs_to_the_byte(data: st.DataObject, keep_empty: bool, is_mask: bool) -> None:
     dtype = MASK_DTYPE if is_mask else INT16
@@ -90,7 +90,7 @@ def test_shards_are_numcodecs_to_the_byte(data: st.DataObject, keep_empty: bool,
     same_shards(array, codec, keep_empty=keep_empty)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data(), keep_empty=st.booleans())
 def test_chunks_of_the_codec_predict_are_those_of_python(data: st.DataObject, keep_empty: bool) -> None:
     array = data.draw(shapes(40).flatmap(lambda shape: contents(INT16, shape)))
@@ -128,7 +128,7 @@ def test_what_the_kernel_does_not_write_is_left_to_python() -> None:
         native.kernel.encode_strip(np.zeros((2, 2, 2), INT16), (1, 2, 2), ("blosc-zstd", 1), keep_empty=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), add=st.integers(-(2**15), 2**15 - 1), name=st.sampled_from(["u1", "i2", "i4"]))
 def test_shifts_are_numpys(data: st.DataObject, add: int, name: str) -> None:
     source = data.draw(shapes(80).flatmap(lambda shape: contents(np.dtype(name), shape)))
@@ -138,7 +138,7 @@ def test_shifts_are_numpys(data: st.DataObject, add: int, name: str) -> None:
     np.testing.assert_array_equal(found, source.astype(INT16) + np.int16(add))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_figures_of_an_image_and_its_labels_are_pythons(data: st.DataObject) -> None:
     shape = data.draw(shapes(70))
@@ -159,7 +159,7 @@ def test_figures_of_an_image_and_its_labels_are_pythons(data: st.DataObject) -> 
         assert found == figures()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     data=st.data(),
     shape=shapes(9) | st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(60, 80)),

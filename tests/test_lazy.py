@@ -56,7 +56,7 @@ def test_an_orientation_is_what_nibabel_makes_of_the_file(
     assert np.allclose(case.affine_of(orientation), source.as_reoriented(change).affine, atol=1e-4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_selection_of_any_conversion_is_numpys(
     phantom_store: cz.Store, volume: NDArray[Any], data: st.DataObject

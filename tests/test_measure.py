@@ -94,7 +94,7 @@ def metered(volume: NDArray[Any]) -> Intensity:
     return meter.result()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(VOLUMES)
 @example(np.full((1, 1, 1), -(2**15), np.int16))
 @example(np.full((3, 4, 5), 2**31 - 1, np.int32))

@@ -78,7 +78,7 @@ SLICE = st.builds(slice, *[st.none() | st.integers(-120, 120)] * 2, st.sampled_f
 KEYS = st.lists(INDEX | SLICE, max_size=3).map(tuple) | st.just(Ellipsis)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(key=KEYS, ellipsis=st.none() | st.integers(0, 3))
 def test_basic_indexing_is_numpys(
     phantom_store: cz.Store, volume: NDArray[Any], key: Any, ellipsis: int | None
@@ -98,7 +98,7 @@ def test_other_indexing_is_an_error(case: cz.Case, key: Any) -> None:
         case.voxels("image")[key]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     start=st.tuples(st.integers(-50, 44), st.integers(-50, 95), st.integers(-50, 95)),
     size=st.tuples(*[st.integers(1, 60)] * 3),

@@ -48,7 +48,7 @@ STORED = st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"]).flatm
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     stored=STORED,
     slope=st.sampled_from([1, 1, 1, 2, 0.5, 1 / 3]),
@@ -71,7 +71,7 @@ def test_the_smallest_exact_dtype_holds_nibabels_values(
     assert np.array_equal(converted, expected)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(stored=STORED)
 def test_unscaled_voxels_are_always_restorable(path: Path, stored: NDArray[Any]) -> None:
     volume = volume_of(path, stored)
