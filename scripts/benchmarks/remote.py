@@ -319,9 +319,10 @@ def report(material: Material, latency: float, costs: Costs, alone: dict[str, li
     for name in PREFETCHES:
         first, after = alone[f"{STREAM}, {name}, {FIRST}"], alone[f"{STREAM}, {name}, {NEXT}"]
         slices = material.record.shape[0]
-        requests = " then ".join(f"{median(found, 'requests') * 16 / slices:.3f}" for found in (first, after))
+        slabs = slices / layout.DEFAULT_CHUNK[0]
+        requests = " then ".join(f"{median(found, 'requests') / slabs:.3f}" for found in (first, after))
         took = " then ".join(f"{median(found, 'milliseconds') / slices:.2f}" for found in (first, after))
-        print(f"{STREAM}, {name}: {requests} requests for 16 slices, {took} ms a slice")
+        print(f"{STREAM}, {name}: {requests} requests a slab, {took} ms a slice")
     rate = _THREADS / median(alone[PATCHES], "milliseconds") * 1000
     print(f"{PATCHES}: {rate:.0f} patches a second\n")
 
@@ -365,7 +366,7 @@ def own_goals(costs: Costs, alone: dict[str, list[Cost]], slabs: int) -> Iterato
         yield goal(f"{AXIAL}, {state}: requests, most", reached, most)
     for name in PREFETCHES:
         requests = median(alone[f"{STREAM}, {name}, {NEXT}"], "requests") / slabs
-        yield goal(f"{STREAM}, {name}, {NEXT}: requests for each slab of 16 slices", requests, 1)
+        yield goal(f"{STREAM}, {name}, {NEXT}: requests for each slab of slices", requests, 1)
 
 
 def cube_goals(costs: Costs, turns: list[Turn], material: Material) -> Iterator[str]:
