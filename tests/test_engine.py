@@ -73,7 +73,7 @@ SMALL_SHAPES = st.tuples(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_selection_is_zarr_pythons(
     profile: str, engine: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -370,9 +370,8 @@ class Killer:
         return 503 if number % 5 == 0 else None
 
 
-@pytest.mark.parametrize(
-    "kills", [(20,), pytest.param((1, 2, 9, 12, 3, 13, 1), marks=pytest.mark.slow)], ids=["few", "many"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [(20,), (1, 2, 9, 12, 3, 13, 1)], ids=["few", "many"])
 def test_a_build_that_is_killed_at_puts_ends_as_a_clean_one(
     source: Tree, hub: Hub, bucket: Bucket, tmp_path: Path, kills: tuple[int, ...]
 ) -> None:
