@@ -98,11 +98,9 @@ def run(source: Path, scratch: Path, case: str | None, repeats: int, latency: fl
         costs = measured(turns, names, distant, material)
         alone = ours_alone(distant, repeats)
         alone[PATCHES], errors = concurrent(distant, repeats)
-    report(material, latency, costs, alone)
-    goals = [
-        *goals_met(costs),
-        *own_goals(costs, alone, layout.grid(material.record.shape, layout.DEFAULT_CHUNK)[0]),
-    ]
+    slabs = layout.grid(material.record.shape, layout.DEFAULT_CHUNK)[0]
+    report(material, latency, costs, alone, slabs)
+    goals = [*goals_met(costs), *own_goals(costs, alone, slabs)]
     goals += cube_goals(costs, turns[CUBE], material)
     goals.append(goal(f"{PATCHES}: errors", len(errors), 0))
     print(*missing, _TARGETS, *goals, *errors, sep="\n")
@@ -309,7 +307,9 @@ def patches_at_once(case: cz.Case, boxes: list[Box]) -> list[str]:
         return [error for error in threads.map(read, boxes) if error]
 
 
-def report(material: Material, latency: float, costs: Costs, alone: dict[str, list[Cost]]) -> None:
+def report(
+    material: Material, latency: float, costs: Costs, alone: dict[str, list[Cost]], slabs: int
+) -> None:
     shape = "x".join(map(str, material.record.shape))
     away = f"{latency * 1000:g} ms away"
     print(f"\nreading {material.record.id}, {shape} {material.voxels.dtype}, over HTTP, {away}; medians")
@@ -319,7 +319,6 @@ def report(material: Material, latency: float, costs: Costs, alone: dict[str, li
     for name in PREFETCHES:
         first, after = alone[f"{STREAM}, {name}, {FIRST}"], alone[f"{STREAM}, {name}, {NEXT}"]
         slices = material.record.shape[0]
-        slabs = slices / layout.DEFAULT_CHUNK[0]
         requests = " then ".join(f"{median(found, 'requests') / slabs:.3f}" for found in (first, after))
         took = " then ".join(f"{median(found, 'milliseconds') / slices:.2f}" for found in (first, after))
         print(f"{STREAM}, {name}: {requests} requests a slab, {took} ms a slice")

@@ -155,9 +155,9 @@ fn store<T: Lane, const N: usize>(values: &mut [T; N], vector: __m256i) {
     unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), vector) }
 }
 
-/// Contexts of sums by four of their bits, from bit 1, 3 and 6 on. Of the contexts by a sum's bits and those before them,
-/// at most 15, the greatest is right: below 32, 128 and from there on one of the tables tells all contexts apart, and the
-/// others have lower ones.
+/// Contexts of sums without their lowest 1, 3 or 6 bits, 15 at most. Of a sum's three contexts the greatest is right: the
+/// first table tells all sums below 32 apart, the second all contexts up to 128, the third those above, and none has a
+/// greater one.
 static CONTEXTS_BY: [[u8; 16]; 3] = [contexts_by(1), contexts_by(3), contexts_by(6)];
 
 /// The context of the least sum that has these bits from `shift` on, and 0 for sums below all contexts.

@@ -2,7 +2,7 @@
 
 use super::header::{CONSTANT, Header, PREDICTED, RAW, states};
 use super::kernel::{Job, Kernel, dispatch};
-use super::model::{self, Set, between, set_of};
+use super::model::{self, Set, between, parts};
 use super::order::{Rows, steps};
 use super::stream::Stream;
 use super::tables::family;
@@ -127,10 +127,9 @@ impl Decoding<'_, '_> {
         let all = samples.half_rows(rows, parity);
         let ((_, residuals), (known, sizes)) = (samples.split(all), magnitudes.split(all));
         let offsets = &mut offsets[..residuals.len()];
-        for (part, before) in rows.parts() {
-            let (votes, tables) = (&sets[set_of(part.slice, parity)].votes, &self.header.tables[parity]);
-            let half_rows = all.part(before, part.count);
-            kernel.offsets(known, half_rows, votes, tables, &mut offsets[before * all.next..]);
+        for part in parts(all, rows, parity) {
+            let (votes, tables) = (&sets[part.set].votes, &self.header.tables[parity]);
+            kernel.offsets(known, part.half_rows, votes, tables, &mut offsets[part.at..]);
         }
         if kernel.draw(self.stream, all, offsets, residuals)? {
             for half_row in residuals.chunks_exact_mut(all.next) {
@@ -147,13 +146,13 @@ impl Decoding<'_, '_> {
         let samples = &mut self.scratch.samples;
         let (all, even) = (samples.half_rows(rows, parity), samples.place(0, 0, 0));
         let (known, residuals) = samples.split(all);
-        for (part, before) in rows.parts() {
-            let (set, residuals) = (set_of(part.slice, parity), &mut residuals[before * all.next..]);
-            if (part.slice, part.row) == (0, 0) {
+        for part in parts(all, rows, parity) {
+            let residuals = &mut residuals[part.at..];
+            if part.is_first {
                 add_first(known, even, parity, &mut residuals[..all.width]);
             } else {
-                let (taps, weights) = (&sets[set].taps, &self.header.weights[set]);
-                kernel.predict::<true>(known, all.part(before, part.count), taps, weights, residuals);
+                let (taps, weights) = (&sets[part.set].taps, &self.header.weights[part.set]);
+                kernel.predict::<true>(known, part.half_rows, taps, weights, residuals);
             }
         }
     }

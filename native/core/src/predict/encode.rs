@@ -6,7 +6,7 @@ use super::Scratch;
 use super::fit::Observed;
 use super::header::{CONSTANT, Header, LANES, RAW, fits, halves, states};
 use super::kernel::{Job, Kernel, dispatch};
-use super::model::{self, CONTEXTS, Set, Weights, between, set_of};
+use super::model::{self, CONTEXTS, Set, Weights, between, parts};
 use super::order::{Rows, steps};
 use super::planes::Planes;
 use super::stream::BEGIN;
@@ -217,14 +217,13 @@ fn half_rows<K: Kernel>(
     let (residuals, offsets) = (&mut residuals[begin..end], &mut offsets[begin..end]);
     residuals.copy_from_slice(&samples.data()[all.at..][..end - begin]);
     let (known, sizes) = magnitudes.split(all);
-    for (part, before) in rows.parts() {
-        let (set, half_rows) = (set_of(part.slice, parity), all.part(before, part.count));
-        let at = before * all.next;
-        kernel.offsets(known, half_rows, &sets[set].votes, &identity, &mut offsets[at..]);
-        if (part.slice, part.row) == (0, 0) {
+    for part in parts(all, rows, parity) {
+        let (set, half_rows) = (part.set, part.half_rows);
+        kernel.offsets(known, half_rows, &sets[set].votes, &identity, &mut offsets[part.at..]);
+        if part.is_first {
             take_first(samples, parity, &mut residuals[..all.width]);
         } else {
-            let residuals = &mut residuals[at..];
+            let residuals = &mut residuals[part.at..];
             kernel.predict::<false>(samples.data(), half_rows, &sets[set].taps, &weights[set], residuals);
         }
     }

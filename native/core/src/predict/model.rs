@@ -1,6 +1,7 @@
 //! What is known of a sample before it is decoded: its prediction and its context, in exact integers.
 
-use super::planes::{Place, Planes};
+use super::order::Rows;
+use super::planes::{HalfRows, Place, Planes};
 
 /// Samples that a prediction is made of.
 pub const TAPS: usize = 10;
@@ -20,8 +21,29 @@ pub type Weights = [i16; TAPS];
 
 /// The set of weights for a half row: even and odd columns of the first slice, then of later ones.
 #[inline]
-pub fn set_of(slice: usize, parity: usize) -> usize {
+fn set_of(slice: usize, parity: usize) -> usize {
     2 * usize::from(slice > 0) + parity
+}
+
+/// Half rows of one parity and step that follow from one set of weights.
+pub struct Part {
+    pub half_rows: HalfRows,
+    pub set: usize,
+    /// Where their values begin, in buffers for all half rows.
+    pub at: usize,
+    /// Whether it is of the very first row, which has predictions of its own.
+    pub is_first: bool,
+}
+
+/// The parts of all half rows of a parity and step.
+#[inline(always)]
+pub fn parts(all: HalfRows, rows: Rows, parity: usize) -> impl Iterator<Item = Part> {
+    rows.parts().map(move |(part, before)| Part {
+        half_rows: all.part(before, part.count),
+        set: set_of(part.slice, parity),
+        at: before * all.next,
+        is_first: (part.slice, part.row) == (0, 0),
+    })
 }
 
 /// Weights before anything is known, by set.
