@@ -21,6 +21,14 @@ def results(progress: object) -> dict[int, int | None]:
     return {p.item: p.result for p in progress if isinstance(p, Finished)}  # type: ignore[attr-defined]
 
 
+def is_worker(child: psutil.Process) -> bool:
+    """Whether it is a worker process that runs; one of another test may end while it is looked at."""
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_every_item_is_done_once(workers: int) -> None:
     seen = list(runner_of(workers).run(square, range(7)))
@@ -48,7 +56,7 @@ def test_a_pool_that_breaks_while_nobody_looks_loses_no_item() -> None:
         seen.append(progress)
         if isinstance(progress, Finished) and progress.item == 1:
             for child in psutil.Process().children():
-                if "spawn_main" in " ".join(child.cmdline()):
+                if is_worker(child):
                     child.kill()
             time.sleep(0.5)
     assert results(seen) == {item: item * item for item in range(6)}
@@ -60,7 +68,7 @@ def test_leaving_early_ends_the_processes_and_no_other() -> None:
         progress = Processes(2).run(slow, range(100))
         next(progress)
         progress.close()  # type: ignore[attr-defined]
-        left = {p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())}
+        left = {child for child in psutil.Process().children() if is_worker(child)}
         assert left == set()
         assert other.poll() is None
         assert before <= set(psutil.Process().children())
@@ -93,7 +101,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         parent.stdout.readline()
         parent.stdout.readline()
         children = psutil.Process(parent.pid).children()
-        assert len([child for child in children if "spawn_main" in " ".join(child.cmdline())]) == 2
+        assert len([child for child in children if is_worker(child)]) == 2
         parent.kill()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
