@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.datasets.selection import Selection
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
+    from ctspine_zarr.format.label_map import LabelMap
     from ctspine_zarr.kernel import kernel_version
     from ctspine_zarr.maintain.export import CaseExported, Exported, export, export_cases
     from ctspine_zarr.maintain.remove import remove
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
     from ctspine_zarr.maintain.verify import verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case
+    from ctspine_zarr.read.foreground import ct_normalization
     from ctspine_zarr.read.sample import Sample
     from ctspine_zarr.read.store import Store, open_store
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
-    from ctspine_zarr.training.datasets import GridDataset, PatchDataset, SliceDataset, VolumeDataset
-    from ctspine_zarr.training.streams import PatchStream, SliceStream
+    from ctspine_zarr.scaling import Normalization
+    from ctspine_zarr.training.datasets import Dataset
+    from ctspine_zarr.training.kinds import Patches, Slices, Vertebrae, Volumes, Windows
+    from ctspine_zarr.training.making import TrainingSample
+    from ctspine_zarr.training.streams import Stream
     from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
     from ctspine_zarr.write.document import Part
     from ctspine_zarr.write.finalize import finalize
@@ -51,33 +56,38 @@ __all__ = [
     "CaseReport",
     "CaseStarted",
     "CtspineError",
+    "Dataset",
     "Exported",
     "Foreground",
-    "GridDataset",
     "Histogram",
+    "LabelMap",
     "Left",
     "Mended",
     "Moments",
     "NoMask",
+    "Normalization",
     "Part",
-    "PatchDataset",
-    "PatchStream",
+    "Patches",
     "Plan",
     "Published",
     "Refusal",
     "Repaired",
     "Sample",
     "Selection",
-    "SliceDataset",
-    "SliceStream",
+    "Slices",
     "Store",
     "StoreInUse",
     "StoreUpdated",
+    "Stream",
+    "TrainingSample",
     "Uniform",
     "Verification",
-    "VolumeDataset",
+    "Vertebrae",
+    "Volumes",
+    "Windows",
     "assemble",
     "build_store",
+    "ct_normalization",
     "describe",
     "export",
     "export_cases",
@@ -112,13 +122,18 @@ _HOMES = {
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),
     "publishing.publish": ("CasePublished", "Published", "publish"),
+    "format.label_map": ("LabelMap",),
     "read.case": ("Case",),
+    "read.foreground": ("ct_normalization",),
     "read.sample": ("Sample",),
     "read.store": ("Store", "open_store"),
     "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
     "sampling.windows": ("assemble", "window_starts"),
-    "training.datasets": ("GridDataset", "PatchDataset", "SliceDataset", "VolumeDataset"),
-    "training.streams": ("PatchStream", "SliceStream"),
+    "scaling": ("Normalization",),
+    "training.datasets": ("Dataset",),
+    "training.kinds": ("Patches", "Slices", "Vertebrae", "Volumes", "Windows"),
+    "training.making": ("TrainingSample",),
+    "training.streams": ("Stream",),
 }
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

@@ -20,6 +20,9 @@ from ctspine_zarr.errors import UnknownValue
 type Affine = NDArray[np.float64]
 type Shape = tuple[int, int, int]
 
+CANONICAL: Final = "SAR"
+"""The stored orientation: axes (z, y, x) towards superior, anterior and right."""
+
 # Sides that z, y and x of a canonical array increase towards, and their opposites.
 _SIDES: Final = ("SI", "AP", "RL")
 

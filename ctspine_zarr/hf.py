@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Unpack
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from ctspine_zarr.errors import MissingDependency, choose
+from ctspine_zarr.errors import MissingDependency, UnknownValue
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.units import HUB
-from ctspine_zarr.training.datasets import SliceDataset, VolumeDataset
-from ctspine_zarr.training.form import Options
-from ctspine_zarr.training.samples import Samples
+from ctspine_zarr.training.datasets import Dataset
+from ctspine_zarr.training.kinds import Slices, Volumes
+from ctspine_zarr.training.making import TrainingSample
 
 try:
     import datasets
@@ -20,31 +20,27 @@ except ImportError as error:
 
 __all__ = ["iterable_dataset"]
 
-type Mode = Literal["2d", "3d"]
 
-
-def iterable_dataset(store: Store, mode: Mode = "2d", **options: Unpack[Options]) -> datasets.IterableDataset:
+def iterable_dataset(store: Store, kind: Slices | Volumes | None = None) -> datasets.IterableDataset:
     """An `IterableDataset` of examples as the Hub's loader makes them, read as they are asked for; nothing
     is materialised.
 
-    `2d` gives slices along the source array's third axis, nearly always axial ones, `3d` volumes:
-    `image` float32, `segmentation` int32 but for `segmentation=False`, `patient_id`, `index` (the
-    volume's number), and in `2d` `slice_index`. Cases come in the store's order, by split, source
-    and id, each slab being decoded once; `shuffle`, `map`, `take`, `batch`, splitting by node and a
-    DataLoader's workers work as with any other, a case being a shard. Where in-plane sizes differ,
-    so do the examples', and Arrow formats, which want one size, are not to be had.
+    `Slices(orientation="hub")`, the default, and `Volumes(orientation="hub")` give what the loader's `2d`
+    and `3d` gave, along the source array's third axis: `image` float32, `segmentation` int32 but for
+    `segmentation=False`, `patient_id`, `index` (the volume's number), and of slices `slice_index`. Cases
+    come in the store's order, by split, source and id, each slab being decoded once; `shuffle`, `map`,
+    `take`, `batch`, splitting by node and a DataLoader's workers work as with any other, a case being
+    a shard. Where in-plane sizes differ, so do the examples', and Arrow formats, which want one
+    size, are not to be had.
 
     Args:
         store: the selection, such as `store.select(split="train")`.
-        mode: `2d` or `3d`.
-        options: see `Options`; `orientation` is "hub" by default, and there is `map` instead of
-            `transform`.
+        kind: of samples; `map` is instead of a transform.
 
     Raises:
-        UnknownValue: an empty selection, or an argument that is not legal.
+        UnknownValue: an empty selection, or samples of another kind.
     """
-    options.setdefault("orientation", HUB)
-    samples = choose("mode", mode, {"2d": SliceDataset, "3d": VolumeDataset})(store, **options)
+    samples = Dataset(store, _examined(Slices(orientation=HUB) if kind is None else kind))
     found = datasets.IterableDataset.from_generator(
         _examples,
         features=_features(samples),
@@ -54,14 +50,22 @@ def iterable_dataset(store: Store, mode: Mode = "2d", **options: Unpack[Options]
     return found
 
 
-def _examples(cases: Sequence[int], samples: SliceDataset | VolumeDataset) -> Iterator[dict[str, Any]]:
+def _examined(kind: object) -> Slices | Volumes:
+    if not isinstance(kind, Slices | Volumes):
+        message = f"{kind!r} as examples; legal: Slices(...) or Volumes(...)"
+        raise UnknownValue(message)
+    return kind
+
+
+def _examples(cases: Sequence[int], samples: Dataset[TrainingSample]) -> Iterator[dict[str, Any]]:
     names = _features(samples)
     for case in cases:
         for sample in samples.of_case(case):
-            yield {name: sample[name] for name in names}
+            values: Mapping[str, Any] = sample
+            yield {name: values[name] for name in names}
 
 
-def _features(samples: Samples[Any]) -> datasets.Features:
+def _features(samples: Dataset[TrainingSample]) -> datasets.Features:
     spec = samples.spec()
     _, shape = spec["image"]
     if "slice_index" not in spec:
@@ -71,7 +75,7 @@ def _features(samples: Samples[Any]) -> datasets.Features:
     slices = {"slice_index": number} if "slice_index" in spec else {}
     return datasets.Features(
         {
-            **{name: array(shape, spec[name][0].name) for name in samples.form.names},
+            **{name: array(shape, spec[name][0].name) for name in ("image", "segmentation") if name in spec},
             "patient_id": datasets.Value("string"),
             "index": number,
             **slices,

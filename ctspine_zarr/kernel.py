@@ -30,8 +30,8 @@ type Positions = tuple[int, int, int]
 """Start, step and count along an axis, upwards."""
 type Target = tuple[NDArray[Any], tuple[Positions, Positions, Positions]]
 """A (z, y, x) array, and the positions that go there."""
-type Scale = tuple[float, float, bool]
-"""What is subtracted from a voxel, what that is divided by, and whether it is then clipped to 0..1."""
+type Scale = tuple[float, float, float, float]
+"""What is subtracted from a voxel, what that is divided by, and the bounds of the result."""
 type Wanted = tuple[Sequence[Target], Scale | None]
 """What is read, and in which form."""
 type Bounds = tuple[int, int]
@@ -132,6 +132,9 @@ class Kernel(Protocol):
 
     def measure_labels(self, mask: NDArray[np.uint8]) -> list[Label]:
         """See `write.measure.measure_labels`."""
+
+    def look_up(self, source: NDArray[np.uint8], target: NDArray[Any], table: bytes) -> None:
+        """Write for each label what a table of 256 has, to an array of uint8 or int32; they share none."""
 
     def convert(self, source: NDArray[Any], target: NDArray[Any], scaling: Scale | None) -> None:
         """Write the voxels of one array to another, as float32, int32 or what they are; they share none."""

@@ -34,7 +34,7 @@ def from_samples(samples: Dataset[Any] | Stream[Any]) -> tf.data.Dataset:
         UnknownValue: there is a transform.
     """
 
-    def one_pass() -> Iterator[dict[str, Any]]:
+    def one_pass() -> Iterator[Any]:
         yield from samples
         samples.set_epoch(samples.epoch + 1)
 

@@ -1,8 +1,9 @@
 """Datasets and streams for PyTorch, and a DataLoader over them with sound defaults.
 
-    from ctspine_zarr.torch import SliceStream, make_loader
+    from ctspine_zarr import Slices
+    from ctspine_zarr.torch import Stream, make_loader
 
-    stream = SliceStream(store.select(split="train"), window=(-450, 1050), channel=True)
+    stream = Stream(store.select(split="train"), Slices(window=(-450, 1050), channel=True))
     for batch in make_loader(stream, batch_size=16):
         batch["image"]  # (16, 1, 512, 512) float32
 
@@ -34,16 +35,7 @@ except ImportError as error:
     message = "this needs PyTorch: pip install 'ctspine-zarr[torch]'"
     raise MissingDependency(message) from error
 
-__all__ = [
-    "GridDataset",
-    "Loader",
-    "PatchDataset",
-    "PatchStream",
-    "SliceDataset",
-    "SliceStream",
-    "VolumeDataset",
-    "make_loader",
-]
+__all__ = ["Dataset", "Loader", "Stream", "make_loader"]
 
 type StartMethod = Literal["fork", "forkserver", "spawn"]
 
@@ -52,7 +44,7 @@ type StartMethod = Literal["fork", "forkserver", "spawn"]
 _EPOCH, _BATCHES, _SIZE, _DROPS = range(4)
 
 
-class _Shareable(Samples[Any]):
+class _Shareable[S](Samples[S]):
     """Samples whose copy for a loader keeps epoch and place in shared memory: its workers see them
     change, also those that outlive an epoch.
     """
@@ -78,28 +70,16 @@ class _Shareable(Samples[Any]):
         return one
 
 
-class VolumeDataset(_Shareable, datasets.VolumeDataset, TorchDataset[Any]):
-    __doc__ = datasets.VolumeDataset.__doc__
+class Dataset[S](_Shareable[S], datasets.Dataset[S], TorchDataset[S]):
+    __doc__ = datasets.Dataset.__doc__
 
 
-class SliceDataset(_Shareable, datasets.SliceDataset, TorchDataset[Any]):
-    __doc__ = datasets.SliceDataset.__doc__
-
-
-class PatchDataset(_Shareable, datasets.PatchDataset, TorchDataset[Any]):
-    __doc__ = datasets.PatchDataset.__doc__
-
-
-class GridDataset(_Shareable, datasets.GridDataset, TorchDataset[Any]):
-    __doc__ = datasets.GridDataset.__doc__
-
-
-class _Stream(_Shareable, streams.Stream[Any], IterableDataset[Any]):
-    """A stream whose samples a DataLoader's workers share out."""
+class Stream[S](_Shareable[S], streams.Stream[S], IterableDataset[S]):
+    __doc__ = streams.Stream.__doc__
 
     _loaded_in: int | None = None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[S]:
         if self.goes_on and get_worker_info() is not None and self._loaded_in != os.getpid():
             # Each worker would leave out as many samples of its own, in every pass.
             message = "a stream's own place in a DataLoader's worker; legal: make_loader's load_state_dict"
@@ -111,6 +91,7 @@ class _Stream(_Shareable, streams.Stream[Any], IterableDataset[Any]):
         return super().__iter__()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See the stream's own; a DataLoader's worker refuses to go on by it."""
         super().load_state_dict(state)
         self._loaded_in = os.getpid()
 
@@ -141,25 +122,15 @@ class _Stream(_Shareable, streams.Stream[Any], IterableDataset[Any]):
         return dataclasses.replace(self._rank, worker=(worker + turn) % workers, workers=workers)
 
 
-class SliceStream(_Stream, streams.SliceStream):
-    __doc__ = streams.SliceStream.__doc__
-
-
-class PatchStream(_Stream, streams.PatchStream):
-    __doc__ = streams.PatchStream.__doc__
-
-
 class _Order(Sampler[int]):
     """A rank's part of a dataset, in the epoch's order."""
 
-    def __init__(
-        self, dataset: datasets.Dataset[Any], rank: Share, seed: int, *, shuffle: bool, even: bool
-    ) -> None:
+    def __init__(self, dataset: Dataset[Any], rank: Share, seed: int, *, shuffle: bool, even: bool) -> None:
         self._dataset = dataset
         self._mine = rank.of(len(dataset), even=even)
         self._seed = seed
         self._shuffle = shuffle
-        self.identity = {"seed": seed, "shuffle": shuffle, "rank": [rank.rank, rank.ranks, even]}
+        self.identity = {"order": seed, "shuffle": shuffle, "rank": [rank.rank, rank.ranks, even]}
         self.begin = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -189,7 +160,7 @@ class Loader(DataLoader[Any]):
     the original afterwards is not seen here.
     """
 
-    def __init__(self, samples: datasets.Dataset[Any] | _Stream, **options: Any) -> None:
+    def __init__(self, samples: Dataset[Any] | Stream[Any], **options: Any) -> None:
         self._samples = samples
         self._next: _Place | None = _Place(samples.epoch)
         self._begun = _Place(samples.epoch)
@@ -200,7 +171,7 @@ class Loader(DataLoader[Any]):
         self._next = None
         self._begun = begun = dataclasses.replace(begun)
         self._samples.set_epoch(begun.epoch)
-        if isinstance(self._samples, _Stream):
+        if isinstance(self._samples, Stream):
             self._samples.resume(begun.batches, self._size, drop_last=self.drop_last)
         elif isinstance(self.sampler, _Order):
             self.sampler.begin = begun.batches * self._size
@@ -208,7 +179,7 @@ class Loader(DataLoader[Any]):
 
     def __len__(self) -> int:
         """Batches of a pass."""
-        if isinstance(self._samples, _Stream):
+        if isinstance(self._samples, Stream):
             workers = max(self.num_workers, 1)
             return sum(self._samples.batches(workers, self._size, drop_last=self.drop_last))
         return super().__len__()
@@ -279,7 +250,7 @@ class _Pass:
 
 
 def make_loader(
-    dataset: datasets.Dataset[Any] | _Stream,
+    dataset: Dataset[Any] | Stream[Any],
     batch_size: int = 1,
     *,
     workers: int | None = None,
@@ -328,7 +299,7 @@ def make_loader(
     seed = integer("seed", seed, 0)
     mine, even = _rank(rank, ranks, even=even)
     sampler = None
-    if not isinstance(samples, _Stream):
+    if not isinstance(samples, Stream):
         sampler = _Order(samples, mine or Share(), seed, shuffle=shuffle, even=bool(even))
     elif mine is not None or even is not None:
         mine = mine or samples.rank
@@ -356,10 +327,10 @@ def default_workers() -> int:
 
 def _own(asked: Any) -> Any:
     """A copy of what is to be loaded from."""
-    if not isinstance(asked, datasets.Dataset | streams.Stream) or not isinstance(asked, _Shareable):
+    if not isinstance(asked, Dataset | Stream):
         message = f"{type(asked).__name__} to load from; legal: the datasets and streams of {__name__}"
         raise UnknownValue(message)
-    if isinstance(asked, streams.Stream) and asked.goes_on:
+    if isinstance(asked, Stream) and asked.goes_on:
         message = "a stream that goes on from a state of its own; legal: the loader's load_state_dict"
         raise UnknownValue(message)
     return asked.for_loader()

@@ -28,7 +28,7 @@ from torch import nn
 import ctspine_zarr as cz
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
-from ctspine_zarr.torch import GridDataset, PatchStream, SliceDataset, SliceStream, make_loader
+from ctspine_zarr.torch import Dataset, Stream, make_loader
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -107,12 +107,12 @@ def train(stores: dict[str, cz.Store], mode: str, steps: int, workers: int, outp
     require_progress(curve, mode)
 
 
-def streams(store: cz.Store, mode: str) -> tuple[SliceStream | PatchStream, int]:
+def streams(store: cz.Store, mode: str) -> tuple[Stream[cz.TrainingSample], int]:
     """The stream to train on, and the samples of a batch."""
     if mode == "2d":
-        return SliceStream(store, foreground_only=True, seed=SEED, **LOOK), 12
+        return Stream(store, cz.Slices(foreground_only=True, seed=SEED, **LOOK)), 12
     strategy = cz.Foreground(probability=2 / 3)
-    return PatchStream(store, PATCH, samples_per_volume=16, strategy=strategy, seed=SEED, **LOOK), 4
+    return Stream(store, cz.Patches(PATCH, samples_per_volume=16, strategy=strategy, seed=SEED, **LOOK)), 4
 
 
 def endless(loader: Any, steps: int) -> Iterator[dict[str, Any]]:
@@ -174,22 +174,22 @@ def loss_of(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def dice_2d(model: nn.Module, store: cz.Store) -> float:
     """Dice over every second slice."""
-    loader = make_loader(SliceDataset(store, every=2, **LOOK), 16, workers=0)
+    loader = make_loader(Dataset(store, cz.Slices(every=2, **LOOK)), 16, workers=0)
     return dice((logits_of(model, batch["image"]) > 0, batch["segmentation"].numpy() > 0) for batch in loader)
 
 
 def dice_3d(model: nn.Module, store: cz.Store) -> float:
     """Dice over whole volumes, from overlapping windows put together again."""
-    windows = GridDataset(store, PATCH, overlap=0.25, **LOOK)
+    windows: Dataset[cz.TrainingSample] = Dataset(store, cz.Windows(PATCH, overlap=0.25, **LOOK))
     return dice(
         (predicted(model, windows, number) > 0, case.voxels("segmentation")[...] > 0)
         for number, case in enumerate(store.values())
     )
 
 
-def predicted(model: nn.Module, windows: GridDataset, case: int) -> NDArray[np.float32]:
+def predicted(model: nn.Module, windows: Dataset[cz.TrainingSample], case: int) -> NDArray[np.float32]:
     """(z, y, x) logits of a whole case."""
-    samples = (windows[number] for number in windows.windows_of(case))
+    samples = (windows[number] for number in windows.numbers_of(case))
     patches = (
         (sample["start"], logits_of(model, torch.from_numpy(sample["image"])[None])[0, 0])
         for sample in samples
@@ -244,7 +244,7 @@ type Overlay = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32], float]
 def axial(model: nn.Module, store: cz.Store, case: cz.Case) -> Overlay:
     """Image, truth, logits and pixel aspect of the axial slice with most labelled voxels."""
     index = int((case.voxels("segmentation")[...] > 0).sum((1, 2)).argmax())
-    sample = SliceDataset(store, **LOOK)[index]
+    sample = cz.Dataset(store, cz.Slices(**LOOK))[index]
     logits = logits_of(model, torch.from_numpy(sample["image"])[None])[0, 0]
     return case.slice(index)["image"], sample["segmentation"][0] > 0, logits, 1.0
 
@@ -253,7 +253,7 @@ def sagittal(model: nn.Module, store: cz.Store, case: cz.Case) -> Overlay:
     """The same of the sagittal slice through the labels' middle."""
     middle = round(float(np.mean([label.centroid[2] for label in case.record.labels])))
     found = case.slice(middle, "sagittal")
-    logits = predicted(model, GridDataset(store, PATCH, overlap=0.25, **LOOK), 0)[:, :, middle]
+    logits = predicted(model, Dataset(store, cz.Windows(PATCH, overlap=0.25, **LOOK)), 0)[:, :, middle]
     return found["image"], found["segmentation"] > 0, logits, case.spacing[0] / case.spacing[1]
 
 

@@ -26,7 +26,7 @@ def hf() -> Any:
 
 
 def test_slices_are_the_hubs_rows(hf: Any, store: cz.Store) -> None:
-    found = hf.iterable_dataset(store, "2d")
+    found = hf.iterable_dataset(store)
     names = ["image", "segmentation", "patient_id", "index", "slice_index"]
     assert list(found.features) == names
     assert [found.features[name].dtype for name in names] == [
@@ -36,7 +36,7 @@ def test_slices_are_the_hubs_rows(hf: Any, store: cz.Store) -> None:
         "int32",
         "int32",
     ]
-    expected = cz.SliceDataset(store, orientation="hub")
+    expected: Any = cz.Dataset(store, cz.Slices(orientation="hub"))
     count = 0
     for example, sample in zip(found, expected, strict=True):
         assert list(example) == names
@@ -48,20 +48,20 @@ def test_slices_are_the_hubs_rows(hf: Any, store: cz.Store) -> None:
 
 def test_volumes_are_the_hubs_rows(hf: Any, store: cz.Store) -> None:
     lps = store.select(source="COLONOG")
-    found = hf.iterable_dataset(lps, "3d")
+    found = hf.iterable_dataset(lps, cz.Volumes(orientation="hub"))
     assert found.features["image"].shape == (None, 96, 96)
     assert found.info.license == store.spec.licence
     assert "CC-BY-NC-SA" in found.info.license
     assert found.info.citation == store.spec.citation
-    for example, sample in zip(found, cz.VolumeDataset(lps, orientation="hub"), strict=True):
+    for example, sample in zip(found, cz.Dataset(lps, cz.Volumes(orientation="hub")), strict=True):
         assert list(example) == ["image", "segmentation", "patient_id", "index"]
         assert np.array_equal(example["image"], sample["image"])
 
 
-@pytest.mark.parametrize("mode", ["2d", "3d"])
-def test_images_alone_have_no_mask_in_their_features(hf: Any, store: cz.Store, mode: Any) -> None:
-    found = hf.iterable_dataset(store, mode, segmentation=False)
-    both = hf.iterable_dataset(store, mode)
+@pytest.mark.parametrize("kind", [cz.Slices, cz.Volumes])
+def test_images_alone_have_no_mask_in_their_features(hf: Any, store: cz.Store, kind: Any) -> None:
+    found = hf.iterable_dataset(store, kind(segmentation=False))
+    both = hf.iterable_dataset(store, kind())
     assert set(both.features) - set(found.features) == {"segmentation"}
     for example, expected in zip(found.take(30), both.take(30), strict=True):
         assert list(example) == list(found.features)
@@ -70,7 +70,7 @@ def test_images_alone_have_no_mask_in_their_features(hf: Any, store: cz.Store, m
 
 def test_cases_are_shards(hf: Any, store: cz.Store) -> None:
     distributed = pytest.importorskip("datasets.distributed")
-    whole = hf.iterable_dataset(store, "2d", orientation="SAR")
+    whole = hf.iterable_dataset(store, cz.Slices())
     assert whole.num_shards == len(store)
 
     def rows(found: Any) -> list[tuple[str, int]]:
@@ -88,14 +88,13 @@ def test_nothing_is_read_before_it_is_asked_for(
     hf: Any, store: cz.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctspine_zarr.training.samples.Samples._read", lambda *_: pytest.fail("read"))
-    assert hf.iterable_dataset(store, "2d").num_shards == 5
+    assert hf.iterable_dataset(store).num_shards == 5
 
 
 def test_what_it_cannot_give_is_refused(hf: Any, store: cz.Store) -> None:
-    with pytest.raises(UnknownValue, match="unknown mode '4d'; legal: 2d, 3d"):
-        hf.iterable_dataset(store, "4d")
-    with pytest.raises(UnknownValue, match="transform=None"):
-        hf.iterable_dataset(store, transform=len)
+    for kind in (cz.Patches(8), cz.Windows(8), "2d"):
+        with pytest.raises(UnknownValue, match=r"as examples; legal: Slices\(...\) or Volumes\(...\)"):
+            hf.iterable_dataset(store, kind)
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +108,15 @@ def tf() -> Any:
 def test_the_signature_is_that_of_the_samples(tf: Any, store: cz.Store) -> None:
     from ctspine_zarr.tf import from_samples  # noqa: PLC0415 - after it is known to be there
 
-    stream = cz.SliceStream(store, channel=True, window=(-450, 1050))
+    stream = cz.Stream(store, cz.Slices(channel=True, window=(-450, 1050)))
     found = from_samples(stream)
     assert found.element_spec["image"] == tf.TensorSpec((1, 96, 96), tf.float32)
     assert found.element_spec["patient_id"] == tf.TensorSpec((), tf.string)
-    samples = list(stream)
+    samples: list[Any] = list(stream)
     stream.set_epoch(0)
     for element, sample in zip(found, samples, strict=True):
-        assert element["patient_id"].numpy().decode() == sample.pop("patient_id")
+        for name in ("patient_id", "case"):
+            assert element[name].numpy().decode() == sample.pop(name)
         assert all(np.array_equal(element[name].numpy(), sample[name]) for name in sample)
     # The pass is over: the next is another epoch.
     assert stream.epoch == 1
@@ -126,7 +126,7 @@ def test_the_signature_is_that_of_the_samples(tf: Any, store: cz.Store) -> None:
 def test_images_alone_have_no_mask_in_their_signature(store: cz.Store) -> None:
     from ctspine_zarr.tf import from_samples  # noqa: PLC0415 - after it is known to be there
 
-    dataset = cz.SliceDataset(store, segmentation=False, every=20)
+    dataset = cz.Dataset(store, cz.Slices(segmentation=False, every=20))
     found = from_samples(dataset)
     assert list(found.element_spec) == list(dataset.spec())
     assert "segmentation" not in found.element_spec
@@ -137,8 +137,8 @@ def test_images_alone_have_no_mask_in_their_signature(store: cz.Store) -> None:
 def test_volumes_of_several_sizes_have_a_signature(tf: Any, store: cz.Store) -> None:
     from ctspine_zarr.tf import from_samples  # noqa: PLC0415 - after it is known to be there
 
-    found = from_samples(cz.VolumeDataset(store, keep_dtype=True))
+    found = from_samples(cz.Dataset(store, cz.Volumes(keep_dtype=True)))
     assert found.element_spec["image"] == tf.TensorSpec((None, 96, 96), tf.int16)
     assert [int(element["index"]) for element in found] == list(range(5))
     with pytest.raises(UnknownValue, match="transform=None"):
-        from_samples(cz.VolumeDataset(store, transform=len))
+        from_samples(cz.Dataset(store, cz.Volumes(), transform=len))

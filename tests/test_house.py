@@ -193,7 +193,7 @@ def test_importing_the_package_is_light() -> None:
 
 def test_a_workers_samples_need_no_tables_no_dask_and_no_zarr(phantom_store: ctspine_zarr.Store) -> None:
     code = (
-        "import sys, ctspine_zarr as cz; next(iter(cz.SliceStream(cz.open_store(sys.argv[1]))));"
+        "import sys, ctspine_zarr as cz; next(iter(cz.Stream(cz.open_store(sys.argv[1]), cz.Slices())));"
         "heavy = 'dask', 'pandas', 'xarray', 'rich', 'openpyxl', 'zarr', 'obstore';"
         "print([m for m in heavy if m in sys.modules])"
     )

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 import ctspine_zarr as cz
 from ctspine_zarr import kernel as native
-from ctspine_zarr.arrays.conversion import Scaling, by_kernel, convert
+from ctspine_zarr.arrays.conversion import by_kernel, convert
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.cli import main
 from ctspine_zarr.format import layout
+from ctspine_zarr.scaling import Scaling
 
 pytestmark = pytest.mark.skipif(native.kernel is None, reason="needs the native kernel")
 
@@ -193,7 +194,8 @@ def test_a_legal_call_reads(kernel: native.Kernel, call: Call) -> None:
         {"positions": ((0, 1, 20), (0, 1, 70), (600, 1, 66))},
         {"positions": ((0, 0, 20), (0, 1, 70), (0, 1, 66))},
         {"positions": ((2**63, 1, 20), (0, 1, 70), (0, 1, 66))},
-        {"scaling": (0.0, 1.0, True)},
+        {"scaling": (0.0, 1.0, 0.0, 1.0)},
+        {"target": np.zeros((20, 70, 66), "float32"), "scaling": (0.0, 1.0, 1.0, 0.0)},
     ],
 )
 def test_an_illegal_call_is_a_value_error_and_no_crash(

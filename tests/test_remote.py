@@ -177,7 +177,7 @@ def test_64_random_patches_at_once(web: Web) -> None:
 
 
 def test_a_stream_asks_once_a_slab(web: Web) -> None:
-    local, remote = (cz.SliceStream(cz.open_store(where), seed=3) for where in (web.path, web.url))
+    local, remote = (cz.Stream(cz.open_store(where), cz.Slices(seed=3)) for where in (web.path, web.url))
     web.asked()
     for one, other in zip(local, remote, strict=True):
         assert one["slice_index"] == other["slice_index"]
@@ -192,7 +192,7 @@ def test_a_stream_asks_once_a_slab(web: Web) -> None:
 @pytest.mark.parametrize("prefetch", [0, 3])
 def test_a_stream_reads_as_far_ahead_as_it_is_told(web: Web, prefetch: int) -> None:
     web.server.latency = 0.05
-    stream = iter(cz.SliceStream(cz.open_store(web.url), buffer=2, prefetch=prefetch))
+    stream = iter(cz.Stream(cz.open_store(web.url), cz.Slices(), buffer=2, prefetch=prefetch))
     next(stream)
     web.server.busiest = 0
     _ = [next(stream) for _ in range(40)]
@@ -204,7 +204,7 @@ def test_a_stream_that_is_left_ends_its_reading(web: Web) -> None:
 
     def leave(streams: int) -> None:
         for _ in range(streams):
-            stream = iter(cz.SliceStream(cz.open_store(web.url), prefetch=2))
+            stream = iter(cz.Stream(cz.open_store(web.url), cz.Slices(), prefetch=2))
             next(stream)
             del stream
 
@@ -217,7 +217,9 @@ def test_a_stream_that_is_left_ends_its_reading(web: Web) -> None:
 
 
 def test_an_error_ahead_comes_where_its_samples_would(web: Web) -> None:
-    stream = cz.SliceStream(cz.open_store(web.url, storage_options={"retry_config": {"max_retries": 0}}))
+    stream = cz.Stream(
+        cz.open_store(web.url, storage_options={"retry_config": {"max_retries": 0}}), cz.Slices()
+    )
     slices = iter(stream)
     next(slices)
     web.server.fault = lambda *_: 404
@@ -449,7 +451,7 @@ def test_ctrl_c_ends_what_hangs(web: Web, call: str) -> None:
 # Without end: what was asked for before the server hangs may be the rest of an epoch.
 STREAMS = """
 import sys, ctspine_zarr as cz
-stream = cz.SliceStream(cz.open_store(sys.argv[1]))
+stream = cz.Stream(cz.open_store(sys.argv[1]), cz.Slices())
 while True:
     for sample in stream:
         print(sample["slice_index"], flush=True)

@@ -32,6 +32,6 @@ def test_at_most_32_mib_are_kept(sizes: list[int]) -> None:
 
 
 def test_samples_that_are_kept_stay_as_they_are(phantom_store: cz.Store) -> None:
-    stream = cz.SliceStream(phantom_store, window=(-1000, 1000))
+    stream = cz.Stream(phantom_store, cz.Slices(window=(-1000, 1000)))
     pairs = [(sample["image"], sample["image"].copy()) for _ in range(2) for sample in stream]
     assert all(np.array_equal(kept, copy) for kept, copy in pairs)

@@ -7,6 +7,7 @@ import json
 import pickle
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def hub_recipe(root: Path) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
 
 
 def check_hub(root: Path, store: cz.Store) -> None:
-    volumes = cz.VolumeDataset(store, orientation="hub")
-    slices = cz.SliceDataset(store, orientation="hub")
+    volumes = cz.Dataset(store, cz.Volumes(orientation="hub"))
+    slices = cz.Dataset(store, cz.Slices(orientation="hub"))
     numbers = {case: number for number, case in enumerate(store)}
     ends = iter(range(len(slices)))
     rows = {case: [next(ends) for _ in range(volumes[n]["image"].shape[0])] for case, n in numbers.items()}
@@ -82,7 +83,7 @@ def test_hub_samples_of_real_ct_are_the_hubs_value_for_value(mini: Path, mini_st
 
 
 def test_a_volume_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
-    dataset = cz.VolumeDataset(phantom_store)
+    dataset = cz.Dataset(phantom_store, cz.Volumes())
     paths = {case: image for case, image, _ in files_of(phantom)}
     for index, sample in enumerate(dataset):
         image = nibabel.as_closest_canonical(load(paths[sample["patient_id"]]))
@@ -97,12 +98,12 @@ def test_a_volume_is_nibabels(phantom: Path, phantom_store: cz.Store) -> None:
 
 ORIENTATIONS = ["SAR", "RAS", "LPS", "IPL", "hub"]
 KINDS: dict[str, Any] = {
-    "volumes": cz.VolumeDataset,
-    "axial": lambda store, **options: cz.SliceDataset(store, every=7, **options),
-    "sagittal": lambda store, **options: cz.SliceDataset(store, axis="sagittal", every=29, **options),
-    "patches": lambda store, **options: cz.PatchDataset(store, (20, 30, 40), **options),
-    "windows": lambda store, **options: cz.GridDataset(store, (40, 80, 80), overlap=0, **options),
-    "coarse": lambda store, **options: cz.PatchDataset(store, (8, 9, 10), spacing=6, **options),
+    "volumes": lambda store, **options: cz.Dataset(store, cz.Volumes(**options)),
+    "axial": lambda store, **options: cz.Dataset(store, cz.Slices(every=7, **options)),
+    "sagittal": lambda store, **options: cz.Dataset(store, cz.Slices(axis="sagittal", every=29, **options)),
+    "patches": lambda store, **options: cz.Dataset(store, cz.Patches((20, 30, 40), **options)),
+    "windows": lambda store, **options: cz.Dataset(store, cz.Windows((40, 80, 80), overlap=0, **options)),
+    "coarse": lambda store, **options: cz.Dataset(store, cz.Patches((8, 9, 10), spacing=6, **options)),
 }
 
 
@@ -146,9 +147,9 @@ def cut_of(kind: str, orientation: str) -> int:
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("orientation", ["SAR", "LPI"])
 def test_a_slice_is_its_volumes(train: cz.Store, axis: str, orientation: str) -> None:
-    volumes = cz.VolumeDataset(train, orientation=orientation)
+    volumes = cz.Dataset(train, cz.Volumes(orientation=orientation))
     cut = {"SAR": {"axial": 0, "coronal": 1, "sagittal": 2}, "LPI": {"axial": 2, "coronal": 1, "sagittal": 0}}
-    dataset = cz.SliceDataset(train, axis=axis, every=11, orientation=orientation)
+    dataset = cz.Dataset(train, cz.Slices(axis=axis, every=11, orientation=orientation))
     for sample in dataset:
         volume = volumes[sample["index"]]
         at = cut[orientation][axis]
@@ -157,7 +158,7 @@ def test_a_slice_is_its_volumes(train: cz.Store, axis: str, orientation: str) ->
 
 
 def test_a_patch_is_the_cases(train: cz.Store) -> None:
-    for sample in cz.PatchDataset(train, (20, 100, 30), keep_dtype=True):
+    for sample in cz.Dataset(train, cz.Patches((20, 100, 30), keep_dtype=True)):
         expected = train[sample["patient_id"]].patch(start=sample["start"], size=(20, 100, 30))
         assert np.array_equal(sample["image"], expected["image"])
         assert np.array_equal(sample["segmentation"], expected["segmentation"])
@@ -169,7 +170,7 @@ def test_a_patch_is_the_cases(train: cz.Store) -> None:
 
 def test_a_patch_around_voxels_has_one_in_its_middle(train: cz.Store) -> None:
     strategy = cz.Balanced(where="voxel", weights={"L3": 1, "C5": 1})
-    for sample in cz.PatchDataset(train, 17, strategy=strategy, samples_per_volume=8):
+    for sample in cz.Dataset(train, cz.Patches(17, strategy=strategy, samples_per_volume=8)):
         inside = all(
             0 < s < n - 17 for s, n in zip(sample["start"], train[sample["patient_id"]].shape, strict=True)
         )
@@ -179,8 +180,10 @@ def test_a_patch_around_voxels_has_one_in_its_middle(train: cz.Store) -> None:
 
 @pytest.mark.parametrize("spacing", [2.0, (7.5, 2.9, 4.1)])
 def test_a_resampled_patch_is_that_of_the_whole_volume_resampled(train: cz.Store, spacing: Any) -> None:
-    volumes = list(cz.VolumeDataset(train, spacing=spacing))
-    dataset = cz.PatchDataset(train, (9, 30, 12), spacing=spacing, strategy=cz.Foreground(probability=1))
+    volumes = list(cz.Dataset(train, cz.Volumes(spacing=spacing)))
+    dataset = cz.Dataset(
+        train, cz.Patches((9, 30, 12), spacing=spacing, strategy=cz.Foreground(probability=1))
+    )
     for sample in dataset:
         whole = volumes[sample["index"]]
         pad = [(30, 30)] * 3
@@ -194,7 +197,7 @@ def test_a_resampled_patch_is_that_of_the_whole_volume_resampled(train: cz.Store
 
 
 def test_spacings_mix_in_a_batch(phantom_store: cz.Store) -> None:
-    dataset = cz.PatchDataset(phantom_store, (16, 24, 24), spacing=4, strategy=cz.Balanced())
+    dataset = cz.Dataset(phantom_store, cz.Patches((16, 24, 24), spacing=4, strategy=cz.Balanced()))
     samples = [dataset[number] for number in range(len(dataset))]
     assert len({tuple(np.round(phantom_store[s["patient_id"]].spacing, 2)) for s in samples}) > 2
     assert np.stack([sample["image"] for sample in samples]).shape == (36, 16, 24, 24)
@@ -208,7 +211,7 @@ def test_a_resampled_patch_reads_no_more_than_it_needs(
     (case,) = only.values()
     z, y, x = case.spacing
     strategy = cz.Balanced(weights={"C3": 1}, where="centroid")
-    dataset = cz.PatchDataset(only, (4, 8, 8), spacing=(z / 2, y / 2, x / 2), strategy=strategy)
+    dataset = cz.Dataset(only, cz.Patches((4, 8, 8), spacing=(z / 2, y / 2, x / 2), strategy=strategy))
     with decoded(monkeypatch) as count:
         sample = dataset[0]
     first = sample["start"] / 2 - 1
@@ -226,7 +229,7 @@ def test_the_spec_is_that_of_every_sample(train: cz.Store, kind: str) -> None:
             sample = dataset[number]
             assert list(sample) == list(spec)
             for key, (dtype, shape) in spec.items():
-                value = np.asarray(sample[key], object if key == "patient_id" else None)
+                value = np.asarray(sample[key], object if key in ("patient_id", "case") else None)
                 assert value.dtype == dtype, key
                 assert value.ndim == len(shape), key
                 assert all(want in (None, has) for want, has in zip(shape, value.shape, strict=True)), key
@@ -234,14 +237,14 @@ def test_the_spec_is_that_of_every_sample(train: cz.Store, kind: str) -> None:
 
 def test_the_spec_of_a_transform_is_not_known(train: cz.Store) -> None:
     with pytest.raises(UnknownValue, match="legal: transform=None"):
-        cz.VolumeDataset(train, transform=len).spec()
+        cz.Dataset(train, cz.Volumes(), transform=len).spec()
 
 
 def test_intensities(train: cz.Store) -> None:
-    plain = cz.VolumeDataset(train)
-    window = cz.VolumeDataset(train, window=(-450, 1050))
-    own = cz.VolumeDataset(train, zscore=True)
-    given_moments = cz.VolumeDataset(train, zscore=(100, 250))
+    plain = cz.Dataset(train, cz.Volumes())
+    window = cz.Dataset(train, cz.Volumes(window=(-450, 1050)))
+    own = cz.Dataset(train, cz.Volumes(normalize="volume"))
+    given_moments = cz.Dataset(train, cz.Volumes(normalize=cz.Normalization(100, 250)))
     for number, sample in enumerate(plain):
         hu, record = sample["image"], train[sample["patient_id"]].record.intensity
         assert np.allclose(window[number]["image"], np.clip((hu + 450) / 1500, 0, 1), atol=1e-6)
@@ -256,7 +259,7 @@ def test_intensities(train: cz.Store) -> None:
 def test_padding_does_not_squeeze_bone(phantom_store: cz.Store) -> None:
     """What a scanner writes outside its field of view is no measurement, and scales nothing."""
     padded = {case: phantom_store[case] for case in ("1.3.6.1.4.1.9328.50.4.0064", "liver_12")}
-    scaled = {sample["index"]: sample for sample in cz.VolumeDataset(phantom_store, zscore=True)}
+    scaled = {sample["index"]: sample for sample in cz.Dataset(phantom_store, cz.Volumes(normalize="volume"))}
     for index, name in enumerate(phantom_store):
         if name not in padded:
             continue
@@ -274,16 +277,16 @@ def test_padding_does_not_squeeze_bone(phantom_store: cz.Store) -> None:
 
 
 def test_stored_dtypes_channel_and_transform(train: cz.Store) -> None:
-    sample = cz.SliceDataset(train, keep_dtype=True, channel=True)[3]
-    assert (sample["image"].dtype, sample["segmentation"].dtype) == (np.int16, np.uint8)
+    sample = cz.Dataset(train, cz.Slices(keep_dtype=True, channel=True))[3]
+    assert [sample["image"].dtype, sample["segmentation"].dtype] == ["int16", "uint8"]
     assert sample["image"].shape == sample["segmentation"].shape == (1, 96, 96)
     assert sample["image"].flags.c_contiguous
     assert sample["image"].flags.writeable
-    rounded = cz.PatchDataset(train, 8, keep_dtype=True, spacing=1.7)
-    exact = cz.PatchDataset(train, 8, spacing=1.7)
+    rounded = cz.Dataset(train, cz.Patches(8, keep_dtype=True, spacing=1.7))
+    exact = cz.Dataset(train, cz.Patches(8, spacing=1.7))
     assert rounded[0]["image"].dtype == np.int16
     assert np.array_equal(rounded[0]["image"], np.rint(exact[0]["image"]))
-    shapes = cz.PatchDataset(train, 8, transform=lambda sample: sample["image"].shape)
+    shapes = cz.Dataset(train, cz.Patches(8), transform=lambda sample: sample["image"].shape)
     assert list(shapes) == [(8, 8, 8)] * 20
 
 
@@ -291,44 +294,42 @@ def test_stored_dtypes_channel_and_transform(train: cz.Store) -> None:
     ("options", "message"),
     [
         ({"window": (5, 5)}, r"window \(5, 5\); legal: \(low, high\)"),
-        ({"zscore": (0, 0)}, r"std of zscore 0; legal: True, False, or \(mean, std\)"),
-        ({"zscore": "12"}, "mean of zscore '1'; legal"),
+        ({"normalize": "mri"}, 'normalize .mri.; legal: "ct", "volume", Normalization'),
         ({"orientation": ["R", "A", "S"]}, "orientation .*; legal: .*hub"),
-        ({"zscore": 3}, "zscore 3; legal"),
-        ({"window": (0, 1), "zscore": True}, "legal: one of them"),
+        ({"normalize": (0, 1)}, "normalize .0, 1.; legal"),
+        ({"label_map": "binary", "segmentation": False}, "label_map 'binary' without masks; legal"),
+        ({"window": (0, 1), "normalize": "volume"}, "legal: one of them"),
         ({"window": (0, 1), "keep_dtype": True}, "scaled values are float32"),
         ({"orientation": "XYZ"}, "orientation 'XYZ'; legal"),
-        ({"transform": 3}, "transform 3; legal: a callable"),
-        ({"colour": "red"}, "unknown option 'colour'; legal: segmentation, keep_dtype, window, zscore"),
     ],
 )
-def test_options_that_are_none_are_refused(train: cz.Store, options: Any, message: str) -> None:
-    for kind in (cz.VolumeDataset, cz.SliceDataset, cz.SliceStream):
+def test_options_that_are_none_are_refused(options: Any, message: str) -> None:
+    for kind in (cz.Volumes, cz.Slices, partial(cz.Patches, 8), partial(cz.Vertebrae, 8)):
         with pytest.raises(UnknownValue, match=message):
-            kind(train, **options)
+            kind(**options)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda store: cz.PatchDataset(store, 0), "patch size"),
-        (lambda store: cz.PatchDataset(store, (8, 8)), "size"),
+        (lambda store: cz.Dataset(store, cz.Patches(0)), "patch size"),
+        (lambda store: cz.Dataset(store, cz.Patches((8, 8))), "size"),
         (
-            lambda store: cz.PatchDataset(store, 8, samples_per_volume=0),
+            lambda store: cz.Dataset(store, cz.Patches(8, samples_per_volume=0)),
             "samples_per_volume 0; legal: an integer from 1",
         ),
-        (lambda store: cz.PatchDataset(store, 8, spacing=-1), "spacing -1; legal: mm above 0"),
-        (lambda store: cz.PatchDataset(store, 8, spacing=(1, 2)), "one number or"),
+        (lambda store: cz.Dataset(store, cz.Patches(8, spacing=-1)), "spacing -1; legal: mm above 0"),
+        (lambda store: cz.Dataset(store, cz.Patches(8, spacing=(1, 2))), "one number or"),
         (
-            lambda store: cz.PatchDataset(store, 999, fill=1e9)[0],
+            lambda store: cz.Dataset(store, cz.Patches(999, fill=1e9))[0],
             r"fill 1000000000.0; legal: what int16 holds",
         ),
-        (lambda store: cz.PatchStream(store, 8, patches_per_region=0), "patches_per_region 0"),
-        (lambda store: cz.SliceStream(store, buffer=0), "buffer 0; legal: an integer from 1"),
-        (lambda store: cz.SliceStream(store, seed=-1), "seed -1; legal: an integer from 0"),
-        (lambda store: cz.SliceStream(store).set_epoch(-1), "epoch -1; legal"),
-        (lambda store: cz.GridDataset(store, 8, overlap=1), "overlap 1; legal: from 0 and below 1"),
-        (lambda store: cz.VolumeDataset(store.location), "legal: what open_store"),
+        (lambda store: cz.Stream(store, cz.Patches(8, patches_per_region=0)), "patches_per_region 0"),
+        (lambda store: cz.Stream(store, cz.Slices(), buffer=0), "buffer 0; legal: an integer from 1"),
+        (lambda store: cz.Stream(store, cz.Slices(seed=-1)), "seed -1; legal: an integer from 0"),
+        (lambda store: cz.Stream(store, cz.Slices()).set_epoch(-1), "epoch -1; legal"),
+        (lambda store: cz.Dataset(store, cz.Windows(8, overlap=1)), "overlap 1; legal: from 0 and below 1"),
+        (lambda store: cz.Dataset(store.location, cz.Volumes()), "legal: what open_store"),
     ],
 )
 def test_arguments_that_are_none_are_refused(train: cz.Store, make: Any, message: str) -> None:
@@ -336,17 +337,12 @@ def test_arguments_that_are_none_are_refused(train: cz.Store, make: Any, message
         make(train)
 
 
-def test_an_option_of_another_kind_is_refused(train: cz.Store) -> None:
-    for make, options, legal in (
-        (cz.SliceDataset, {"strategy": None}, ".*transform, axis, every, foreground_only$"),
-        (cz.SliceStream, {"fill": 0}, ".*transform, axis, every, foreground_only$"),
-        (cz.PatchDataset, {"axis": "axial"}, ".*samples_per_volume, strategy, spacing, fill, seed$"),
-        (cz.PatchStream, {"every": 2}, ".*samples_per_volume, strategy, spacing, fill, seed$"),
-        (cz.GridDataset, {"seed": 1}, ".*orientation, transform$"),
-    ):
-        size = () if make in (cz.SliceDataset, cz.SliceStream) else (8,)
-        with pytest.raises(UnknownValue, match=f"unknown option '{next(iter(options))}'; legal: {legal}"):
-            make(train, *size, **options)
+def test_what_is_no_kind_of_samples_is_refused(train: cz.Store) -> None:
+    for kind in (cz.Slices, "slices", None):
+        with pytest.raises(UnknownValue, match=r"instead of a kind of samples; legal: Slices\(\)"):
+            cz.Dataset(train, kind)  # type: ignore[call-overload]
+    with pytest.raises(UnknownValue, match="transform 3; legal: a callable"):
+        cz.Stream(train, cz.Slices(), transform=3)  # type: ignore[call-overload]
 
 
 # Cases without a mask
@@ -379,7 +375,7 @@ def test_masks_that_are_not_there_are_never_zeros(mixed: cz.Store) -> None:
             make(mixed)
         assert len(make(mixed.select(has_mask=True))) > 0
     with pytest.raises(NoMask):
-        cz.VolumeDataset(mixed, segmentation=False)._case(0).regions([], names=("segmentation",))
+        cz.Dataset(mixed, cz.Volumes(segmentation=False))._case(0).regions([], names=("segmentation",))
 
 
 def test_a_test_set_without_masks_gives_its_images(tmp_path: Path) -> None:
@@ -398,8 +394,10 @@ def test_a_test_set_without_masks_gives_its_images(tmp_path: Path) -> None:
     store = cz.open_store(tmp_path / "s.zarr")
     assert [case.has_mask for case in store.values()] == [True, False]
     with pytest.raises(UnknownValue, match="1 of 2 cases of the selection have no mask, such as two; legal:"):
-        cz.SliceStream(store)
-    unlabelled = [sample for sample in cz.SliceStream(store, segmentation=False) if sample["index"] == 1]
+        cz.Stream(store, cz.Slices())
+    unlabelled = [
+        sample for sample in cz.Stream(store, cz.Slices(segmentation=False)) if sample["index"] == 1
+    ]
     assert len(unlabelled) == store["two"].shape[0]
     for sample in unlabelled:
         assert "segmentation" not in sample
@@ -407,12 +405,13 @@ def test_a_test_set_without_masks_gives_its_images(tmp_path: Path) -> None:
     around = cz.Balanced(weights={"liver": 1}, where="voxel")
     assert all(
         s["segmentation"][2, 2, 2] == 1
-        for s in cz.PatchDataset(store.select(split="train"), 4, strategy=around)
+        for s in cz.Dataset(store.select(split="train"), cz.Patches(4, strategy=around))
     )
     for name, message in (("L1", "unknown label 'L1'; legal: liver$"), ("liver", "it has|no case")):
         with pytest.raises(UnknownValue, match=message):
-            cz.PatchDataset(
-                store.select(split="test"), 8, segmentation=False, strategy=cz.Balanced(weights={name: 1})
+            cz.Dataset(
+                store.select(split="test"),
+                cz.Patches(8, segmentation=False, strategy=cz.Balanced(weights={name: 1})),
             )
 
 
@@ -452,10 +451,10 @@ def test_masks_that_are_not_asked_for_are_not_read(
 
     monkeypatch.setattr(Voxels, "fill", noted)
     for options in ({}, {"strategy": cz.Balanced()}, {"spacing": 5}):
-        list(cz.PatchStream(phantom_store, 8, segmentation=False, **options))
+        list(cz.Stream(phantom_store, cz.Patches(8, segmentation=False, **options)))
         assert read
         assert "uint8" not in read
-        list(cz.PatchStream(phantom_store, 8, **options))
+        list(cz.Stream(phantom_store, cz.Patches(8, **options)))
         assert "uint8" in read
         read.clear()
 
@@ -463,33 +462,33 @@ def test_masks_that_are_not_asked_for_are_not_read(
 def test_what_draws_from_labels_leaves_out_cases_without_a_mask(mixed: cz.Store) -> None:
     masked = set(mixed.select(has_mask=True))
     options: dict[str, Any] = {"segmentation": False}
-    slices = {s["patient_id"] for s in cz.SliceDataset(mixed, foreground_only=True, **options)}
+    slices = {s["patient_id"] for s in cz.Dataset(mixed, cz.Slices(foreground_only=True, **options))}
     assert slices == masked
     for where in ("box", "voxel"):
-        balanced = cz.PatchDataset(mixed, 8, strategy=cz.Balanced(where=where), **options)
+        balanced = cz.Dataset(mixed, cz.Patches(8, strategy=cz.Balanced(where=where), **options))
         assert {sample["patient_id"] for sample in balanced} <= masked
-    foreground = cz.PatchDataset(mixed, 8, strategy=cz.Foreground(probability=1), **options)
+    foreground = cz.Dataset(mixed, cz.Patches(8, strategy=cz.Foreground(probability=1), **options))
     assert {sample["patient_id"] for sample in foreground} == set(mixed)
 
 
 def test_a_state_with_masks_goes_on_without_them(train: cz.Store, mixed: cz.Store) -> None:
     """What samples look like is no part of their order."""
-    stream = cz.SliceStream(train)
+    stream = cz.Stream(train, cz.Slices())
     begun = iter(stream)
     for _ in range(9):
         next(begun)
-    other = cz.SliceStream(mixed, segmentation=False)
+    other = cz.Stream(mixed, cz.Slices(segmentation=False))
     other.load_state_dict(stream.state_dict())
     assert next(iter(other))["slice_index"] == next(begun)["slice_index"]
 
 
 EVERY: list[Any] = [
-    cz.VolumeDataset,
-    cz.SliceDataset,
-    cz.SliceStream,
-    lambda store: cz.PatchDataset(store, 8),
-    lambda store: cz.PatchStream(store, 8),
-    lambda store: cz.GridDataset(store, 8),
+    lambda store: cz.Dataset(store, cz.Volumes()),
+    lambda store: cz.Dataset(store, cz.Slices()),
+    lambda store: cz.Stream(store, cz.Slices()),
+    lambda store: cz.Dataset(store, cz.Patches(8)),
+    lambda store: cz.Stream(store, cz.Patches(8)),
+    lambda store: cz.Dataset(store, cz.Windows(8)),
 ]
 
 
@@ -502,8 +501,8 @@ def test_an_empty_selection_is_refused(phantom_store: cz.Store, make: Any) -> No
 @pytest.mark.parametrize("number", [20, -21, 1.5, "one", None, slice(0, 2)])
 def test_a_sample_that_is_none_is_refused(train: cz.Store, number: Any) -> None:
     with pytest.raises(OutOfBounds, match=r"legal: -20 to 19"):
-        cz.PatchDataset(train, 8)[number]
-    assert cz.PatchDataset(train, 8)[-1]["index"] == 4
+        cz.Dataset(train, cz.Patches(8))[number]
+    assert cz.Dataset(train, cz.Patches(8))[-1]["index"] == 4
 
 
 def test_a_volume_of_one_slice(tree: Tree, tmp_path: Path) -> None:
@@ -512,43 +511,47 @@ def test_a_volume_of_one_slice(tree: Tree, tmp_path: Path) -> None:
     tree.add("liver_1", voxels(shape=(20, 24, 1)), mask)
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
     store = cz.open_store(tmp_path / "s.zarr")
-    assert cz.SliceDataset(store)[0]["image"].shape == (24, 20)
-    assert len(list(cz.SliceStream(store))) == 1
-    assert len(list(cz.SliceStream(store, axis="coronal"))) == 24
+    assert cz.Dataset(store, cz.Slices())[0]["image"].shape == (24, 20)
+    assert len(list(cz.Stream(store, cz.Slices()))) == 1
+    assert len(list(cz.Stream(store, cz.Slices(axis="coronal")))) == 24
     for spacing in (None, 1.0):
-        (patch, *_) = cz.PatchStream(store, 8, strategy=cz.Balanced(), spacing=spacing, channel=True)
+        (patch, *_) = cz.Stream(store, cz.Patches(8, strategy=cz.Balanced(), spacing=spacing, channel=True))
         assert patch["image"].shape == (1, 8, 8, 8)
         assert (patch["segmentation"] == 20).any()
         assert (patch["image"] == -1024).any()
-    (window,) = cz.GridDataset(store, 32)
+    (window,) = cz.Dataset(store, cz.Windows(32))
     assert (window["image"] > -1024).sum() <= 24 * 20 < window["image"].size
 
 
 def test_windows_make_the_volume_again(train: cz.Store) -> None:
-    dataset = cz.GridDataset(train, (20, 40, 40), overlap=0.25)
-    volumes = cz.VolumeDataset(train)
+    dataset = cz.Dataset(train, cz.Windows((20, 40, 40), overlap=0.25))
+    volumes = cz.Dataset(train, cz.Volumes())
     for case, volume in enumerate(volumes):
-        windows = [dataset[number] for number in dataset.windows_of(case)]
+        windows = [dataset[number] for number in dataset.numbers_of(case)]
         assert {window["index"] for window in windows} == {case}
         found = cz.assemble(((w["start"], w["image"]) for w in windows), dataset.shape_of(case))
         assert np.allclose(found, volume["image"], atol=0.01)
-    assert sum(len(dataset.windows_of(case)) for case in range(len(train))) == len(dataset)
-    assert dataset.windows_of(-1) == dataset.windows_of(len(train) - 1)
+    assert sum(len(dataset.numbers_of(case)) for case in range(len(train))) == len(dataset)
+    assert dataset.numbers_of(-1) == dataset.numbers_of(len(train) - 1)
 
 
 # Streams
 
 STREAMS: dict[str, Any] = {
-    "slices": lambda store, **options: cz.SliceStream(store, buffer=4, **options),
-    "sagittal": lambda store, **options: cz.SliceStream(store, axis="sagittal", buffer=2, every=5, **options),
-    "patches": lambda store, **options: cz.PatchStream(store, 16, buffer=3, samples_per_volume=6, **options),
-    "balanced": lambda store, **options: cz.PatchStream(
-        store, 16, buffer=3, strategy=cz.Balanced(where="voxel"), **options
+    "slices": lambda store, **options: cz.Stream(store, cz.Slices(**options), buffer=4),
+    "sagittal": lambda store, **options: cz.Stream(
+        store, cz.Slices(axis="sagittal", every=5, **options), buffer=2
+    ),
+    "patches": lambda store, **options: cz.Stream(
+        store, cz.Patches(16, samples_per_volume=6, **options), buffer=3
+    ),
+    "balanced": lambda store, **options: cz.Stream(
+        store, cz.Patches(16, strategy=cz.Balanced(where="voxel"), **options), buffer=3
     ),
 }
 
 
-def key(sample: dict[str, Any]) -> tuple[Any, ...]:
+def key(sample: Any) -> tuple[Any, ...]:
     """What tells samples apart, a check sum of their voxels included."""
     where = sample["slice_index"] if "slice_index" in sample else tuple(sample["start"].tolist())
     return sample["patient_id"], where, float(sample["image"].sum()), int(sample["segmentation"].sum())
@@ -556,7 +559,7 @@ def key(sample: dict[str, Any]) -> tuple[Any, ...]:
 
 def test_a_slice_stream_has_what_the_dataset_has(train: cz.Store) -> None:
     for options in ({}, {"axis": "coronal", "every": 9}, {"foreground_only": True}, {"orientation": "hub"}):
-        dataset, stream = cz.SliceDataset(train, **options), cz.SliceStream(train, **options)
+        dataset, stream = cz.Dataset(train, cz.Slices(**options)), cz.Stream(train, cz.Slices(**options))
         assert len(stream) == len(dataset)
         assert sorted(map(key, stream)) == sorted(map(key, dataset))
         assert list(map(key, stream)) != list(map(key, dataset))
@@ -564,8 +567,8 @@ def test_a_slice_stream_has_what_the_dataset_has(train: cz.Store) -> None:
 
 def test_a_patch_stream_of_single_patches_is_the_dataset_shuffled(train: cz.Store) -> None:
     for options in ({}, {"strategy": cz.Balanced()}, {"spacing": 3.0}):
-        dataset = cz.PatchDataset(train, 16, **options)
-        stream = cz.PatchStream(train, 16, patches_per_region=1, **options)
+        dataset = cz.Dataset(train, cz.Patches(16, **options))
+        stream = cz.Stream(train, cz.Patches(16, patches_per_region=1, **options))
         for epoch in (0, 3):
             dataset.set_epoch(epoch)
             stream.set_epoch(epoch)
@@ -632,24 +635,24 @@ def test_a_stream_goes_on_with_the_exact_next_sample(train: cz.Store, kind: str,
 
 
 def test_a_state_of_other_samples_is_refused(train: cz.Store) -> None:
-    state = cz.SliceStream(train).state_dict()
+    state = cz.Stream(train, cz.Slices()).state_dict()
     for other, named in (
-        (cz.SliceStream(train, seed=1), "seed 0"),
-        (cz.SliceStream(train, buffer=7), "buffer 16"),
-        (cz.SliceStream(train, every=2), "every=1"),
-        (cz.SliceStream(train, axis="sagittal", buffer=16), "axis='axial'"),
-        (cz.SliceStream(train, foreground_only=True), "foreground=False"),
-        (cz.SliceStream(train, orientation="LPI"), "orientation='SAR'"),
-        (cz.SliceStream(train.select(source="COLONOG")), "cases"),
-        (cz.PatchStream(train, 8), "plan .SlicePlan"),
+        (cz.Stream(train, cz.Slices(seed=1)), "seed 0"),
+        (cz.Stream(train, cz.Slices(), buffer=7), "buffer 16"),
+        (cz.Stream(train, cz.Slices(every=2)), "every=1"),
+        (cz.Stream(train, cz.Slices(axis="sagittal"), buffer=16), "axis='axial'"),
+        (cz.Stream(train, cz.Slices(foreground_only=True)), "foreground=False"),
+        (cz.Stream(train, cz.Slices(orientation="LPI")), "orientation='SAR'"),
+        (cz.Stream(train.select(source="COLONOG"), cz.Slices()), "cases"),
+        (cz.Stream(train, cz.Patches(8), buffer=16), "plan .SlicePlan"),
     ):
         with pytest.raises(UnknownValue, match=f"{named}.* cannot go on here; legal:"):
             other.load_state_dict(state)
-    halved = cz.SliceStream(train)
+    halved = cz.Stream(train, cz.Slices())
     halved.shard(0, 2)
     with pytest.raises(UnknownValue, match="rank"):
         halved.load_state_dict(state)
-    patches = cz.PatchStream(train, 8, seed=1)
+    patches = cz.Stream(train, cz.Patches(8, seed=1))
     for options in (
         {"size": 9},
         {"strategy": cz.Balanced()},
@@ -659,7 +662,7 @@ def test_a_state_of_other_samples_is_refused(train: cz.Store) -> None:
         {"samples_per_volume": 5},
         {"patches_per_region": 2},
     ):
-        other = cz.PatchStream(train, **{"size": 8, "seed": 1} | options)
+        other = cz.Stream(train, cz.Patches(**{"size": 8, "seed": 1} | options))
         with pytest.raises(UnknownValue, match="cannot go on here"):
             other.load_state_dict(patches.state_dict())
     for place in ({"position": -1}, {"position": 10_000}, {"position": 1.5}, {"epoch": None}):
@@ -668,7 +671,7 @@ def test_a_state_of_other_samples_is_refused(train: cz.Store) -> None:
 
 
 def test_a_place_is_that_of_its_epoch_only(train: cz.Store) -> None:
-    stream = cz.SliceStream(train)
+    stream = cz.Stream(train, cz.Slices())
     next(iter(stream))
     stream.load_state_dict(stream.state_dict())
     stream.set_epoch(0)
@@ -688,7 +691,7 @@ def chunks_of(store: cz.Store) -> int:
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
 def test_each_slab_is_decoded_once(train: cz.Store, axis: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with decoded(monkeypatch) as count:
-        for _ in cz.SliceStream(train, axis=axis, buffer=2):
+        for _ in cz.Stream(train, cz.Slices(axis=axis), buffer=2):
             pass
     # Masks leave out empty chunks.
     assert chunks_of(train) < count[0] <= 2 * chunks_of(train)
@@ -697,8 +700,8 @@ def test_each_slab_is_decoded_once(train: cz.Store, axis: str, monkeypatch: pyte
 def test_each_region_is_decoded_once(train: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def chunks(patches_per_region: int) -> int:
         with decoded(monkeypatch) as count:
-            stream = cz.PatchStream(
-                train, (16, 40, 40), samples_per_volume=40, patches_per_region=patches_per_region
+            stream = cz.Stream(
+                train, cz.Patches((16, 40, 40), samples_per_volume=40, patches_per_region=patches_per_region)
             )
             assert len(list(stream)) == 200
         return count[0]
@@ -711,7 +714,7 @@ def test_no_voxel_is_read_to_draw_from_the_catalog(train: cz.Store, monkeypatch:
         pytest.fail("voxels were read")
 
     monkeypatch.setattr("ctspine_zarr.training.samples.Samples._voxels", fail)
-    dataset = cz.PatchDataset(train, 16, strategy=cz.Balanced(jitter=5))
+    dataset = cz.Dataset(train, cz.Patches(16, strategy=cz.Balanced(jitter=5)))
     assert len([dataset._unit(number) for number in range(len(dataset))]) == 20
 
 
@@ -724,7 +727,7 @@ def test_samples_pickle_small_and_equal(train: cz.Store) -> None:
         assert key_or_sum(next(iter(pickle.loads(data)))) == key_or_sum(first)  # noqa: S301 - our own
 
 
-def key_or_sum(sample: dict[str, Any]) -> tuple[Any, ...]:
+def key_or_sum(sample: Any) -> tuple[Any, ...]:
     return key(sample) if {"start", "slice_index"} & set(sample) else (float(sample["image"].sum()),)
 
 
@@ -737,17 +740,18 @@ def test_damage_is_an_error_of_the_sample_that_touches_it(tree: Tree, tmp_path: 
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
-    dataset = cz.VolumeDataset(store)
+    dataset = cz.Dataset(store, cz.Volumes())
     assert dataset[0]["patient_id"] == "liver_1"
     with pytest.raises(DamagedStore, match="liver_2"):
         dataset[1]
     with pytest.raises(DamagedStore, match="liver_2"):
-        list(cz.SliceStream(store))
+        list(cz.Stream(store, cz.Slices()))
 
 
 def test_a_state_is_plain_and_of_one_pass(train: cz.Store) -> None:
-    stream = cz.PatchStream(train, np.int64(8), seed=np.int64(3), buffer=np.int64(2))  # type: ignore[arg-type]
-    stream.set_epoch(np.int64(1))  # type: ignore[arg-type]
+    kind: Any = cz.Patches(np.int64(8), seed=np.int64(3))  # type: ignore[arg-type]
+    stream: Any = cz.Stream(train, kind, buffer=np.int64(2))  # type: ignore[call-overload]
+    stream.set_epoch(np.int64(1))
     first, second = iter(stream), iter(stream)
     for _ in range(5):
         next(first)
@@ -761,16 +765,16 @@ def test_a_state_is_plain_and_of_one_pass(train: cz.Store) -> None:
 
 def test_integers_of_numpy_are_integers(train: cz.Store) -> None:
     options: dict[str, Any] = {"samples_per_volume": np.uint8(200)}
-    assert len(cz.PatchDataset(train, 8, **options)) == 1000
-    assert len(cz.PatchStream(train, 8, patches_per_region=np.int8(3), **options)) == 1000  # type: ignore[arg-type]
-    assert cz.PatchDataset(train, 8)[np.int8(-1)]["index"] == 4
+    assert len(cz.Dataset(train, cz.Patches(8, **options))) == 1000
+    assert len(cz.Stream(train, cz.Patches(8, patches_per_region=np.int8(3), **options))) == 1000  # type: ignore[arg-type]
+    assert cz.Dataset(train, cz.Patches(8))[np.int8(-1)]["index"] == 4
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"axis": "sagittal"}, {"orientation": "hub"}, {"every": 5, "orientation": "LPI"}]
 )
 def test_slices_read_together_are_those_read_alone(train: cz.Store, options: Any) -> None:
-    dataset = cz.SliceDataset(train, **options)
+    dataset: Any = cz.Dataset(train, cz.Slices(**options))
     numbers = np.random.default_rng(0).integers(-len(dataset), len(dataset), 12).tolist()
     for together, number in zip(dataset.__getitems__(numbers), numbers, strict=True):
         alone = dataset[number]
@@ -779,18 +783,18 @@ def test_slices_read_together_are_those_read_alone(train: cz.Store, options: Any
         dataset.__getitems__([0, 10_000])
 
 
-class Extended(cz.SliceDataset):
+class Extended(cz.Dataset[Any]):
     def __getitem__(self, number: Any) -> Any:
         return super().__getitem__(number) | {"more": 1}
 
 
 def test_a_subclass_makes_its_samples_itself(train: cz.Store) -> None:
-    dataset = Extended(train)
+    dataset = Extended(train, cz.Slices())
     assert all("more" in sample for sample in (*dataset, *dataset.__getitems__([0, 5])))
 
 
 def test_slices_in_order_decode_each_slab_once(train: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = cz.SliceDataset(train)
+    dataset = cz.Dataset(train, cz.Slices())
     with decoded(monkeypatch) as count:
         assert len(list(dataset)) == len(dataset)
     assert count[0] <= 2 * chunks_of(train)
@@ -809,13 +813,13 @@ def test_a_stream_holds_no_more_slabs_than_are_open(train: cz.Store, monkeypatch
         return found
 
     monkeypatch.setattr(samples.Samples, "_read", noted)
-    alive = [sum(one() is not None for one in slices) for _ in cz.SliceStream(train, buffer=3)]
+    alive = [sum(one() is not None for one in slices) for _ in cz.Stream(train, cz.Slices(), buffer=3)]
     assert len(slices) == len(alive)
     assert 16 < max(alive) <= 3 * 16
 
 
 def test_going_on_reads_only_what_is_left(train: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = cz.SliceStream(train, buffer=2)
+    stream = cz.Stream(train, cz.Slices(), buffer=2)
     begun = iter(stream)
     for _ in range(len(stream) - 3):
         next(begun)
@@ -836,7 +840,7 @@ def test_a_slab_is_shuffled_unlike_in_each_epoch_and_share(tree: Tree, tmp_path:
     tree.add()
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
     # 24 coronal slices: one slab.
-    stream = cz.SliceStream(cz.open_store(tmp_path / "s.zarr"), axis="coronal")
+    stream = cz.Stream(cz.open_store(tmp_path / "s.zarr"), cz.Slices(axis="coronal"))
 
     def order(rank: int, ranks: int, epoch: int) -> list[int]:
         stream.shard(rank, ranks)
@@ -858,7 +862,7 @@ def interpolated(case: cz.Case, *along: NDArray[np.float64]) -> NDArray[np.float
 
 @pytest.mark.parametrize("spacing", [None, 3.3])
 def test_padding_is_the_fill_and_all_else_the_cases_own(train: cz.Store, spacing: float | None) -> None:
-    patch = cz.PatchDataset(train, 300, spacing=spacing, fill=-500)[0]
+    patch = cz.Dataset(train, cz.Patches(300, spacing=spacing, fill=-500))[0]
     case = train[patch["patient_id"]]
     assert patch["image"][0, 0, 0] == -500
     inside, along = [], []
@@ -874,7 +878,7 @@ def test_padding_is_the_fill_and_all_else_the_cases_own(train: cz.Store, spacing
 
 def test_a_resampled_patch_around_voxels_has_the_label_in_its_middle(train: cz.Store) -> None:
     strategy = cz.Balanced(where="voxel", weights={"L3": 1})
-    for sample in cz.PatchDataset(train, 9, strategy=strategy, spacing=2.5):
+    for sample in cz.Dataset(train, cz.Patches(9, strategy=strategy, spacing=2.5)):
         volume = np.round(
             np.multiply(train[sample["patient_id"]].shape, train[sample["patient_id"]].spacing) / 2.5
         )
@@ -885,24 +889,27 @@ def test_a_resampled_patch_around_voxels_has_the_label_in_its_middle(train: cz.S
 def test_a_volume_of_one_value_is_zeros(tree: Tree, tmp_path: Path) -> None:
     tree.add("liver_1", np.full((20, 24, 18), 7, "int16"))
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr"))
-    (sample,) = cz.VolumeDataset(cz.open_store(tmp_path / "s.zarr"), zscore=True)
+    (sample,) = cz.Dataset(cz.open_store(tmp_path / "s.zarr"), cz.Volumes(normalize="volume"))
     assert (sample["image"] == 0).all()
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_windows_make_the_volume_again_in_any_orientation(train: cz.Store, orientation: str) -> None:
     options: dict[str, Any] = {"orientation": orientation, "spacing": 5.0}
-    dataset, volumes = cz.GridDataset(train, 20, overlap=0.2, **options), cz.VolumeDataset(train, **options)
+    dataset, volumes = (
+        cz.Dataset(train, cz.Windows(20, overlap=0.2, **options)),
+        cz.Dataset(train, cz.Volumes(**options)),
+    )
     for case in (0, 2, len(train) - 1):
-        windows = (dataset[number] for number in dataset.windows_of(case))
+        windows = (dataset[number] for number in dataset.numbers_of(case))
         found = cz.assemble(((w["start"], w["image"]) for w in windows), dataset.shape_of(case))
         assert np.allclose(found, volumes[case]["image"], atol=0.01)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_start_is_that_of_the_volume_in_its_orientation(train: cz.Store, orientation: str) -> None:
-    volumes = cz.VolumeDataset(train, orientation=orientation)
-    for patch in cz.PatchDataset(train, (8, 20, 30), orientation=orientation):
+    volumes = cz.Dataset(train, cz.Volumes(orientation=orientation))
+    for patch in cz.Dataset(train, cz.Patches((8, 20, 30), orientation=orientation)):
         box = tuple(slice(s, s + n) for s, n in zip(patch["start"], patch["image"].shape, strict=True))
         assert np.array_equal(patch["image"], volumes[patch["index"]]["image"][box])
 
@@ -911,8 +918,8 @@ def test_a_start_is_that_of_the_volume_in_its_orientation(train: cz.Store, orien
 def test_volumes_thinner_than_the_spacing_have_their_middle_as_one_voxel(
     train: cz.Store, spacing: float
 ) -> None:
-    volume = cz.VolumeDataset(train, spacing=spacing)[0]
-    patch = cz.PatchDataset(train, 4, spacing=spacing)[0]
+    volume = cz.Dataset(train, cz.Volumes(spacing=spacing))[0]
+    patch = cz.Dataset(train, cz.Patches(4, spacing=spacing))[0]
     for sample, padding in ((volume, 0), (patch, 63)):
         case = train[sample["patient_id"]]
         [middle] = interpolated(case, *(np.array([(count - 1) / 2]) for count in case.shape)).ravel()
@@ -931,7 +938,7 @@ class Broken(Strategy):
 
 def test_an_error_of_a_strategy_stays_its_own(train: cz.Store) -> None:
     with pytest.raises(IndexError, match="a strategy's own") as found:
-        cz.PatchDataset(train, 8, strategy=Broken())[0]
+        cz.Dataset(train, cz.Patches(8, strategy=Broken()))[0]
     assert not isinstance(found.value, OutOfBounds)
 
 
@@ -946,7 +953,7 @@ class Fixed(Strategy):
 
 
 def test_a_users_strategy_aims(train: cz.Store) -> None:
-    for sample in cz.PatchDataset(train, 1, strategy=Fixed()):
+    for sample in cz.Dataset(train, cz.Patches(1, strategy=Fixed())):
         centroid = train[sample["patient_id"]].record.labels[0].centroid
         assert np.array_equal(sample["start"], np.rint(centroid))
 
@@ -954,10 +961,10 @@ def test_a_users_strategy_aims(train: cz.Store) -> None:
 @pytest.mark.parametrize("case", [20, "one", None])
 def test_a_case_that_is_none_is_refused(train: cz.Store, case: Any) -> None:
     for of_case in (
-        cz.SliceDataset(train).of_case,
-        cz.VolumeDataset(train).of_case,
-        cz.GridDataset(train, 8).windows_of,
-        cz.GridDataset(train, 8).shape_of,
+        cz.Dataset(train, cz.Slices()).of_case,
+        cz.Dataset(train, cz.Volumes()).of_case,
+        cz.Dataset(train, cz.Windows(8)).numbers_of,
+        cz.Dataset(train, cz.Windows(8)).shape_of,
     ):
         with pytest.raises(OutOfBounds, match=r"case .*; legal: -5 to 4"):
             of_case(case)

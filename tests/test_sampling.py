@@ -36,8 +36,8 @@ from ctspine_zarr.sampling.patches import Axis, PatchPlan
 from ctspine_zarr.sampling.resampling import Between, between, linear, nearest
 from ctspine_zarr.sampling.slices import SlicePlan
 from ctspine_zarr.sampling.strategies import Balanced, Foreground, Strategy, Uniform
-from ctspine_zarr.sampling.units import SampleBox
-from ctspine_zarr.sampling.volumes import VolumePlan, box_lattice, volume_lattice
+from ctspine_zarr.sampling.units import Draw, SampleBox
+from ctspine_zarr.sampling.volumes import WHOLE, Frame, VolumePlan, box_lattice, volume_lattice
 from ctspine_zarr.sampling.windows import WindowPlan, assemble, window_starts
 
 LEVELS = list(LABELS)
@@ -307,15 +307,15 @@ def test_slabs_are_as_thick_as_the_chunks_of_each_image(records: tuple[Record, .
 
 def test_a_plan_is_known_by_all_but_its_selection(records: tuple[Record, ...]) -> None:
     """Whole, and in order: it is part of a saved state."""
-    assert repr(VolumePlan(records, (1, 2, 3))) == "VolumePlan(spacing=(1, 2, 3))"
+    assert repr(VolumePlan(records, Frame((1, 2, 3)))) == f"VolumePlan(frame={Frame((1, 2, 3))})"
     assert repr(SlicePlan(records)) == "SlicePlan(axis='axial', every=1, foreground=False, orientation='SAR')"
     assert (
-        repr(WindowPlan(records, (8, 8, 8), 0.5)) == "WindowPlan(size=(8, 8, 8), overlap=0.5, spacing=None)"
+        repr(WindowPlan(records, (8, 8, 8), 0.5)) == f"WindowPlan(size=(8, 8, 8), overlap=0.5, frame={WHOLE})"
     )
     plan = PatchPlan(records, SPINE, (8, 8, 8), 4, Balanced(by="region"))
     strategy = "Balanced(where='box', jitter=0.0, by='region', weights=None)"
     assert repr(plan) == (
-        f"PatchPlan(size=(8, 8, 8), samples=4, strategy={strategy}, together=1, spacing=None, seed=0)"
+        f"PatchPlan(size=(8, 8, 8), samples=4, strategy={strategy}, together=1, frame={WHOLE}, seed=0)"
     )
 
 
@@ -328,7 +328,7 @@ def never(_case: int, _label: Label) -> Any:
 
 def drawn(plan: PatchPlan, epoch: int = 0) -> list[tuple[int, Shape]]:
     """Case and start of every patch of an epoch."""
-    units = [plan.unit(number, epoch, never) for number in range(len(plan.sizes))]
+    units = [plan.unit(number, Draw(epoch, never)) for number in range(len(plan.sizes))]
     return [(unit.case, start_of(box)) for unit in units for box in unit.boxes]
 
 
@@ -505,7 +505,7 @@ def test_a_middle_is_on_the_box_or_the_centroid_moved_by_the_jitter(records: tup
     strategy = Balanced(weights={"L2": 1}, where="voxel", jitter=7.0)
     for together in (1, 4):
         plan = PatchPlan((record,), SPINE, (1, 1, 1), 4000, strategy, together)
-        units = [plan.unit(number, 0, lambda *_: np.array([(20, 48, 48)])) for number in range(1000)]
+        units = [plan.unit(number, Draw(0, lambda *_: np.array([(20, 48, 48)]))) for number in range(1000)]
         off_voxel = np.array([start_of(unit.boxes[0]) for unit in units]) - (20, 48, 48)
         for axis in range(3):
             assert alike(off_voxel[:, axis], np.arange(-reach[axis], reach[axis] + 1))
@@ -536,8 +536,8 @@ def test_each_patch_of_a_region_is_distributed_as_the_first(
     strategy = Balanced(weights={top.name: 1}, where=where, jitter=14.0)
 
     def starts(together: int) -> NDArray[np.int64]:
-        plan = PatchPlan((record,), SPINE, (14, 22, 22), 2500 * together, strategy, together, spacing)
-        units = [plan.unit(number, 0, lambda *_: voxels) for number in range(2500)]
+        plan = PatchPlan((record,), SPINE, (14, 22, 22), 2500 * together, strategy, together, Frame(spacing))
+        units = [plan.unit(number, Draw(0, lambda *_: voxels)) for number in range(2500)]
         return np.array([[start_of(box) for box in unit.boxes] for unit in units])
 
     alone, several = starts(1)[:, 0], starts(3)
@@ -562,7 +562,7 @@ def test_voxels_that_bear_the_label_are_asked_for_and_drawn(records: tuple[Recor
         assert (case, label.name) == (0, "T12")
         return voxels
 
-    units = [plan.unit(number, 0, asked) for number in range(len(plan.sizes))]
+    units = [plan.unit(number, Draw(0, asked)) for number in range(len(plan.sizes))]
     starts = [[start_of(box) for box in unit.boxes] for unit in units]
     assert {start for unit in starts for start in unit} == set(map(tuple, voxels.tolist()))
     # (12, 80, 33) lies in another chunk: it is never read with the others.
@@ -657,7 +657,7 @@ def test_patches_of_a_region_touch_the_chunks_of_their_image(
     one = replace(records[0], image=replace(records[0].image, chunk=chunk))
     size = (6, 20, 3)
     plan = PatchPlan((one,), SPINE, size, 400, Uniform(), 4)
-    regions = [plan.unit(number, 0, never).boxes for number in range(len(plan.sizes))]
+    regions = [plan.unit(number, Draw(0, never)).boxes for number in range(len(plan.sizes))]
     for boxes in regions:
         touched = {
             tuple((s // c, (s + n - 1) // c) for s, n, c in zip(start_of(box), size, chunk, strict=True))

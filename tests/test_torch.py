@@ -38,10 +38,10 @@ pytestmark = [
 ]
 
 MADE: dict[str, Any] = {
-    "slices": functools.partial(ct.SliceStream, buffer=3),
-    "patches": functools.partial(ct.PatchStream, size=16, buffer=3, samples_per_volume=6),
-    "slice dataset": functools.partial(ct.SliceDataset, every=2),
-    "patch dataset": functools.partial(ct.PatchDataset, size=16),
+    "slices": lambda store, **form: ct.Stream(store, cz.Slices(**form), buffer=3),
+    "patches": lambda store, **form: ct.Stream(store, cz.Patches(16, samples_per_volume=6, **form), buffer=3),
+    "slice dataset": lambda store, **form: ct.Dataset(store, cz.Slices(every=2, **form)),
+    "patch dataset": lambda store, **form: ct.Dataset(store, cz.Patches(16, **form)),
 }
 
 
@@ -79,15 +79,15 @@ def test_workers_give_each_sample_once(store: cz.Store, kind: str, method: Any) 
 
 def test_tensors_are_what_numpy_samples_are(store: cz.Store) -> None:
     options: dict[str, Any] = {"channel": True, "window": (-450, 1050)}
-    dataset = cz.SliceDataset(store, **options)
-    batch = next(iter(ct.make_loader(ct.SliceDataset(store, **options), 4, workers=1)))
+    dataset = cz.Dataset(store, cz.Slices(**options))
+    batch = next(iter(ct.make_loader(ct.Dataset(store, cz.Slices(**options)), 4, workers=1)))
     assert batch["image"].dtype == torch.float32
     assert batch["segmentation"].dtype == torch.int32
     assert batch["image"].shape == (4, 1, 96, 96)
     assert batch["affine"].shape == (4, 4, 4)
     for at in range(4):
         for name, value in dataset[at].items():
-            assert np.array_equal(np.asarray(batch[name][at]), value), name
+            assert np.array_equal(np.asarray(batch[name][at]), np.asarray(value)), name
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -144,13 +144,14 @@ def test_a_state_of_another_loader_is_refused(store: cz.Store) -> None:
 
 
 def test_a_state_of_other_samples_is_refused(store: cz.Store) -> None:
-    for one, other in (
-        (ct.PatchDataset(store, 8, seed=0), ct.PatchDataset(store, 8, seed=9)),
-        (ct.PatchDataset(store, 8), ct.PatchDataset(store, 9)),
-        (ct.SliceDataset(store), ct.SliceDataset(store, axis="coronal")),
-        (ct.SliceDataset(store), ct.SliceDataset(store.select(source="COLONOG"))),
-        (ct.VolumeDataset(store), ct.GridDataset(store, 500)),
-    ):
+    pairs: Any = (
+        (ct.Dataset(store, cz.Patches(8, seed=0)), ct.Dataset(store, cz.Patches(8, seed=9))),
+        (ct.Dataset(store, cz.Patches(8)), ct.Dataset(store, cz.Patches(9))),
+        (ct.Dataset(store, cz.Slices()), ct.Dataset(store, cz.Slices(axis="coronal"))),
+        (ct.Dataset(store, cz.Slices()), ct.Dataset(store.select(source="COLONOG"), cz.Slices())),
+        (ct.Dataset(store, cz.Volumes()), ct.Dataset(store, cz.Windows(500))),
+    )
+    for one, other in pairs:
         with pytest.raises(UnknownValue, match=r"cannot go on here; legal:"):
             ct.make_loader(other).load_state_dict(ct.make_loader(one).state_dict())
 
@@ -235,7 +236,7 @@ def test_samples_share_nothing_with_their_copies_or_other_processes(store: cz.St
 
 def test_one_pass_of_a_loader_at_a_time(store: cz.Store) -> None:
     for workers in (0, 2):
-        loader = ct.make_loader(ct.PatchDataset(store, 8), 4, workers=workers, shuffle=True)
+        loader = ct.make_loader(ct.Dataset(store, cz.Patches(8)), 4, workers=workers, shuffle=True)
         older = iter(loader)
         next(older)
         newer = iter(loader)
@@ -246,7 +247,7 @@ def test_one_pass_of_a_loader_at_a_time(store: cz.Store) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_that_fails_is_not_the_last(store: cz.Store, workers: int) -> None:
-    loader = ct.make_loader(ct.SliceDataset(store, transform=failing), 8, workers=workers)
+    loader = ct.make_loader(ct.Dataset(store, cz.Slices(), transform=failing), 8, workers=workers)
     begun, whole, failed = iter(loader), 0, 0
     for _ in range(len(loader)):
         try:
@@ -318,7 +319,7 @@ def test_a_plain_dataloader_takes_every_kind(store: cz.Store) -> None:
         context = {"num_workers": 2, "multiprocessing_context": "fork"}
         assert sorted(flat(torch.utils.data.DataLoader(make(store), 4, **context))) == alone
         assert issubclass(type(make(store)), torch.utils.data.Dataset)
-    volumes = torch.utils.data.DataLoader(ct.VolumeDataset(store), None, num_workers=1)
+    volumes = torch.utils.data.DataLoader(ct.Dataset(store, cz.Volumes()), None, num_workers=1)
     assert [volume["index"] for volume in volumes] == list(range(len(store)))
 
 
@@ -327,12 +328,12 @@ def test_a_pickled_dataset_is_one_of_its_own(store: cz.Store) -> None:
     other = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own
     dataset.set_epoch(5)
     assert (dataset.epoch, other.epoch) == (5, 0)
-    assert np.array_equal(other[3]["image"], cz.PatchDataset(store, 16)[3]["image"])
+    assert np.array_equal(other[3]["image"], cz.Dataset(store, cz.Patches(16))[3]["image"])
 
 
 def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
-    with pytest.raises(UnknownValue, match="SliceDataset to load from; legal: the datasets and streams of"):
-        ct.make_loader(cz.SliceDataset(store))
+    with pytest.raises(UnknownValue, match="Dataset to load from; legal: the datasets and streams of"):
+        ct.make_loader(cz.Dataset(store, cz.Slices()))  # type: ignore[arg-type]
     for options, message in (
         ({"start_method": "thread"}, r"unknown start_method for .* 'thread'; legal: "),
         ({"batch_size": 0}, "batch_size 0; legal: an integer from 1"),
@@ -345,7 +346,7 @@ def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
     ):
         settings: dict[str, Any] = {"batch_size": 2, "workers": 1} | options
         with pytest.raises(UnknownValue, match=message):
-            ct.make_loader(ct.SliceDataset(store), **settings)
+            ct.make_loader(ct.Dataset(store, cz.Slices()), **settings)
 
 
 def seed_of(worker: int, found: Any) -> None:
@@ -359,24 +360,24 @@ def test_a_users_worker_init_is_called(store: cz.Store) -> None:
     assert found.tolist() == [1, 1]
 
 
-def noisy(_: dict[str, Any]) -> dict[str, float]:
+def noisy(_: Any) -> dict[str, float]:
     return {"torch": float(torch.rand(1)), "python": random.random()}
 
 
 def test_what_a_loader_is_told_is_done(store: cz.Store) -> None:
     def drawn(seed: int) -> list[dict[str, float]]:
         loader = ct.make_loader(
-            ct.SliceDataset(store, every=20, transform=noisy), 4, workers=1, seed=seed, collate_fn=list
+            ct.Dataset(store, cz.Slices(every=20), transform=noisy), 4, workers=1, seed=seed, collate_fn=list
         )
         return [sample for batch in loader for sample in batch]
 
     assert drawn(1) == drawn(1) != drawn(2)
-    assert ct.make_loader(ct.SliceDataset(store), workers=1, prefetch_factor=5).prefetch_factor == 5
-    assert ct.make_loader(ct.SliceDataset(store), workers=1).prefetch_factor == 2
-    assert ct.make_loader(ct.SliceDataset(store), workers=1, pin_memory=True).pin_memory
+    assert ct.make_loader(ct.Dataset(store, cz.Slices()), workers=1, prefetch_factor=5).prefetch_factor == 5
+    assert ct.make_loader(ct.Dataset(store, cz.Slices()), workers=1).prefetch_factor == 2
+    assert ct.make_loader(ct.Dataset(store, cz.Slices()), workers=1, pin_memory=True).pin_memory
 
 
-def failing(sample: dict[str, Any]) -> Any:
+def failing(sample: Any) -> Any:
     if sample["slice_index"] == 3:
         message = "a transform's own"
         raise ValueError(message)
@@ -384,7 +385,7 @@ def failing(sample: dict[str, Any]) -> Any:
 
 
 def test_a_workers_error_is_raised_here_and_the_next_pass_works(store: cz.Store) -> None:
-    loader = ct.make_loader(ct.SliceStream(store, transform=failing), 8, workers=2)
+    loader = ct.make_loader(ct.Stream(store, cz.Slices(), transform=failing), 8, workers=2)
     for _ in range(2):
         with pytest.raises(ValueError, match="a transform's own"):
             list(loader)
@@ -392,7 +393,7 @@ def test_a_workers_error_is_raised_here_and_the_next_pass_works(store: cz.Store)
 
 def test_batches_of_neighbours_decode_a_slab_once(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with decoded(monkeypatch) as count:
-        next(iter(ct.make_loader(ct.SliceDataset(store), DEFAULT_CHUNK[0], workers=0)))
+        next(iter(ct.make_loader(ct.Dataset(store, cz.Slices()), DEFAULT_CHUNK[0], workers=0)))
     assert count[0] <= 2 * 4
 
 
@@ -405,10 +406,11 @@ def test_workers_are_one_less_than_cores(monkeypatch: pytest.MonkeyPatch, cores:
 INTERRUPTED = """
 import sys, time
 import ctspine_zarr as cz
-from ctspine_zarr.torch import SliceStream, make_loader
+from ctspine_zarr import Slices
+from ctspine_zarr.torch import Stream, make_loader
 if __name__ == "__main__":
     store = cz.open_store(sys.argv[1]).select(split="train")
-    loader = make_loader(SliceStream(store), 2, workers=2, start_method=sys.argv[2])
+    loader = make_loader(Stream(store, Slices()), 2, workers=2, start_method=sys.argv[2])
     for batch in loader:
         print("batch", flush=True)
         time.sleep(0.2)
@@ -450,8 +452,8 @@ def test_monai_transforms_compose(store: cz.Store) -> None:
         ]
     )
     options: dict[str, Any] = {"strategy": cz.Foreground(probability=1), "patches_per_region": 1}
-    stream = ct.PatchStream(store, 24, channel=True, transform=compose, **options)
-    plain = {key_of(sample): sample for sample in cz.PatchStream(store, 24, channel=True, **options)}
+    stream = ct.Stream(store, cz.Patches(24, channel=True, **options), transform=compose)
+    plain = {key_of(sample): sample for sample in cz.Stream(store, cz.Patches(24, channel=True, **options))}
     batches = list(ct.make_loader(stream, 4, workers=2))
     assert sum(len(batch["image"]) for batch in batches) == len(plain) == 20
     for batch in batches:
@@ -463,17 +465,17 @@ def test_monai_transforms_compose(store: cz.Store) -> None:
             assert int(batch["segmentation"][at].sum()) == int(before["segmentation"].sum())
 
 
-def key_of(sample: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
+def key_of(sample: Any) -> tuple[str, tuple[int, ...]]:
     return sample["patient_id"], tuple(sample["start"].tolist())
 
 
 def test_a_store_behind_a_web_server_is_loaded_by_workers_that_can_read(store: cz.Store) -> None:
     with served(folder(Path(store.location))) as url:
         remote = cz.open_store(url).select(split="train")
-        stream = ct.SliceStream(remote, buffer=3)
+        stream: ct.Stream[cz.TrainingSample] = ct.Stream(remote, cz.Slices(), buffer=3)
         loader = ct.make_loader(stream, 8, workers=2)
         assert type(loader.multiprocessing_context).__name__ == "ForkServerContext"
-        local = ct.make_loader(ct.SliceStream(store, buffer=3), 8, workers=2)
+        local = ct.make_loader(ct.Stream(store, cz.Slices(), buffer=3), 8, workers=2)
         assert keys(loader) == keys(local)
         with pytest.raises(UnknownValue, match=r"unknown start_method for http://.* 'fork'; legal: spawn"):
             ct.make_loader(stream, 8, workers=2, start_method="fork")

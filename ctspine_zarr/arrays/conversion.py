@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr import kernel as native
+from ctspine_zarr.scaling import Scaling
 
 _STORED: Final = tuple(map(np.dtype, ("uint8", "int16", "int32", "float32", "float64")))
 _SINGLE: Final = np.dtype("float32")
@@ -20,29 +21,15 @@ _WRITTEN: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """What becomes of each value: `(value - subtract) / divide`, each step rounded to the target's dtype.
-
-    Attributes:
-        subtract, divide: in the values' unit, such as HU.
-        clip: whether what is then below 0 or above 1 becomes that.
-    """
-
-    subtract: float
-    divide: float
-    clip: bool = False
-
-    @property
-    def plain(self) -> native.Scale:
-        """As the kernel takes it."""
-        return self.subtract, self.divide, self.clip
-
-
 def by_kernel(stored: np.dtype[Any], target: np.dtype[Any], scaling: Scaling | None) -> bool:
     """Whether the kernel is there and can write values of one dtype to an array of another."""
     legal = _WRITTEN if scaling is None else _SCALED
     return native.kernel is not None and (stored, target) in legal
+
+
+def plain(scaling: Scaling | None) -> native.Scale | None:
+    """A scaling as the kernel takes it."""
+    return None if scaling is None else (scaling.subtract, scaling.divide, scaling.low, scaling.high)
 
 
 def convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling | None) -> None:
@@ -55,16 +42,30 @@ def convert(source: NDArray[Any], target: NDArray[Any], scaling: Scaling | None)
     """
     if native.kernel is not None and by_kernel(source.dtype, target.dtype, scaling):
         axes = (None,) * (3 - source.ndim)
-        native.kernel.convert(source[axes], target[axes], None if scaling is None else scaling.plain)
+        native.kernel.convert(source[axes], target[axes], plain(scaling))
         return
     target[...] = source
     if scaling is not None:
         target -= scaling.subtract
         target /= scaling.divide
-        if scaling.clip:
-            np.clip(target, 0, 1, out=target)
+        if (scaling.low, scaling.high) != (-math.inf, math.inf):
+            np.clip(target, scaling.low, scaling.high, out=target)
 
 
 def fill_with(target: NDArray[Any], value: float, dtype: np.dtype[Any], scaling: Scaling | None) -> None:
     """Write one value of a stored dtype everywhere, in the form that is wanted."""
     convert(np.broadcast_to(np.array(value, dtype), target.shape), target, scaling)
+
+
+def look_up(labels: NDArray[np.uint8], target: NDArray[Any], table: bytes) -> None:
+    """Write for each label what a table has at its place.
+
+    Args:
+        labels: three axes.
+        target: of their shape, uint8 or int32; the two share no memory.
+        table: 256 labels.
+    """
+    if native.kernel is not None:
+        native.kernel.look_up(labels, target, table)
+    else:
+        np.take(np.frombuffer(table, np.uint8).astype(target.dtype), labels, out=target, mode="clip")

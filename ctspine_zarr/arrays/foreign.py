@@ -16,12 +16,13 @@ from zarr.codecs import ShardingCodec
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ChunkNotFoundError, UnknownCodecError
 
-from ctspine_zarr.arrays.conversion import Scaling, convert
+from ctspine_zarr.arrays.conversion import convert
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.reading import ArraySpec
 from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.record import MOST_CHUNK_VOXELS, MOST_CHUNKS, MOST_VOXELS
+from ctspine_zarr.scaling import Scaling
 from ctspine_zarr.storage.guarded import GuardedStore
 from ctspine_zarr.storage.keys import MOST_BYTES
 

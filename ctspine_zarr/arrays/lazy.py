@@ -6,26 +6,20 @@ those read all of a block. What is converted in here stays as lazy as what is st
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ctspine_zarr.arrays.conversion import Scaling
 from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
 from ctspine_zarr.arrays.voxels import ArrayLike, Voxels
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.geometry import Reorientation, Shape, oriented
+from ctspine_zarr.scaling import Window, require_window, window_scaling
 
 if TYPE_CHECKING:
     import dask.array
-
-type Window = tuple[float, float]
-
-CANONICAL: Final = "SAR"
-"""The stored orientation: axes (z, y, x) towards superior, anterior and right."""
 
 # 32 MB of 512 x 512 int16, a common size for a dask block.
 _BLOCK_SLICES: Final = 64
@@ -116,12 +110,6 @@ class Converted(ArrayLike):
         return tuple(blocks)
 
 
-def window_scaling(window: Window) -> Scaling:
-    """A window (low, high) onto 0..1; what lies beyond is clipped."""
-    low, high = window
-    return Scaling(low, high - low, clip=True)
-
-
 def _dtype(asked: DTypeLike, stored: np.dtype[Any] | None) -> np.dtype[Any]:
     """What is asked for, where it is float32, float64 or holds every value of the stored dtype."""
     try:
@@ -134,21 +122,3 @@ def _dtype(asked: DTypeLike, stored: np.dtype[Any] | None) -> np.dtype[Any]:
         message = f"dtype {asked}; legal: float32, float64{also}"
         raise UnknownValue(message)
     return dtype
-
-
-def require_window(asked: Window, dtype: np.dtype[Any]) -> Window:
-    """What is asked for, where it is two numbers whose distance the dtype holds.
-
-    Raises:
-        UnknownValue: it is not.
-    """
-    try:
-        low, high = (float(bound) for bound in asked)
-        with np.errstate(over="ignore", under="ignore"):
-            width = float(np.float64(high - low).astype(dtype))
-    except (TypeError, ValueError, OverflowError):
-        width = math.nan
-    if not 0 < width < math.inf:
-        message = f"window {asked}; legal: (low, high), finite, low below high"
-        raise UnknownValue(message)
-    return low, high

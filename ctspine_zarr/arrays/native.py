@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr import kernel as native
-from ctspine_zarr.arrays.conversion import Scaling, by_kernel
+from ctspine_zarr.arrays.conversion import by_kernel, plain
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.reading import ArraySpec
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.layout import grid
+from ctspine_zarr.scaling import Scaling
 from ctspine_zarr.storage import Merging
 
 type Extent = tuple[int, int, int]
@@ -62,7 +63,7 @@ class NativeRead:
             return None
         shard = (bounds, grid(array.shape, codec.chunk), codec.chunk, dtype.name, codec.name)
         targets = [(request.target, _positions(request)) for request in requests]
-        return cls(kernel, shard, (targets, None if scaling is None else scaling.plain))
+        return cls(kernel, shard, (targets, plain(scaling)))
 
     def from_file(self, file: tuple[int, int], merging: Merging, threads: int) -> list[int]:
         """Read all; the numbers of the chunks that could not be decoded, ascending.

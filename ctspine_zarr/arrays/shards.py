@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.conversion import Scaling, fill_with
+from ctspine_zarr.arrays.conversion import fill_with
 from ctspine_zarr.arrays.indexing import Ranges, Request
 from ctspine_zarr.arrays.native import Extent, NativeRead
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
@@ -26,6 +26,7 @@ from ctspine_zarr.errors import DamagedStore, Malformed
 from ctspine_zarr.format.codecs import BatchCodec, Box, Chunk, Codec, PlainChunk, without_checksum
 from ctspine_zarr.format.layout import SHARD
 from ctspine_zarr.format.shard import decode_index, index_checksum, index_size, place
+from ctspine_zarr.scaling import Scaling
 from ctspine_zarr.storage import Merging
 
 # With fewer chunks a thread, telling a helper costs more than it saves.

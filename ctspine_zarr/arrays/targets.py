@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from ctspine_zarr.arrays.conversion import Scaling, convert, fill_with
+from ctspine_zarr.arrays.conversion import convert, fill_with
 from ctspine_zarr.arrays.indexing import Parts, Request, touched_chunks
 from ctspine_zarr.format.codecs import Chunk
 from ctspine_zarr.geometry import Shape
+from ctspine_zarr.scaling import Scaling
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ctspine_zarr.arrays.conversion import Scaling
 from ctspine_zarr.arrays.indexing import Ranges, Request, parse_index
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
 from ctspine_zarr.arrays.shards import Shard
@@ -19,6 +18,7 @@ from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.geometry import Shape
+from ctspine_zarr.scaling import Scaling
 
 if TYPE_CHECKING:
     from ctspine_zarr.arrays.foreign import ForeignArray

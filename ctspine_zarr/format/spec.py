@@ -28,6 +28,10 @@ UNKNOWN: Final = "unknown"
 _HUE_STEP: Final = 0.6180339887
 
 
+# Labels of CTSpine1K were taken for it: 25 is L6.
+_SACRUM: Final = ("sacrum", "s", "s1")
+
+
 class Spec(Struct, frozen=True, kw_only=True):
     """A dataset's description.
 
@@ -90,6 +94,8 @@ class Spec(Struct, frozen=True, kw_only=True):
         if value is None or value not in self.labels:
             values = f"{min(self.labels)} to {max(self.labels)}" if self.labels else "none"
             message = f"unknown label {label!r}; legal: {', '.join(self.labels.values())}, or {values}"
+            if str(label).lower() in _SACRUM and "L6" in self.values:
+                message += f"; {self.values['L6']} is L6, and the sacrum has no label"
             raise UnknownValue(message)
         return value
 

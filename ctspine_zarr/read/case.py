@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.arrays.conversion import Scaling
-from ctspine_zarr.arrays.lazy import CANONICAL, Converted, Window
+from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.errors import DamagedStore, NoMask, UnknownValue, require_known
@@ -20,7 +19,7 @@ from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.receipt import Facts, NiftiSource, Receipt, decode_facts, decode_receipt
 from ctspine_zarr.format.record import Record, Triple
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented
+from ctspine_zarr.geometry import CANONICAL, Affine, Lattice, Shape, lattice_affine, oriented
 from ctspine_zarr.read.arrays import arrays_of
 from ctspine_zarr.read.filling import Filling
 from ctspine_zarr.read.filling import fill as fill_arrays
@@ -39,6 +38,7 @@ from ctspine_zarr.read.regions import (
 )
 from ctspine_zarr.read.reuse import reused
 from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, mapped, sample_of
+from ctspine_zarr.scaling import Scaling, Window
 from ctspine_zarr.storage import Storage
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Case:
         *,
         size: int | Sequence[int],
         center: Sequence[float] | None = None,
-        start: Sequence[int] | None = None,
+        start: Sequence[int] | NDArray[Any] | None = None,
         fill: float = AIR,
     ) -> Sample:
         """A 3-D box of exactly `size` voxels; beyond the volume's edge it is padded.

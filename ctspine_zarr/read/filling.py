@@ -8,12 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.conversion import Scaling, fill_with
+from ctspine_zarr.arrays.conversion import fill_with
 from ctspine_zarr.arrays.indexing import Request
 from ctspine_zarr.arrays.threads import share_out
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.read.regions import Region
 from ctspine_zarr.read.sample import require_fill
+from ctspine_zarr.scaling import Scaling
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, SupportsIndex
 
+from numpy.typing import NDArray
+
 from ctspine_zarr.arrays.indexing import Ranges
 from ctspine_zarr.errors import OutOfBounds, UnknownValue, choose
 from ctspine_zarr.format.codecs import Box
@@ -89,7 +91,7 @@ def patch_region(
     size: Shape,
     *,
     center: Sequence[float] | None = None,
-    start: Sequence[int] | None = None,
+    start: Sequence[int] | NDArray[Any] | None = None,
 ) -> Region:
     """The box of `size` voxels at `start`, or with `center` as its voxel `size // 2`.
 
@@ -112,7 +114,7 @@ def patch_region(
     return Region((z, y, x), (tz, ty, tx), size)
 
 
-def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | None) -> Shape:
+def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | NDArray[Any] | None) -> Shape:
     if center is not None and start is None:
         middle = _triple("center", _rounded(center))
         z, y, x = (c - s // 2 for c, s in zip(middle, size, strict=True))

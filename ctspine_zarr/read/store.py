@@ -11,10 +11,12 @@ from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.errors import require_case
 from ctspine_zarr.format.catalog import Entry, Root
+from ctspine_zarr.format.label_map import AnyMap, Ignored, LabelMap
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.state import State, UpdateCheck, load
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select, table
 from ctspine_zarr.storage import DEFAULT_BYTES, Location, Storage, cached, open_storage
 
@@ -116,6 +118,19 @@ class Store(Mapping[str, Case]):
         chosen = select(self.records.values(), self.spec, criteria)
         entries = {record.id: self.entries[record.id] for record in chosen}
         return Store(self.storage, self.root, entries, self.reading)
+
+    def label_map(self, asked: AnyMap | Path, *, ignore: Ignored = ()) -> LabelMap:
+        """A map of the dataset's labels to another numbering.
+
+        Args:
+            asked: `contiguous`, `regions`, `binary`, `verse`, `totalsegmentator`, a dictionary of labels or
+                regions to values, or the path of a JSON file with one; see `LabelMap.of`.
+            ignore: labels that become the highest value, `ignore`; or `rest`, those without a value.
+
+        Raises:
+            UnknownValue: a name, label or value that is not legal, or a label without a value.
+        """
+        return label_map_of(asked, self.spec, ignore)
 
     def to_datatree(self, **criteria: Unpack[Criteria]) -> xarray.DataTree:
         """`/split/source/case` -> `Case.to_xarray()`, lazily, for the cases that fit.

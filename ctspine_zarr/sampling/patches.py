@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.format.record import Label, Record, Triple
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.sampling.order import Purpose, generator
 from ctspine_zarr.sampling.resampling import needed_voxels
 from ctspine_zarr.sampling.strategies import Aim, Aiming, Strategy
-from ctspine_zarr.sampling.units import SampleBox, Unit, require_cases
-from ctspine_zarr.sampling.volumes import box_lattice, volume_lattice
-
-type Voxels = Callable[[int, Label], NDArray[np.int64]]
-"""From a case's number and one of its labels to the (n, 3) voxels that bear it."""
+from ctspine_zarr.sampling.units import Draw, SampleBox, Unit, Usual, Voxels, require_cases
+from ctspine_zarr.sampling.volumes import WHOLE, Frame, box_lattice
 
 # Voxels of a label that the patches of one region are drawn among.
 _CANDIDATES: Final = 1024
@@ -92,12 +90,12 @@ class PatchPlan:
 
     Attributes:
         records, spec: of the selection and its store; left out of the `repr`.
-        size: (z, y, x) voxels of a patch, at `spacing`.
+        size: (z, y, x) voxels of a patch, at the frame's spacing.
         samples: patches a volume: an epoch has this many times the cases.
         strategy: what they are drawn around.
         together: patches of one region: the first is drawn, the others have the same aim and
             touch the same chunks. Each of them alone is distributed as the first.
-        spacing: mm, (z, y, x); None for each case's own.
+        frame: what they are cut from.
         seed: with the epoch, all that chance depends on.
 
     Raises:
@@ -113,7 +111,7 @@ class PatchPlan:
     samples: int
     strategy: Strategy
     together: int = 1
-    spacing: Triple | None = None
+    frame: Frame = WHOLE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -133,19 +131,35 @@ class PatchPlan:
         full, rest = divmod(self.samples, self.together)
         return np.tile([self.together] * full + [rest] * (rest > 0), len(self.records))
 
-    def unit(self, number: int, epoch: int, voxels: Voxels) -> Unit:
-        """One region.
+    @property
+    def usual(self) -> Usual:
+        """8 regions, and 4 ahead."""
+        return Usual(8, 4)
 
-        Args:
-            number: of the region.
-            epoch: from 0.
-            voxels: asked where the strategy wants voxels that bear a label.
-        """
-        random = generator(Purpose.DRAW, self.seed, epoch, number)
+    def unit(self, number: int, draw: Draw) -> Unit:
+        """One region."""
         case = number // (len(self.sizes) // len(self.records))
+        return self._drawn(number, case, int(self.sizes[number]), draw)
+
+    def single(self, number: int, draw: Draw) -> Unit:
+        """One patch, drawn by itself."""
+        return self._drawn(number, number // self.samples, 1, draw)
+
+    def units_of(self, case: int) -> NoReturn:
+        """See `Plan`."""
+        message = f"samples of case {case} alone, of patches that are drawn; legal: a selection of that case"
+        raise UnknownValue(message)
+
+    numbers_of = units_of
+
+    def row_of(self, single: Unit) -> None:
+        """See `Plan`."""
+
+    def _drawn(self, number: int, case: int, count: int, draw: Draw) -> Unit:
+        random = generator(Purpose.DRAW, self.seed, draw.epoch, number)
         aim = self._aiming(case, random)
-        lattice = volume_lattice(self.records[aim.case], self.spacing)
-        starts = self._starts(aim, self._axes(aim.case, lattice), int(self.sizes[number]), random, voxels)
+        lattice = self.frame.lattice(self.records[aim.case])
+        starts = self._starts(aim, self._axes(aim.case, lattice), count, random, draw.voxels)
         return Unit(
             aim.case,
             tuple(
@@ -160,7 +174,7 @@ class PatchPlan:
         """(count, 3) starts."""
         if aim.label is None:
             return drawn_along(axes, [axis.anywhere() for axis in axes], count, random)
-        spacing = self.spacing or self.records[aim.case].spacing
+        spacing = self.frame.spacing or self.records[aim.case].spacing
         # 2.4 mm are three voxels of 0.8, which 2.4 / 0.8 is not.
         reach = [int(aim.jitter / mm + _ROUNDING) for mm in spacing]
         if aim.where == "voxel":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,19 @@ from ctspine_zarr.errors import UnknownValue, choose
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.read.regions import PLANES, plane_size
-from ctspine_zarr.sampling.units import HUB, SampleBox, Unit, reorientation_of, require_cases, sound_labels
+from ctspine_zarr.sampling.units import (
+    HUB,
+    Draw,
+    SampleBox,
+    Unit,
+    Usual,
+    reorientation_of,
+    require_cases,
+    sound_labels,
+)
+
+_OPEN_SLICES: Final = 128
+_SLICES_AHEAD: Final = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,12 @@ class SlicePlan:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def single(self, number: int) -> Unit:
+    @property
+    def usual(self) -> Usual:
+        """Slabs that have 128 slices, and 3 at least; read ahead those of 64, and 4 at least."""
+        return Usual(max(3, _OPEN_SLICES // self.thickest), max(4, _SLICES_AHEAD // self.thickest))
+
+    def single(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One slice of the selection, by its number, as a unit of its own."""
         case = int(np.searchsorted(self._ends, number, "right"))
         stored = self._positions(case)
@@ -67,7 +84,7 @@ class SlicePlan:
         """Slices of each slab: those that lie in one row of the image's chunks across the cut axis."""
         return np.array([size for sizes in self._slab_sizes for size in sizes])
 
-    def unit(self, number: int) -> Unit:
+    def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One slab."""
         case = int(np.searchsorted(self._slab_ends, number, "right"))
         return self._unit(case, self._slabs(case)[number - self.units_of(case).start])
@@ -77,10 +94,15 @@ class SlicePlan:
         stop = int(self._slab_ends[case])
         return range(stop - len(self._slab_sizes[case]), stop)
 
-    def slab_of(self, slice_: Unit) -> tuple[int, int]:
+    def numbers_of(self, case: int) -> range:
+        """Numbers of a case's slices."""
+        stop = int(self._ends[case])
+        return range(stop - sum(self._slab_sizes[case]), stop)
+
+    def row_of(self, single: Unit) -> tuple[int, int]:
         """Case and row of chunks of one slice."""
-        axis, _ = self.cut(slice_.case)
-        return slice_.case, round(slice_.boxes[0].lattice.first[axis]) // self._thickness(slice_.case)
+        axis, _ = self.cut(single.case)
+        return single.case, round(single.boxes[0].lattice.first[axis]) // self._thickness(single.case)
 
     @property
     def thickest(self) -> int:

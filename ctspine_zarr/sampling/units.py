@@ -1,9 +1,13 @@
-"""Units of reading, and the boxes of voxels that samples are made of. Pure."""
+"""Units of reading, the boxes of voxels that samples are made of, and what plans of them have. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.record import Code, Label, Record
@@ -13,9 +17,13 @@ HUB: Final = "hub"
 """The orientation of the Hub's loader: the source array's axes, (i, j, k), as (k, i, j)."""
 
 
+type Voxels = Callable[[int, Label], NDArray[np.int64]]
+"""From a case's number and one of its labels to the (n, 3) voxels that bear it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SampleBox:
-    """The box of voxels of one sample: a slice, patch, window or volume.
+    """The box of voxels of one sample: a slice, patch, window, vertebra or volume.
 
     Attributes:
         lattice: where its voxels lie in the volume.
@@ -23,6 +31,7 @@ class SampleBox:
         start: of a patch, (z, y, x), in the volume at the patch's spacing.
         volume: (z, y, x) voxels of that volume.
         cut: the canonical axis (0, 1 or 2) that a slice does not have.
+        label: of a vertebra, its value in the mask.
     """
 
     lattice: Lattice
@@ -30,6 +39,7 @@ class SampleBox:
     start: Shape | None = None
     volume: Shape | None = None
     cut: int | None = None
+    label: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,72 @@ class Unit:
 
     case: int
     boxes: tuple[SampleBox, ...]
+
+
+class Draw(NamedTuple):
+    """What random samples are drawn by, besides their seed.
+
+    Attributes:
+        epoch: from 0.
+        voxels: asked where voxels that bear a label are wanted.
+    """
+
+    epoch: int
+    voxels: Voxels
+
+
+class Usual(NamedTuple):
+    """What a stream does where it is not told.
+
+    Attributes:
+        buffer: units that samples are drawn from at a time.
+        ahead: units that are read ahead where a read is a round trip.
+    """
+
+    buffer: int
+    ahead: int
+
+
+class Plan(Protocol):
+    """A plan of which voxels samples have. Its `repr` says all but the selection.
+
+    Attributes:
+        keys: what samples have of their place in the volume -> its shape.
+    """
+
+    keys: ClassVar[Mapping[str, tuple[int, ...]]]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Samples of each unit."""
+
+    @property
+    def usual(self) -> Usual:
+        """What a stream of them does where it is not told."""
+
+    def unit(self, number: int, draw: Draw) -> Unit:
+        """Samples that are read at once, by the unit's number."""
+
+    def single(self, number: int, draw: Draw) -> Unit:
+        """One sample of the selection by its number, as a unit of its own."""
+
+    def units_of(self, case: int) -> range:
+        """Numbers of a case's units.
+
+        Raises:
+            UnknownValue: samples are drawn, so that no case has some of its own.
+        """
+
+    def numbers_of(self, case: int) -> range:
+        """Numbers of a case's samples; raises as `units_of` does."""
+
+    def row_of(self, single: Unit) -> tuple[int, int] | None:
+        """What two samples share that are read together; None where each is read by itself."""
+
+    def size_of(self, case: int) -> tuple[Shape, int | None]:
+        """(z, y, x) voxels of a case's samples, and the axis that slices are cut across."""
 
 
 def reorientation_of(record: Record, orientation: str) -> Reorientation:

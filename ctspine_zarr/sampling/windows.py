@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import OutOfBounds, UnknownValue, number, require_known
-from ctspine_zarr.format.record import Record, Triple
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.regions import patch_region, patch_size
-from ctspine_zarr.sampling.units import SampleBox, Unit, require_cases
-from ctspine_zarr.sampling.volumes import box_lattice, volume_lattice
+from ctspine_zarr.sampling.units import Draw, SampleBox, Unit, Usual, require_cases
+from ctspine_zarr.sampling.volumes import WHOLE, Frame, box_lattice
 
 # Voxels by which a stride may be missed for want of digits: 10 x (1 - 0.8) is 1.9999999999999996.
 _ROUNDING: Final = 1e-6
@@ -75,9 +75,9 @@ class WindowPlan:
 
     Attributes:
         records: of the selection; left out of the `repr`.
-        size: (z, y, x) voxels of a window, at `spacing`.
+        size: (z, y, x) voxels of a window, at the frame's spacing.
         overlap: as for `window_starts`.
-        spacing: mm, (z, y, x); None for each case's own.
+        frame: what they cover of each case.
 
     Raises:
         UnknownValue: the selection is empty.
@@ -88,7 +88,7 @@ class WindowPlan:
     records: Sequence[Record] = field(repr=False)
     size: Shape
     overlap: float
-    spacing: Triple | None = None
+    frame: Frame = WHOLE
 
     def __post_init__(self) -> None:
         require_cases(len(self.records))
@@ -96,20 +96,37 @@ class WindowPlan:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def unit(self, number: int) -> Unit:
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """1 for each window: they are read one by one."""
+        return np.ones(len(self), np.int64)
+
+    @property
+    def usual(self) -> Usual:
+        """8 windows, and 4 ahead."""
+        return Usual(8, 4)
+
+    def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One window."""
         case = int(np.searchsorted(self._ends, number, "right"))
         along = self._starts(case)
-        at = np.unravel_index(number - self.windows_of(case).start, [len(starts) for starts in along])
+        at = np.unravel_index(number - self.units_of(case).start, [len(starts) for starts in along])
         z, y, x = (starts[index] for starts, index in zip(along, at, strict=True))
-        lattice = volume_lattice(self.records[case], self.spacing)
+        lattice = self.frame.lattice(self.records[case])
         box = box_lattice(lattice, (z, y, x), self.size)
         return Unit(case, (SampleBox(box, start=(z, y, x), volume=lattice.size),))
 
-    def windows_of(self, case: int) -> range:
+    single = unit
+
+    def units_of(self, case: int) -> range:
         """Numbers of a case's windows."""
         stop = int(self._ends[case])
         return range(stop - math.prod(map(len, self._starts(case))), stop)
+
+    numbers_of = units_of
+
+    def row_of(self, single: Unit) -> None:
+        """See `Plan`."""
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:  # noqa: ARG002 - all are alike
         """(z, y, x) voxels of a window; nothing is cut."""
@@ -117,7 +134,7 @@ class WindowPlan:
 
     def shape_of(self, case: int) -> Shape:
         """(z, y, x) voxels of the volume that a case's windows cover."""
-        return volume_lattice(self.records[case], self.spacing).size
+        return self.frame.lattice(self.records[case]).size
 
     def _starts(self, case: int) -> list[list[int]]:
         return _along(self.shape_of(case), self.size, self.overlap)
@@ -128,7 +145,9 @@ class WindowPlan:
 
 
 def assemble(
-    patches: Iterable[tuple[Sequence[int], NDArray[Any]]], shape: Shape, blend: Blend = "gaussian"
+    patches: Iterable[tuple[Sequence[int] | NDArray[np.int64], NDArray[Any]]],
+    shape: Shape,
+    blend: Blend = "gaussian",
 ) -> NDArray[np.float32]:
     """The volume that overlapping patches make: each voxel is the weighted mean of what they say.
 
@@ -152,7 +171,7 @@ def assemble(
     weights = np.zeros(shape, np.float32)
     for start, values in patches:
         patch = np.asarray(values)
-        region = patch_region(shape, patch_size(patch.shape[-3:]), start=start)
+        region = patch_region(shape, patch_size(patch.shape[-3:]), start=[int(at) for at in start])
         total = np.zeros((*patch.shape[:-3], *shape), np.float32) if total is None else total
         if patch.shape[:-3] != total.shape[:-3]:
             message = f"patch of shape {patch.shape} after leading axes {total.shape[:-3]}; legal: equal ones"

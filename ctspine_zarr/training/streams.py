@@ -6,39 +6,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, Unpack
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, overload
 
 from ctspine_zarr.errors import integer
-from ctspine_zarr.read.sample import AIR, Sample
+from ctspine_zarr.read.sample import Sample
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.order import Purpose, Share, announced, generator, items_of, shuffled
-from ctspine_zarr.sampling.patches import PatchPlan
-from ctspine_zarr.sampling.slices import SlicePlan
-from ctspine_zarr.sampling.units import Unit
+from ctspine_zarr.sampling.units import Draw, Unit
 from ctspine_zarr.training.ahead import ahead
-from ctspine_zarr.training.form import Form
-from ctspine_zarr.training.plans import PatchOptions, SliceOptions, patch_plan, slice_plan
-from ctspine_zarr.training.samples import Plan, Samples, place_of, require_same
-
-_OPEN_SLICES: Final = 128
-# Units that hide the round trips of one, its index, then its bytes: regions, or slabs of that many slices.
-_AHEAD: Final = 4
-_SLICES_AHEAD: Final = 64
-
-
-class UnitPlan(Plan, Protocol):
-    """Samples that are read several at a time."""
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Samples of each unit."""
+from ctspine_zarr.training.kinds import Kind
+from ctspine_zarr.training.making import TrainingSample
+from ctspine_zarr.training.samples import Samples, place_of, require_same
 
 
 @dataclass
@@ -55,28 +36,62 @@ class Progress:
     position: int = 0
 
 
-class Stream[P: UnitPlan](Samples[P], ABC):
-    """A stream of samples: each pass gives every one of this process's share once, in an order that
+class Stream[S](Samples[S]):
+    """Shuffled samples of one kind: each pass gives every one of this process's share once, in an order that
     follows from seed, epoch and share. The samples of an epoch follow from seed and epoch alone.
+
+    Units of samples come in random order, and each is read once: a slab of slices, a region of
+    patches, a volume, a window or a vertebra. Samples are drawn from several units at a time.
+
+    Args:
+        store: the selection.
+        kind: `Slices(...)`, `Patches(...)`, `Volumes(...)`, `Windows(...)` or `Vertebrae(...)`.
+        buffer: units that samples are drawn from at a time; as many are held in memory as stored. By
+            default slabs that have 128 slices, and 3 at least: 16 of 8 axial slices, 6 MB each for
+            512 x 512, or 3 of 64 others; 8 regions of patches, 11 MB each for four 96-cubes; 2 volumes.
+        prefetch: units that are read ahead in threads, and held besides; where a read is a round
+            trip by default slabs that have 64 slices, and 4 at least, 4 regions, or 1 volume; 0 on a
+            local disk. It changes no sample and no order.
+        transform: called with each finished sample; what it returns is the sample.
+
+    Raises:
+        UnknownValue: as `Dataset`.
     """
 
+    @overload
+    def __init__(
+        self: Stream[TrainingSample],
+        store: Store,
+        kind: Kind,
+        *,
+        buffer: int | None = None,
+        prefetch: int | None = None,
+        transform: None = None,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         store: Store,
-        plan: P,
-        form: Form,
+        kind: Kind,
         *,
-        buffer: int,
-        seed: int,
-        prefetch: int | None,
-        usually_ahead: int = _AHEAD,
-        fill: float = AIR,
+        buffer: int | None = None,
+        prefetch: int | None = None,
+        transform: Callable[[TrainingSample], S],
+    ) -> None: ...
+    def __init__(
+        self,
+        store: Store,
+        kind: Kind,
+        *,
+        buffer: int | None = None,
+        prefetch: int | None = None,
+        transform: Callable[[TrainingSample], Any] | None = None,
     ) -> None:
-        super().__init__(store, plan, form, fill)
-        usual = usually_ahead if store.storage.merging.at_once else 0
-        self._prefetch = usual if prefetch is None else integer("prefetch", prefetch, 0, ", or None")
-        self._buffer = integer("buffer", buffer, 1)
-        self._seed = integer("seed", seed, 0)
+        super().__init__(store, kind, transform)
+        usual = self._plan.usual
+        usually = usual.ahead if store.storage.merging.at_once else 0
+        self._prefetch = usually if prefetch is None else integer("prefetch", prefetch, 0, ", or None")
+        self._buffer = usual.buffer if buffer is None else integer("buffer", buffer, 1)
         self._begun = Progress(0, Share())
         self._resume: Progress | None = None
         self.shard(0, 1)
@@ -108,7 +123,7 @@ class Stream[P: UnitPlan](Samples[P], ABC):
         """Samples of this rank in an epoch."""
         return len(self._samples(self._rank))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[S]:
         begun = self._resume or Progress(self.epoch, self._share())
         self._resume = None
         self._begun = begun = dataclasses.replace(begun)
@@ -169,7 +184,7 @@ class Stream[P: UnitPlan](Samples[P], ABC):
     def _samples(self, share: Share) -> range:
         return share.of(len(self._plan), even=self._even)
 
-    def _pass(self, begun: Progress) -> Iterator[Any]:
+    def _pass(self, begun: Progress) -> Iterator[S]:
         random = generator(Purpose.ORDER, self._seed, begun.epoch)
         numbers = random.permutation(len(self._plan.sizes))
         samples = self._samples(begun.share)
@@ -186,7 +201,7 @@ class Stream[P: UnitPlan](Samples[P], ABC):
                 if place not in held:
                     held[place] = reading.take(place)
                 unit, reads = held[place]
-                sample = self._finished(unit, unit.boxes[item], reads.pop(item))
+                sample = self._made(unit, unit.boxes[item], reads.pop(item))
                 if not reads:
                     del held[place]
                 begun.position += 1
@@ -194,12 +209,8 @@ class Stream[P: UnitPlan](Samples[P], ABC):
 
     def _loaded(self, number: int, epoch: int, items: Iterable[int]) -> tuple[Unit, dict[int, Sample]]:
         """A unit and its boxes' voxels, by number."""
-        unit, items = self._unit(number, epoch), sorted(items)
+        unit, items = self._plan.unit(number, Draw(epoch, self._voxels)), sorted(items)
         return unit, dict(zip(items, self._read(unit, items), strict=True))
-
-    @abstractmethod
-    def _unit(self, number: int, epoch: int) -> Unit:
-        """A slab or region."""
 
 
 def _skipped(drawn: Iterable[tuple[int, int]], items: Mapping[int, range]) -> dict[int, set[int]]:
@@ -211,82 +222,3 @@ def _skipped(drawn: Iterable[tuple[int, int]], items: Mapping[int, range]) -> di
         if not rest:
             del left[place]
     return left
-
-
-class SliceStream(Stream[SlicePlan]):
-    """Shuffled 2-D slices, with samples as those of `SliceDataset`.
-
-    Slabs come in random order and are decoded once; slices are drawn from several at a time.
-
-    Args:
-        store: the selection.
-        buffer: slabs that slices are drawn from at a time; as many are held in memory as stored.
-            By default as many as have 128 slices, and 3 at least: 16 of 8 axial slices, 6 MB each
-            for 512 x 512, or 3 of 64 others.
-        prefetch: slabs that are read ahead in threads, and held besides; where a read is a round
-            trip by default as many as have 64 slices, and 4 at least; 0 on a local disk. It changes
-            no sample and no order.
-        seed: with the epoch and the share, all that chance depends on.
-        options: `axis`, `every`, `foreground_only` and all others, as for `SliceDataset`.
-
-    Raises:
-        UnknownValue: an empty selection, no slice left, or an argument that is not legal.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        *,
-        buffer: int | None = None,
-        prefetch: int | None = None,
-        seed: int = 0,
-        **options: Unpack[SliceOptions],
-    ) -> None:
-        form = Form.of(options, SliceOptions)
-        plan = slice_plan(store, form, options)
-        slabs = max(3, _OPEN_SLICES // plan.thickest) if buffer is None else buffer
-        usual = max(_AHEAD, _SLICES_AHEAD // plan.thickest)
-        super().__init__(store, plan, form, buffer=slabs, seed=seed, prefetch=prefetch, usually_ahead=usual)
-
-    def _unit(self, number: int, epoch: int) -> Unit:  # noqa: ARG002 - slabs are those of any epoch
-        return self._plan.unit(number)
-
-
-class PatchStream(Stream[PatchPlan]):
-    """Shuffled patches, several to a region that is decoded once; samples as those of `PatchDataset`.
-
-    The first patch of a region is drawn by the strategy; the others have the same aim and lie in
-    the chunks that the first one touches. Each patch alone is distributed as the first, but
-    those of one region are alike; drawing from several regions at a time keeps them apart.
-
-    Args:
-        store: the selection.
-        size: (z, y, x) voxels, or one edge of a cube.
-        patches_per_region: how many share a read; 1 for independent patches.
-        buffer: regions that patches are drawn from at a time; as many are held in memory as
-            stored, 11 MB each for four 96-cubes.
-        prefetch: regions, as slabs for `SliceStream`.
-        options: `samples_per_volume`, `strategy`, `spacing`, `fill`, `seed` and all others, as for
-            `PatchDataset`; the order of the samples depends on `seed` too.
-
-    Raises:
-        UnknownValue: as `PatchDataset`.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        size: int | Sequence[int],
-        *,
-        patches_per_region: int = 4,
-        buffer: int = 8,
-        prefetch: int | None = None,
-        **options: Unpack[PatchOptions],
-    ) -> None:
-        form = Form.of(options, PatchOptions)
-        plan = patch_plan(store, size, form, options, together=patches_per_region)
-        fill = options.get("fill", AIR)
-        super().__init__(store, plan, form, buffer=buffer, seed=plan.seed, prefetch=prefetch, fill=fill)
-
-    def _unit(self, number: int, epoch: int) -> Unit:
-        return self._plan.unit(number, epoch, self._voxels)

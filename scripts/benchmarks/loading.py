@@ -19,7 +19,11 @@ from benchmarks.processes import WITHOUT_KERNEL, Worker, surroundings
 from benchmarks.samples import PATCH, SAMPLES, Place
 
 CASES, SLICES, LABELS = 1005, 500, 20
-STREAMS = {"SliceStream": 16, "PatchStream": 4}
+STREAMS = {
+    "Stream of slices": cz.Slices(),
+    "Stream of patches": cz.Patches(PATCH, samples_per_volume=4 * SAMPLES),
+}
+BATCHES = dict(zip(STREAMS, (16, 4), strict=True))
 """Name -> samples a batch."""
 
 _PASSES = 3
@@ -28,9 +32,9 @@ _START = """
 import sys, time
 import ctspine_zarr as cz
 store = cz.open_store(sys.argv[1])
-next(iter(cz.SliceStream(store)))
+next(iter(cz.Stream(store, cz.Slices())))
 first = time.perf_counter()
-next(iter(cz.PatchStream(store, 8, strategy=cz.Balanced())))
+next(iter(cz.Stream(store, cz.Patches(8, strategy=cz.Balanced()))))
 print(first, time.perf_counter())
 """
 
@@ -47,15 +51,10 @@ class Loaders:
     """
 
     def __init__(self, name: str, place: Place) -> None:
-        from ctspine_zarr.torch import PatchStream, SliceStream, make_loader  # noqa: PLC0415 - optional
+        from ctspine_zarr.torch import Stream, make_loader  # noqa: PLC0415 - optional
 
-        store = place.open()
-        stream = (
-            SliceStream(store)
-            if name == "SliceStream"
-            else PatchStream(store, PATCH, samples_per_volume=4 * SAMPLES)
-        )
-        self._loaders = {workers: make_loader(stream, STREAMS[name], workers=workers) for workers in (1, 2)}
+        stream: Stream[cz.TrainingSample] = Stream(place.open(), STREAMS[name])
+        self._loaders = {workers: make_loader(stream, BATCHES[name], workers=workers) for workers in (1, 2)}
 
     def rate(self, workers: int) -> float:
         """Samples a second of a pass."""
@@ -86,7 +85,7 @@ def measured(place: Place, runs: int) -> dict[str, dict[str, list[float]]]:
     for name, of_runs in found.items():
         rates = " and ".join(goals.ranged(of_runs[key]) for key in ("one", "two"))
         own = f"{goals.ranged(of_runs['own'])} MB each, {goals.ranged(of_runs['plain_own'])} without kernel"
-        print(f"{name}, batches of {STREAMS[name]}: by one and two workers {rates} a second; {own}")
+        print(f"{name}, batches of {BATCHES[name]}: by one and two workers {rates} a second; {own}")
     return found
 
 

@@ -37,7 +37,7 @@ AXIAL, CUBE = "axial", "96-cube"
 COLD, WARM = "cold", "warm"
 OPENING = "opening the store"
 SAMPLE = "slice of image and mask"
-STREAM = "SliceStream"
+STREAM = "Stream of slices"
 PREFETCHES = {"default prefetch": None, "prefetch=0": 0}
 FIRST, NEXT = "first epoch", "next epoch"
 
@@ -270,7 +270,7 @@ def own_pieces(distant: Distant, chooser: random.Random) -> Iterator[tuple[str, 
     for state, z in ((COLD, drawn[0]), (WARM, drawn[-1])):
         yield f"{SAMPLE}, {state}", timed(server, partial(case.slice, z))[0]
     for name, prefetch in PREFETCHES.items():
-        stream = cz.SliceStream(cz.open_store(server.url), prefetch=prefetch)
+        stream = cz.Stream(cz.open_store(server.url), cz.Slices(), prefetch=prefetch)
         for epoch in (FIRST, NEXT):
             yield f"{STREAM}, {name}, {epoch}", timed(server, partial(exhausted, stream))[0]
 

@@ -19,14 +19,14 @@ from ctspine_zarr.format import layout
 PATCH = 96
 SAMPLES = 64
 
-SLICES = "SliceStream"
-PLAIN_SLICES = "SliceStream, without kernel"
+SLICES = "Stream of slices"
+PLAIN_SLICES = "Stream of slices, without kernel"
 ZARR = "zarr-python, shuffled"
 ARROW = "Arrow 2d, uncompressed and warm, shuffled"
-RANDOM_PATCHES = "PatchDataset"
-PATCHES = "PatchStream, 4 patches a region"
-PLAIN_PATCHES = "PatchStream, 4 patches a region, without kernel"
-BALANCED = "PatchDataset, class-balanced"
+RANDOM_PATCHES = "Dataset of patches"
+PATCHES = "Stream of patches, 4 patches a region"
+PLAIN_PATCHES = "Stream of patches, 4 patches a region, without kernel"
+BALANCED = "Dataset of patches, class-balanced"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Way:
 def stream(place: Place, *, keep_dtype: bool = False) -> Pass:
     """Axial slices, image and mask, in random order."""
     store = place.open()
-    return lambda: cz.SliceStream(store, keep_dtype=keep_dtype)
+    return lambda: cz.Stream(store, cz.Slices(keep_dtype=keep_dtype))
 
 
 def order(case: cz.Case) -> list[int]:
@@ -85,7 +85,7 @@ def one_by_one(place: Place) -> Pass:
     """The same, a slice at a time."""
     store = place.open()
     (case,) = store.values()
-    return lambda: map(cz.SliceDataset(store).__getitem__, order(case)[:40])
+    return lambda: map(cz.Dataset(store, cz.Slices()).__getitem__, order(case)[:40])
 
 
 def zarr_python(place: Place) -> Pass:
@@ -128,7 +128,7 @@ def arrow(place: Place) -> Pass:
 
 def random_patches(place: Place, **options: Any) -> Pass:
     """Patches, image and mask."""
-    dataset = cz.PatchDataset(place.open(), PATCH, samples_per_volume=SAMPLES, **options)
+    dataset = cz.Dataset(place.open(), cz.Patches(PATCH, samples_per_volume=SAMPLES, **options))
     return lambda: dataset
 
 
@@ -140,21 +140,21 @@ def class_balanced(place: Place) -> Pass:
 def patches(place: Place) -> Pass:
     """Patches of regions."""
     store = place.open()
-    return lambda: cz.PatchStream(store, PATCH, samples_per_volume=SAMPLES)
+    return lambda: cz.Stream(store, cz.Patches(PATCH, samples_per_volume=SAMPLES))
 
 
 WAYS: dict[str, Way] = {
     SLICES: Way(stream),
     PLAIN_SLICES: Way(stream, WITHOUT_KERNEL),
-    "SliceStream, stored dtypes": Way(partial(stream, keep_dtype=True)),
-    "SliceDataset, shuffled": Way(one_by_one),
+    "Stream of slices, stored dtypes": Way(partial(stream, keep_dtype=True)),
+    "Dataset of slices, shuffled": Way(one_by_one),
     ZARR: Way(zarr_python),
     ARROW: Way(arrow, write=write_arrow),
     RANDOM_PATCHES: Way(random_patches),
     PATCHES: Way(patches),
     PLAIN_PATCHES: Way(patches, WITHOUT_KERNEL),
     BALANCED: Way(class_balanced),
-    "PatchDataset, resampled to 1 mm": Way(partial(random_patches, spacing=1)),
+    "Dataset of patches, resampled to 1 mm": Way(partial(random_patches, spacing=1)),
 }
 
 
@@ -187,7 +187,7 @@ def drawing(place: Place) -> dict[str, float]:
     store = place.open()
 
     def draw(strategy: Any) -> float:
-        dataset = cz.PatchDataset(store, PATCH, samples_per_volume=500, strategy=strategy)
+        dataset = cz.Dataset(store, cz.Patches(PATCH, samples_per_volume=500, strategy=strategy))
         begun = time.perf_counter()
         for number in range(len(dataset)):
             dataset._unit(number)  # noqa: SLF001 - what is measured

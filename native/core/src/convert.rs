@@ -4,17 +4,19 @@ use crate::element::{Element, Voxel};
 use crate::vectorized::vectorized;
 use crate::view::{Row, Source, Target};
 
-/// float32 from a voxel: `(value - subtract) / divide`, and between 0 and 1 where it is clipped.
+/// float32 from a voxel: `(value - subtract) / divide`, moved to the nearest of `low` to `high`.
 ///
 /// Each step is rounded to float32, as numpy does it with arrays of that type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scaling {
     /// Taken from each value.
-    pub subtract: f32,
+    subtract: f32,
     /// What each is divided by.
-    pub divide: f32,
-    /// Whether values beyond 0 and 1 become these.
-    pub clip: bool,
+    divide: f32,
+    /// The least result.
+    low: f32,
+    /// The largest result.
+    high: f32,
 }
 
 /// What becomes of voxels on their way to a target.
@@ -94,12 +96,26 @@ pub fn write<S: Voxel, T: Voxel>(values: &[S], row: &mut Row<'_, T>, each: impl 
 }
 
 impl Scaling {
-    /// Of one value.
+    /// From what is subtracted, what that is divided by, and the bounds of the result; None where `low` is
+    /// not at most `high`.
+    #[must_use]
+    pub fn new(subtract: f32, divide: f32, (low, high): (f32, f32)) -> Option<Self> {
+        (low <= high).then_some(Self { subtract, divide, low, high })
+    }
+
+    /// Of one value; NaN stays NaN.
     #[inline(always)]
     #[must_use]
     pub fn apply(self, value: f32) -> f32 {
-        let scaled = (value - self.subtract) / self.divide;
-        if self.clip { scaled.clamp(0.0, 1.0) } else { scaled }
+        let mut scaled = (value - self.subtract) / self.divide;
+        // Not `clamp`, which panics where the bounds are none, and is not compiled to two instructions.
+        if scaled < self.low {
+            scaled = self.low;
+        }
+        if scaled > self.high {
+            scaled = self.high;
+        }
+        scaled
     }
 }
 
@@ -112,12 +128,30 @@ const TILE: usize = 64;
 pub fn convert(source: &Source<'_>, target: &Target<'_>, scaling: Option<Scaling>) -> Option<()> {
     let (from, to) = (source.strided(), target.strided());
     let conversion = Conversion::of(from.element, to.element, scaling)?;
-    let ((low, high), (first, end)) = (source.span(), target.span());
-    let is_legal = from.shape == to.shape && (high <= first || end <= low);
-    is_legal.then(|| {
+    are_apart(source, target).then(|| {
         let (stored, tiles) = (from.element, Tiles { source, target });
         vectorized!(dispatch(stored: Element, conversion: Conversion, tiles: Tiles<'_>) -> ());
     })
+}
+
+/// Write for each label of an array what a table has at its place; as `convert`, to uint8 or int32.
+#[must_use]
+pub fn look_up(source: &Source<'_>, target: &Target<'_>, table: &[u8; 256]) -> Option<()> {
+    let (from, to) = (source.strided(), target.strided());
+    let is_known = from.element == Element::U8 && matches!(to.element, Element::U8 | Element::I32);
+    (is_known && are_apart(source, target)).then(|| {
+        let tiles = Tiles { source, target };
+        match to.element {
+            Element::U8 => tiles.run::<u8, u8>(|label| table[usize::from(label)]),
+            _ => tiles.run::<u8, i32>(|label| i32::from(table[usize::from(label)])),
+        }
+    })
+}
+
+/// Whether an array and a target are of one shape and share no memory.
+fn are_apart(source: &Source<'_>, target: &Target<'_>) -> bool {
+    let ((low, high), (first, end)) = (source.span(), target.span());
+    source.strided().shape == target.strided().shape && (high <= first || end <= low)
 }
 
 /// An array and a target of its shape, tile by tile.
@@ -171,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_conversion_is_one_that_loses_no_integer_or_is_asked_for() {
-        let scaling = Scaling { subtract: 1.0, divide: 2.0, clip: true };
+        let scaling = Scaling::new(1.0, 2.0, (0.0, 1.0)).unwrap();
         assert_eq!(Conversion::of(Element::I16, Element::I16, None), Some(Conversion::Keep));
         assert_eq!(Conversion::of(Element::U8, Element::I32, None), Some(Conversion::Widen));
         assert_eq!(Conversion::of(Element::F64, Element::F32, None), Some(Conversion::Float));
@@ -185,11 +219,38 @@ mod tests {
 
     #[test]
     fn values_are_clipped_where_that_is_asked_for() {
-        let mut scaling = Scaling { subtract: 10.0, divide: 4.0, clip: true };
+        let of = |low, high| Scaling::new(10.0, 4.0, (low, high)).unwrap();
         let bits = |scaling: Scaling| [0.0, 11.0, 99.0].map(|value| scaling.apply(value).to_bits());
-        assert_eq!(bits(scaling), [0.0, 0.25, 1.0].map(f32::to_bits));
-        scaling.clip = false;
-        assert_eq!(bits(scaling), [-2.5, 0.25, 22.25].map(f32::to_bits));
+        assert_eq!(bits(of(0.0, 1.0)), [0.0, 0.25, 1.0].map(f32::to_bits));
+        assert_eq!(bits(of(-2.0, 0.5)), [-2.0, 0.25, 0.5].map(f32::to_bits));
+        assert_eq!(bits(of(f32::NEG_INFINITY, f32::INFINITY)), [-2.5, 0.25, 22.25].map(f32::to_bits));
+        assert!(of(0.0, 1.0).apply(f32::NAN).is_nan());
+        assert_eq!(Scaling::new(0.0, 1.0, (1.0, 0.0)), None);
+        assert_eq!(Scaling::new(0.0, 1.0, (f32::NAN, 0.0)), None);
+    }
+
+    #[test]
+    fn labels_are_looked_up() {
+        let labels: Vec<u8> = (0..=255).collect();
+        let table: [u8; 256] = std::array::from_fn(|label| 255 - u8::try_from(label).unwrap());
+        let (mut narrow, mut wide) = ([0_u8; 256], [0_i32; 256]);
+        let flat = |step: isize, element| Strided {
+            strides: [step * 256, step * 16, step],
+            shape: [1, 16, 16],
+            element,
+        };
+        // SAFETY: each array is all of its memory.
+        let (source, bytes, words) = unsafe {
+            (
+                Source::new(labels.as_ptr(), flat(1, Element::U8)).unwrap(),
+                Target::new(narrow.as_mut_ptr(), flat(1, Element::U8)).unwrap(),
+                Target::new(wide.as_mut_ptr().cast(), flat(4, Element::I32)).unwrap(),
+            )
+        };
+        look_up(&source, &bytes, &table).unwrap();
+        look_up(&source, &words, &table).unwrap();
+        assert_eq!(narrow, table);
+        assert_eq!(wide, table.map(i32::from));
     }
 
     #[test]
@@ -228,9 +289,7 @@ mod tests {
                     }
                 }
             }
-            assert!(
-                convert(&source, &target, Some(Scaling { subtract: 0.0, divide: 1.0, clip: true })).is_some()
-            );
+            assert!(convert(&source, &target, Scaling::new(0.0, 1.0, (0.0, 1.0))).is_some());
         }
     }
 }

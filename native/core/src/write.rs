@@ -227,7 +227,7 @@ mod tests {
             for decoded in [Decoded::Plain(&plain), Decoded::Shuffled(&shuffled)] {
                 let found = written::<i16>(decoded, &layout(Element::I16), Conversion::Keep, step);
                 assert_eq!(found, expected, "{step}");
-                let scaling = Scaling { subtract: -7000.0, divide: 2000.0, clip: false };
+                let scaling = Scaling::new(-7000.0, 2000.0, (f32::NEG_INFINITY, f32::INFINITY)).unwrap();
                 let scaled = written::<f32>(decoded, &layout(Element::I16), Conversion::Scale(scaling), step);
                 let halves: Vec<f32> = scaled.iter().map(|value| value * 2.0).collect();
                 let numbers = [0_i16, 16, 17, 18, 0, 0, 26, 27, 28, 0].map(f32::from);

@@ -17,7 +17,7 @@ mod ctspine_zarr_native {
     #[pymodule_export]
     use super::predict::{predict_decode, predict_encode};
     #[pymodule_export]
-    use super::reading::{convert, counts, decode_index, end_idle_threads, read_file, read_parts};
+    use super::reading::{convert, counts, decode_index, end_idle_threads, look_up, read_file, read_parts};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -17,8 +17,8 @@ use crate::arrays::{Memory, bytes, element_named, illegal, source, target};
 
 /// Bounds of the chunks, as `decode_index` gives them; grid, chunk, dtype and codec of the array.
 type AnyShard = (Memory, [usize; 3], [usize; 3], String, String);
-/// (subtract, divide, clip).
-type AnyScaling = (f32, f32, bool);
+/// What is subtracted, what that is divided by, and the bounds of the result.
+type AnyScaling = (f32, f32, f32, f32);
 /// A target, and (start, step, count) along z, y and x.
 type AnyRequest = (Memory, [(usize, usize, usize); 3]);
 /// What is read, and in which form.
@@ -99,9 +99,18 @@ pub fn counts() -> (u64, u64) {
 #[pyfunction]
 pub fn convert(py: Python<'_>, from: Memory, to: Memory, scaling: Option<AnyScaling>) -> PyResult<()> {
     let (from, to) = (source(&from)?, target(&to)?);
-    let scaling = scaling.map(scaling_of);
+    let scaling = scaling_of(scaling)?;
     let converted = py.detach(|| ctspine_zarr_core::convert::convert(&from, &to, scaling));
     converted.ok_or_else(|| illegal("a conversion between other shapes or dtypes"))
+}
+
+/// Write for each label of a (z, y, x) array what a table of 256 bytes has, to an array of its shape.
+#[pyfunction]
+pub fn look_up(py: Python<'_>, from: Memory, to: Memory, table: &[u8]) -> PyResult<()> {
+    let (from, to) = (source(&from)?, target(&to)?);
+    let table = table.try_into().map_err(|_| illegal("a table of other than 256 labels"))?;
+    let found = py.detach(|| ctspine_zarr_core::convert::look_up(&from, &to, table));
+    found.ok_or_else(|| illegal("labels and a target of other shapes or dtypes"))
 }
 
 fn layout_of((_, grid, chunk, dtype, codec): &AnyShard) -> PyResult<Layout> {
@@ -116,7 +125,7 @@ fn layout_of((_, grid, chunk, dtype, codec): &AnyShard) -> PyResult<Layout> {
 }
 
 fn requests_of<'a>((requests, scaling): &'a AnyWanted, layout: &Layout) -> PyResult<Vec<Request<'a>>> {
-    let scaling = scaling.map(scaling_of);
+    let scaling = scaling_of(*scaling)?;
     let one = |(buffer, axes): &'a AnyRequest| {
         let positions = axes.map(|(start, step, count)| Positions { start, step, count });
         let request = Request::new(positions, target(buffer)?, layout, scaling);
@@ -125,8 +134,11 @@ fn requests_of<'a>((requests, scaling): &'a AnyWanted, layout: &Layout) -> PyRes
     requests.iter().map(one).collect()
 }
 
-fn scaling_of((subtract, divide, clip): AnyScaling) -> Scaling {
-    Scaling { subtract, divide, clip }
+fn scaling_of(asked: Option<AnyScaling>) -> PyResult<Option<Scaling>> {
+    let one = |(subtract, divide, low, high)| Scaling::new(subtract, divide, (low, high));
+    asked
+        .map(|asked| one(asked).ok_or_else(|| illegal("bounds of which the lower is above the other")))
+        .transpose()
 }
 
 /// Where chunks lie, by bounds as `decode_index` gives them.

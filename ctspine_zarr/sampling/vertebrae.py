@@ -1,0 +1,102 @@
+"""Vertebrae: a box around each, of one size in mm. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.record import Label, Record, Triple
+from ctspine_zarr.geometry import Lattice, Shape
+from ctspine_zarr.sampling.units import Draw, SampleBox, Unit, Usual, require_cases, sound_labels
+from ctspine_zarr.sampling.volumes import steps_of
+
+
+@dataclass(frozen=True)
+class VertebraPlan:
+    """A plan of vertebrae: a box around the centroid of every label of every case, in order of value.
+
+    Attributes:
+        records: of the selection; left out of the `repr`.
+        extent: of the boxes, in mm, (z, y, x).
+        spacing: mm, (z, y, x); None for each case's own, whose voxels are taken as they are.
+        labels: values that are wanted; None for all. Strays are none.
+
+    Raises:
+        UnknownValue: the selection is empty, or no case has such a label.
+    """
+
+    keys: ClassVar[Mapping[str, tuple[int, ...]]] = {"label": ()}
+
+    records: Sequence[Record] = field(repr=False)
+    extent: Triple
+    spacing: Triple | None = None
+    labels: Collection[int] | None = None
+
+    def __post_init__(self) -> None:
+        require_cases(len(self.records))
+        if not len(self):
+            message = "no case of the selection has such a label; legal: labels that one has"
+            raise UnknownValue(message)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """1 for each vertebra: they are read one by one."""
+        return np.ones(len(self), np.int64)
+
+    @property
+    def usual(self) -> Usual:
+        """8 vertebrae, and 4 ahead."""
+        return Usual(8, 4)
+
+    def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
+        """One vertebra."""
+        case = int(np.searchsorted(self._ends, number, "right"))
+        label = self._wanted(case)[number - self.units_of(case).start]
+        return Unit(case, (SampleBox(self._lattice(case, label), label=label.label),))
+
+    single = unit
+
+    def units_of(self, case: int) -> range:
+        """Numbers of a case's vertebrae."""
+        stop = int(self._ends[case])
+        return range(stop - len(self._wanted(case)), stop)
+
+    numbers_of = units_of
+
+    def row_of(self, single: Unit) -> None:
+        """See `Plan`."""
+
+    def size_of(self, case: int) -> tuple[Shape, int | None]:
+        """(z, y, x) voxels of a box; nothing is cut."""
+        spacing = self.spacing or self.records[case].spacing
+        z, y, x = (max(1, round(mm / step)) for mm, step in zip(self.extent, spacing, strict=True))
+        return (z, y, x), None
+
+    def _lattice(self, case: int, label: Label) -> Lattice:
+        size, _ = self.size_of(case)
+        step = steps_of(self.records[case], self.spacing)
+        along = zip(label.centroid, size, step, strict=True)
+        first = [middle - (n - 1) / 2 * by for middle, n, by in along]
+        # Voxels as they are stored: the nearest box of them.
+        z, y, x = map(round, first) if step == (1, 1, 1) else first
+        return Lattice(size, (z, y, x), step)
+
+    def _wanted(self, case: int) -> list[Label]:
+        return [
+            label
+            for label in sound_labels(self.records[case])
+            if self.labels is None or label.label in self.labels
+        ]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([len(self._wanted(case)) for case in range(len(self.records))])
