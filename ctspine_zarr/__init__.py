@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
     from ctspine_zarr.read.sample import Sample
-    from ctspine_zarr.read.store import Store, open_store
+    from ctspine_zarr.read.store import Fold, Store, open_store
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
     from ctspine_zarr.scaling import Normalization
@@ -58,6 +58,7 @@ __all__ = [
     "CtspineError",
     "Dataset",
     "Exported",
+    "Fold",
     "Foreground",
     "Histogram",
     "LabelMap",
@@ -126,7 +127,7 @@ _HOMES = {
     "read.case": ("Case",),
     "read.foreground": ("ct_normalization",),
     "read.sample": ("Sample",),
-    "read.store": ("Store", "open_store"),
+    "read.store": ("Fold", "Store", "open_store"),
     "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
     "sampling.windows": ("assemble", "window_starts"),
     "scaling": ("Normalization",),

@@ -1,4 +1,4 @@
-"""The texts and documents that the commands print. Pure."""
+"""The texts and documents that the commands print. Pure, but for `store_json`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import to_builtins
 
+from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.format.receipt import record_json
 from ctspine_zarr.text import cases_table, size
@@ -90,7 +91,7 @@ def verified_json(store: str, result: cz.Verification) -> dict[str, Any]:
 
 
 def store_json(store: cz.Store) -> dict[str, Any]:
-    """What `info STORE --json` prints."""
+    """What `info STORE --json` prints; the receipts that `Store.groups` needs are read."""
     records = store.records.values()
     stored = sum(record.stored_bytes for record in records)
     source = sum(record.source_bytes for record in records)
@@ -102,10 +103,19 @@ def store_json(store: cz.Store) -> dict[str, Any]:
         **about,
         "codecs": sorted({record.image.codec for record in records}),
         "without_mask": sum(not record.has_mask for record in records),
+        "leaks": _leaks(store),
         "stored_bytes": stored,
         "source_bytes": source,
         "ratio": round(stored / source, 4) if source else None,
     }
+
+
+def _leaks(store: cz.Store) -> int | None:
+    """Groups of cases that lie in several splits; None where a receipt that tells of one is not readable."""
+    try:
+        return sum(len({store.records[case].split for case in group}) > 1 for group in store.groups)
+    except CtspineError:
+        return None
 
 
 def store_text(document: Mapping[str, Any]) -> str:
@@ -121,6 +131,10 @@ def store_text(document: Mapping[str, Any]) -> str:
     ]
     if document["without_mask"]:
         lines.append(f"{document['without_mask']} cases have no mask")
+    if document["leaks"] is None:
+        lines.append("leaks: not known, for a receipt cannot be read; run verify")
+    elif document["leaks"]:
+        lines.append(f"leaks: {document['leaks']} groups of cases lie in several splits (store.leaks())")
     lines += [f"refused {entry['case']}: {entry['reason']}" for entry in document["refused"]]
     provenance = document["provenance"]
     lines += [f"written {provenance['written']} by {provenance['writer']}", f"digest {document['digest']}"]

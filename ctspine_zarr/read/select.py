@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Literal, SupportsIndex, TypedDict
 
 from ctspine_zarr.errors import UnknownValue, integer, require_known
 from ctspine_zarr.format.record import Code, Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.read.ids import CaseIds, ids_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,8 @@ class Criteria(TypedDict, total=False):
     """Criteria that every selected case meets. A criterion left out, or None, excludes nothing.
 
     Attributes:
+        cases: ids, each once; a table that is indexed by them; or a boolean Series indexed by the ids
+            of all cases that there are, of which it says True or False.
         split: one of the dataset's splits, such as train, or several.
         source: one of its sources, or several.
         min_slices, max_slices: axial slices, inclusive.
@@ -28,6 +31,7 @@ class Criteria(TypedDict, total=False):
         without_finding: codes of findings, none of which the case may have.
     """
 
+    cases: CaseIds | None
     split: OneOrMore[str] | None
     source: OneOrMore[str] | None
     min_slices: int | None
@@ -38,18 +42,24 @@ class Criteria(TypedDict, total=False):
     without_finding: OneOrMore[str] | None
 
 
-def select(records: Iterable[Record], spec: Spec, criteria: Criteria) -> list[Record]:
+def select(
+    records: Mapping[str, Record], spec: Spec, criteria: Criteria, where: str = "the store"
+) -> list[Record]:
     """The records that fit, in their order.
 
     Args:
-        records: of a store.
+        records: of a store, by case id.
         spec: of its dataset, which has the names.
         criteria: what is asked for.
+        where: the cases are, for an error message.
 
     Raises:
-        UnknownValue: a criterion, split, source or label that does not exist.
+        UnknownCase: an id that no case has.
+        UnknownValue: a criterion, split, source or label that does not exist; cases as `ids_of` says.
     """
     _known("criterion", set(criteria), Criteria.__optional_keys__)
+    cases = criteria.get("cases")
+    ids = None if cases is None else ids_of(cases, records.keys(), where)
     splits = _known("split", criteria.get("split"), spec.splits)
     sources = _known("source", criteria.get("source"), spec.sources)
     labels = {_label(label, spec) for label in _several("has_label", criteria.get("has_label")) or ()}
@@ -58,8 +68,9 @@ def select(records: Iterable[Record], spec: Spec, criteria: Criteria) -> list[Re
     least, most = _slices("min_slices", criteria), _slices("max_slices", criteria)
     return [
         record
-        for record in records
-        if (splits is None or record.split in splits)
+        for record in records.values()
+        if (ids is None or record.id in ids)
+        and (splits is None or record.split in splits)
         and (sources is None or record.source in sources)
         and (least is None or record.shape[0] >= least)
         and (most is None or record.shape[0] <= most)

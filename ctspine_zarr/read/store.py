@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
-from ctspine_zarr.errors import require_case
+from ctspine_zarr.errors import UnknownValue, require_case, require_known
 from ctspine_zarr.format.catalog import Entry, Root
 from ctspine_zarr.format.label_map import AnyMap, Ignored, LabelMap
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.state import State, UpdateCheck, load
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.folds import (
+    Group,
+    Leak,
+    Ties,
+    alike,
+    by_shares,
+    by_split,
+    groups_of,
+    leaks_of,
+    validations,
+)
+from ctspine_zarr.read.ids import CaseIds
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select, table
-from ctspine_zarr.storage import DEFAULT_BYTES, Location, Storage, cached, open_storage
+from ctspine_zarr.storage import DEFAULT_BYTES, Location, Storage, all_at_once, cached, open_storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,12 +72,25 @@ class Store(Mapping[str, Case]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
 
-    def __getitem__(self, case: str) -> Case:
-        """A case by id.
+    def __contains__(self, case: object) -> bool:
+        return isinstance(case, str) and case in self.entries
+
+    @overload
+    # A text is an iterable of texts as well.
+    def __getitem__(self, case: str) -> Case: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __getitem__(self, case: CaseIds) -> Store: ...
+
+    def __getitem__(self, case: CaseIds) -> Case | Store:
+        """A case by id, or several as `select(cases=...)` gives them, a store of their own.
 
         Raises:
             UnknownCase: no such case here; the message names the nearest ones.
+            UnknownValue: several, as for `select`.
         """
+        if not isinstance(case, str) and isinstance(case, Iterable):
+            return self.select(cases=case)
         require_case(case, self.entries.keys(), self.location)
         # One Case an id: what it has read of its shards' indices is not read again.
         if case not in self._cases:
@@ -110,14 +136,86 @@ class Store(Mapping[str, Case]):
         return table(self.records.values())
 
     def select(self, **criteria: Unpack[Criteria]) -> Store:
-        """The cases that fit every criterion, as a store of their own; may be empty.
+        """The cases that fit every criterion, as a store of their own, in this one's order; may be empty.
 
         Raises:
-            UnknownValue: a split, source or label that does not exist.
+            UnknownCase: `cases` with one that is not here; the message names the nearest ones.
+            UnknownValue: a split, source or label that does not exist; `cases` with one twice, or a
+                boolean Series that does not say True or False exactly once of each case here.
         """
-        chosen = select(self.records.values(), self.spec, criteria)
-        entries = {record.id: self.entries[record.id] for record in chosen}
-        return Store(self.storage, self.root, entries, self.reading)
+        chosen = select(self.records, self.spec, criteria, self.location)
+        return self._of({record.id for record in chosen})
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Ids of the cases that belong together, each case in one group, in this store's order.
+
+        Those of one patient belong together, those whose images are equal voxel by voxel, and those that
+        others of these connect. Of images that may be equal by the catalog, the receipts are read, all
+        at once; usually there are none.
+
+        Raises:
+            DamagedStore: such a receipt is missing or altered.
+        """
+        return tuple(groups_of(self.records, self._ties))
+
+    def folds(
+        self, count: int | None = None, *, seed: int = 0, by: Literal["patient", "split"] = "patient"
+    ) -> list[Fold]:
+        """Folds for cross-validation: each case here is in the validation of one, in the train of all others.
+
+        A group of `groups` is never on both sides. Sizes differ by no more cases than the largest group
+        has, and each source is spread over all folds. The same cases and seed give the same folds.
+        Cases that are not here are not looked at: of the whole store, `leaks` tells.
+
+        Args:
+            count: folds, 2 or more; none is given for "split".
+            seed: of the draw.
+            by: "patient" deals groups; "split" gives one fold, the dataset's own train and validation,
+                without the cases of train in whose group one of another split is.
+
+        Raises:
+            UnknownValue: a count below 2, or above that of groups; by split, no case of train or of
+                validation; a `by` or `seed` that is not legal.
+            DamagedStore: as for `groups`.
+        """
+        require_known("by", [by], ("patient", "split"))
+        if by == "split":
+            return self._fold_of_splits(count)
+        held_out = validations(self.records, self.groups, count, seed)
+        return [Fold(self._of(self.entries.keys() - cases), self._of(cases)) for cases in held_out]
+
+    def resplit(self, shares: Mapping[str, float], *, seed: int = 0) -> dict[str, Store]:
+        """Name -> its share of the cases here, each of which has one name, as a store; may be empty.
+
+        A group of `groups` is never divided. Sizes differ from the shares by no more cases than the
+        largest group has, and each source is spread likewise. The same cases, shares and seed give the
+        same stores.
+
+        Args:
+            shares: by name, such as `{"train": 0.7, "validation": 0.15, "test": 0.15}`.
+            seed: of the draw.
+
+        Raises:
+            UnknownValue: shares that are not above 0 or do not sum to 1; a `seed` that is not legal.
+            DamagedStore: as for `groups`.
+        """
+        dealt = by_shares(self.records, self.groups, shares, seed)
+        return {name: self._of(cases) for name, cases in dealt.items()}
+
+    def leaks(self) -> pd.DataFrame:
+        """One row a case of every group of `groups` that lies in several splits, indexed by case id.
+
+        Columns: split, source, patient_id; group (number, from 0), group by group; why (by what others
+        belong to the case: patient, image, or both: "patient, image").
+
+        Raises:
+            DamagedStore: as for `groups`.
+        """
+        import pandas as pd
+
+        rows = leaks_of(self.records, self.groups, self._ties)
+        return pd.DataFrame.from_records(rows, columns=list(Leak._fields), index="case")
 
     def label_map(self, asked: AnyMap | Path, *, ignore: Ignored = ()) -> LabelMap:
         """A map of the dataset's labels to another numbering.
@@ -135,14 +233,47 @@ class Store(Mapping[str, Case]):
     def to_datatree(self, **criteria: Unpack[Criteria]) -> xarray.DataTree:
         """`/split/source/case` -> `Case.to_xarray()`, lazily, for the cases that fit.
 
-        Raises:
-            UnknownValue: a split, source or label that does not exist.
+        Raises: as `select` does.
         """
         import xarray
 
         chosen = self.select(**criteria)
         nodes = {f"{one.record.split}/{one.record.source}/{one.id}": one for one in chosen.values()}
         return xarray.DataTree.from_dict({path: case.to_xarray() for path, case in nodes.items()})
+
+    @cached_property
+    def _ties(self) -> Ties:
+        may_be_equal = alike(self.records)
+        digests = all_at_once(self._image_digest, may_be_equal)
+        return Ties.of(self.records, dict(zip(may_be_equal, digests, strict=True)))
+
+    def _image_digest(self, case: str) -> str:
+        # Of a Case of its own, which is let go: many receipts with their counts of HU fill the memory.
+        return Case(self.storage, self.entries[case], self.spec, self.reading).receipt.voxels.image
+
+    def _fold_of_splits(self, count: int | None) -> list[Fold]:
+        if count not in (None, 1):
+            message = f"{count!r} folds by split; legal: 1, as the dataset has one"
+            raise UnknownValue(message)
+        train, validation = by_split(self.records, self.groups)
+        return [Fold(self._of(train), self._of(validation))]
+
+    def _of(self, cases: Collection[str]) -> Store:
+        entries = {case: entry for case, entry in self.entries.items() if case in cases}
+        return Store(self.storage, self.root, entries, self.reading)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A division of cases in two, none of which belongs to one of the other side.
+
+    Attributes:
+        train: the cases to learn from.
+        validation: the cases to check it by.
+    """
+
+    train: Store
+    validation: Store
 
 
 def open_store(
