@@ -31,7 +31,7 @@ NAMED: Final = ("contiguous", "regions", "binary", *_NUMBERINGS)
 
 type _Named = tuple[dict[int, int], dict[int, str]]
 
-type AnyMap = LabelMap | Mapping[str | int, int] | str
+type AnyMap = LabelMap | Mapping[str, int] | Mapping[int, int] | Mapping[str | int, int] | str
 type Ignored = Collection[str | int] | Literal["rest"]
 
 
