@@ -101,7 +101,8 @@ def test_a_map_of_a_file_is_that_of_its_dictionary(train: cz.Store, tmp_path: Pa
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"20": 1, "L2": 2, "thoracic": 3}))
     found = train.label_map(path, ignore="rest")
-    assert found == train.label_map({20: 1, "L2": 2, "thoracic": 3}, ignore="rest")
+    same: dict[str | int, int] = {20: 1, "L2": 2, "thoracic": 3}
+    assert found == train.label_map(same, ignore="rest")
     assert train.label_map(str(path), ignore="rest") == found
     assert (found.names[1], found.names[3], found.names[4]) == ("L1", "thoracic", "ignore")
     assert train.label_map(found) is found
