@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
     from ctspine_zarr.read.sample import Sample
+    from ctspine_zarr.read.scoring import LabelScore, score
     from ctspine_zarr.read.store import Fold, Store, open_store
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
@@ -62,6 +63,7 @@ __all__ = [
     "Foreground",
     "Histogram",
     "LabelMap",
+    "LabelScore",
     "Left",
     "Mended",
     "Moments",
@@ -102,6 +104,7 @@ __all__ = [
     "publish",
     "remove",
     "repair",
+    "score",
     "verify",
     "window_starts",
 ]
@@ -127,6 +130,7 @@ _HOMES = {
     "read.case": ("Case",),
     "read.foreground": ("ct_normalization",),
     "read.sample": ("Sample",),
+    "read.scoring": ("LabelScore", "score"),
     "read.store": ("Fold", "Store", "open_store"),
     "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
     "sampling.windows": ("assemble", "window_starts"),

@@ -1,0 +1,128 @@
+"""Scores of a prediction: how far its labels are those of a case's mask, vertebra by vertebra."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.read.case import Case
+
+# A predicted centroid within 20 mm of the true one, and nearer to it than to any other, identifies a
+# vertebra (Sekuboyina et al., VerSe, Medical Image Analysis 2021, section 3.3).
+_NEAR_MM: Final = 20.0
+_LABELS: Final = 256
+_SLICES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """The score of one label of one case.
+
+    Attributes:
+        case: id.
+        label, name: value and name in the dataset.
+        truth_voxels, predicted_voxels: that bear it.
+        dice: 2 * common / (truth + predicted), 0 to 1; 0 where one of them has none.
+        distance_mm: between the two centroids; NaN where one of them has none.
+        is_identified: whether the predicted centroid is within 20 mm of the true one, and that is the
+            nearest of the true ones to it, as in VerSe; False where one of them has none.
+    """
+
+    case: str
+    label: int
+    name: str
+    truth_voxels: int
+    predicted_voxels: int
+    dice: float
+    distance_mm: float
+    is_identified: bool
+
+
+def score(case: Case, prediction: NDArray[Any]) -> list[LabelScore]:
+    """The scores of every label that a case's mask or a prediction has, in order of value.
+
+    `pandas.DataFrame(scores)` is their table. The rate of identification of some cases is the mean of
+    `is_identified` over labels that have `truth_voxels`; labels that are predicted and not there have a
+    Dice of 0.
+
+    Args:
+        case: with a mask.
+        prediction: (z, y, x) of the case's shape and orientation, integers, in the dataset's own values
+            (`LabelMap.inverse_table` brings those of a model back).
+
+    Raises:
+        NoMask: the case has none.
+        UnknownValue: a prediction of another shape or dtype, or with a value that is no label.
+        DamagedStore: the mask cannot be read.
+    """
+    _require_fitting(case, prediction)
+    truth, other, common = _Sums(), _Sums(), np.zeros(_LABELS, np.int64)
+    voxels = case.voxels("segmentation")
+    for first in range(0, case.shape[0], _SLICES):
+        mask = voxels[first : first + _SLICES]
+        predicted = _labels_of(prediction[first : first + _SLICES], case)
+        truth.add(mask, first)
+        other.add(predicted, first)
+        common += np.bincount(mask[mask == predicted], minlength=_LABELS)
+    return list(_scores(case, truth, other, common))
+
+
+class _Sums:
+    """Voxels of each label, and the sums of their positions along z, y and x."""
+
+    def __init__(self) -> None:
+        self.voxels = np.zeros(_LABELS, np.int64)
+        self._positions = np.zeros((_LABELS, 3))
+
+    def add(self, labels: NDArray[np.uint8], first: int) -> None:
+        """Take in slices from that one on."""
+        places = np.nonzero(labels)
+        found = labels[places]
+        self.voxels += np.bincount(found, minlength=_LABELS)
+        for axis, along in enumerate(places):
+            offset = first if axis == 0 else 0
+            self._positions[:, axis] += np.bincount(found, weights=along + offset, minlength=_LABELS)
+
+    def centroids(self, case: Case) -> dict[int, NDArray[np.float64]]:
+        """Label -> RAS+ mm, of those that occur."""
+        return {
+            label: (case.affine @ [*(self._positions[label] / self.voxels[label])[::-1], 1])[:3]
+            for label in np.flatnonzero(self.voxels).tolist()
+        }
+
+
+def _scores(case: Case, truth: _Sums, other: _Sums, common: NDArray[np.int64]) -> Iterator[LabelScore]:
+    centroids, predicted = truth.centroids(case), other.centroids(case)
+    for label in sorted(centroids.keys() | predicted.keys()):
+        voxels = int(truth.voxels[label]), int(other.voxels[label])
+        is_in_both = all(voxels)
+        distances = {
+            one: float(np.linalg.norm(predicted[label] - middle)) if is_in_both else math.nan
+            for one, middle in centroids.items()
+        }
+        distance = distances.get(label, math.nan)
+        is_identified = is_in_both and distance < _NEAR_MM and distance == min(distances.values())
+        dice = 2 * int(common[label]) / sum(voxels)
+        yield LabelScore(case.id, label, case.spec.labels[label], *voxels, dice, distance, is_identified)
+
+
+def _require_fitting(case: Case, prediction: NDArray[Any]) -> None:
+    if prediction.shape != case.shape or prediction.dtype.kind not in "iu":
+        seen = f"a prediction of shape {prediction.shape} and dtype {prediction.dtype} for case {case.id}"
+        message = f"{seen}; legal: integers of shape {case.shape} (z, y, x)"
+        raise UnknownValue(message)
+
+
+def _labels_of(prediction: NDArray[Any], case: Case) -> NDArray[np.uint8]:
+    """The same values as uint8, all of them labels of the dataset."""
+    legal = {0, *case.spec.labels}
+    unknown = next((value for value in np.unique(prediction).tolist() if value not in legal), None)
+    if unknown is not None:
+        case.spec.require_label(unknown)
+    return prediction.astype(np.uint8)
