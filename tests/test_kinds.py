@@ -127,6 +127,14 @@ def test_a_map_that_is_none_is_refused(train: cz.Store, asked: Any, options: Any
         train.label_map(asked, **options)
 
 
+def test_a_map_that_leaves_out_a_label_of_the_dataset_is_refused(train: cz.Store) -> None:
+    """Made for another dataset, it would make background of what it does not know."""
+    with pytest.raises(UnknownValue, match="label map mine has no value for C1, .*; legal: a value for each"):
+        cz.Dataset(train, cz.Volumes(label_map=LabelMap("mine", {20: 1}, {1: "L1"})))
+    with pytest.raises(UnknownValue, match="value 2 of label map mine without a name"):
+        LabelMap("mine", {20: 2}, {1: "L1"})
+
+
 def test_a_file_that_holds_no_map_is_refused(train: cz.Store, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[1, 2]")
     with pytest.raises(UnknownValue, match="holds a list; legal: labels and their values"):

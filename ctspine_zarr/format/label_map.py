@@ -79,6 +79,9 @@ class LabelMap:
             UnknownValue: a name, label or value that is not legal, or a label without a value.
         """
         if isinstance(asked, LabelMap):
+            missing = [label for label in spec.labels if label not in asked.values]
+            if missing and asked.ignore is None:
+                raise UnknownValue(_incomplete(asked.name, missing, spec))
             return asked
         ignored = set() if ignore == "rest" else {spec.require_label(label) for label in ignore}
         kept = [label for label in spec.labels if label not in ignored]
@@ -121,15 +124,6 @@ class LabelMap:
         """
         back = self.inverse
         return bytes(back.get(value, 0) for value in range(_MOST + 1))
-
-    def describe(self) -> dict[str, Any]:
-        """Plain values, that say all of it."""
-        return {
-            "name": self.name,
-            "values": {str(label): value for label, value in self.values.items()},
-            "names": {str(value): name for value, name in self.names.items()},
-            "ignore": self.ignore,
-        }
 
 
 def require_value(value: object) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -120,6 +122,48 @@ class Plan(Protocol):
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a case's samples, and the axis that slices are cut across."""
+
+
+class OneByOne(ABC):
+    """A plan of samples that are read one by one, some of each case, case after case."""
+
+    @abstractmethod
+    def count_of(self, case: int) -> int:
+        """Samples of a case."""
+
+    @property
+    @abstractmethod
+    def cases(self) -> int:
+        """Cases of the selection."""
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """1 for each: see `Plan`."""
+        return np.ones(len(self), np.int64)
+
+    def units_of(self, case: int) -> range:
+        """Numbers of a case's samples."""
+        stop = int(self._ends[case])
+        return range(stop - self.count_of(case), stop)
+
+    def numbers_of(self, case: int) -> range:
+        """Numbers of a case's samples."""
+        return self.units_of(case)
+
+    def place_of(self, number: int) -> tuple[int, int]:
+        """Case of a sample, and the sample's place among those of its case."""
+        case = int(np.searchsorted(self._ends, number, "right"))
+        return case, number - self.units_of(case).start
+
+    def row_of(self, single: Unit) -> None:  # noqa: B027 - None is the answer
+        """See `Plan`."""
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([self.count_of(case) for case in range(self.cases)])
 
 
 def reorientation_of(record: Record, orientation: str) -> Reorientation:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.record import Label, Record, Triple
 from ctspine_zarr.geometry import Lattice, Shape
-from ctspine_zarr.sampling.units import Draw, SampleBox, Unit, Usual, require_cases, sound_labels
+from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases, sound_labels
 from ctspine_zarr.sampling.volumes import steps_of
 
 
 @dataclass(frozen=True)
-class VertebraPlan:
+class VertebraPlan(OneByOne):
     """A plan of vertebrae: a box around the centroid of every label of every case, in order of value.
 
     Attributes:
@@ -44,36 +40,27 @@ class VertebraPlan:
             message = "no case of the selection has such a label; legal: labels that one has"
             raise UnknownValue(message)
 
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """1 for each vertebra: they are read one by one."""
-        return np.ones(len(self), np.int64)
-
     @property
     def usual(self) -> Usual:
         """8 vertebrae, and 4 ahead."""
         return Usual(8, 4)
 
+    @property
+    def cases(self) -> int:
+        """See `OneByOne`."""
+        return len(self.records)
+
+    def count_of(self, case: int) -> int:
+        """Vertebrae of a case."""
+        return len(self._wanted(case))
+
     def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One vertebra."""
-        case = int(np.searchsorted(self._ends, number, "right"))
-        label = self._wanted(case)[number - self.units_of(case).start]
+        case, place = self.place_of(number)
+        label = self._wanted(case)[place]
         return Unit(case, (SampleBox(self._lattice(case, label), label=label.label),))
 
     single = unit
-
-    def units_of(self, case: int) -> range:
-        """Numbers of a case's vertebrae."""
-        stop = int(self._ends[case])
-        return range(stop - len(self._wanted(case)), stop)
-
-    numbers_of = units_of
-
-    def row_of(self, single: Unit) -> None:
-        """See `Plan`."""
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a box; nothing is cut."""
@@ -96,7 +83,3 @@ class VertebraPlan:
             for label in sound_labels(self.records[case])
             if self.labels is None or label.label in self.labels
         ]
-
-    @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([len(self._wanted(case)) for case in range(len(self.records))])

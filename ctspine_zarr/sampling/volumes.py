@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue, number
 from ctspine_zarr.format.record import Label, Record, Triple
 from ctspine_zarr.geometry import Lattice, Shape
-from ctspine_zarr.sampling.units import Draw, SampleBox, Unit, Usual, require_cases, sound_labels
+from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases, sound_labels
 
 type Box = tuple[Shape, Shape]
 """Start and size, (z, y, x)."""
@@ -138,7 +137,7 @@ def box_lattice(lattice: Lattice, start: Shape, size: Shape) -> Lattice:
 
 
 @dataclass(frozen=True)
-class VolumePlan:
+class VolumePlan(OneByOne):
     """A plan of volumes: every one of a selection.
 
     Attributes:
@@ -157,33 +156,25 @@ class VolumePlan:
     def __post_init__(self) -> None:
         require_cases(len(self.records))
 
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """1 for each volume: they are read one by one."""
-        return np.ones(len(self), np.int64)
-
     @property
     def usual(self) -> Usual:
         """Two volumes, and one ahead: each is large."""
         return Usual(2, 1)
+
+    @property
+    def cases(self) -> int:
+        """See `OneByOne`."""
+        return len(self.records)
+
+    def count_of(self, case: int) -> int:  # noqa: ARG002 - all are alike
+        """1: a case has one volume."""
+        return 1
 
     def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One volume."""
         return Unit(number, (SampleBox(self.frame.lattice(self.records[number])),))
 
     single = unit
-
-    def units_of(self, case: int) -> range:
-        """The one of a case."""
-        return range(case, case + 1)
-
-    numbers_of = units_of
-
-    def row_of(self, single: Unit) -> None:
-        """See `Plan`."""
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a volume; nothing is cut."""

@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from ctspine_zarr.errors import OutOfBounds, UnknownValue, number, require_known
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.read.regions import patch_region, patch_size
-from ctspine_zarr.sampling.units import Draw, SampleBox, Unit, Usual, require_cases
+from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases
 from ctspine_zarr.sampling.volumes import WHOLE, Frame, box_lattice
 
 # Voxels by which a stride may be missed for want of digits: 10 x (1 - 0.8) is 1.9999999999999996.
@@ -70,7 +69,7 @@ def _starts(size: int, edge: int, overlap: float) -> list[int]:
 
 
 @dataclass(frozen=True)
-class WindowPlan:
+class WindowPlan(OneByOne):
     """A plan of windows that cover every volume of a selection, one volume after another.
 
     Attributes:
@@ -93,40 +92,31 @@ class WindowPlan:
     def __post_init__(self) -> None:
         require_cases(len(self.records))
 
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """1 for each window: they are read one by one."""
-        return np.ones(len(self), np.int64)
-
     @property
     def usual(self) -> Usual:
         """8 windows, and 4 ahead."""
         return Usual(8, 4)
 
+    @property
+    def cases(self) -> int:
+        """See `OneByOne`."""
+        return len(self.records)
+
+    def count_of(self, case: int) -> int:
+        """Windows of a case."""
+        return math.prod(map(len, self._starts(case)))
+
     def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One window."""
-        case = int(np.searchsorted(self._ends, number, "right"))
+        case, place = self.place_of(number)
         along = self._starts(case)
-        at = np.unravel_index(number - self.units_of(case).start, [len(starts) for starts in along])
+        at = np.unravel_index(place, [len(starts) for starts in along])
         z, y, x = (starts[index] for starts, index in zip(along, at, strict=True))
         lattice = self.frame.lattice(self.records[case])
         box = box_lattice(lattice, (z, y, x), self.size)
         return Unit(case, (SampleBox(box, start=(z, y, x), volume=lattice.size),))
 
     single = unit
-
-    def units_of(self, case: int) -> range:
-        """Numbers of a case's windows."""
-        stop = int(self._ends[case])
-        return range(stop - math.prod(map(len, self._starts(case))), stop)
-
-    numbers_of = units_of
-
-    def row_of(self, single: Unit) -> None:
-        """See `Plan`."""
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:  # noqa: ARG002 - all are alike
         """(z, y, x) voxels of a window; nothing is cut."""
@@ -138,10 +128,6 @@ class WindowPlan:
 
     def _starts(self, case: int) -> list[list[int]]:
         return _along(self.shape_of(case), self.size, self.overlap)
-
-    @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([math.prod(map(len, self._starts(case))) for case in range(len(self.records))])
 
 
 def assemble(
