@@ -26,8 +26,9 @@ test-native:
 	cd native && cargo test --quiet --release -p ctspine-zarr-core
 
 test-frameworks: $(FRAMEWORKS)/kernel
-	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch"
+	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch, torchio"
 	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py \
+		tests/test_monai.py tests/test_torchio.py \
 		tests/test_docs.py::test_the_readmes_python_runs
 
 train: $(FRAMEWORKS)/train-ready $(FRAMEWORKS)/kernel

@@ -149,6 +149,13 @@ def test_the_commands_of_the_cluster_page_are_legal() -> None:
         assert any(f"--{name}" in one.opts for c in main.cli.commands.values() for one in c.params), name
 
 
+def test_the_page_of_frameworks_is_python() -> None:
+    page = (REPOSITORY / "docs" / "frameworks.md").read_text()
+    for block in re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL):
+        compile(block, "docs/frameworks.md", "exec")
+    assert "docs/frameworks.md" in README
+
+
 def test_every_option_of_a_build_is_in_the_readme() -> None:
     options = {name for one in build.build.params for name in one.opts if name.startswith("--")}
     # What is usual, and told by --help.
@@ -156,7 +163,15 @@ def test_every_option_of_a_build_is_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/format.md", "docs/glossary.md", "docs/cluster.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/format.md",
+        "docs/glossary.md",
+        "docs/cluster.md",
+        "docs/frameworks.md",
+    ],
 )
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:
     text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)

@@ -47,7 +47,13 @@ def test_pictures_need_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("module", "library", "extra"),
-    [("torch", "torch", "torch"), ("hf", "datasets", "hf"), ("tf", "tensorflow", "tf")],
+    [
+        ("torch", "torch", "torch"),
+        ("hf", "datasets", "hf"),
+        ("tf", "tensorflow", "tf"),
+        ("monai", "monai", "monai"),
+        ("torchio", "torchio", "torchio"),
+    ],
 )
 def test_frameworks_are_extras(
     monkeypatch: pytest.MonkeyPatch, module: str, library: str, extra: str

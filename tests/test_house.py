@@ -34,7 +34,10 @@ HOMES = {
     "crc32c": ("format.codecs",),
     "numcodecs": ("format",),
     "zstandard": ("format.zstd",),
-    "torch": ("torch",),
+    # What is theirs takes and gives its tensors.
+    "torch": ("torch", "monai", "torchio"),
+    "monai": ("monai",),
+    "torchio": ("torchio",),
     "datasets": ("hf",),
     "tensorflow": ("tf",),
     # Beside its own, its client's type may be named where one is handed on.
