@@ -62,13 +62,16 @@ class _Lent:
 
     def __init__(self, memory: mmap.mmap, let_go: Callable[[mmap.mmap], None]) -> None:
         self._memory, self._let_go = memory, let_go
+        # Kept here, for at the interpreter's end modules have lost what they had.
+        self._is_ending = sys.is_finalizing
 
     def __buffer__(self, flags: int) -> memoryview:
         return memoryview(self._memory)
 
     def __release_buffer__(self, view: memoryview) -> None:
         view.release()
-        self._let_go(self._memory)
+        if not self._is_ending():
+            self._let_go(self._memory)
 
 
 def _free(memory: mmap.mmap) -> None:

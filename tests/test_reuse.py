@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,3 +38,13 @@ def test_samples_that_are_kept_stay_as_they_are(phantom_store: cz.Store) -> None
     stream = cz.Stream(phantom_store, cz.Slices(window=(-1000, 1000)))
     pairs = [(sample["image"], sample["image"].copy()) for _ in range(2) for sample in stream]
     assert all(np.array_equal(kept, copy) for kept, copy in pairs)
+
+
+def test_what_is_held_to_the_end_of_a_script_is_let_go_without_a_word() -> None:
+    """As a tensor over it is, which outlives the modules."""
+    script = "import builtins, numpy; from ctspine_zarr.read.reuse import reused; {}"
+    held = "builtins.held = reused([1 << 20], numpy.dtype('uint8'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script.format(held)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
