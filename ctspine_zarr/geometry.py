@@ -23,6 +23,8 @@ type Shape = tuple[int, int, int]
 CANONICAL: Final = "SAR"
 """The stored orientation: axes (z, y, x) towards superior, anterior and right."""
 
+# Of the three axes' unit vectors: below it they lie in a plane but for rounding.
+_LEAST_DETERMINANT: Final = 1e-3
 # Sides that z, y and x of a canonical array increase towards, and their opposites.
 _SIDES: Final = ("SI", "AP", "RL")
 
@@ -57,6 +59,14 @@ class Reorientation:
         """
         # The canonical axes in the order (x, y, z).
         return affine @ _old_indices(self.axes[::-1], self.flips[::-1], shape)
+
+    def old_indices(self, shape: Shape) -> Affine:
+        """(4, 4), indices of the new array -> those of the old one, each in the order of its axes.
+
+        Args:
+            shape: of the old array.
+        """
+        return _old_indices(self.axes, self.flips, shape)
 
     def shape(self, shape: Shape) -> Shape:
         """Of the new array."""
@@ -157,6 +167,15 @@ def _old_indices(axes: Sequence[int], flips: Sequence[bool], shape: Sequence[int
         matrix[axis, new] = -1 if flip else 1
         matrix[axis, 3] = shape[axis] - 1 if flip else 0
     return matrix
+
+
+def is_invertible(affine: Affine) -> bool:
+    """Whether a (4, 4) affine has three independent finite axes."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and np.isfinite(lengths).all() and lengths.min() > 0):
+        return False
+    # Degenerate when the axes of one voxel span no volume worth the name.
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > _LEAST_DETERMINANT)
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:

@@ -29,7 +29,7 @@ HOMES = {
     "PIL": ("preview",),
     "rich": ("cli.progress",),
     # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
-    "scipy": ("write.pieces", "datasets.phantom"),
+    "scipy": ("write.pieces", "datasets.phantom", "arrays.regridding"),
     "xxhash": ("digest",),
     "crc32c": ("format.codecs",),
     "numcodecs": ("format",),

@@ -13,7 +13,8 @@ from ctspine_zarr import nifti
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import DIED, Finished
 from ctspine_zarr.datasets import DATASETS
-from ctspine_zarr.errors import CtspineError, StorageError, choose
+from ctspine_zarr.errors import CtspineError, choose
+from ctspine_zarr.outputs import require_free
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.original import inflated_source
 from ctspine_zarr.read.sample import Name
@@ -215,19 +216,7 @@ def _written(case: Case, output: Path) -> Iterator[str]:
 
 def _require_all_free(case: Case, output: Path) -> None:
     for path in _paths(case).values():
-        _require_free(output / path)
-
-
-def _require_free(path: Path) -> None:
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise StorageError(message) from error
-    message = f"{path} exists; give --overwrite to replace it"
-    raise StorageError(message)
+        require_free(output / path)
 
 
 def _paths(case: Case) -> dict[Name, str]:

@@ -3,9 +3,10 @@
 The only package that knows NIfTI, nibabel or gzip.
 """
 
+from ctspine_zarr.nifti.dtypes import smallest_dtype
 from ctspine_zarr.nifti.files import Volume, join, read, read_header, size_and_ending, write
 from ctspine_zarr.nifti.header import EXACT_INTEGERS, Header, parse_header
-from ctspine_zarr.nifti.images import canonical_image, encode, source_image
+from ctspine_zarr.nifti.images import canonical_image, encode, retyped, source_image
 
 __all__ = [
     "EXACT_INTEGERS",
@@ -17,7 +18,9 @@ __all__ = [
     "parse_header",
     "read",
     "read_header",
+    "retyped",
     "size_and_ending",
+    "smallest_dtype",
     "source_image",
     "write",
 ]

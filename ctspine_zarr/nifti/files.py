@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
 from ctspine_zarr.digest import BackgroundSha256
-from ctspine_zarr.errors import CaseRefused, CtspineError, DamagedStore, StorageError
+from ctspine_zarr.errors import CaseRefused, DamagedStore
 from ctspine_zarr.nifti.fields import MOST_EXTRA, SIZE_FIELD, header_size, voxel_offset
 from ctspine_zarr.nifti.header import AnyArray, Header, parse_header
 from ctspine_zarr.nifti.opening import open_gzip, open_source_file, refusing
+from ctspine_zarr.outputs import whole_file
 from ctspine_zarr.pages import pages
 
 _TRAILER_BYTES: Final = 8
@@ -121,10 +121,10 @@ def join(header: Header, values: Iterable[AnyArray], trailer: bytes) -> Iterator
 
 
 def write(path: Path, inflated: Iterable[bytes], sha256: str | None = None) -> None:
-    """Write a `.nii.gz` from its inflated bytes in parts; it appears under its name when whole.
+    """Write a `.nii.gz`, or a `.nii`, from its inflated bytes in parts; it appears under its name when whole.
 
     Args:
-        path: its folder is made where it does not exist.
+        path: its folder is made where it does not exist; it is compressed where its name ends in `.gz`.
         inflated: as `join` gives it.
         sha256: of the inflated bytes, if they must be those.
 
@@ -133,23 +133,17 @@ def write(path: Path, inflated: Iterable[bytes], sha256: str | None = None) -> N
         StorageError: the file cannot be written.
     """
     digest = hashlib.sha256()
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file, igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) as deflated:
+    with whole_file(path) as file:
+        with _deflating(path, file) as target:
             for part in inflated:
                 digest.update(part)
-                deflated.write(part)
+                target.write(part)
         _require_digest(path, digest.hexdigest(), sha256)
-        partial.replace(path)
-    except CtspineError:
-        raise
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise StorageError(message) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+
+
+def _deflating(path: Path, file: BinaryIO) -> AbstractContextManager[Any]:
+    """Where the inflated bytes of a file go."""
+    return igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) if path.suffix == ".gz" else nullcontext(file)
 
 
 def _require_digest(path: Path, seen: str, expected: str | None) -> None:

@@ -14,7 +14,7 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.geometry import Affine, Reorientation, Shape
+from ctspine_zarr.geometry import Affine, Reorientation, Shape, is_invertible
 from ctspine_zarr.nifti.extensions import read_extensions
 from ctspine_zarr.nifti.fields import read_fields, refusing_header
 from ctspine_zarr.nifti.repairs import Unit, is_spacing_made_up, repairs, unit_of
@@ -34,8 +34,6 @@ _MILLIMETRES: Final[dict[Unit, tuple[int, int]]] = {
     "micron": (1, 1000),
     "unknown": (1, 1),
 }
-# Of the three axes' unit vectors: below it they lie in a plane but for rounding.
-_LEAST_DETERMINANT: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -225,10 +223,6 @@ def _number_dtype(header: nibabel.Nifti1Header) -> np.dtype[Any]:
 
 
 def _require_invertible(affine: Affine) -> None:
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    finite = np.isfinite(affine).all() and lengths.min() > 0
-    # Degenerate when the axes of one voxel span no volume worth the name.
-    if finite and abs(np.linalg.det(affine[:3, :3] / lengths)) > _LEAST_DETERMINANT:
-        return
-    message = f"affine {affine[:3].tolist()} cannot be inverted; legal: three independent finite axes"
-    raise CaseRefused(message)
+    if not is_invertible(affine):
+        message = f"affine {affine[:3].tolist()} cannot be inverted; legal: three independent finite axes"
+        raise CaseRefused(message)

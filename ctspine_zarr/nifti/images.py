@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import nibabel
+import numpy as np
 from nibabel.nifti1 import Nifti1Extension, extension_codes
 
 from ctspine_zarr.geometry import Affine
@@ -51,6 +52,27 @@ def canonical_image(values: AnyArray, affine: Affine) -> nibabel.Nifti1Image:
     image = nibabel.Nifti1Image(values.transpose(), affine)
     image.header.set_xyzt_units("mm")
     return image
+
+
+def retyped(prefix: bytes, dtype: np.dtype[Any]) -> tuple[bytes, np.dtype[Any]]:
+    """Every byte before the voxels of a file of the same grid whose voxels are of another dtype.
+
+    They mean themselves: the slope is 1, the intercept 0, and the range to show them in, which was that of
+    the other values, is unset. All else is the source's: affines, codes, unit, text, extensions.
+
+    Args:
+        prefix: of the source.
+        dtype: one of NIfTI.
+
+    Returns:
+        The bytes, and the dtype in the byte order that they say.
+    """
+    size = header_size(prefix)
+    header = read_fields(prefix).raw
+    header.set_data_dtype(dtype)
+    for field, value in (("scl_slope", 1), ("scl_inter", 0), ("cal_min", 0), ("cal_max", 0)):
+        header[field] = value
+    return bytes(header.binaryblock) + prefix[size:], header.get_data_dtype()
 
 
 def encode(stored: AnyArray, affine: Affine, inter: float = 0) -> bytes:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.arrays.voxels import Voxels
-from ctspine_zarr.errors import DamagedStore, NoMask, UnknownValue, require_known
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.receipt import Facts, NiftiSource, Receipt, decode_facts, decode_receipt
@@ -24,20 +24,12 @@ from ctspine_zarr.read.arrays import arrays_of
 from ctspine_zarr.read.filling import Filling
 from ctspine_zarr.read.filling import fill as fill_arrays
 from ctspine_zarr.read.labelled import xarray_of
-from ctspine_zarr.read.original import original_bytes
+from ctspine_zarr.read.original import kept_source, original_bytes
 from ctspine_zarr.read.proof import proven
-from ctspine_zarr.read.regions import (
-    PLANES,
-    Plane,
-    Region,
-    patch_region,
-    patch_size,
-    plane_region,
-    plane_size,
-    several,
-)
+from ctspine_zarr.read.regions import Plane, Region, patch_region, patch_regions, patch_size, plane_regions
 from ctspine_zarr.read.reuse import reused
-from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, mapped, sample_of
+from ctspine_zarr.read.sample import AIR, NAMES, Name, Sample, first, mapped, require_array, sample_of
+from ctspine_zarr.read.saving import SourceGrid, save_nifti
 from ctspine_zarr.scaling import Scaling, Window
 from ctspine_zarr.storage import Storage
 
@@ -166,7 +158,7 @@ class Case:
             UnknownValue: no such axis.
             DamagedStore: the chunks cannot be read.
         """
-        return mapped(self.slices([index], axis), _first)
+        return mapped(self.slices([index], axis), first)
 
     def slices(self, indices: Iterable[int], axis: Plane = "axial") -> Sample:
         """Many 2-D slices; each chunk that any of them touches is decoded once.
@@ -176,10 +168,9 @@ class Case:
 
         Raises: as `slice` does.
         """
-        size = plane_size(self.shape, axis)
-        regions = [plane_region(self.shape, index, axis) for index in several("indices", indices)]
+        cut, size, regions = plane_regions(self.shape, indices, axis)
         # Nothing is padded, so any fill will do.
-        return mapped(self._read(size, regions, 0), lambda read: read.squeeze(1 + PLANES[axis]))
+        return mapped(self._read(size, regions, 0), lambda read: read.squeeze(1 + cut))
 
     def patch(
         self,
@@ -205,7 +196,7 @@ class Case:
             DamagedStore: the chunks cannot be read.
         """
         region = patch_region(self.shape, patch_size(size), center=center, start=start)
-        return mapped(self._read(region.size, [region], fill), _first)
+        return mapped(self._read(region.size, [region], fill), first)
 
     def patches(
         self,
@@ -227,16 +218,7 @@ class Case:
         Raises: as `patch` does.
         """
         edges = patch_size(size)
-        if centers is not None and starts is None:
-            regions = [
-                patch_region(self.shape, edges, center=center) for center in several("centers", centers)
-            ]
-        elif starts is not None and centers is None:
-            regions = [patch_region(self.shape, edges, start=one) for one in several("starts", starts)]
-        else:
-            seen = "neither" if centers is None else "both"
-            message = f"{seen} of centers and starts; legal: exactly one of them"
-            raise UnknownValue(message)
+        regions = patch_regions(self.shape, edges, centers, starts)
         return self._read(edges, regions, fill)
 
     def regions(
@@ -352,19 +334,47 @@ class Case:
             return nifti.source_image(original_bytes(voxels, self.nifti_source(which), self.record, which))
         return nifti.canonical_image(voxels[...], self.affine)
 
+    def save_nifti(
+        self,
+        array: NDArray[Any],
+        path: str | Path,
+        like: Name = "image",
+        *,
+        affine: ArrayLike | None = None,
+        fill: float = 0,
+        overwrite: bool = False,
+    ) -> Path:
+        """The path of a new `.nii.gz`, or `.nii`, that has an array on the grid of a source file.
+
+        Its header is the source's, but that voxels are of the array's smallest exact dtype and mean
+        themselves. Where the array has the source's voxels, in any order of axes, it gives them exactly;
+        of another grid, integers give the nearest voxel and floats are linear between voxels.
+
+        Args:
+            array: (z, y, x), canonical, of the case's shape; or with `affine` any three axes.
+            path: its folder is made where it does not exist.
+            like: the source file, `image` or `segmentation`.
+            affine: (4, 4), indices of the array, in the order of its axes -> RAS+ mm, as samples have it.
+            fill: where the array does not reach.
+            overwrite: replace a file that is there.
+
+        Raises:
+            UnknownValue: an argument that is not legal, or an array that shares no voxel with the case.
+            NoMask: `segmentation` of a case that has none.
+            StorageError: the file exists, or cannot be written; it is never there in part.
+            DamagedStore: the case's attributes cannot be read.
+        """
+        grid = SourceGrid.of(self.nifti_source(like), self.record, like)
+        return save_nifti(array, path, grid, affine=affine, fill=fill, overwrite=overwrite)
+
     def nifti_source(self, which: Name) -> NiftiSource:
         """What was kept of a source file: name, digests, header, scaling, reorientation.
 
         Raises:
             DamagedStore: the case's attributes cannot be read.
         """
-        self._require_array(which)
-        kept = self.facts.nifti
-        found = kept.image if which == "image" else kept.segmentation
-        if found is None:
-            message = f"{self._storage.location}, case {self.id}: nothing is kept of its {which}; run verify"
-            raise DamagedStore(message)
-        return found
+        require_array(which, self.names, self._place)
+        return kept_source(self.facts, which, self._place)
 
     def voxels(self, which: Name) -> Voxels:
         """The stored array as an array-like, without dask.
@@ -373,7 +383,7 @@ class Case:
             UnknownValue: no such array.
             NoMask: the mask of a case that has none.
         """
-        self._require_array(which)
+        require_array(which, self.names, self._place)
         return self._arrays[which]
 
     @property
@@ -381,20 +391,10 @@ class Case:
         """Names of the arrays that the case has."""
         return NAMES if self.has_mask else NAMES[:1]
 
-    def _require_array(self, which: Name) -> None:
-        require_known("array", [which], NAMES)
-        if which not in self.names:
-            message = (
-                f"{self._storage.location}: case {self.id} has no mask, so that its labels are not known; "
-                "legal: its image, or a case of select(has_mask=True)"
-            )
-            raise NoMask(message)
+    @property
+    def _place(self) -> str:
+        return f"{self._storage.location}: case {self.id}"
 
     @cached_property
     def _arrays(self) -> dict[Name, Voxels]:
         return arrays_of(self._storage, self.record, self.spec, self._reading)
-
-
-def _first(read: NDArray[Any]) -> NDArray[Any]:
-    only: NDArray[Any] = read[0]
-    return only

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.errors import CaseRefused, DamagedStore
-from ctspine_zarr.format.receipt import NiftiSource
+from ctspine_zarr.format.receipt import Facts, NiftiSource
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import grid_offset
 from ctspine_zarr.nifti import Header
@@ -22,6 +22,24 @@ from ctspine_zarr.read.sample import Name
 _SLOWEST: Final = 2
 # In voxels, from the record's affine, which is the image's; the build refuses a mask that lies further off.
 _MOST_OFFSET: Final[dict[Name, float]] = {"image": 1e-3, "segmentation": 0.5}
+
+
+def kept_source(facts: Facts, which: Name, place: str) -> NiftiSource:
+    """What was kept of a source file of a case that has it.
+
+    Args:
+        facts: of the case.
+        which: the file.
+        place: of the case.
+
+    Raises:
+        DamagedStore: nothing was kept.
+    """
+    found = facts.nifti.image if which == "image" else facts.nifti.segmentation
+    if found is None:
+        message = f"{place}: nothing is kept of its {which}; run verify"
+        raise DamagedStore(message)
+    return found
 
 
 def kept_header(source: NiftiSource, record: Record, which: Name) -> Header:

@@ -70,6 +70,19 @@ def plane_region(shape: Shape, index: SupportsIndex, plane: str) -> Region:
     return patch_region(shape, size, start=(z, y, x))
 
 
+def plane_regions(
+    shape: Shape, indices: Iterable[SupportsIndex], plane: str
+) -> tuple[int, Shape, list[Region]]:
+    """The axis that slices of a (z, y, x) volume are cut across, their size, and the box of each.
+
+    Raises:
+        UnknownValue: no such plane, or not several indices.
+        OutOfBounds: no such slice.
+    """
+    size = plane_size(shape, plane)
+    return PLANES[plane], size, [plane_region(shape, index, plane) for index in several("indices", indices)]
+
+
 def patch_size(size: int | Sequence[int]) -> Shape:
     """(z, y, x) voxels of a patch; a single size is that of a cube.
 
@@ -112,6 +125,27 @@ def patch_region(
     z, y, x = (range(b, e) for b, e in zip(begins, ends, strict=True))
     tz, ty, tx = (slice(b - f, e - f) for b, e, f in zip(begins, ends, first, strict=True))
     return Region((z, y, x), (tz, ty, tx), size)
+
+
+def patch_regions(
+    shape: Shape,
+    size: Shape,
+    centers: Iterable[Sequence[float]] | None,
+    starts: Iterable[Sequence[int]] | None,
+) -> list[Region]:
+    """The boxes of `size` voxels, one for each of `centers` or `starts`; see `patch_region`.
+
+    Raises:
+        UnknownValue: not exactly one of the two, or one that is not several.
+        OutOfBounds: a box shares no voxel with the volume.
+    """
+    if centers is not None and starts is None:
+        return [patch_region(shape, size, center=center) for center in several("centers", centers)]
+    if starts is not None and centers is None:
+        return [patch_region(shape, size, start=start) for start in several("starts", starts)]
+    seen = "neither" if centers is None else "both"
+    message = f"{seen} of centers and starts; legal: exactly one of them"
+    raise UnknownValue(message)
 
 
 def _first(size: Shape, center: Sequence[float] | None, start: Sequence[int] | NDArray[Any] | None) -> Shape:

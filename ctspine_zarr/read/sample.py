@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Literal, NotRequired, SupportsIndex, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.errors import NoMask, UnknownValue, require_known
 
 type Name = Literal["image", "segmentation"]
 
@@ -40,6 +40,33 @@ def mapped(sample: Sample, work: Callable[[NDArray[Any]], NDArray[Any]]) -> Samp
     """A sample of what `work` makes of each array."""
     arrays = cast("dict[Name, NDArray[Any]]", sample)
     return sample_of({name: work(array) for name, array in arrays.items()})
+
+
+def first(read: NDArray[Any]) -> NDArray[Any]:
+    """The only one of the voxels of several places."""
+    only: NDArray[Any] = read[0]
+    return only
+
+
+def require_array(which: str, names: Collection[Name], place: str) -> None:
+    """Do nothing where a case has the array.
+
+    Args:
+        which: the array.
+        names: of those that the case has.
+        place: of the case.
+
+    Raises:
+        UnknownValue: no case has such an array.
+        NoMask: it is the mask, and the case has none.
+    """
+    require_known("array", [which], NAMES)
+    if which not in names:
+        message = (
+            f"{place} has no mask, so that its labels are not known; "
+            "legal: its image, or a case of select(has_mask=True)"
+        )
+        raise NoMask(message)
 
 
 def require_fill(fill: float, dtype: np.dtype[Any]) -> None:
