@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import build, logs, maintain, report
+from ctspine_zarr.cli import build, export, logs, maintain, report
 from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, workers_option
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, USAGE, fail, heeding, interrupt
 from ctspine_zarr.errors import UnknownCase, UnknownValue
@@ -78,45 +76,7 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
     click.echo(json.dumps(document, indent=1) if as_json else text(document))
 
 
-@cli.command()
-@click.argument("store")
-@click.argument("case", nargs=-1, required=True)
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@workers_option
-@scheduler_option
-@storage_options
-@logs.logged
-def export(
-    store: str,
-    case: tuple[str, ...],
-    output: Path,
-    workers: int,
-    *,
-    overwrite: bool,
-    scheduler: str | None,
-    storage_option: dict[str, Any],
-) -> None:
-    """Write CASEs of STORE as .nii.gz, equal to their source once inflated."""
-
-    def show(found: cz.CaseExported) -> None:
-        if found.reason is None:
-            logs.output("\n".join(map(str, found.paths)))
-        else:
-            logs.error(f"ctspine-zarr: {found.reason}")
-
-    with executor(scheduler, workers) as cluster:
-        result = cz.export_cases(
-            store,
-            output,
-            case,
-            overwrite=overwrite,
-            workers=workers,
-            executor=cluster,
-            on_case=heeding(show),
-            storage_options=storage_option,
-        )
-    sys.exit(FAILED if result.failed else 0)
+cli.add_command(export.export)
 
 
 @cli.command()

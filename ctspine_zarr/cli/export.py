@@ -1,0 +1,90 @@
+"""The command that writes cases of a store to files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli import logs
+from ctspine_zarr.cli.options import executor, scheduler_option, storage_options, workers_option
+from ctspine_zarr.cli.talk import FAILED, heeding
+
+# Of a case; of more, such as slices, their folder is named.
+_MOST_NAMED: Final = 8
+
+
+@click.command()
+@click.argument("store")
+@click.argument("case", nargs=-1)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option(
+    "--layout",
+    type=click.Choice(["source", "verse", "bids", "npz"]),
+    default="source",
+    show_default=True,
+    help="Of the files: the dataset's own; rawdata and derivatives, with centroids, as in VerSe or in BIDS; "
+    "or an axial slice a .npz file.",
+)
+@click.option(
+    "--labels",
+    metavar="MAP",
+    help="What labels become: contiguous, regions, binary, verse, totalsegmentator, or a .json file.",
+)
+@click.option("--crop", type=click.Choice(["spine", "labels"]), help="Only a box around these.")
+@click.option(
+    "--margin", type=click.FloatRange(0), default=20.0, show_default=True, help="Around the box, in mm."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@workers_option
+@scheduler_option
+@storage_options
+@logs.logged
+def export(  # noqa: PLR0917 - the options of one command
+    store: str,
+    case: tuple[str, ...],
+    output: Path,
+    layout: str,
+    labels: str | None,
+    crop: Any,
+    margin: float,
+    workers: int,
+    *,
+    overwrite: bool,
+    scheduler: str | None,
+    storage_option: dict[str, Any],
+) -> None:
+    """Write CASEs of STORE, or all, as files: .nii.gz equal to their source once inflated, or in the layout
+    of other programs.
+    """
+    with executor(scheduler, workers) as cluster:
+        result = cz.export_cases(
+            store,
+            output,
+            case or None,
+            layout=layout,
+            labels=labels,
+            crop=crop,
+            margin_mm=margin,
+            overwrite=overwrite,
+            workers=workers,
+            executor=cluster,
+            on_case=heeding(_show),
+            storage_options=storage_option,
+        )
+    sys.exit(FAILED if result.failed else 0)
+
+
+def _show(found: cz.CaseExported) -> None:
+    if found.reason is not None:
+        logs.error(f"ctspine-zarr: {found.reason}")
+        return
+    if found.name != found.case:
+        logs.progress(f"{found.case} is named {found.name}, where letters and digits alone are legal")
+    paths = list(map(str, found.paths))
+    if len(paths) > _MOST_NAMED:
+        paths = [f"{found.paths[0].parent} ({len(paths)} files)"]
+    logs.output("\n".join(paths))
