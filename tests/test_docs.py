@@ -55,7 +55,7 @@ def test_the_readmes_python_runs(workplace: Path) -> None:
 def test_the_readmes_commands_run(workplace: Path) -> None:
     text = README.split("## From the Hub")[0]
     lines = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert [line[1] for line in lines] == ["build", "build", "verify", "info", "export"]
+    assert [line[1] for line in lines] == ["build", "build", "verify", "info", "export", "export"]
     shutil.rmtree(workplace / "spine.zarr")
     for line in lines:
         done = CliRunner().invoke(main.cli, line[1:])
