@@ -25,10 +25,12 @@ test-slow: $(VENV)/kernel
 test-native:
 	cd native && cargo test --quiet --release -p ctspine-zarr-core
 
+# TensorFlow and PyTorch's compiler each bring an LLVM, which abort in one process.
 test-frameworks: $(FRAMEWORKS)/kernel
-	$(FRAMEWORKS)/bin/python -c "import datasets, monai, tensorflow, torch, torchio"
-	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_frameworks.py \
-		tests/test_monai.py tests/test_torchio.py \
+	$(FRAMEWORKS)/bin/python -c "import datasets, monai, torch, torchio"
+	$(FRAMEWORKS)/bin/python -c "import tensorflow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/test_frameworks.py
+	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_monai.py tests/test_torchio.py \
 		tests/test_docs.py::test_the_readmes_python_runs
 
 train: $(FRAMEWORKS)/train-ready $(FRAMEWORKS)/kernel
