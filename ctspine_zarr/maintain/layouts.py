@@ -224,7 +224,7 @@ def _write_slice(case: Case, output: Path, arrays: Mapping[Name, Any], start: tu
     if "segmentation" in arrays:
         saved["label"] = arrays["segmentation"]
     with whole_file(output / _slice_path(case, start[0])) as file:
-        np.savez_compressed(file, allow_pickle=False, **saved)
+        np.savez_compressed(file, **saved)
 
 
 def _slice_path(case: Case, index: int) -> str:
