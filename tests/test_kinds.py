@@ -379,6 +379,14 @@ def test_normalisation_that_cannot_be_is_refused(train: cz.Store) -> None:
             cz.Normalization(*arguments)
 
 
+def test_a_window_of_numbers_of_any_type_is_one_of_floats(train: cz.Store) -> None:
+    plain = cz.Dataset(train, cz.Volumes(window=(-450, 1050)))[0]["image"]
+    for window in (("-450", "1050"), np.array([-450, 1050], np.int16), iter((-450, 1050))):
+        kind = cz.Volumes(window=window)  # type: ignore[arg-type]
+        assert kind.window == (-450.0, 1050.0)
+        assert np.array_equal(cz.Dataset(train, kind)[0]["image"], plain)
+
+
 # Streams of every kind
 
 

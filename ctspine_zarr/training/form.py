@@ -51,7 +51,7 @@ class Form:
         _require_orientation(self.orientation)
         _require_normalize(self.normalize)
         if self.window is not None:
-            require_window(self.window)
+            object.__setattr__(self, "window", require_window(self.window))
         if self.window is not None and self.normalize is not None:
             message = f"window {self.window} and normalize {self.normalize}; legal: one of them"
             raise UnknownValue(message)
