@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol
@@ -125,16 +125,25 @@ class Plan(Protocol):
 
 
 class OneByOne(ABC):
-    """A plan of samples that are read one by one, some of each case, case after case."""
+    """A plan of samples that are read one by one, some of each case, case after case.
+
+    Attributes:
+        records: of the selection.
+    """
+
+    records: Sequence[Record]
 
     @abstractmethod
     def count_of(self, case: int) -> int:
         """Samples of a case."""
 
-    @property
     @abstractmethod
-    def cases(self) -> int:
-        """Cases of the selection."""
+    def unit(self, number: int, draw: Draw) -> Unit:
+        """One sample."""
+
+    def single(self, number: int, draw: Draw) -> Unit:
+        """The same: see `Plan`."""
+        return self.unit(number, draw)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -163,7 +172,7 @@ class OneByOne(ABC):
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([self.count_of(case) for case in range(self.cases)])
+        return np.cumsum([self.count_of(case) for case in range(len(self.records))])
 
 
 def reorientation_of(record: Record, orientation: str) -> Reorientation:

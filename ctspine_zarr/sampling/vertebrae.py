@@ -45,11 +45,6 @@ class VertebraPlan(OneByOne):
         """8 vertebrae, and 4 ahead."""
         return Usual(8, 4)
 
-    @property
-    def cases(self) -> int:
-        """See `OneByOne`."""
-        return len(self.records)
-
     def count_of(self, case: int) -> int:
         """Vertebrae of a case."""
         return len(self._wanted(case))
@@ -59,8 +54,6 @@ class VertebraPlan(OneByOne):
         case, place = self.place_of(number)
         label = self._wanted(case)[place]
         return Unit(case, (SampleBox(self._lattice(case, label), label=label.label),))
-
-    single = unit
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a box; nothing is cut."""

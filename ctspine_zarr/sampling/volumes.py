@@ -161,11 +161,6 @@ class VolumePlan(OneByOne):
         """Two volumes, and one ahead: each is large."""
         return Usual(2, 1)
 
-    @property
-    def cases(self) -> int:
-        """See `OneByOne`."""
-        return len(self.records)
-
     def count_of(self, case: int) -> int:  # noqa: ARG002 - all are alike
         """1: a case has one volume."""
         return 1
@@ -173,8 +168,6 @@ class VolumePlan(OneByOne):
     def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One volume."""
         return Unit(number, (SampleBox(self.frame.lattice(self.records[number])),))
-
-    single = unit
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:
         """(z, y, x) voxels of a volume; nothing is cut."""

@@ -97,11 +97,6 @@ class WindowPlan(OneByOne):
         """8 windows, and 4 ahead."""
         return Usual(8, 4)
 
-    @property
-    def cases(self) -> int:
-        """See `OneByOne`."""
-        return len(self.records)
-
     def count_of(self, case: int) -> int:
         """Windows of a case."""
         return math.prod(map(len, self._starts(case)))
@@ -115,8 +110,6 @@ class WindowPlan(OneByOne):
         lattice = self.frame.lattice(self.records[case])
         box = box_lattice(lattice, (z, y, x), self.size)
         return Unit(case, (SampleBox(box, start=(z, y, x), volume=lattice.size),))
-
-    single = unit
 
     def size_of(self, case: int) -> tuple[Shape, int | None]:  # noqa: ARG002 - all are alike
         """(z, y, x) voxels of a window; nothing is cut."""
