@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.geometry import disk_codes
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.label_sums import LabelSums
 
 _DIGITS: Final = 3
 
@@ -44,19 +45,10 @@ def centroids_of_mask(mask: NDArray[np.uint8], no_label: Collection[int]) -> Cen
         mask: of a file whose axes are x, y and z.
         no_label: values that are none.
     """
-    along = [_counts(np.moveaxis(mask, axis, 0)) for axis in (2, 1, 0)]
-    voxels = along[0].sum(axis=0)
-    found = {
-        value: np.array([np.arange(len(counts)) @ counts[:, value] for counts in along]) / voxels[value]
-        for value in np.flatnonzero(voxels).tolist()
-        if value not in no_label
-    }
+    sums = LabelSums()
+    sums.add(mask, 0)
+    found = {label: middle[::-1] for label, middle in sums.middles().items() if label not in no_label}
     return _listed("RAS", found)
-
-
-def _counts(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(planes, 256), how many voxels of each plane have each value."""
-    return np.array([np.bincount(plane.ravel(), minlength=256) for plane in planes])
 
 
 def _listed(codes: str, found: dict[int, NDArray[np.float64]]) -> Centroids:

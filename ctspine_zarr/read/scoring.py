@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.label_sums import LabelSums
 
 # A predicted centroid within 20 mm of the true one, and nearer to it than to any other, identifies a
 # vertebra (Sekuboyina et al., VerSe, Medical Image Analysis 2021, section 3.3).
@@ -62,7 +63,7 @@ def score(case: Case, prediction: NDArray[Any]) -> list[LabelScore]:
         DamagedStore: the mask cannot be read.
     """
     _require_fitting(case, prediction)
-    truth, other, common = _Sums(), _Sums(), np.zeros(_LABELS, np.int64)
+    truth, other, common = LabelSums(), LabelSums(), np.zeros(_LABELS, np.int64)
     voxels = case.voxels("segmentation")
     for first in range(0, case.shape[0], _SLICES):
         mask = voxels[first : first + _SLICES]
@@ -73,32 +74,15 @@ def score(case: Case, prediction: NDArray[Any]) -> list[LabelScore]:
     return list(_scores(case, truth, other, common))
 
 
-class _Sums:
-    """Voxels of each label, and the sums of their positions along z, y and x."""
-
-    def __init__(self) -> None:
-        self.voxels = np.zeros(_LABELS, np.int64)
-        self._positions = np.zeros((_LABELS, 3))
-
-    def add(self, labels: NDArray[np.uint8], first: int) -> None:
-        """Take in slices from that one on."""
-        places = np.nonzero(labels)
-        found = labels[places]
-        self.voxels += np.bincount(found, minlength=_LABELS)
-        for axis, along in enumerate(places):
-            offset = first if axis == 0 else 0
-            self._positions[:, axis] += np.bincount(found, weights=along + offset, minlength=_LABELS)
-
-    def centroids(self, case: Case) -> dict[int, NDArray[np.float64]]:
-        """Label -> RAS+ mm, of those that occur."""
-        return {
-            label: (case.affine @ [*(self._positions[label] / self.voxels[label])[::-1], 1])[:3]
-            for label in np.flatnonzero(self.voxels).tolist()
-        }
+def _centroids(sums: LabelSums, case: Case) -> dict[int, NDArray[np.float64]]:
+    """Label -> RAS+ mm, of those that occur."""
+    return {label: (case.affine @ [*middle[::-1], 1])[:3] for label, middle in sums.middles().items()}
 
 
-def _scores(case: Case, truth: _Sums, other: _Sums, common: NDArray[np.int64]) -> Iterator[LabelScore]:
-    centroids, predicted = truth.centroids(case), other.centroids(case)
+def _scores(
+    case: Case, truth: LabelSums, other: LabelSums, common: NDArray[np.int64]
+) -> Iterator[LabelScore]:
+    centroids, predicted = _centroids(truth, case), _centroids(other, case)
     for label in sorted(centroids.keys() | predicted.keys()):
         voxels = int(truth.voxels[label]), int(other.voxels[label])
         is_in_both = all(voxels)
