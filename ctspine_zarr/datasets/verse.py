@@ -23,8 +23,9 @@ from msgspec import structs
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.datasets.dataset import Dataset, Files, Survey, Wishes
 from ctspine_zarr.datasets.naming import CASE, ENDING, SUFFIX, Found, Wanted, find, require_files
-from ctspine_zarr.datasets.vertebrae import REGIONS, VERTEBRAE
+from ctspine_zarr.datasets.vertebrae import REGIONS
 from ctspine_zarr.errors import CaseRefused, require_known
+from ctspine_zarr.format.label_map import VERSE
 from ctspine_zarr.format.spec import UNKNOWN, Spec
 
 _FOLDERS: Final = MappingProxyType({"training": "train", "validation": "validation", "test": "test"})
@@ -49,8 +50,7 @@ TRANSITIONAL: Final = MappingProxyType(
 its `verse506_CT-iso` is `sub-verse506_dir-iso`. Not all that VerSe has.
 """
 
-_T13: Final = 28
-_SACRUM, _COCCYX = 26, 27
+_T13, _SACRUM, _COCCYX = (VERSE[name] for name in ("T13", "sacrum", "coccyx"))
 
 SPEC: Final = Spec(
     name="VerSe",
@@ -73,7 +73,7 @@ SPEC: Final = Spec(
         "doi:10.1038/s41597-021-01060-0."
     ),
     mask="vertebrae",
-    labels={**VERTEBRAE, _SACRUM: "sacrum", _COCCYX: "coccyx", _T13: "T13"},
+    labels={value: name for name, value in VERSE.items()},
     levels=(*range(1, 20), _T13, *range(20, 26), _SACRUM, _COCCYX),
     optional_levels=(_T13, 25, _SACRUM, _COCCYX),
     regions={

@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-_NAMES: Final = [f"{region}{i}" for region, n in (("C", 7), ("T", 12), ("L", 6)) for i in range(1, n + 1)]
+from ctspine_zarr.format.label_map import VERSE
 
-VERTEBRAE: Final = MappingProxyType(dict(enumerate(_NAMES, start=1)))
+_LAST: Final = 25
+
+VERTEBRAE: Final = MappingProxyType({value: name for name, value in VERSE.items() if value <= _LAST})
 """Label value -> vertebra; 0 is background."""
 
 LABELS: Final = MappingProxyType({name: value for value, name in VERTEBRAE.items()})
