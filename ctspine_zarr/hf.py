@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ctspine_zarr.errors import MissingDependency, UnknownValue
+from ctspine_zarr.read.sample import NAMES
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.units import HUB
 from ctspine_zarr.training.datasets import Dataset
@@ -75,7 +76,7 @@ def _features(samples: Dataset[TrainingSample]) -> datasets.Features:
     slices = {"slice_index": number} if "slice_index" in spec else {}
     return datasets.Features(
         {
-            **{name: array(shape, spec[name][0].name) for name in ("image", "segmentation") if name in spec},
+            **{name: array(shape, spec[name][0].name) for name in NAMES if name in spec},
             "patient_id": datasets.Value("string"),
             "index": number,
             **slices,

@@ -25,6 +25,7 @@ from ctspine_zarr.read.folds import (
     by_shares,
     by_split,
     groups_of,
+    leaking,
     leaks_of,
     validations,
 )
@@ -202,6 +203,15 @@ class Store(Mapping[str, Case]):
         """
         dealt = by_shares(self.records, self.groups, shares, seed)
         return {name: self._of(cases) for name, cases in dealt.items()}
+
+    @property
+    def leaking(self) -> list[Group]:
+        """The groups of `groups` that lie in several splits.
+
+        Raises:
+            DamagedStore: as for `groups`.
+        """
+        return leaking(self.records, self.groups)
 
     def leaks(self) -> pd.DataFrame:
         """One row a case of every group of `groups` that lies in several splits, indexed by case id.
