@@ -19,6 +19,7 @@ from ctspine_zarr.maintain.journal import Journal
 from ctspine_zarr.maintain.quick import QuickChecks, quick_checks, read_receipts_of
 from ctspine_zarr.maintain.reports import CaseReport, Verification
 from ctspine_zarr.manifest.state import State, UpdateCheck
+from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 
@@ -183,7 +184,7 @@ def _inspected(subject: _Subject, storage: Storage, spec: Spec) -> CaseReport:
 
 
 def _inspected_with_files(
-    arrival: Arrival[_WithFiles], storage: Storage, spec: Spec, where: str
+    arrival: Arrival[_WithFiles, Fetched], storage: Storage, spec: Spec, where: str
 ) -> CaseReport:
     asked, files = arrival.planned, arrival.files
     of_files = [arrival.reason] if files is None else file_problems(files, asked.receipt, where)

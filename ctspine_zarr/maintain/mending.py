@@ -40,7 +40,7 @@ from ctspine_zarr.maintain.reports import require_here
 from ctspine_zarr.manifest.commit import commit_case
 from ctspine_zarr.manifest.state import State
 from ctspine_zarr.read.proof import proven_object, require_object
-from ctspine_zarr.sources.source import Source
+from ctspine_zarr.sources.source import Fetched, Source
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.case_objects import WRITER
@@ -159,11 +159,11 @@ def _attempted(mend: Callable[[], tuple[str, ...]]) -> Outcome:
         return Outcome(reason="out of memory; use fewer --workers")
 
 
-def _from_files(arrival: Arrival[_WithCase], storage: Storage, spec: Spec) -> Outcome:
+def _from_files(arrival: Arrival[_WithCase, Fetched], storage: Storage, spec: Spec) -> Outcome:
     return _attempted(lambda: _ingested_again(arrival, storage, spec))
 
 
-def _ingested_again(arrival: Arrival[_WithCase], storage: Storage, spec: Spec) -> tuple[str, ...]:
+def _ingested_again(arrival: Arrival[_WithCase, Fetched], storage: Storage, spec: Spec) -> tuple[str, ...]:
     entry = arrival.planned.entry
     if arrival.files is None:
         raise NotMendable(arrival.reason)

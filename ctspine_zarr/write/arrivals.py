@@ -16,7 +16,7 @@ from ctspine_zarr.concurrency.background import Background
 from ctspine_zarr.concurrency.runners import Finished, Progress, Runner, Started
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.errors import CaseRefused
-from ctspine_zarr.sources.source import Fetched, Source
+from ctspine_zarr.sources.source import CaseVolumes, Supply
 
 
 class OfCase(Protocol):
@@ -29,19 +29,19 @@ class OfCase(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival[Planned: OfCase]:
+class Arrival[Planned: OfCase, V: CaseVolumes]:
     """A case whose files are here, or the reason why they are not."""
 
     planned: Planned
-    files: Fetched | None = None
+    files: V | None = None
     reason: str = ""
 
 
-def run_on_files[Planned: OfCase, Result](
+def run_on_files[Planned: OfCase, V: CaseVolumes, Result](
     runner: Runner,
-    source: Source,
+    source: Supply[V],
     cases: Iterable[Planned],
-    task: Callable[[Arrival[Planned]], Result],
+    task: Callable[[Arrival[Planned, V]], Result],
 ) -> Iterator[Progress[Planned, Result]]:
     """Run a task on the files of every case: they are brought to where it runs, and let go again.
 
@@ -68,8 +68,8 @@ def run_on_files[Planned: OfCase, Result](
         yield Finished(step.worker, step.item.planned, step.result)
 
 
-def _fetched_and_done[Planned: OfCase, Result](
-    planned: Planned, source: Source, task: Callable[[Arrival[Planned]], Result]
+def _fetched_and_done[Planned: OfCase, V: CaseVolumes, Result](
+    planned: Planned, source: Supply[V], task: Callable[[Arrival[Planned, V]], Result]
 ) -> Result:
     """The result of a task on another machine, which the files are brought to."""
     arrival = fetched(source, planned)
@@ -80,7 +80,9 @@ def _fetched_and_done[Planned: OfCase, Result](
             source.release(arrival.files)
 
 
-def arrivals[Planned: OfCase](source: Source, cases: Iterable[Planned]) -> Iterator[Arrival[Planned]]:
+def arrivals[Planned: OfCase, V: CaseVolumes](
+    source: Supply[V], cases: Iterable[Planned]
+) -> Iterator[Arrival[Planned, V]]:
     """Each case in order, its files fetched; at most `source.ahead` more are here or on their way.
 
     Raises:
@@ -90,7 +92,7 @@ def arrivals[Planned: OfCase](source: Source, cases: Iterable[Planned]) -> Itera
         yield from (fetched(source, case) for case in cases)
         return
     fetchers, left = Background(source.ahead), threading.Event()
-    coming: deque[Future[Arrival[Planned]]] = deque()
+    coming: deque[Future[Arrival[Planned, V]]] = deque()
     try:
         for case in cases:
             coming.append(fetchers.submit(partial(_awaited, source, case, left)))
@@ -105,7 +107,7 @@ def arrivals[Planned: OfCase](source: Source, cases: Iterable[Planned]) -> Itera
         fetchers.close()
 
 
-def fetched[Planned: OfCase](source: Source, case: Planned) -> Arrival[Planned]:
+def fetched[Planned: OfCase, V: CaseVolumes](source: Supply[V], case: Planned) -> Arrival[Planned, V]:
     """A case's arrival.
 
     Raises:
@@ -117,7 +119,9 @@ def fetched[Planned: OfCase](source: Source, case: Planned) -> Arrival[Planned]:
         return Arrival(case, reason=str(error))
 
 
-def _awaited[Planned: OfCase](source: Source, case: Planned, left: threading.Event) -> Arrival[Planned]:
+def _awaited[Planned: OfCase, V: CaseVolumes](
+    source: Supply[V], case: Planned, left: threading.Event
+) -> Arrival[Planned, V]:
     """The same; where nobody waits for it any more, its files go again."""
     arrival = fetched(source, case)
     if left.is_set() and arrival.files is not None:

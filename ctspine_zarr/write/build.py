@@ -17,6 +17,7 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.manifest.claims import Claim, ClaimedStorage, Held, claimed
 from ctspine_zarr.manifest.commit import begin, put_changed
+from ctspine_zarr.sources.source import CaseVolumes
 from ctspine_zarr.storage import require_shared
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
@@ -235,18 +236,18 @@ class _Task:
     recipe: Recipe
     storage: ClaimedStorage
 
-    def __call__(self, arrival: Arrival[PendingCase]) -> _Outcome:
+    def __call__(self, arrival: Arrival[PendingCase, CaseVolumes]) -> _Outcome:
         begun = time.monotonic()
         outcome = self._attempt(arrival)
         return replace(outcome, seconds=time.monotonic() - begun)
 
-    def _attempt(self, arrival: Arrival[PendingCase]) -> _Outcome:
+    def _attempt(self, arrival: Arrival[PendingCase, CaseVolumes]) -> _Outcome:
         if arrival.files is None:
             return _Outcome(reason=arrival.reason)
         try:
             done = built_meanwhile(arrival.planned, self.storage)
             if done is None:
-                require_memory(arrival.files.paths)
+                require_memory(arrival.files)
                 receipt = ingest(arrival.files, self.recipe, self.storage, arrival.planned.earlier)
                 done = Entry.of(receipt)
             return _Outcome(done)

@@ -13,7 +13,7 @@ from ctspine_zarr.concurrency.limits import usable_memory
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.nifti import Header
-from ctspine_zarr.sources.source import Source
+from ctspine_zarr.sources.source import CaseVolumes, Source
 from ctspine_zarr.text import size
 
 # Of a CT that needs int16 and has int32 on disk: more than any of the real ones.
@@ -51,16 +51,17 @@ def estimate(case: SourceCase, source: Source) -> Estimate:
         return Estimate(0)
 
 
-def require_memory(paths: Sequence[Path]) -> None:
+def require_memory(volumes: CaseVolumes) -> None:
     """Do nothing where a case can be built here by one worker alone.
-
-    Args:
-        paths: of its image and mask.
 
     Raises:
         CaseRefused: it takes more memory than may be used, or a header cannot be read.
     """
-    needed, usable = worker_memory([of_files(paths).working_bytes]), usable_memory()
+    masks = [volumes.header("segmentation")] if volumes.has_mask else []
+    needed, usable = (
+        worker_memory([of_headers(volumes.header("image"), masks).working_bytes]),
+        usable_memory(),
+    )
     if needed > usable:
         message = (
             f"building it takes up to {size(needed)} of memory, {size(usable)} may be used; legal: a "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +12,6 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from ctspine_zarr import nifti
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.codecs import MASK_DTYPE
@@ -27,7 +25,7 @@ from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.manifest.commit import commit_case, placed, too_large
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.pages import pages
-from ctspine_zarr.sources.source import Fetched
+from ctspine_zarr.sources.source import CaseVolumes
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrays import Encoding, encode_array
 from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_of, objects_of, receipt_of
@@ -99,7 +97,7 @@ class _Mask:
     measured: tuple[Measured, ...]
 
 
-def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
+def ingest(fetched: CaseVolumes, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
     """Read, check, encode and commit one case.
 
     Peak memory is what `worker_memory` says of the case.
@@ -122,7 +120,7 @@ def ingest(fetched: Fetched, recipe: Recipe, storage: Storage, earlier: Record |
 
 
 def made(
-    fetched: Fetched, recipe: Recipe, earlier: Record | None
+    fetched: CaseVolumes, recipe: Recipe, earlier: Record | None
 ) -> tuple[dict[str, bytes | bytearray | memoryview], Receipt]:
     """The objects of one case by key below its group, in the order of writing, and its receipt.
 
@@ -139,8 +137,8 @@ def made(
     objects = objects_of(case, record, recipe.spec)
     for _, size, most in too_large(objects):
         message = (
-            f"{fetched.image.name}: what is kept of it and its mask takes {size} bytes; legal: at most "
-            f"{most}, most of them of header extensions and of bytes after the voxels"
+            f"{case.image.source.file.name}: what is kept of it and its mask takes {size} bytes; legal: at "
+            f"most {most}, most of them of header extensions and of bytes after the voxels"
         )
         raise CaseRefused(message)
     return objects, receipt_of(case, record, recipe.spec, objects)
@@ -155,16 +153,16 @@ def _require_planned(case: SourceCase, receipt: Receipt) -> None:
             raise CaseRefused(message)
 
 
-def _check_grids(case: Fetched) -> _Grid:
+def _check_grids(case: CaseVolumes) -> _Grid:
     """The canonical grid, after seeing that image and mask cover the same voxels.
 
     It takes the headers only, so that a case that cannot be is refused before it is read.
     """
-    image = nifti.read_header(case.image)
+    image = case.header("image")
     shape, affine = _canonical(image)
     mask, offset = None, 0.0
-    if case.segmentation is not None:
-        mask = nifti.read_header(case.segmentation)
+    if case.has_mask:
+        mask = case.header("segmentation")
         offset = _require_one_grid(shape, affine, mask)
     findings = tuple(grid_findings(image, mask, offset))
     is_beside = mask is not None and is_of_labels(mask)
@@ -193,26 +191,26 @@ def _canonical(header: Header) -> tuple[Shape, Affine]:
     return reorientation.shape(header.shape), reorientation.affine(header.affine, header.shape)
 
 
-def _encode_case(fetched: Fetched, recipe: Recipe, *, is_beside: bool) -> EncodedCase:
+def _encode_case(fetched: CaseVolumes, recipe: Recipe, *, is_beside: bool) -> EncodedCase:
     """Both arrays of a case, encoded.
 
     Where both files are refused it is for the mask.
     """
     with ThreadPoolExecutor(_HELPERS) as helpers, ThreadPoolExecutor(1) as beside:
-        if fetched.segmentation is None:
-            return _encode_image(nifti.read(fetched.image), recipe, None, helpers)
-        coming = beside.submit(_encode_mask, fetched.segmentation, recipe, helpers)
+        if not fetched.has_mask:
+            return _encode_image(fetched.read("image"), recipe, None, helpers)
+        coming = beside.submit(_encode_mask, fetched, recipe, helpers)
         if not is_beside:
             wait([coming])
         try:
-            volume = nifti.read(fetched.image)
+            volume = fetched.read("image")
         finally:
             mask = coming.result()
         return _encode_image(volume, recipe, mask, helpers)
 
 
-def _encode_mask(path: Path, recipe: Recipe, helpers: Executor) -> _Mask:
-    volume = nifti.read(path)
+def _encode_mask(fetched: CaseVolumes, recipe: Recipe, helpers: Executor) -> _Mask:
+    volume = fetched.read("segmentation")
     header = volume.header
     require_label_range(volume, recipe.spec.labels)
     encoding = Encoding(MASK_DTYPE, recipe.profile.segmentation(recipe.chunk), keep_empty=False)

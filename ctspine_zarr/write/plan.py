@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import NoSpace
@@ -15,7 +15,7 @@ from ctspine_zarr.format.profiles import PROFILES, Profile
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.holdings import Holdings
-from ctspine_zarr.sources.source import Source
+from ctspine_zarr.sources.source import Supply
 from ctspine_zarr.storage import Storage, free_bytes, share_disk
 from ctspine_zarr.text import cases_table, size
 from ctspine_zarr.write.document import Part, PlanDocument, PlannedCase
@@ -60,7 +60,7 @@ class Plan:
     """
 
     document: PlanDocument
-    source: Source
+    source: Supply[Any]
     storage: Storage
     holdings: Holdings
     workers: int

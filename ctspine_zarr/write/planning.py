@@ -27,7 +27,7 @@ from ctspine_zarr.manifest.holdings import (
     require_same_dataset,
     with_terms,
 )
-from ctspine_zarr.sources.source import Source
+from ctspine_zarr.sources.source import Source, Supply
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.text import some_names
 from ctspine_zarr.write.document import (
@@ -135,7 +135,7 @@ def plan_build(
 
 def plan_for(
     document: PlanDocument,
-    source: Source,
+    source: Supply[Any],
     storage: Storage,
     *,
     workers: int | None,

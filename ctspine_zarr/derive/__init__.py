@@ -1,0 +1,1 @@
+"""A second store from a first: resampled, cropped, relabelled."""
