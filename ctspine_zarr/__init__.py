@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ctspine_zarr.datasets.cases import Refusal
     from ctspine_zarr.datasets.selection import Selection
+    from ctspine_zarr.derive.planning import plan_derive
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.format.label_map import LabelMap
@@ -101,6 +102,7 @@ __all__ = [
     "open_store",
     "percentile",
     "plan_build",
+    "plan_derive",
     "publish",
     "remove",
     "repair",
@@ -112,6 +114,7 @@ __all__ = [
 _HOMES = {
     "write.plan": ("Plan", "describe"),
     "write.planning": ("plan_build",),
+    "derive.planning": ("plan_derive",),
     "write.document": ("Part",),
     "write.finalize": ("finalize",),
     "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),

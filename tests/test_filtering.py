@@ -1,4 +1,4 @@
-"""The filter of derived stores is what PyTorch and Pillow compute, and linear interpolation where nothing shrinks."""
+"""The filter of derived stores is Pillow's, and linear interpolation where nothing shrinks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from ctspine_zarr.derive.filtering import Taps, filtered, taps_of
@@ -42,7 +43,7 @@ def test_a_finer_lattice_is_linear_interpolation(
 ) -> None:
     volume = np.random.default_rng(0).integers(-1000, 2000, shape).astype(np.int16)
     lattice = Lattice(size, first, step)
-    planes = list(filtered(lambda begin, end: volume[begin:end], taps_of(lattice, shape), thickness))
+    planes = list(filtered(lambda *box: volume[box], taps_of(lattice, shape), thickness))
     along = [
         np.clip(np.round(f + s * np.arange(n), 6), 0, m - 1)
         for f, s, n, m in zip(first, step, size, shape, strict=True)
@@ -70,9 +71,9 @@ def test_slices_are_read_once_each_and_in_order() -> None:
     lattice = Lattice((15, 9, 11), (0.75, 0, 0), (2.5, 1, 1))
     asked: list[tuple[int, int]] = []
 
-    def planes(begin: int, end: int) -> np.ndarray:
-        asked.append((begin, end))
-        return volume[begin:end]
+    def planes(z: slice, y: slice, x: slice) -> NDArray[np.float32]:
+        asked.append((z.start, z.stop))
+        return volume[z, y, x]
 
     found = np.stack(list(filtered(planes, taps_of(lattice, volume.shape), 8)))
     assert [begin for begin, _ in asked] == [0, *(end for _, end in asked[:-1])]

@@ -20,8 +20,8 @@ from ctspine_zarr.geometry import Lattice, Shape
 # Digits of a position, in voxels, that are taken to be meant.
 _DIGITS: Final = 6
 
-type Planes = Callable[[int, int], NDArray[Any]]
-"""From the first and the end of a run of slices along z to these, (n, y, x)."""
+type Planes = Callable[[slice, slice, slice], NDArray[Any]]
+"""From runs of voxels along z, y and x to these, (z, y, x)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,25 @@ class Taps:
     @property
     def is_identity(self) -> bool:
         """Whether position i is voxel i."""
-        return self.weights.shape[1] == 1 and np.array_equal(self.first, np.arange(self.size))
+        is_single = self.weights.shape[1] == 1 and bool((self.weights == 1).all())
+        return is_single and np.array_equal(self.first, np.arange(self.size))
+
+    def within(self, start: int, stop: int) -> tuple[slice, Taps]:
+        """The run of positions that some of these voxels count for, and their taps in a block of these alone;
+        the weights of all others are left out, as of voxels that are 0.
+        """
+        voxels = self.first[:, None] + np.arange(self.weights.shape[1])
+        weights = np.where((voxels >= start) & (voxels < stop), self.weights, np.float32(0))
+        counted = np.flatnonzero(weights.any(axis=1))
+        run = slice(int(counted[0]), int(counted[-1]) + 1) if len(counted) else slice(0, 0)
+        return run, Taps(self.first[run] - start, weights[run], stop - start)
+
+    @property
+    def trimmed(self) -> tuple[slice, Taps]:
+        """The run of voxels that count for any position, and the taps in a block of these alone."""
+        start = max(0, int(self.first[0]))
+        stop = min(self.size, int(self.first[-1]) + self.weights.shape[1])
+        return slice(start, stop), Taps(self.first - start, self.weights, stop - start)
 
     def voxels(self, tap: int) -> NDArray[np.intp]:
         """The voxel that each position has as its tap of that number; at the edge one of weight 0."""
@@ -88,11 +106,11 @@ def filtered(planes: Planes, taps: tuple[Taps, Taps, Taps], thickness: int) -> I
     """The slices of a lattice along z, in order, (y, x), each in memory of its own.
 
     Args:
-        planes: of the volume, asked for once each, in order, `thickness` at a time.
+        planes: of the volume, asked for once each, in order, `thickness` at a time, no wider than is needed.
         taps: as `taps_of` gives them.
         thickness: slices that are read at once.
     """
-    along_z, along_y, along_x = taps
+    along_z, (run_y, along_y), (run_x, along_x) = taps[0], taps[1].trimmed, taps[2].trimmed
     held: dict[int, NDArray[np.float32]] = {}
     read = _first_needed(along_z, 0)
     for position, first in enumerate(along_z.first.tolist()):
@@ -100,7 +118,7 @@ def filtered(planes: Planes, taps: tuple[Taps, Taps, Taps], thickness: int) -> I
         needed = [max(0, min(first + tap, along_z.size - 1)) for tap in range(len(weights))]
         while read <= needed[-1]:
             end = min(read + thickness, along_z.size)
-            block = along_x.along(along_y.along(planes(read, end), 1), 2)
+            block = along_x.along(along_y.along(planes(slice(read, end), run_y, run_x), 1), 2)
             held |= zip(range(read, end), block, strict=True)
             read = end
         yield _mean([held[voxel] for voxel in needed], weights)

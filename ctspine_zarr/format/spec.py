@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.encoding import Sha256
 from ctspine_zarr.format.names import require_legal
 
 type LabelValue = Annotated[int, Meta(ge=1, le=255)]
 type Text = Annotated[str, Meta(max_length=MOST_TEXT)]
+type Millimetres = tuple[float, float, float]
 type Name = Annotated[str, Meta(min_length=1, max_length=128)]
 
 MOST_TEXT: Final = 10_000
@@ -30,6 +32,34 @@ _HUE_STEP: Final = 0.6180339887
 
 # Labels of CTSpine1K were taken for it: 25 is L6.
 _SACRUM: Final = ("sacrum", "s", "s1")
+
+
+class Derived(Struct, frozen=True, kw_only=True):
+    """How a store was derived from another; None stands for what was left as it was.
+
+    Attributes:
+        parent: digest of the store that it was derived from, by which that can be proven.
+        spacing: mm, (z, y, x), of all cases.
+        crop: what the box of a case is around: `spine` or `labels`.
+        margin: mm around the labels, (z, y, x); 0 without a crop.
+        labels: name of the map that the parent's labels went through.
+        values: label of the parent -> value here; empty without a map.
+        window: HU (low, high), beyond which values were moved to the nearer.
+        image_by: how images were resampled: `triangle`, a filter as wide as a step.
+        mask_by: how masks were: `nearest` or `majority`.
+        dtype: of the images' values, before the smallest is taken that holds them.
+    """
+
+    parent: Sha256
+    spacing: Millimetres | None
+    crop: Literal["spine", "labels"] | None
+    margin: Millimetres
+    labels: Name | None
+    values: Mapping[LabelValue, Annotated[int, Meta(ge=0, le=255)]]
+    window: tuple[float, float] | None
+    image_by: Literal["triangle"]
+    mask_by: Literal["nearest", "majority"]
+    dtype: Literal["int16", "float32"]
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -48,6 +78,7 @@ class Spec(Struct, frozen=True, kw_only=True):
         optional_levels: of them, those that most people do not have.
         regions: name of a group of labels -> their values.
         splits, sources: names, in the order in which cases are listed.
+        derived: how the store was derived from another; None of one that was built from files.
     """
 
     name: Name
@@ -63,6 +94,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     regions: Mapping[Name, tuple[LabelValue, ...]]
     splits: tuple[Name, ...]
     sources: tuple[Name, ...]
+    derived: Derived | None = None
 
     def __post_init__(self) -> None:
         require_legal("split", self.splits)

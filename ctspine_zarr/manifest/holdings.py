@@ -135,7 +135,8 @@ def with_terms(spec: Spec, holdings: Holdings) -> Spec:
 
 def _require_same_spec(root: Root, spec: Spec, location: str) -> None:
     own, new = (
-        (one.name, one.mask, dict(one.labels), one.splits, one.sources) for one in (root.dataset, spec)
+        (one.name, one.mask, dict(one.labels), one.splits, one.sources, one.derived)
+        for one in (root.dataset, spec)
     )
     if own != new:
         message = (

@@ -6,7 +6,7 @@ The only package that knows NIfTI, nibabel or gzip.
 from ctspine_zarr.nifti.dtypes import smallest_dtype
 from ctspine_zarr.nifti.files import Volume, join, read, read_header, size_and_ending, write
 from ctspine_zarr.nifti.header import EXACT_INTEGERS, Header, parse_header
-from ctspine_zarr.nifti.images import canonical_image, encode, retyped, source_image
+from ctspine_zarr.nifti.images import canonical_image, encode, new_prefix, retyped, source_image
 
 __all__ = [
     "EXACT_INTEGERS",
@@ -15,6 +15,7 @@ __all__ = [
     "canonical_image",
     "encode",
     "join",
+    "new_prefix",
     "parse_header",
     "read",
     "read_header",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import nibabel
@@ -83,12 +84,22 @@ def encode(stored: AnyArray, affine: Affine, inter: float = 0) -> bytes:
         affine: (4, 4), (i, j, k) -> RAS+ mm.
         inter: added to a stored voxel to give its value.
     """
+    return new_prefix(stored.shape, stored.dtype, affine, inter) + stored.tobytes(order="F")
+
+
+def new_prefix(shape: Sequence[int], dtype: np.dtype[Any], affine: Affine, inter: float = 0) -> bytes:
+    """Every byte before the voxels of a new file; see `encode`.
+
+    Args:
+        shape, dtype: of the voxels, (i, j, k).
+        affine, inter: as for `encode`.
+    """
     header = nibabel.Nifti1Header()
-    header.set_data_dtype(stored.dtype)
-    header.set_data_shape(stored.shape)
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner")
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, inter)
     header["magic"], header["vox_offset"] = b"n+1", 352
-    return bytes(header.binaryblock) + bytes(4) + stored.tobytes(order="F")
+    return bytes(header.binaryblock) + bytes(4)

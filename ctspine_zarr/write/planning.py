@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.format.names import colliding
 from ctspine_zarr.format.profiles import DEFAULT, PROFILES, profile
+from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.manifest.holdings import (
     Holdings,
@@ -118,19 +119,72 @@ def plan_build(
     described = asked.describe(origin)
     listing = _selected(selection, described)
     _require_all(origin, listing)
+    return plan_of(
+        origin,
+        storage,
+        described.spec,
+        described.listing,
+        selection=selection,
+        planned=lambda case: _planned(case, origin),
+        codec=codec,
+        chunk=chunk,
+        rebuild=rebuild,
+        workers=workers,
+        plan_file=plan_file,
+        part=part,
+    )
+
+
+def plan_of(
+    source: Supply[Any],
+    storage: Storage,
+    spec: Spec,
+    listing: Listing,
+    *,
+    selection: Selection,
+    planned: Callable[[SourceCase], PlannedCase],
+    codec: str | None,
+    chunk: Shape | None,
+    rebuild: bool,
+    workers: int | None,
+    plan_file: str | Path | None,
+    part: Part | None,
+) -> Plan:
+    """What would be built of cases that are known; see `plan_build`.
+
+    Args:
+        source: of their volumes.
+        storage: of the store.
+        spec: of the dataset.
+        listing: all its cases.
+        selection: of them.
+        planned: from a case to what is planned of it.
+        codec, chunk, rebuild, workers, part: as for `plan_build`.
+        plan_file: where the plan is kept; one that is there has to be the very same.
+
+    Raises: as `plan_build`.
+    """
+    _require_chunk(chunk)
+    chosen = _selected(selection, Described(spec, listing))
     holdings = read_holdings(storage)
-    form = _form(codec, chunk, holdings)
     document = new_document(
-        origin.pinned,
-        *form,
-        with_terms(described.spec, holdings),
-        cases=(_planned(case, origin) for case in listing.cases),
-        refused=listing.refused,
-        elsewhere=described.listing.ids - listing.ids,
+        source.pinned,
+        *_form(codec, chunk, holdings),
+        with_terms(spec, holdings),
+        cases=map(planned, chosen.cases),
+        refused=chosen.refused,
+        elsewhere=listing.ids - chosen.ids,
     )
     if plan_file is not None:
-        document = write_plan(Path(plan_file), document)
-    return plan_for(document, origin, storage, workers=workers, part=part, rebuild=rebuild, holdings=holdings)
+        document = _agreed(document, write_plan(Path(plan_file), document), str(plan_file))
+    return plan_for(document, source, storage, workers=workers, part=part, rebuild=rebuild, holdings=holdings)
+
+
+def _agreed(asked: PlanDocument, kept: PlanDocument, place: str) -> PlanDocument:
+    if asked.seal != kept.seal:
+        message = f"plan {place} was made for something else; legal: another file, or what it was made for"
+        raise UnknownValue(message)
+    return kept
 
 
 def plan_for(
