@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Unpack
 
 import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs, report
-from ctspine_zarr.cli.options import executor, scheduler_option, storage_options, take_over_option
+from ctspine_zarr.cli.building import Building, building_options, chosen_options, planned
+from ctspine_zarr.cli.options import executor, storage_options
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, REFUSED, fail, heeding
 from ctspine_zarr.errors import HubError, StorageError
@@ -21,20 +22,6 @@ DATASETS: Final = ("ctspine1k", "verse", "nnunet")
 _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 
 
-def _parse_chunk(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, int, int] | None:
-    """Three sizes with commas between them."""
-    if text is None:
-        return None
-    try:
-        z, y, x = (int(size) for size in text.split(","))
-    except ValueError as error:
-        message = f"{text!r} is not of the form Z,Y,X"
-        raise click.BadParameter(message, ctx, parameter) from error
-    return z, y, x
-
-
 @click.command()
 @click.argument("source")
 @click.argument("store")
@@ -43,29 +30,7 @@ def _parse_chunk(
     type=click.Choice(DATASETS),
     help="What SOURCE is. [default: what the layout of its files says]",
 )
-@click.option("--split", multiple=True, metavar="NAME", help="Only this split, such as train; repeatable.")
-@click.option(
-    "--source-dataset", multiple=True, metavar="NAME", help="Only cases of this source; repeatable."
-)
-@click.option("--case", multiple=True, metavar="ID", help="Only this case; repeatable.")
-@click.option(
-    "--codec",
-    type=click.Choice(["portable", "compact"]),
-    help="portable opens in every Zarr reader; compact is 17 % smaller, for Python only. "
-    "[default: that of STORE, or portable]",
-)
-@click.option(
-    "--chunk",
-    metavar="Z,Y,X",
-    callback=_parse_chunk,
-    help="Voxels of a chunk. [default: those of STORE, or 16,64,64]",
-)
-@click.option("--rebuild", is_flag=True, help="Build cases again that have another --codec or --chunk.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    help="Cases built at once. [default: as many as cores and memory allow]",
-)
+@chosen_options
 @click.option(
     "--split-file",
     type=click.Path(path_type=Path),
@@ -83,45 +48,19 @@ def _parse_chunk(
     is_flag=True,
     help="Leave what comes from the Hub in its cache; else each file is deleted once it is built.",
 )
-@click.option(
-    "--plan",
-    "plan_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep the plan in this file, or go by the one that is there, whatever SOURCE has become.",
-)
-@click.option(
-    "--part",
-    metavar="I/N",
-    help="Build one of N parts of about equal bytes, or slurm for that of a job array; then finalize.",
-)
-@scheduler_option
-@take_over_option
-@storage_options
-@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing but --plan.")
+@building_options
 @logs.logged
-def build(  # noqa: PLR0917 - the options of one command
+def build(
     source: str,
     store: str,
-    dataset: str | None,
-    split: tuple[str, ...],
-    source_dataset: tuple[str, ...],
-    case: tuple[str, ...],
-    codec: str | None,
-    chunk: tuple[int, int, int] | None,
-    workers: int | None,
-    split_file: Path | None,
     *,
-    rebuild: bool,
+    dataset: str | None,
+    split_file: Path | None,
     fold: int | None,
     licence: str | None,
     citation: str | None,
     keep_downloads: bool,
-    plan_file: Path | None,
-    part: str | None,
-    scheduler: str | None,
-    take_over: bool,
-    storage_option: dict[str, Any],
-    dry_run: bool,
+    **building: Unpack[Building],
 ) -> None:
     """Build STORE from SOURCE.
 
@@ -132,34 +71,33 @@ def build(  # noqa: PLR0917 - the options of one command
 
     Interrupt it at any time and run it again: cases that are whole are skipped.
     """
-    selection = cz.Selection(splits=split, sources=source_dataset, cases=case)
     plan = cz.plan_build(
         source,
         store,
-        selection=selection,
         dataset=dataset,
         fold=fold,
         licence=licence,
         citation=citation,
-        codec=codec,
-        chunk=chunk,
-        rebuild=rebuild,
-        workers=workers,
         split_file=split_file,
-        storage_options=storage_option,
         keep_downloads=keep_downloads,
-        plan_file=plan_file,
-        part=None if part is None else cz.Part.parse(part),
+        **planned(building),
     )
-    logs.output(report.in_lines(cz.describe(plan)), final=dry_run)
-    if dry_run:
+    carry_out(plan, store, building)
+
+
+def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
+    """Show a plan, and carry it out unless it is only to be shown; the exit status says how it went."""
+    logs.output(report.in_lines(cz.describe(plan)), final=building["dry_run"])
+    if building["dry_run"]:
         _end(plan.refused)
     try:
         with (
-            executor(scheduler, plan.workers) as cluster,
+            executor(building["scheduler"], plan.workers) as cluster,
             follow(plan, quiet=logs.current().quiet) as on_event,
         ):
-            result = cz.build_store(plan, heeding(on_event), executor=cluster, take_over=take_over)
+            result = cz.build_store(
+                plan, heeding(on_event), executor=cluster, take_over=building["take_over"]
+            )
     except KeyboardInterrupt:
         fail(f"interrupted; {_GO_ON}", INTERRUPTED)
     except (StorageError, HubError) as error:
