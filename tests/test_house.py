@@ -119,6 +119,8 @@ def test_only_the_command_line_uses_the_public_face() -> None:
         ("sampling", "training"),
         ("training", "write"),
         ("training", "torch"),
+        ("nnunet", "torch"),
+        ("nnunet", "write"),
         ("read", "publishing"),
         ("write", "publishing"),
         ("publishing", "write"),

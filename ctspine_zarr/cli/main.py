@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import build, derive, export, logs, maintain, report
+from ctspine_zarr.cli import build, derive, export, logs, maintain, nnunet, report
 from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, workers_option
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, USAGE, fail, heeding, interrupt
 from ctspine_zarr.errors import UnknownCase, UnknownValue
@@ -120,6 +120,9 @@ def publish(
             on_case=heeding(show),
         )
     logs.output(report.published(result), final=True)
+
+
+cli.add_command(nnunet.nnunet)
 
 
 @cli.command()

@@ -1,0 +1,112 @@
+"""Pointers: small JSON files that stand for an array of a store where nnU-Net wants a file.
+
+It imports neither torch nor nnunetv2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import Malformed, StoreUpdated, UnknownValue
+from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.sample import Name
+from ctspine_zarr.read.store import Store, open_store
+
+_TYPE: Final = "ctspine_zarr_pointer"
+_STORES_KEPT: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A pointer to an array of a case, as it was when the pointer was made.
+
+    Attributes:
+        store: location of the store, absolute.
+        case: its id.
+        content: digest of all that the case holds, 64 hex digits.
+        array: `image` or `segmentation`.
+        table: the new value of each of 256 labels; empty for an image.
+    """
+
+    store: str
+    case: str
+    content: str
+    array: Name
+    table: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self | None:
+        """The pointer that a file holds; None where it is no JSON, such as a NIfTI file.
+
+        Raises:
+            Malformed: it is JSON, and no pointer.
+            OSError: it cannot be read.
+        """
+        with open(path, "rb") as file:  # noqa: PTH123 - paths of nnU-Net are texts
+            if file.read(1) != b"{":
+                return None
+            text = b"{" + file.read()
+        try:
+            return cls._of(json.loads(text))
+        except (ValueError, TypeError, KeyError) as error:
+            message = f"{os.fspath(path)}: {error!r}; legal: a pointer that `nnunet raw` wrote"
+            raise Malformed(message) from error
+
+    @classmethod
+    def _of(cls, document: dict[str, Any]) -> Self:
+        kind = document.pop("type")
+        if kind != _TYPE:
+            message = f"type {kind!r}; legal: {_TYPE!r}"
+            raise ValueError(message)
+        return cls(**document | {"table": tuple(document["table"])})
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the file of the pointer holds."""
+        return {"type": _TYPE, **asdict(self)}
+
+    def open(self) -> Case:
+        """The case that is pointed to, of a store that each process opens once.
+
+        Raises:
+            StoreUpdated: the case holds something else by now.
+            UnknownCase: the store has it no more.
+            NotAStore, DamagedStore, StorageError: as `open_store`.
+        """
+        case = _opened(self.store, os.getpid())[self.case]
+        if case.record.content != self.content:
+            message = (
+                f"{self.store}, case {self.case}: content {case.record.content[:12]}, the pointer was made "
+                f"of {self.content[:12]}; legal: the store as it was, or the raw dataset written again"
+            )
+            raise StoreUpdated(message)
+        return case
+
+    def mapped(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Labels of the store as those of nnU-Net, in an array of their own."""
+        return np.array(self.table, np.uint8)[labels]
+
+
+def location_of(store: Store) -> str:
+    """The location of a store, absolute, under which other processes find it.
+
+    Raises:
+        UnknownValue: other processes do not see it, as one in memory.
+    """
+    if not store.storage.is_shared:
+        message = f"pointers to {store.location}, which other processes do not see; legal: nifti=True"
+        raise UnknownValue(message)
+    path = store.storage.path
+    return store.location if path is None else str(path.absolute())
+
+
+@lru_cache(maxsize=_STORES_KEPT)
+def _opened(location: str, process: int) -> Store:  # noqa: ARG001 - a forked process opens its own
+    return open_store(location)
