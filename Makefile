@@ -27,10 +27,11 @@ test-native:
 
 # TensorFlow and PyTorch's compiler each bring an LLVM, which abort in one process.
 test-frameworks: $(FRAMEWORKS)/kernel
-	$(FRAMEWORKS)/bin/python -c "import datasets, monai, torch, torchio"
+	$(FRAMEWORKS)/bin/python -c "import datasets, monai, nnunetv2, torch, torchio"
 	$(FRAMEWORKS)/bin/python -c "import tensorflow"
 	$(FRAMEWORKS)/bin/python -m pytest tests/test_frameworks.py
 	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_monai.py tests/test_torchio.py \
+		tests/test_nnunet_bridge.py \
 		tests/test_docs.py::test_the_readmes_python_runs
 
 train: $(FRAMEWORKS)/train-ready $(FRAMEWORKS)/kernel

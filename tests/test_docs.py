@@ -171,6 +171,7 @@ def test_every_option_of_a_build_is_in_the_readme() -> None:
         "docs/glossary.md",
         "docs/cluster.md",
         "docs/frameworks.md",
+        "docs/nnunet.md",
     ],
 )
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:

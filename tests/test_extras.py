@@ -53,6 +53,9 @@ def test_pictures_need_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tf", "tensorflow", "tf"),
         ("monai", "monai", "monai"),
         ("torchio", "torchio", "torchio"),
+        ("nnunet.reader", "nnunetv2", "nnunet"),
+        ("nnunet.preprocess", "nnunetv2", "nnunet"),
+        ("nnunet.trainer", "nnunetv2", "nnunet"),
     ],
 )
 def test_frameworks_are_extras(

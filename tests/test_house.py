@@ -39,6 +39,7 @@ HOMES = {
     "monai": ("monai",),
     "torchio": ("torchio",),
     "datasets": ("hf",),
+    "nnunetv2": ("nnunet",),
     "tensorflow": ("tf",),
     # Beside its own, its client's type may be named where one is handed on.
     "distributed": ("concurrency.cluster", "concurrency.choice", "cli.options"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from trees import Tree
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import main, talk
+from ctspine_zarr.cli import main, nnunet, talk
 from ctspine_zarr.errors import Malformed, StoreMismatch, StoreUpdated, UnknownValue
 from ctspine_zarr.nnunet.labels import Numbering
 from ctspine_zarr.nnunet.pointers import Pointer
@@ -189,3 +190,19 @@ def test_the_command_is_the_same(phantom_store: cz.Store, tmp_path: Path) -> Non
     assert list(read(place / "dataset.json")["labels"])[-1] == "ignore"
     for more, status in (([], talk.FAILED), (["--labels", "none"], talk.USAGE), (["--id", "0"], talk.USAGE)):
         assert CliRunner().invoke(main.cli, [*command, *more]).exit_code == status
+
+
+def test_the_commands_of_the_page_are_legal() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "nnunet.md").read_text()
+    lines = [line.split("#")[0].split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
+    assert [line[2] for line in lines] == ["raw", *["preprocess"] * 4]
+    for _, _, name, *arguments in lines:
+        nnunet.nnunet.commands[name].make_context(name, arguments)
+    for name in re.findall(r"`--([a-z-]+)", page):
+        commands = (*nnunet.nnunet.commands.values(), main.cli.commands["build"])
+        assert any(f"--{name}" in one.opts for command in commands for one in command.params), name
+
+
+def test_the_trainers_are_where_the_command_says() -> None:
+    done = CliRunner().invoke(main.cli, ["nnunet", "trainers"])
+    assert (Path(done.stdout.strip()) / "ctspine_zarr_trainers.py").is_file()

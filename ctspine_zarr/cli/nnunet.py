@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
 import ctspine_zarr as cz
+import ctspine_zarr.nnunet
 from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import storage_options
+from ctspine_zarr.cli.options import storage_options, workers_option
 from ctspine_zarr.cli.talk import heeding
 from ctspine_zarr.nnunet.raw import write_raw
 
@@ -68,3 +71,65 @@ def raw(
         on_case=heeding(logs.progress),
     )
     logs.output(str(place), final=True)
+
+
+@nnunet.command()
+@click.argument("raw_folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument(
+    "preprocessed", metavar="NNUNET_PREPROCESSED", type=click.Path(file_okay=False, path_type=Path)
+)
+@click.option("--configuration", default="3d_fullres", show_default=True, help="Of nnU-Net's plan.")
+@click.option("--direct", is_flag=True, help="Write no voxels: CTSpineTrainer reads them from the store.")
+@click.option("--plan-only", is_flag=True, help="Make fingerprint and plan, and no case.")
+@click.option("--part", metavar="I/N", default="1/1", help="One of N parts, once there is a plan.")
+@click.option(
+    "--fingerprint",
+    type=click.Choice(["nnunet", "catalog"]),
+    default="nnunet",
+    show_default=True,
+    help="By nnU-Net, which reads every voxel, or from what the build counted.",
+)
+@workers_option
+@logs.logged
+def preprocess(
+    raw_folder: Path,
+    preprocessed: Path,
+    workers: int,
+    *,
+    configuration: str,
+    direct: bool,
+    plan_only: bool,
+    part: str,
+    fingerprint: Literal["nnunet", "catalog"],
+) -> None:
+    """Preprocess RAW_FOLDER, of pointers or NIfTI, below NNUNET_PREPROCESSED by nnU-Net's own code.
+
+    Interrupt it at any time and run it again: cases that are whole are kept. --workers are the processes
+    that make the fingerprint; cases are shared out by --part.
+    """
+    from ctspine_zarr.nnunet.planning import plan
+    from ctspine_zarr.nnunet.preprocess import preprocess as run
+
+    asked = cz.Part.parse(part)
+    # nnU-Net tells of its plan on standard output, which is the command's own.
+    with contextlib.redirect_stdout(sys.stderr):
+        if plan_only:
+            place = plan(raw_folder, preprocessed, fingerprint=fingerprint, workers=workers)
+        else:
+            place = run(
+                raw_folder,
+                preprocessed,
+                configuration=configuration,
+                part=(asked.number, asked.count),
+                direct=direct,
+                fingerprint=fingerprint,
+                workers=workers,
+                on_case=heeding(logs.progress),
+            )
+    logs.output(str(place), final=True)
+
+
+@nnunet.command()
+def trainers() -> None:
+    """Say the folder for nnUNet_extTrainer, in which nnU-Net finds CTSpineTrainer."""
+    click.echo(str(Path(ctspine_zarr.nnunet.__file__).parent / "external"))

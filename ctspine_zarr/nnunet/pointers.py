@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
@@ -54,18 +55,24 @@ class Pointer:
                 return None
             text = b"{" + file.read()
         try:
-            return cls._of(json.loads(text))
+            return cls.of(json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
             message = f"{os.fspath(path)}: {error!r}; legal: a pointer that `nnunet raw` wrote"
             raise Malformed(message) from error
 
     @classmethod
-    def _of(cls, document: dict[str, Any]) -> Self:
-        kind = document.pop("type")
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """The pointer that a document holds.
+
+        Raises:
+            ValueError, TypeError, KeyError: it holds none.
+        """
+        fields = dict(document)
+        kind = fields.pop("type")
         if kind != _TYPE:
             message = f"type {kind!r}; legal: {_TYPE!r}"
             raise ValueError(message)
-        return cls(**document | {"table": tuple(document["table"])})
+        return cls(**fields | {"table": tuple(fields["table"])})
 
     @property
     def document(self) -> dict[str, Any]:
@@ -80,7 +87,7 @@ class Pointer:
             UnknownCase: the store has it no more.
             NotAStore, DamagedStore, StorageError: as `open_store`.
         """
-        case = _opened(self.store, os.getpid())[self.case]
+        case = self.open_store()[self.case]
         if case.record.content != self.content:
             message = (
                 f"{self.store}, case {self.case}: content {case.record.content[:12]}, the pointer was made "
@@ -88,6 +95,14 @@ class Pointer:
             )
             raise StoreUpdated(message)
         return case
+
+    def open_store(self) -> Store:
+        """The store that is pointed into, which each process opens once.
+
+        Raises:
+            NotAStore, DamagedStore, StorageError: as `open_store` of the package.
+        """
+        return _opened(self.store, os.getpid())
 
     def mapped(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels of the store as those of nnU-Net, in an array of their own."""
