@@ -15,10 +15,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import ctspine_zarr as cz
+from ctspine_zarr.cli import main, talk
 from ctspine_zarr.datasets.phantom import write_phantom
-from ctspine_zarr.errors import StoreUpdated, UnknownValue
+from ctspine_zarr.errors import OutOfBounds, StoreMismatch, StoreUpdated, UnknownValue
 from ctspine_zarr.nnunet.raw import write_raw
 
 pytest.importorskip("nnunetv2", reason="needs the extra nnunet")
@@ -31,6 +33,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nn
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from ctspine_zarr.nnunet import planning, preprocess, reader, trainer
+from ctspine_zarr.nnunet.dataset import StoreDataset
 
 # nnU-Net forks where there are threads, and its libraries use what others deprecate.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
@@ -89,8 +92,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     source = write_phantom(root / "phantom", rows=48)
     cz.build_store(cz.plan_build(source, root / "spine.zarr"))
     store = cz.open_store(root / "spine.zarr")
-    pointers = write_raw(store, root / "raw", id=601, name="Pointers")
-    nifti = write_raw(store, root / "raw", id=602, name="Nifti", nifti=True)
+    pointers = write_raw(store, root / "raw", id=601, name="Pointers", label_map="regions")
+    nifti = write_raw(store, root / "raw", id=602, name="Nifti", label_map="regions", nifti=True)
     found = Place(store, root, pointers, nifti)
     (root / "trainers").mkdir()
     (root / "trainers" / "short.py").write_text(SHORT)
@@ -192,12 +195,15 @@ def test_from_the_store_come_the_same_voxels(place: Place) -> None:
 
 def test_masks_for_validation_lie_on_the_sources_grid(place: Place) -> None:
     truth = place.preprocessed / place.pointers.name / "gt_segmentations"
+    table = np.frombuffer(place.store.label_map("regions").table, np.uint8)
+    assert len(list(truth.iterdir())) == len(planning.files_of(place.pointers))
     for path in truth.iterdir():
         case = place.store[path.name.removesuffix(".nii.gz")]
         found: Any = nibabel.load(path)
         source = case.to_nibabel("segmentation")
         assert np.allclose(found.affine, source.affine, atol=1e-4)
-        assert np.array_equal(np.asarray(found.dataobj) > 0, np.asarray(source.dataobj) > 0)
+        labels = np.asarray(source.dataobj).astype(np.uint8)
+        assert np.array_equal(np.asarray(found.dataobj), table[labels])
 
 
 def test_whole_cases_are_kept_and_parts_make_a_whole(place: Place, tmp_path: Path) -> None:
@@ -237,6 +243,53 @@ def test_what_the_store_no_longer_holds_is_not_read(place: Place, tmp_path: Path
     stale.write_text(Path(image).read_text().replace(place.store[case].record.content, "0" * 64))
     with pytest.raises(StoreUpdated):
         reader.CTSpineStoreIO().read_images([str(stale)])
+
+
+def test_an_ignored_label_and_turned_axes_are_the_same_from_the_store(place: Place, tmp_path: Path) -> None:
+    ignored = place.store.label_map("contiguous", ignore=["L6", "T12"])
+    raw = write_raw(place.store, tmp_path / "raw", id=7, label_map=ignored)
+    folder = planning.plan(raw, tmp_path, fingerprint="catalog")
+    tiny(folder / "nnUNetPlans.json")
+    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    turned = {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans | turned))
+    copied = nnUNetDatasetBlosc2(str(preprocess.preprocess(raw, tmp_path, configuration="own")))
+    direct = StoreDataset(str(preprocess.preprocess(raw, tmp_path, configuration="own", direct=True)))
+    for case in copied.identifiers:
+        (image, mask, _, about), (image_, mask_, _, about_) = direct.load_case(case), copied.load_case(case)
+        assert np.array_equal(image[:], image_[:])
+        assert np.array_equal(mask[:], np.maximum(mask_[:], 0))
+        assert [key for key in about["class_locations"] if isinstance(key, tuple)]
+        assert same(about["class_locations"], about_["class_locations"])
+    with pytest.raises(OutOfBounds, match="legal: 1"):
+        image[:, ::2]
+
+
+def test_a_plan_of_another_dataset_is_not_gone_on_with(place: Place, tmp_path: Path) -> None:
+    raw = write_raw(place.store, tmp_path, id=601, name="Pointers", label_map="binary")
+    with pytest.raises(StoreMismatch, match="with other labels, ctspine_zarr"):
+        preprocess.preprocess(raw, place.preprocessed)
+
+
+def test_the_command_is_the_same(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.preprocessed / place.pointers.name, tmp_path / place.pointers.name)
+    folder = tmp_path / place.pointers.name / "nnUNetPlans_own_direct"
+    shutil.rmtree(folder)
+    command = ["nnunet", "preprocess", str(place.pointers), str(tmp_path)]
+    for part in ("1/2", "2/2"):
+        more = ["--configuration", "own", "--direct", "--part", part]
+        done = CliRunner().invoke(main.cli, [*command, *more])
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines()[-1] == str(folder)
+    assert len(list(folder.glob("*.ctspine"))) == len(planning.files_of(place.pointers))
+    for wrong, status in (
+        (["--configuration", "none"], talk.USAGE),
+        (["--part", "3/2"], talk.USAGE),
+        (["--plan-only", "--fingerprint", "other"], talk.USAGE),
+    ):
+        assert CliRunner().invoke(main.cli, [*command, *wrong]).exit_code == status
+    missing = ["nnunet", "preprocess", str(tmp_path / "none"), str(tmp_path)]
+    assert CliRunner().invoke(main.cli, missing).exit_code == talk.FAILED
 
 
 def trained(raw: Path, configuration: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_by_pointers_it_is_what_nnunet_documents(phantom_store: cz.Store, tmp_pa
     assert found["numTraining"] == len(found["dataset"])
     assert list(found["dataset"]) == of_training(phantom_store)
     assert (found["file_ending"], found["licence"]) == (".nii.gz", phantom_store.spec.licence)
-    assert found["ctspine_zarr"]["digest"] == phantom_store.digest
+    assert found["ctspine_zarr"]["store_digest"] == phantom_store.digest
     for case, files in found["dataset"].items():
         assert [place.joinpath(path).is_file() for path in (*files["images"], files["label"])] == [True, True]
         pointer = Pointer.read(place / files["label"])
@@ -173,7 +174,8 @@ def test_a_pointer_to_what_is_no_more_is_refused(tree: Tree, tmp_path: Path) -> 
 
 def test_what_is_no_pointer_is_said(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    for text in ("{}", "{", '{"type": "other"}', '{"type": "ctspine_zarr_pointer", "table": []}'):
+    begin = '{"type": "ctspine_zarr_pointer", "table": '
+    for text in ("{}", "{", '{"type": "other"}', f"{begin}[]}}", f"{begin}[1]}}", f"{begin}[256]}}"):
         path.write_text(text)
         with pytest.raises(Malformed, match="legal: a pointer"):
             Pointer.read(path)
@@ -201,6 +203,20 @@ def test_the_commands_of_the_page_are_legal() -> None:
     for name in re.findall(r"`--([a-z-]+)", page):
         commands = (*nnunet.nnunet.commands.values(), main.cli.commands["build"])
         assert any(f"--{name}" in one.opts for command in commands for one in command.params), name
+
+
+@pytest.mark.parametrize("more", [[], ["--plan-only"]])
+def test_without_nnunet_the_command_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "nnunetv2", None)
+    for name in ("reader", "planning", "dataset", "direct", "preprocess"):
+        monkeypatch.delitem(sys.modules, f"ctspine_zarr.nnunet.{name}", raising=False)
+    done = CliRunner().invoke(main.cli, ["nnunet", "preprocess", str(tmp_path), str(tmp_path), *more])
+    assert done.exit_code == talk.FAILED
+    assert done.stderr.splitlines() == [
+        "ctspine-zarr: this needs nnU-Net: pip install 'ctspine-zarr[nnunet]'"
+    ]
 
 
 def test_the_trainers_are_where_the_command_says() -> None:

@@ -13,12 +13,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ctspine_zarr.errors import MissingDependency, StorageError, UnknownValue, require_known
+from ctspine_zarr.errors import MissingDependency, StorageError, StoreMismatch, UnknownValue, require_known
 from ctspine_zarr.nnunet.files import read_json, whole, write_json
 from ctspine_zarr.nnunet.pointers import Pointer
-from ctspine_zarr.nnunet.raw import DESCRIPTION, NIFTI_READER, POINTER_READER, SPLITS
+from ctspine_zarr.nnunet.raw import DESCRIPTION, NIFTI_READER, OURS, POINTER_READER, SPLITS
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.foreground import ct_normalization
+from ctspine_zarr.read.store import Store
 
 try:
     from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import (
@@ -56,15 +57,29 @@ def plan(
 
     Raises:
         UnknownValue: another `fingerprint`, or one by the catalog of what is none of pointers.
+        StoreMismatch: the plan that is there is of another raw dataset.
         StorageError: there is no raw dataset, or a file cannot be written.
     """
     require_known("fingerprint", [fingerprint], ("nnunet", "catalog"))
     source = Path(raw).absolute()
     target = Path(preprocessed).absolute() / source.name
     description = read_json(source / DESCRIPTION)
-    if not (target / f"{PLANS}.json").exists():
+    if (target / f"{PLANS}.json").exists():
+        _require_same(source, description, target)
+    else:
         _make(source, target, description, fingerprint, workers)
     return target
+
+
+def _require_same(source: Path, asked: Mapping[str, Any], target: Path) -> None:
+    seen = read_json(target / DESCRIPTION)
+    other = [key for key in ("labels", "numTraining", OURS) if seen.get(key) != asked.get(key)]
+    if other:
+        message = (
+            f"{target} was planned of another raw dataset than {source}, with other {', '.join(other)}; "
+            "legal: another id, or another folder of preprocessed datasets"
+        )
+        raise StoreMismatch(message)
 
 
 def files_of(raw: Path) -> dict[str, tuple[str, str]]:
@@ -75,18 +90,13 @@ def files_of(raw: Path) -> dict[str, tuple[str, str]]:
     """
     listed = read_json(raw / DESCRIPTION).get("dataset")
     if listed is not None:
-        found = {case: (str(raw / of["images"][0]), str(raw / of["label"])) for case, of in listed.items()}
-    else:
-        images = (raw / "imagesTr").glob("*_0000.nii.gz")
-        names = [path.name.removesuffix("_0000.nii.gz") for path in images]
-        found = {
-            case: (
-                str(raw / "imagesTr" / f"{case}_0000.nii.gz"),
-                str(raw / "labelsTr" / f"{case}.nii.gz"),
-            )
-            for case in names
+        return {
+            case: (str(raw / of["images"][0]), str(raw / of["label"])) for case, of in sorted(listed.items())
         }
-    return dict(sorted(found.items()))
+    ending = "_0000.nii.gz"
+    images = sorted((raw / "imagesTr").glob(f"*{ending}"))
+    cases = {path.name.removesuffix(ending): str(path) for path in images}
+    return {case: (path, str(raw / "labelsTr" / f"{case}.nii.gz")) for case, path in sorted(cases.items())}
 
 
 def _make(
@@ -104,6 +114,7 @@ def _make(
         with _folders(source.parent, Path(aside)):
             register()
             DatasetFingerprintExtractor(source.name, workers).run()
+            # It may have taken hours.
             _put(place / FINGERPRINT, target / FINGERPRINT)
             ExperimentPlanner(source.name).plan_experiment()
         for name, key in _READER_KEYS.items():
@@ -135,31 +146,34 @@ def _folders(raw: Path, preprocessed: Path) -> Iterator[None]:
 
 
 def _by_catalog(source: Path, description: Mapping[str, Any]) -> dict[str, Any]:
-    """A fingerprint without a voxel read. Median, least and greatest, which nothing of nnU-Net's treatment
-    of CT takes, are rough.
-    """
+    """A fingerprint without a voxel read."""
     if description.get("overwrite_image_reader_writer") != POINTER_READER:
         message = f"fingerprint catalog of {source}, which has no pointers; legal: nnunet"
         raise UnknownValue(message)
     pointers = [_pointer(mask) for _, mask in files_of(source).values()]
     cases = [pointer.open() for pointer in pointers]
     _require_all_foreground(pointers[0], cases)
-    ct = ct_normalization(pointers[0].open_store().select(cases=[case.id for case in cases]))
-    intensities = [case.record.intensity for case in cases]
-    figures = {
-        "mean": ct.mean,
-        "median": statistics.median(label.hu.p50 for case in cases for label in case.record.labels),
-        "std": ct.std,
-        "min": min(one.min for one in intensities),
-        "max": max(one.max for one in intensities),
-        "percentile_99_5": ct.high,
-        "percentile_00_5": ct.low,
-    }
+    figures = _figures(pointers[0].open_store().select(cases=[case.id for case in cases]))
     return {
         "spacings": [[float(np.float32(mm)) for mm in case.spacing] for case in cases],
         "shapes_after_crop": [list(case.shape) for case in cases],
         "foreground_intensity_properties_per_channel": {"0": figures},
         "median_relative_size_after_cropping": 1.0,
+    }
+
+
+def _figures(store: Store) -> dict[str, float]:
+    """The HU of labelled voxels; median, least and greatest, by which nnU-Net changes no CT, are rough."""
+    ct = ct_normalization(store)
+    records = store.records.values()
+    return {
+        "mean": ct.mean,
+        "median": statistics.median(label.hu.p50 for record in records for label in record.labels),
+        "std": ct.std,
+        "min": min(record.intensity.min for record in records),
+        "max": max(record.intensity.max for record in records),
+        "percentile_99_5": ct.high,
+        "percentile_00_5": ct.low,
     }
 
 

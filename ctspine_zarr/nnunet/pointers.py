@@ -22,6 +22,7 @@ from ctspine_zarr.read.store import Store, open_store
 
 _TYPE: Final = "ctspine_zarr_pointer"
 _STORES_KEPT: Final = 4
+_SIZES_OF_TABLES: Final = (0, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,11 @@ class Pointer:
         if kind != _TYPE:
             message = f"type {kind!r}; legal: {_TYPE!r}"
             raise ValueError(message)
-        return cls(**fields | {"table": tuple(fields["table"])})
+        table = bytes(fields["table"])
+        if len(table) not in _SIZES_OF_TABLES:
+            message = f"a table of {len(table)} values; legal: {_SIZES_OF_TABLES}"
+            raise ValueError(message)
+        return cls(**fields | {"table": tuple(table)})
 
     @property
     def document(self) -> dict[str, Any]:

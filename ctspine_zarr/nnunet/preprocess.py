@@ -81,6 +81,7 @@ def preprocess(
 
     Raises:
         UnknownValue: no such configuration or part; a part before there is a plan.
+        StoreMismatch: the plan that is there is of another raw dataset.
         StoreUpdated: a case of the store holds something else than when the pointers were made.
         StorageError: there is no raw dataset, or a file cannot be written.
     """

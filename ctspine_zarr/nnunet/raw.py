@@ -26,7 +26,9 @@ from ctspine_zarr.read.store import Fold, Store
 
 DESCRIPTION: Final = "dataset.json"
 SPLITS: Final = "splits_final.json"
-PROVENANCE: Final = "ctspine_zarr.json"
+OURS: Final = "ctspine_zarr"
+"""Of dataset.json, what of it is not nnU-Net's: the store, and what else tells this dataset from others."""
+PROVENANCE: Final = f"{OURS}.json"
 POINTER_READER: Final = "CTSpineStoreIO"
 NIFTI_READER: Final = "NibabelIOWithReorient"
 _ENDING: Final = ".nii.gz"
@@ -81,7 +83,7 @@ def write_raw(
         if on_case is not None:
             on_case(case.id)
     write_json(raw.place / SPLITS, splits)
-    write_json(raw.place / DESCRIPTION, _description(raw))
+    write_json(raw.place / DESCRIPTION, _description(raw, _provenance(raw, splits)))
     return raw.place
 
 
@@ -232,7 +234,7 @@ def _provenance(raw: _Raw, splits: object) -> dict[str, Any]:
     }
 
 
-def _description(raw: _Raw) -> dict[str, Any]:
+def _description(raw: _Raw, provenance: Mapping[str, Any]) -> dict[str, Any]:
     spec = raw.store.spec
     training = raw.training
     return {
@@ -245,7 +247,7 @@ def _description(raw: _Raw) -> dict[str, Any]:
         "description": spec.title,
         "licence": spec.licence,
         "reference": spec.citation,
-        "ctspine_zarr": {"store": raw.store.location, "digest": raw.store.digest},
+        OURS: provenance,
     } | ({} if raw.is_nifti else {"dataset": {case: _listed(case) for case in sorted(training)}})
 
 
