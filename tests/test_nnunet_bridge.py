@@ -33,7 +33,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nn
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from ctspine_zarr.nnunet import planning, preprocess, reader, trainer
-from ctspine_zarr.nnunet.dataset import StoreDataset
+from ctspine_zarr.nnunet.dataset import PreprocessedArray, StoreDataset
 
 # nnU-Net forks where there are threads, and its libraries use what others deprecate.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
@@ -263,6 +263,20 @@ def test_an_ignored_label_and_turned_axes_are_the_same_from_the_store(place: Pla
         assert same(about["class_locations"], about_["class_locations"])
     with pytest.raises(OutOfBounds, match="legal: 1"):
         image[:, ::2]
+
+
+def test_boxes_of_a_cropped_and_turned_array_are_those_of_the_array() -> None:
+    voxels: Any = np.random.default_rng(0).integers(-1000, 1000, (7, 9, 11))
+    bbox = [[2, 10], [1, 6], [3, 9]]
+    for forward in ((2, 0, 1), (1, 2, 0), (0, 1, 2)):
+        turned = voxels.transpose(forward)
+        box = [[start, min(stop, size)] for (start, stop), size in zip(bbox, turned.shape, strict=True)]
+        whole = turned[tuple(slice(start, stop) for start, stop in box)][None]
+        found = PreprocessedArray(voxels, forward, box, np.array)
+        assert found.shape == whole.shape
+        for key in np.s_[:, :, :, :], np.s_[:, 1:4, :2, 2:5], np.s_[0:1, -3:, :, 1:-1]:
+            assert np.array_equal(found[key], whole[key])
+        assert np.array_equal(found[:], whole)
 
 
 def test_a_plan_of_another_dataset_is_not_gone_on_with(place: Place, tmp_path: Path) -> None:
