@@ -1,14 +1,14 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote|chunks|scale|hands] [--source DIR]
+    python scripts/benchmark.py [build|read|train|remote|chunks|scale|derive|hands] [--source DIR]
                                 [--repeats N] [--json FILE] [--picture FILE] [--latency MS] [--facts DIR]
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one;
 `remote` reads over HTTP from a server that is a round trip away, `chunks` compares chunk shapes, `scale`
-opens a store of 100,000 cases, `hands` builds 1,005 tiny ones in parts, finalizes and verifies them. In
-the first three and in `chunks` each peer has a fresh process in each of the --repeats runs, and figures
-are medians with their range over runs. Machines are noisy: ratios between the rows of one run are worth
-more than any figure.
+opens a store of 100,000 cases, `derive` makes a store of 1 mm of one of all cases, `hands` builds 1,005
+tiny ones in parts, finalizes and verifies them. In the first three, `chunks` and `derive` each peer has a
+fresh process in each of the --repeats runs, and figures are medians with their range over runs. Machines
+are noisy: ratios between the rows of one run are worth more than any figure.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, chunks, hands, machine, picture, read, remote, scale, train
+from benchmarks import build, chunks, derive, hands, machine, picture, read, remote, scale, train
 
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
@@ -58,6 +58,8 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         found["chunks"] = chunks.run(source, scratch, arguments.case, arguments.repeats, latency)
     if "scale" in arguments.parts:
         found["scale"] = scale.run(source, scratch)
+    if "derive" in arguments.parts:
+        found["derive"] = derive.run(source, scratch, arguments.repeats)
     return found
 
 
@@ -68,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=(*USUAL, "remote", "chunks", "scale", "hands"),
+        choices=(*USUAL, "remote", "chunks", "scale", "derive", "hands"),
         help="default: build, read, train",
     )
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")
