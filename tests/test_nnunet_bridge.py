@@ -193,6 +193,25 @@ def test_from_the_store_come_the_same_voxels(place: Place) -> None:
     again.load_case(direct.identifiers[0])
 
 
+def test_of_a_derived_store_nothing_is_left_to_resample(place: Place, tmp_path: Path) -> None:
+    derived = tmp_path / "derived.zarr"
+    cz.build_store(cz.plan_derive(place.root / "spine.zarr", derived, spacing=(5, 2.5, 2.5), workers=1))
+    raw = write_raw(cz.open_store(derived), tmp_path / "raw", id=603, label_map="regions")
+    folder = planning.plan(raw, tmp_path, fingerprint="catalog")
+    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    assert np.allclose(plans["configurations"]["3d_fullres"]["spacing"], (5, 2.5, 2.5))
+    copied = nnUNetDatasetBlosc2(str(preprocess.preprocess(raw, tmp_path, configuration="3d_fullres")))
+    where = preprocess.preprocess(raw, tmp_path, configuration="3d_fullres", direct=True)
+    assert where.name == "nnUNetPlans_3d_fullres_direct"
+    direct = StoreDataset(str(where))
+    assert len(direct.identifiers) == len(copied.identifiers) > 1
+    for case in copied.identifiers:
+        (image, mask, _, about), (image_, mask_, _, about_) = direct.load_case(case), copied.load_case(case)
+        assert np.array_equal(image[:], image_[:])
+        assert np.array_equal(mask[:], np.maximum(mask_[:], 0))
+        assert same(about["class_locations"], about_["class_locations"])
+
+
 def test_masks_for_validation_lie_on_the_sources_grid(place: Place) -> None:
     truth = place.preprocessed / place.pointers.name / "gt_segmentations"
     table = np.frombuffer(place.store.label_map("regions").table, np.uint8)
