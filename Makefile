@@ -56,7 +56,7 @@ format: $(VENV)/ready
 	$(VENV)/bin/ruff check --fix .
 
 benchmark: $(VENV)/kernel
-	$(PYTHON) -m pip install --quiet --group benchmark
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --group benchmark
 	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:

@@ -26,8 +26,8 @@ else
     echo "Install one, for example with: pyenv install 3.13, or: pip install uv" >&2
     exit 1
 fi
-# Dependency groups need pip 25.1.
-"$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
+# Unlike pip, uv keeps no second copy of what it installs while it does; unlike pip, it compiles only if told to.
+"$venv/bin/python" -m pip install --quiet uv
 set --
 for group in $groups; do set -- "$@" --group "$group"; done
-"$venv/bin/python" -m pip install --quiet --editable . "$@"
+"$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --editable . "$@"
