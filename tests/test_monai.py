@@ -461,6 +461,31 @@ def test_a_registered_reader_is_found_by_the_paths(store: cz.Store, monkeypatch:
     assert equal(mt.LoadImage()(path), mt.LoadImage(cm.CTSpineReader())(path))
 
 
+def test_auto3dseg_finds_in_the_store_what_it_finds_in_the_files(
+    isotropic: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monai.apps.auto3dseg import DataAnalyzer  # noqa: PLC0415 - slow to import
+
+    monkeypatch.setitem(mt.io.array.SUPPORTED_READERS, "ctspinereader", cm.CTSpineReader)
+    listed = cm.datalist(isotropic, isotropic.folds(2))
+    saved = {item["image"]: item["segmentation"] for item in files(isotropic, tmp_path)}
+    of_files = [{"image": image, "label": mask, "fold": 0} for image, mask in saved.items()]
+    found = []
+    for name, training in (("store", listed["training"]), ("files", of_files)):
+        analyzer = DataAnalyzer(
+            {"training": training, "testing": []},
+            dataroot="/",
+            output_path=str(tmp_path / f"{name}.yaml"),
+            device="cpu",
+            worker=0,
+            image_key="image",
+            label_key="label",
+        )
+        found.append(analyzer.get_all_case_stats()["stats_summary"])
+    assert found[0] == found[1]
+    assert found[0]["image_foreground_stats"]["intensity"]["max"] > 0
+
+
 def test_paths_of_urls_survive_what_monai_makes_of_them(store: cz.Store, tmp_path: Path) -> None:
     with served(folder(Path(store.location))) as url:
         remote = cz.open_store(url)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import ctspine_zarr as cz
-from benchmarks import goals
+from benchmarks import goals, waves
 from benchmarks.goals import Goal
 from benchmarks.processes import Worker, alone
 
@@ -50,9 +50,10 @@ def run(source: Path, scratch: Path, runs: int) -> dict[str, Any]:
     print(f"\n{len(sizes)} cases to {SPACING:g} mm: {voxels / 1e6:.0f} million voxels, and their masks")
     rows = [row(name, [one[name] for one in taken], voxels) for name in (OURS, PEER)]
     report(rows)
+    left = waves.report()
     aims = goals_met(taken, reads)
     goals.report(aims, " of deriving")
-    return {"voxels": voxels, "rows": rows, "goals": [aim.in_json for aim in aims]}
+    return {"voxels": voxels, "rows": rows, "waves": left, "goals": [aim.in_json for aim in aims]}
 
 
 def one_run(parent: Path, derived: Path) -> dict[str, Taken]:
