@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import nibabel
 import numpy as np
 import pytest
@@ -197,9 +198,14 @@ def test_the_command_is_the_same(phantom_store: cz.Store, tmp_path: Path) -> Non
 def test_the_commands_of_the_page_are_legal() -> None:
     page = (Path(__file__).parents[1] / "docs" / "nnunet.md").read_text()
     lines = [line.split("#")[0].split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert [line[2] for line in lines] == ["raw", *["preprocess"] * 4]
-    for _, _, name, *arguments in lines:
-        nnunet.nnunet.commands[name].make_context(name, arguments)
+    named = [" ".join(line[1 : 3 if line[1] == "nnunet" else 2]) for line in lines]
+    assert named == ["nnunet raw", *["nnunet preprocess"] * 4, "derive", "nnunet raw"]
+    for line in lines:
+        command: click.Command = main.cli
+        arguments = line[1:]
+        while isinstance(command, click.Group):
+            command = command.commands[arguments.pop(0)]
+        command.make_context(command.name, arguments)
     for name in re.findall(r"`--([a-z-]+)", page):
         commands = (*nnunet.nnunet.commands.values(), main.cli.commands["build"])
         assert any(f"--{name}" in one.opts for command in commands for one in command.params), name

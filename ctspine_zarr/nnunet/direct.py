@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.errors import MissingDependency, UnknownValue
+from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.nnunet.dataset import ENDING
 from ctspine_zarr.nnunet.files import write_json
 from ctspine_zarr.nnunet.pointers import Pointer
@@ -38,7 +38,7 @@ def write_direct(stem: Path, image: str, mask: str, plans: Any, description: Any
         UnknownValue: a file is no pointer.
         Others: as `CTSpineStoreIO.read_images`.
     """
-    pointers = _pointer(image), _pointer(mask)
+    pointers = Pointer.require(image), Pointer.require(mask)
     forward = [int(axis) for axis in plans.transpose_forward]
     reader = CTSpineStoreIO()
     voxels, properties = reader.read_images([image])
@@ -60,14 +60,6 @@ def write_direct(stem: Path, image: str, mask: str, plans: Any, description: Any
     }
     write_json(stem.with_name(f"{stem.name}.{ENDING}"), how)
     stem.with_name(f"{stem.name}.pkl").write_bytes(pickle.dumps(properties, pickle.HIGHEST_PROTOCOL))
-
-
-def _pointer(path: str) -> Pointer:
-    pointer = Pointer.read(path)
-    if pointer is None:
-        message = f"direct, of {path}; legal: a raw dataset of pointers"
-        raise UnknownValue(message)
-    return pointer
 
 
 def _locations(labels: NDArray[np.float32], manager: Any) -> dict[Any, NDArray[np.int16]]:

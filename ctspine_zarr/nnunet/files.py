@@ -1,39 +1,15 @@
-"""Small files that appear under their name when they are whole."""
+"""JSON files of nnU-Net's folders."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ctspine_zarr.errors import StorageError
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary path, whose file gets its name once the context ends without an error.
-
-    Args:
-        path: its folder is made where it does not exist.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise StorageError(message) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+from ctspine_zarr.outputs import whole_file
 
 
 def write_json(path: Path, document: object) -> None:
@@ -46,8 +22,8 @@ def write_json(path: Path, document: object) -> None:
     with suppress(OSError, ValueError):
         if path.read_text(encoding="utf-8") == text:
             return
-    with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -13,10 +13,11 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ctspine_zarr.errors import MissingDependency, StorageError, StoreMismatch, UnknownValue, require_known
-from ctspine_zarr.nnunet.files import read_json, whole, write_json
+from ctspine_zarr.errors import MissingDependency, StoreMismatch, UnknownValue, require_known
+from ctspine_zarr.nnunet.files import read_json, write_json
 from ctspine_zarr.nnunet.pointers import Pointer
 from ctspine_zarr.nnunet.raw import DESCRIPTION, NIFTI_READER, OURS, POINTER_READER, SPLITS
+from ctspine_zarr.outputs import whole_file
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.foreground import ct_normalization
 from ctspine_zarr.read.store import Store
@@ -125,8 +126,8 @@ def _make(
 
 
 def _put(path: Path, target: Path) -> None:
-    with whole(target) as partial:
-        shutil.copy(path, partial)
+    with whole_file(target) as file:
+        file.write(path.read_bytes())
 
 
 @contextlib.contextmanager
@@ -150,7 +151,7 @@ def _by_catalog(source: Path, description: Mapping[str, Any]) -> dict[str, Any]:
     if description.get("overwrite_image_reader_writer") != POINTER_READER:
         message = f"fingerprint catalog of {source}, which has no pointers; legal: nnunet"
         raise UnknownValue(message)
-    pointers = [_pointer(mask) for _, mask in files_of(source).values()]
+    pointers = [Pointer.require(mask) for _, mask in files_of(source).values()]
     cases = [pointer.open() for pointer in pointers]
     _require_all_foreground(pointers[0], cases)
     figures = _figures(pointers[0].open_store().select(cases=[case.id for case in cases]))
@@ -185,11 +186,3 @@ def _require_all_foreground(pointer: Pointer, cases: list[Case]) -> None:
             "legal: nnunet"
         )
         raise UnknownValue(message)
-
-
-def _pointer(path: str) -> Pointer:
-    pointer = Pointer.read(path)
-    if pointer is None:
-        message = f"{path} is no pointer; legal: one that write_raw wrote"
-        raise StorageError(message)
-    return pointer

@@ -62,6 +62,20 @@ class Pointer:
             raise Malformed(message) from error
 
     @classmethod
+    def require(cls, path: str | os.PathLike[str]) -> Self:
+        """The pointer that a file holds.
+
+        Raises:
+            UnknownValue: it is no JSON, such as a NIfTI file.
+            Others: as `read`.
+        """
+        pointer = cls.read(path)
+        if pointer is None:
+            message = f"{os.fspath(path)} is no pointer; legal: one that `nnunet raw` wrote"
+            raise UnknownValue(message)
+        return pointer
+
+    @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
         """The pointer that a document holds.
 
