@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import ctspine_zarr as cz
 from ctspine_zarr.datasets import dataset_of
 from ctspine_zarr.datasets.dataset import Described, Wishes
 from ctspine_zarr.sources.folder import FolderSource
@@ -23,6 +24,12 @@ def described(source: Path) -> Described:
     return dataset_of(folder).describe(folder, Wishes())
 
 
-def local_cases(source: Path) -> list[Fetched]:
-    """Its cases, and where their files lie."""
-    return [FolderSource(source).fetch(case) for case in described(source).listing.cases]
+def local_cases(source: Path, chosen: str | None = None) -> list[Fetched]:
+    """Its cases, or the one that is chosen, and where their files lie."""
+    cases = described(source).listing.cases
+    return [FolderSource(source).fetch(case) for case in cases if chosen in {None, case.id}]
+
+
+def selection(chosen: str | None) -> cz.Selection:
+    """The same for a plan."""
+    return cz.Selection(cases=chosen or ())

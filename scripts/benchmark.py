@@ -45,13 +45,13 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     latency = arguments.latency / 1000
     source = arguments.source or write_phantom(scratch / "phantom")
     if "build" in arguments.parts:
-        found["build"] = build.run(source, arguments.repeats)
+        found["build"] = build.run(source, arguments.case, arguments.repeats)
     if "read" in arguments.parts:
         found["read"] = read.run(source, scratch, arguments.case, arguments.repeats)
         if arguments.picture:
             picture.draw(found["read"], arguments.picture)
     if "train" in arguments.parts:
-        found["train"] = train.run(source, scratch, arguments.repeats)
+        found["train"] = train.run(source, scratch, arguments.case, arguments.repeats)
     if "remote" in arguments.parts:
         found["remote"] = remote.run(source, scratch, arguments.case, arguments.repeats, latency)
     if "chunks" in arguments.parts:
@@ -59,7 +59,7 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     if "scale" in arguments.parts:
         found["scale"] = scale.run(source, scratch)
     if "derive" in arguments.parts:
-        found["derive"] = derive.run(source, scratch, arguments.repeats)
+        found["derive"] = derive.run(source, scratch, arguments.case, arguments.repeats)
     return found
 
 
@@ -75,7 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")
     parser.add_argument("--source", type=Path, help="a copy of the dataset; default: a synthetic one")
-    parser.add_argument("--case", help="the volume to read from; default: the one with most voxels")
+    parser.add_argument("--case", help="this alone; default: all, to read from the one with most voxels")
     parser.add_argument("--repeats", type=positive, default=3, help="runs, of fresh processes; default: 3")
     parser.add_argument(
         "--latency", type=milliseconds, default=30.0, help="of remote and chunks, in ms; default: 30"

@@ -69,11 +69,11 @@ type Rounds = dict[str, list[Round]]
 """Way -> its rounds in one run."""
 
 
-def run(source: Path, runs: int) -> dict[str, Any]:
-    """Measure every way on every case, print a table, return the figures."""
-    cases, spec = local_cases(source), described(source).spec
-    voxel_bytes = sum(2 * math.prod(nifti.read_header(case.image).shape) for case in cases)
-    source_bytes = sum(case.case.bytes for case in cases)
+def run(source: Path, case: str | None, runs: int) -> dict[str, Any]:
+    """Measure every way on every case, or on one, print a table, return the figures."""
+    cases, spec = local_cases(source, case), described(source).spec
+    voxel_bytes = sum(2 * math.prod(nifti.read_header(one.image).shape) for one in cases)
+    source_bytes = sum(one.case.bytes for one in cases)
     taken = [one_run(cases, spec, number) for number in range(runs)]
     rows = [row(name, taken, voxel_bytes) for name in WAYS]
     report(rows, voxel_bytes, source_bytes)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arguments import local_cases
+from arguments import local_cases, selection
 
 import ctspine_zarr as cz
 from benchmarks import goals, profile
@@ -95,8 +95,8 @@ def prepare(source: Path, scratch: Path, chosen: str | None, chunk: Shape | None
     folder = scratch / "peers"
     folder.mkdir(parents=True)
     for store, shape in (("spine.zarr", chunk), ("thick.zarr", THICK)):
-        selection = cz.Selection(cases=case.id)
-        cz.build_store(cz.plan_build(source, scratch / store, selection=selection, chunk=shape, workers=1))
+        plan = cz.plan_build(source, scratch / store, selection=selection(case.id), chunk=shape, workers=1)
+        cz.build_store(plan)
     stored = cz.open_store(scratch / "spine.zarr")[case.id]
     np.save(folder / VOXELS, stored.voxels("image")[...])
     return Material(

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arguments import selection
+
 import ctspine_zarr as cz
 from benchmarks import goals, loading
 from benchmarks.goals import Goal
@@ -37,10 +39,10 @@ type Times = dict[str, list[tuple[float, float]]]
 """Way -> milliseconds a sample of wall and CPU time, of each pass of one run."""
 
 
-def run(source: Path, scratch: Path, runs: int) -> dict[str, Any]:
-    """Measure, print and return the figures."""
+def run(source: Path, scratch: Path, case: str | None, runs: int) -> dict[str, Any]:
+    """Measure, print and return the figures, of all cases or of one."""
     place = Place(scratch / "train.zarr", scratch)
-    cz.build_store(cz.plan_build(source, place.store, workers=1))
+    cz.build_store(cz.plan_build(source, place.store, selection=selection(case), workers=1))
     names, missing = written(place)
     taken = [one_run(names, place, number) for number in range(runs)]
     report(taken, f"samples of {', '.join(place.open())}, float32 and int32, one thread", missing)
