@@ -18,7 +18,7 @@ from servers import served
 from zarr.storage import ObjectStore
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import build, main, talk
+from ctspine_zarr.cli import build, derive, main, talk
 from ctspine_zarr.datasets import DATASETS, ctspine1k, verse
 from ctspine_zarr.publishing.serve import application
 from ctspine_zarr.write.case_objects import WRITER
@@ -149,11 +149,16 @@ def test_the_commands_of_the_cluster_page_are_legal() -> None:
         assert any(f"--{name}" in one.opts for c in main.cli.commands.values() for one in c.params), name
 
 
-def test_the_page_of_frameworks_is_python() -> None:
-    page = (REPOSITORY / "docs" / "frameworks.md").read_text()
-    for block in re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL):
-        compile(block, "docs/frameworks.md", "exec")
-    assert "docs/frameworks.md" in README
+@pytest.mark.parametrize("name", ["docs/frameworks.md", "docs/deriving.md"])
+def test_the_python_of_a_page_is_python(name: str) -> None:
+    for block in re.findall(r"```python[^\n]*\n(.*?)```", (REPOSITORY / name).read_text(), re.DOTALL):
+        compile(block, name, "exec")
+    assert name in README
+
+
+def test_the_options_of_deriving_are_those_of_the_command() -> None:
+    named = set(re.findall(r"`(--[a-z-]+)", (REPOSITORY / "docs" / "deriving.md").read_text()))
+    assert named <= {option for one in derive.derive.params for option in one.opts}
 
 
 def test_every_option_of_a_build_is_in_the_readme() -> None:
@@ -170,6 +175,7 @@ def test_every_option_of_a_build_is_in_the_readme() -> None:
         "docs/format.md",
         "docs/glossary.md",
         "docs/cluster.md",
+        "docs/deriving.md",
         "docs/frameworks.md",
         "docs/nnunet.md",
     ],

@@ -157,7 +157,8 @@ class DerivedCase(CaseVolumes):
             labels = [label.label for label in self.parent.record.labels]
             found = majority(mask, taps_of(lattice, self.parent.shape), labels)
         else:
-            found = mask[np.ix_(*nearest(lattice, self.parent.shape))]
+            z, y, x = nearest(lattice, self.parent.shape)
+            found = mask.take(z, 0).take(y, 1).take(x, 2)
         if not self.derived.values:
             return np.ascontiguousarray(found)
         mapped = pages(found.shape, MASK_DTYPE)

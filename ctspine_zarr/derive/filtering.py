@@ -118,8 +118,9 @@ def filtered(planes: Planes, taps: tuple[Taps, Taps, Taps], thickness: int) -> I
         needed = [max(0, min(first + tap, along_z.size - 1)) for tap in range(len(weights))]
         while read <= needed[-1]:
             end = min(read + thickness, along_z.size)
-            block = along_x.along(along_y.along(planes(slice(read, end), run_y, run_x), 1), 2)
-            held |= zip(range(read, end), block, strict=True)
+            # Slice by slice, for each and what becomes of it fit in a processor's cache.
+            for place, voxels in enumerate(planes(slice(read, end), run_y, run_x), read):
+                held[place] = along_x.along(along_y.along(voxels, 0), 1)
             read = end
         yield _mean([held[voxel] for voxel in needed], weights)
         for voxel in [voxel for voxel in held if voxel < _first_needed(along_z, position + 1)]:
