@@ -1,25 +1,28 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote|chunks|scale|derive|hands] [--source DIR]
-                                [--repeats N] [--json FILE] [--picture FILE] [--latency MS] [--facts DIR]
+    python scripts/benchmark.py [build|read|train|remote|chunks|scale|derive|nnunet|hands]
+                                [--source DIR] [--case ID] [--repeats N] [--json FILE] [--picture FILE]
+                                [--latency MS] [--facts DIR]
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one;
 `remote` reads over HTTP from a server that is a round trip away, `chunks` compares chunk shapes, `scale`
-opens a store of 100,000 cases, `derive` makes a store of 1 mm of one of all cases, `hands` builds 1,005
-tiny ones in parts, finalizes and verifies them. In the first three, `chunks` and `derive` each peer has a
-fresh process in each of the --repeats runs, and figures are medians with their range over runs. Machines
-are noisy: ratios between the rows of one run are worth more than any figure.
+opens a store of 100,000 cases, `derive` makes a store of 1 mm of one of all cases, `nnunet` loads by nnU-Net
+from its copy and from the store, `hands` builds 1,005 tiny cases in parts, finalizes and verifies them. In
+all but `scale` and `hands` each peer has a fresh process in each of the --repeats runs, and figures are
+medians with their range over runs. Machines are noisy: ratios between the rows of one run are worth more
+than any figure.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, chunks, derive, hands, machine, picture, read, remote, scale, train
+from benchmarks import build, chunks, derive, hands, machine, nnunet, picture, read, remote, scale, train
 
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
@@ -35,32 +38,35 @@ def main() -> None:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
+type Part = Callable[[argparse.Namespace, Path, Path], Any]
+"""From arguments, source and a folder to write in to figures."""
+
+PARTS: dict[str, Part] = {
+    "build": lambda asked, source, _: build.run(source, asked.case, asked.repeats),
+    "read": lambda asked, source, scratch: read.run(source, scratch, asked.case, asked.repeats),
+    "train": lambda asked, source, scratch: train.run(source, scratch, asked.case, asked.repeats),
+    "remote": lambda asked, source, scratch: remote.run(
+        source, scratch, asked.case, asked.repeats, asked.latency / 1000
+    ),
+    "chunks": lambda asked, source, scratch: chunks.run(
+        source, scratch, asked.case, asked.repeats, asked.latency / 1000
+    ),
+    "scale": lambda _, source, scratch: scale.run(source, scratch),
+    "derive": lambda asked, source, scratch: derive.run(source, scratch, asked.case, asked.repeats),
+    "nnunet": lambda asked, source, scratch: nnunet.run(source, scratch, asked.case, asked.repeats),
+    "hands": lambda asked, _, scratch: hands.run(scratch, asked.facts, asked.repeats),
+}
+
+
 def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Figures of each part that is asked for; `hands` makes a source of its own."""
+    """Figures of each part that is asked for."""
     about = machine.described()
     machine.report(about)
-    found: dict[str, Any] = {"machine": about}
-    if "hands" in arguments.parts:
-        return found | {"hands": hands.run(scratch, arguments.facts, arguments.repeats)}
-    latency = arguments.latency / 1000
     source = arguments.source or write_phantom(scratch / "phantom")
-    if "build" in arguments.parts:
-        found["build"] = build.run(source, arguments.case, arguments.repeats)
-    if "read" in arguments.parts:
-        found["read"] = read.run(source, scratch, arguments.case, arguments.repeats)
-        if arguments.picture:
-            picture.draw(found["read"], arguments.picture)
-    if "train" in arguments.parts:
-        found["train"] = train.run(source, scratch, arguments.case, arguments.repeats)
-    if "remote" in arguments.parts:
-        found["remote"] = remote.run(source, scratch, arguments.case, arguments.repeats, latency)
-    if "chunks" in arguments.parts:
-        found["chunks"] = chunks.run(source, scratch, arguments.case, arguments.repeats, latency)
-    if "scale" in arguments.parts:
-        found["scale"] = scale.run(source, scratch)
-    if "derive" in arguments.parts:
-        found["derive"] = derive.run(source, scratch, arguments.case, arguments.repeats)
-    return found
+    found = {part: PARTS[part](arguments, source, scratch) for part in arguments.parts}
+    if arguments.picture and "read" in found:
+        picture.draw(found["read"], arguments.picture)
+    return {"machine": about, **found}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=(*USUAL, "remote", "chunks", "scale", "derive", "hands"),
+        choices=PARTS,
         help="default: build, read, train",
     )
     parser.add_argument("--remote", action="store_true", help="the same as the part remote")

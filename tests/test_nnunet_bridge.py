@@ -81,7 +81,7 @@ def tiny(path: Path) -> None:
     small = deepcopy(plans["configurations"]["3d_fullres"]) | {"patch_size": PATCH}
     small["data_identifier"] = "nnUNetPlans_tiny"
     small["architecture"]["arch_kwargs"] |= NETWORK
-    own = small | preprocess._NO_RESAMPLING | {"data_identifier": "nnUNetPlans_own"}
+    own = small | preprocess.NO_RESAMPLING | {"data_identifier": "nnUNetPlans_own"}
     plans["configurations"] |= {"tiny": small, "own": own}
     path.write_text(json.dumps(plans))
 

@@ -39,7 +39,7 @@ _RECEIPTS: Final = "receipts"
 _PARTIAL: Final = ".partial"
 _OF_BLOSC: Final = (".b2nd", "_seg.b2nd", ".pkl")
 _OF_DIRECT: Final = (f".{ENDING}", ".pkl")
-_NO_RESAMPLING: Final[Mapping[str, Any]] = {
+NO_RESAMPLING: Final[Mapping[str, Any]] = {
     key: value
     for what in ("data", "seg", "probabilities")
     for key, value in (
@@ -132,7 +132,7 @@ class _Work:
             return cls(place, configuration, is_direct)
         name = f"{configuration}{DIRECT}"
         identifier = f"{PlansManager(document).get_configuration(configuration).data_identifier}{DIRECT}"
-        added = {"inherits_from": configuration, "data_identifier": identifier, **_NO_RESAMPLING}
+        added = {"inherits_from": configuration, "data_identifier": identifier, **NO_RESAMPLING}
         write_json(place / f"{PLANS}.json", document | {"configurations": known | {name: added}})
         return cls(place, name, is_direct)
 
