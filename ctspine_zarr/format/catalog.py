@@ -19,6 +19,7 @@ from ctspine_zarr.errors import Malformed, OtherFormat
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.documents import group
 from ctspine_zarr.format.encoding import UNSEALED, Document, Sha256, decode, encode, parse, sealed
+from ctspine_zarr.format.label_sets import with_labels
 from ctspine_zarr.format.layout import FORMAT_VERSION
 from ctspine_zarr.format.receipt import Receipt, encode_receipt, record_json
 from ctspine_zarr.format.record import Count, Record
@@ -113,6 +114,10 @@ class Entry(Struct, frozen=True):
         """The line of a case that has this receipt."""
         return cls(receipt.record, sha256(encode_receipt(receipt)), receipt.group.sha256)
 
+    def with_labels(self, name: str) -> Entry:
+        """The same with a label set in place of the mask; see `label_sets.with_labels`."""
+        return Entry(with_labels(self.record, name), self.receipt, self.group)
+
 
 class _Proof(Struct):
     """The proof in a line of the catalog, beside the record."""
@@ -189,7 +194,10 @@ def require_spec(record: Record, spec: Spec) -> None:
         seen = f"case {record.id} in {record.split}/{record.source}"
         message = f"{seen}; legal: a split and a source that the root names"
         raise Malformed(message)
-    for label in record.labels:
+    if spec.mask in record.sets:
+        message = f"case {record.id}: label set {spec.mask!r}; legal: another name than that of the masks"
+        raise Malformed(message)
+    for label in (*record.labels, *(label for one in record.sets.values() for label in one.labels)):
         named = spec.labels.get(label.label)
         if named != label.name:
             legal = "none of that value" if named is None else repr(named)
@@ -207,9 +215,7 @@ def require_dataset(receipt: Receipt, spec: Spec) -> None:
         message = f"it is of the dataset {receipt.dataset!r}; legal: {spec.name!r}"
         raise Malformed(message)
     require_spec(receipt.record, spec)
-    mask = receipt.record.segmentation
-    has_labels = mask is not None and mask.bytes > 0
-    keys = layout.case_keys(None if mask is None else spec.mask, has_labels=has_labels)
+    keys = receipt.record.keys(spec.mask)
     if receipt.objects.keys() != keys:
         message = f"objects {sorted(receipt.objects)}; legal for this case: {sorted(keys)}"
         raise Malformed(message)

@@ -85,13 +85,21 @@ def image_attributes(affine: Affine, hu_range: tuple[float, float]) -> Document:
     }
 
 
-def labels_attributes(spec: Spec) -> Document:
-    """OME-Zarr metadata of the `labels` group."""
-    return {"ome": {"version": _OME_VERSION, "labels": [spec.mask]}}
+def labels_attributes(masks: Iterable[str]) -> Document:
+    """OME-Zarr metadata of the `labels` group, which has a group for each of these."""
+    return {"ome": {"version": _OME_VERSION, "labels": list(masks)}}
 
 
-def mask_attributes(spec: Spec, affine: Affine, present: Iterable[int]) -> Document:
-    """OME-Zarr metadata of the label image: a colour and a name for every label present."""
+def mask_attributes(spec: Spec, affine: Affine, present: Iterable[int], mask: str, path: str) -> Document:
+    """OME-Zarr metadata of a label image: a colour and a name for every label present.
+
+    Args:
+        spec: the dataset's description.
+        affine: canonical (x, y, z) -> RAS+ mm.
+        present: values of labels.
+        mask: name of the group.
+        path: of the array below it.
+    """
     values = sorted(present)
     image_label: Document = {"source": {"image": "../../"}}
     if values:
@@ -100,7 +108,7 @@ def mask_attributes(spec: Spec, affine: Affine, present: Iterable[int]) -> Docum
     return {
         "ome": {
             "version": _OME_VERSION,
-            "multiscales": [_multiscale(spec.mask, "segmentation", affine)],
+            "multiscales": [_multiscale(mask, path, affine)],
             "image-label": image_label,
         }
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from ctspine_zarr.geometry import Shape
@@ -37,10 +37,11 @@ _TAG: Final = "~"
 _CATALOG_DIGITS: Final = 16
 _CATALOG: Final = re.compile(r"catalog-[0-9a-f]{16}\.jsonl")
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
-_GROUP: Final = f"{_NAME}(?:~[0-9a-f]{{12}})?"
+_TAGGED: Final = "(?:~[0-9a-f]{12})?"
+_GROUP: Final = f"{_NAME}{_TAGGED}"
 _OBJECTS: Final = re.compile(
     r"zarr\.json|image/(zarr\.json|c/0/0/0)|labels/zarr\.json"
-    rf"|labels/{_NAME}/(zarr\.json|segmentation/(zarr\.json|c/0/0/0))"
+    rf"|labels/{_NAME}/(zarr\.json|segmentation{_TAGGED}/(zarr\.json|c/0/0/0))"
 )
 _RECEIPT: Final = re.compile(rf"{RECEIPTS}{_GROUP}\.json")
 _BUILD: Final = re.compile(rf"(?:{PLAN}|{CLAIM}|{GATE})[0-9a-f]{{16}}\.json")
@@ -78,9 +79,19 @@ def mask_group(mask: str) -> str:
     return f"{LABEL_GROUP}/{mask}"
 
 
-def mask_path(mask: str) -> str:
-    """Path of the array of a case's mask, below the case."""
-    return f"{mask_group(mask)}/segmentation"
+def mask_path(mask: str, tag: str = "") -> str:
+    """Path of the array of a mask, below the case.
+
+    Args:
+        mask: name of its label group.
+        tag: empty, or what tells the array from the one that it replaced there.
+    """
+    return f"{mask_group(mask)}/{mask_array(tag)}"
+
+
+def mask_array(tag: str) -> str:
+    """Last part of the path of a mask's array; see `mask_path`."""
+    return group_name("segmentation", tag)
 
 
 def catalog_key(sha256: str) -> str:
@@ -113,20 +124,19 @@ def is_case_object(key: str) -> bool:
     return _OBJECTS.fullmatch(key) is not None
 
 
-def case_keys(mask: str | None, *, has_labels: bool) -> set[str]:
+def case_keys(masks: Mapping[str, bool]) -> set[str]:
     """Keys below a case of everything that it consists of.
 
     Args:
-        mask: name of the group of its mask; None where it has none.
-        has_labels: whether the mask has a shard, as one of which every chunk is empty has not.
+        masks: path of the array of each mask -> whether it has a shard, as one of which every chunk is
+            empty has not.
     """
-    arrays = [IMAGE] if mask is None else [IMAGE, mask_path(mask)]
-    groups = [] if mask is None else [LABEL_GROUP, mask_group(mask)]
-    shards = arrays if has_labels else [IMAGE]
+    groups = {path.rpartition("/")[0] for path in masks} | ({LABEL_GROUP} if masks else set())
+    shards = (path for path, has_labels in masks.items() if has_labels)
     return {
         METADATA,
-        *(f"{path}/{METADATA}" for path in (*groups, *arrays)),
-        *(f"{path}/{SHARD}" for path in shards),
+        *(f"{path}/{METADATA}" for path in (*groups, IMAGE, *masks)),
+        *(f"{path}/{SHARD}" for path in (IMAGE, *shards)),
     }
 
 

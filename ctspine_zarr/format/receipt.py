@@ -56,11 +56,19 @@ class SourceFile(Struct, frozen=True):
     ending: Annotated[str, Meta(max_length=16)]
 
 
-class Arrays[T](Struct, frozen=True):
-    """Something of each of a case's arrays; of the mask None where the case has none."""
+class Arrays[T](Struct, frozen=True, omit_defaults=True):
+    """Something of each of a case's arrays; of the mask None where the case has none.
+
+    `sets` has it by name of each label set; it is not written where there is none.
+    """
 
     image: T
     segmentation: T | None
+    sets: Mapping[str, T] = {}
+
+    def mask(self, name: str) -> T | None:
+        """That of the label set of a name; of any other name, that of the case's own mask."""
+        return self.sets.get(name, self.segmentation)
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -76,6 +84,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
             stored dtype.
         objects: key below the case's group -> what was written there.
         foreground: value of a label -> counts of the HU of its voxels, which can be summed over cases.
+        foreground_of_sets: the same by name of each label set; not written where there is none.
         seal: see `encoding`.
     """
 
@@ -87,6 +96,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     voxels: Arrays[Digest128]
     objects: Mapping[str, StoredObject]
     foreground: Mapping[LabelValue, Histogram]
+    foreground_of_sets: Mapping[str, Mapping[LabelValue, Histogram]] = {}
     seal: Sha256 = UNSEALED
 
     def __post_init__(self) -> None:
@@ -100,6 +110,14 @@ class Receipt(Struct, frozen=True, kw_only=True):
             seen = f"a mask in record: {self.record.has_mask}, files: {files}, voxels: {voxels}"
             message = f"{seen}; legal: in all of them or in none"
             raise ValueError(message)
+        sets = [set(one) for one in (self.record.sets, self.files.sets, self.voxels.sets)]
+        if not sets[0] == sets[1] == sets[2]:
+            message = f"label sets {sets} in record, files and voxels; legal: the same in all of them"
+            raise ValueError(message)
+
+    def foreground_of(self, mask: str) -> Mapping[int, Histogram]:
+        """`foreground` of the label set of a name; of any other name, of the case's own mask."""
+        return self.foreground_of_sets.get(mask, self.foreground)
 
     @property
     def key(self) -> str:
@@ -196,6 +214,8 @@ def record_json(record: Record) -> Document:
 def encode_receipt(receipt: Receipt) -> bytes:
     """A receipt as stored, sealed."""
     plain: Document = to_builtins(structs.replace(receipt, seal=UNSEALED), str_keys=True)
+    if not receipt.foreground_of_sets:
+        del plain["foreground_of_sets"]
     return sealed(encode(plain | {"record": record_json(receipt.record)}))
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.encoding import Sha256
-from ctspine_zarr.format.layout import case_path, grid, group_name, receipt_key
+from ctspine_zarr.format.layout import case_keys, case_path, grid, group_name, mask_path, receipt_key
 from ctspine_zarr.format.names import is_legal_name, require_legal
 from ctspine_zarr.format.shard import ENTRY_BYTES
 from ctspine_zarr.format.spec import LabelValue
@@ -41,7 +41,7 @@ _LEAST_VOLUME: Final = 1e-4
 _TAG_DIGITS: Final = 12
 
 
-class StoredArray(Struct, frozen=True, kw_only=True):
+class StoredArray(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One array as it is stored.
 
     Attributes:
@@ -51,6 +51,7 @@ class StoredArray(Struct, frozen=True, kw_only=True):
             place shows; 0 where there is no shard.
         chunk: (z, y, x) voxels of a chunk.
         codec: name of the codec of its chunks.
+        tag: of a label set that replaced another of its name: what tells the one array from the other.
     """
 
     dtype: Dtype
@@ -58,6 +59,7 @@ class StoredArray(Struct, frozen=True, kw_only=True):
     index_crc32c: Annotated[int, Meta(ge=0, lt=2**32)]
     chunk: Sizes
     codec: Annotated[str, Meta(max_length=64)]
+    tag: Annotated[str, Meta(pattern="^([0-9a-f]{12})?$")] = ""
 
     def __post_init__(self) -> None:
         if math.prod(self.chunk) > MOST_CHUNK_VOXELS:
@@ -158,14 +160,28 @@ class Finding(Struct, frozen=True):
     labels: tuple[int, ...] = ()
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class LabelSet(Struct, frozen=True, kw_only=True):
+    """One more mask of a case, beside its own, such as a prediction.
+
+    Attributes:
+        array: the mask.
+        labels: as in `Record`.
+        findings: about the labels.
+    """
+
+    array: StoredArray
+    labels: tuple[Label, ...]
+    findings: tuple[Finding, ...]
+
+
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One case as the catalog has it.
 
     Attributes:
         id: the case's name.
         patient_id: of the patient; the case's own id where the dataset does not tell patients apart.
         split, source: names, as the store's spec has them.
-        content: sha256 of all that the case holds.
+        content: sha256 of all that the case holds, but for its label sets.
         is_replaced: whether the case took the place of another of that id, and so lies in a group
             of its own beside it, named with the beginning of `content`.
         shape: (z, y, x) voxels.
@@ -179,6 +195,7 @@ class Record(Struct, frozen=True, kw_only=True):
         transitional: kind of transitional vertebra, such as `lumbarization`, where the dataset says so.
         findings: see `Finding`.
         spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
+        sets: name -> label set, in order of name; not written where there is none.
     """
 
     id: str
@@ -198,6 +215,7 @@ class Record(Struct, frozen=True, kw_only=True):
     transitional: Annotated[str, Meta(max_length=128)] | None
     findings: tuple[Finding, ...]
     spreadsheet: tuple[Mapping[str, Cell], ...]
+    sets: Mapping[str, LabelSet] = {}
 
     def __post_init__(self) -> None:
         for what, name in (("case", self.id), ("split", self.split), ("source", self.source)):
@@ -207,6 +225,8 @@ class Record(Struct, frozen=True, kw_only=True):
         _require_orientation(self.orientation)
         _require_grid(self.shape, self.image, self.segmentation)
         _require_labels(self.labels, self.shape, has_mask=self.segmentation is not None)
+        if self.sets:
+            _require_sets(self)
 
     @property
     def tag(self) -> str:
@@ -241,7 +261,22 @@ class Record(Struct, frozen=True, kw_only=True):
     @property
     def stored_bytes(self) -> int:
         """Size of the shards."""
-        return self.image.bytes + (0 if self.segmentation is None else self.segmentation.bytes)
+        masks = () if self.segmentation is None else (self.segmentation,)
+        return sum(array.bytes for array in (self.image, *masks, *(one.array for one in self.sets.values())))
+
+    def masks(self, mask: str) -> dict[str, StoredArray]:
+        """Name of a label group -> the array in it, of the case's own mask and of each label set.
+
+        Args:
+            mask: name of the group of its own mask.
+        """
+        own = {} if self.segmentation is None else {mask: self.segmentation}
+        return own | {name: one.array for name, one in self.sets.items()}
+
+    def keys(self, mask: str) -> set[str]:
+        """Keys below the case's group of every object of the case; see `masks`."""
+        masks = self.masks(mask).items()
+        return case_keys({mask_path(name, array.tag): array.bytes > 0 for name, array in masks})
 
 
 class Code(StrEnum):
@@ -335,3 +370,10 @@ def _require_labels(labels: tuple[Label, ...], shape: Shape, *, has_mask: bool) 
     if values != sorted(set(values)) or not inside or (values and not has_mask):
         message = f"labels {values}; legal: each once, in order, inside the volume, of a mask"
         raise ValueError(message)
+
+
+def _require_sets(record: Record) -> None:
+    require_legal("label set", record.sets)
+    for one in record.sets.values():
+        _require_grid(record.shape, record.image, one.array)
+        _require_labels(one.labels, record.shape, has_mask=True)

@@ -61,7 +61,7 @@ def read_receipts_of(storage: Storage, entries: Sequence[Entry], spec: Spec) -> 
         receipt, found = judged(data, entry, spec)
         problems[entry.record.id].extend(found)
         if receipt is not None:
-            receipts[entry.record.id] = structs.replace(receipt, foreground={})
+            receipts[entry.record.id] = structs.replace(receipt, foreground={}, foreground_of_sets={})
     return QuickChecks(receipts, {case: lines for case, lines in problems.items() if lines})
 
 

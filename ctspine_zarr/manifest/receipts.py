@@ -87,7 +87,7 @@ def batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 
 def _parsed(storage: Storage, key: str, data: bytes | None, *, to_write: bool) -> KeptReceipt | None:
     try:
-        receipt = structs.replace(decode_receipt(data, key), foreground={})
+        receipt = structs.replace(decode_receipt(data, key), foreground={}, foreground_of_sets={})
         return KeptReceipt(receipt, sha256(data or b""))
     except Malformed:
         return None

@@ -91,9 +91,9 @@ def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes
     if case.segmentation is not None:
         arrays[masks] = case.segmentation
     shards = {f"{path}/{layout.SHARD}": array.shard for path, array in arrays.items() if array.shard}
-    metadata = _members(arrays, record, spec)
-    encoded = {f"{path}/{layout.METADATA}": encode(document) for path, document in metadata.items()}
-    return {**shards, **encoded, layout.METADATA: encode(_case_group(case, record, metadata))}
+    facts = Facts(record, WRITER, case.voxels, case.nifti)
+    metadata = {path: array.metadata for path, array in arrays.items()}
+    return {**shards, **documents_of_case(facts, metadata, spec)}
 
 
 def receipt_of(
@@ -115,23 +115,38 @@ def receipt_of(
     )
 
 
-def _members(arrays: Mapping[str, EncodedArray], record: Record, spec: Spec) -> dict[str, Document]:
+def documents_of_case(facts: Facts, arrays: Mapping[str, Document], spec: Spec) -> dict[str, bytes]:
+    """Every `zarr.json` of a case, by key below its group, in the order of writing: its own is the last.
+
+    Args:
+        facts: of the case.
+        arrays: path below the group -> `zarr.json`, of each array.
+        spec: the dataset's description.
+    """
+    members = _members(arrays, facts.record, spec)
+    encoded = {f"{path}/{layout.METADATA}": encode(document) for path, document in members.items()}
+    return {**encoded, layout.METADATA: encode(_case_group(facts, members))}
+
+
+def _members(arrays: Mapping[str, Document], record: Record, spec: Spec) -> dict[str, Document]:
     """Path below the case's group -> `zarr.json`, for every array and group in it."""
-    found = {path: array.metadata for path, array in arrays.items()}
-    if not record.has_mask:
-        return found
-    values = (label.label for label in record.labels)
-    group, mask = layout.mask_group(spec.mask), layout.mask_path(spec.mask)
-    attributes = documents.mask_attributes(spec, record.affine_matrix, values)
-    inner = {mask.removeprefix(f"{group}/"): found[mask]}
-    found[group] = documents.group(attributes, inner)
-    found[layout.LABEL_GROUP] = documents.group(documents.labels_attributes(spec))
+    found = dict(arrays)
+    masks = record.masks(spec.mask)
+    for name, stored in masks.items():
+        array = layout.mask_array(stored.tag)
+        labels = record.sets[name].labels if name in record.sets else record.labels
+        values = [label.label for label in labels]
+        attributes = documents.mask_attributes(spec, record.affine_matrix, values, name, array)
+        inner = {array: arrays[layout.mask_path(name, stored.tag)]}
+        found[layout.mask_group(name)] = documents.group(attributes, inner)
+    if masks:
+        found[layout.LABEL_GROUP] = documents.group(documents.labels_attributes(masks))
     return found
 
 
-def _case_group(case: EncodedCase, record: Record, members: Mapping[str, Document]) -> Document:
+def _case_group(facts: Facts, members: Mapping[str, Document]) -> Document:
     """The `zarr.json` of a case's group: OME-Zarr metadata, facts, and the metadata of its members."""
-    facts = Facts(record, WRITER, case.voxels, case.nifti)
+    record = facts.record
     hu_range = record.intensity.min, record.intensity.max
     attributes = documents.image_attributes(record.affine_matrix, hu_range)
     attributes[layout.OWN_KEY] = facts.to_json()

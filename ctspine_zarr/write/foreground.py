@@ -28,6 +28,12 @@ type _Part = tuple[NDArray[np.uint8], NDArray[Any]]
 
 
 type Found = dict[int, tuple[LabelIntensity, Histogram]]
+"""Figures and counts of the HU of each label's voxels."""
+
+
+def histograms_of(found: Found) -> dict[int, Histogram]:
+    """The counts alone, by label."""
+    return {label: histogram for label, (_, histogram) in found.items()}
 
 
 class Foreground(Protocol):

@@ -29,7 +29,7 @@ from ctspine_zarr.sources.source import CaseVolumes
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrays import Encoding, encode_array
 from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_of, objects_of, receipt_of
-from ctspine_zarr.write.foreground import foreground_meter
+from ctspine_zarr.write.foreground import Found, foreground_meter, histograms_of
 from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import Measured, measure_labels
@@ -89,8 +89,8 @@ class _Grid:
 
 
 @dataclass(frozen=True)
-class _Mask:
-    """An encoded mask, its voxels, and its labels."""
+class EncodedMask:
+    """An encoded mask, its voxels, (z, y, x), and its labels."""
 
     array: EncodedArray
     voxels: NDArray[np.uint8]
@@ -163,14 +163,23 @@ def _check_grids(case: CaseVolumes) -> _Grid:
     mask, offset = None, 0.0
     if case.has_mask:
         mask = case.header("segmentation")
-        offset = _require_one_grid(shape, affine, mask)
+        offset = require_one_grid(shape, affine, mask)
     findings = tuple(grid_findings(image, mask, offset))
     is_beside = mask is not None and is_of_labels(mask)
     return _Grid(shape, affine, disk_codes(image.reorientation), findings, is_beside)
 
 
-def _require_one_grid(shape: Shape, affine: Affine, mask: Header) -> float:
-    """How far the grid of a mask lies from that of its image, in voxels."""
+def require_one_grid(shape: Shape, affine: Affine, mask: Header) -> float:
+    """How far the grid of a mask lies from that of its image, in voxels.
+
+    Args:
+        shape: (z, y, x), of the image.
+        affine: canonical (x, y, z) -> RAS+ mm, of the image.
+        mask: header of the mask, whose axes lie anyhow.
+
+    Raises:
+        CaseRefused: it has another shape, or lies half a voxel away or more.
+    """
     mask_shape, mask_affine = _canonical(mask)
     if shape != mask_shape:
         message = f"mask of shape {mask_shape} for an image of shape {shape} (z, y, x); legal: the same"
@@ -199,7 +208,7 @@ def _encode_case(fetched: CaseVolumes, recipe: Recipe, *, is_beside: bool) -> En
     with ThreadPoolExecutor(_HELPERS) as helpers, ThreadPoolExecutor(1) as beside:
         if not fetched.has_mask:
             return _encode_image(fetched.read("image"), recipe, None, helpers)
-        coming = beside.submit(_encode_mask, fetched, recipe, helpers)
+        coming = beside.submit(lambda: encode_mask(fetched.read("segmentation"), recipe, helpers))
         if not is_beside:
             wait([coming])
         try:
@@ -209,8 +218,17 @@ def _encode_case(fetched: CaseVolumes, recipe: Recipe, *, is_beside: bool) -> En
         return _encode_image(volume, recipe, mask, helpers)
 
 
-def _encode_mask(fetched: CaseVolumes, recipe: Recipe, helpers: Executor) -> _Mask:
-    volume = fetched.read("segmentation")
+def encode_mask(volume: Volume, recipe: Recipe, helpers: Executor) -> EncodedMask:
+    """A mask, encoded and measured.
+
+    Args:
+        volume: of its file, read whole.
+        recipe: how the case is made.
+        helpers: threads that compress.
+
+    Raises:
+        CaseRefused: a value that is no label.
+    """
     header = volume.header
     require_label_range(volume, recipe.spec.labels)
     encoding = Encoding(MASK_DTYPE, recipe.profile.segmentation(recipe.chunk), keep_empty=False)
@@ -220,22 +238,30 @@ def _encode_mask(fetched: CaseVolumes, recipe: Recipe, helpers: Executor) -> _Ma
     else:
         voxels = pages(_canonical(header)[0], MASK_DTYPE)
         array = encode_array(volume, encoding, _ignore, helpers, into=voxels)
-    return _Mask(array, voxels, measure_labels(voxels))
+    measured = measure_labels(voxels)
+    require_known_labels(volume.name, [one.label for one in measured], recipe.spec.labels)
+    return EncodedMask(array, voxels, measured)
 
 
 def _ignore(slab: NDArray[Any]) -> None:
     """The `see` of a mask, which does nothing: a mask is measured as a volume."""
 
 
-def _measured(mask: _Mask, spec: Spec) -> tuple[Measured, ...]:
-    require_known_labels(mask.array.source.file.name, [one.label for one in mask.measured], spec.labels)
-    return mask.measured
+def labels_of(measured: Iterable[Measured], found: Found, spec: Spec) -> tuple[Label, ...]:
+    """The labels of a mask as a record has them.
+
+    Args:
+        measured: of the mask.
+        found: of the HU of their voxels.
+        spec: which names them.
+    """
+    return tuple(Label(name=spec.labels[one.label], hu=found[one.label][0], **one.fields) for one in measured)
 
 
-def _encode_image(volume: Volume, recipe: Recipe, mask: _Mask | None, helpers: Executor) -> EncodedCase:
+def _encode_image(volume: Volume, recipe: Recipe, mask: EncodedMask | None, helpers: Executor) -> EncodedCase:
     seen = survey_image(volume)
     dtype = exact_dtype(seen)
-    measured = () if mask is None else _measured(mask, recipe.spec)
+    measured = () if mask is None else mask.measured
     intensity = IntensityMeter(dtype, seen.low, seen.high)
     foreground = None
     if mask is not None:
@@ -251,11 +277,9 @@ def _encode_image(volume: Volume, recipe: Recipe, mask: _Mask | None, helpers: E
     encoding = Encoding(dtype, recipe.profile.image(dtype, recipe.chunk), keep_empty=True)
     array = encode_array(volume, encoding, see, helpers)
     found = {} if foreground is None else foreground.result()
-    labels = tuple(
-        Label(name=recipe.spec.labels[one.label], hu=found[one.label][0], **one.fields) for one in measured
-    )
-    histograms = {value: histogram for value, (_, histogram) in found.items()}
-    return EncodedCase(array, None if mask is None else mask.array, intensity.result(), labels, histograms)
+    labels = labels_of(measured, found, recipe.spec)
+    mask_array = None if mask is None else mask.array
+    return EncodedCase(array, mask_array, intensity.result(), labels, histograms_of(found))
 
 
 def _restorability(sources: Iterable[NiftiSource | None]) -> Iterator[Finding]:
