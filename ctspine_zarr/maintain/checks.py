@@ -10,6 +10,7 @@ from ctspine_zarr.digest import VoxelDigest, sha256
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, require_dataset
+from ctspine_zarr.format.label_sets import with_mask
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, Receipt, decode_receipt
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.maintain.metadata import differences
@@ -17,6 +18,7 @@ from ctspine_zarr.maintain.reports import require_here
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.original import kept_header
 from ctspine_zarr.read.proof import require_object
+from ctspine_zarr.read.sample import Name
 from ctspine_zarr.storage import Storage
 
 
@@ -97,15 +99,23 @@ def _damaged_content(entry: Entry, receipt: Receipt, storage: Storage, spec: Spe
     facts = case.facts
     if (facts.record, facts.voxels) != (receipt.record, receipt.voxels):
         yield f"{layout.METADATA} says other things of the case than its receipt"
-    yield from differences(case, storage)
     for name in case.names:
-        try:
-            kept_header(case.nifti_source(name), case.record, name)
-        except DamagedStore as error:
-            yield str(error)
-        expected = receipt.voxels.image if name == "image" else receipt.voxels.segmentation
-        if _voxels_digest(case.voxels(name)) != expected:
-            yield f"the {name} decodes to other voxels than went in"
+        yield from _damaged_array(case, name, receipt, storage)
+    for other in entry.record.sets:
+        with_set = Case(storage, entry.with_labels(other), with_mask(spec, other), Reading())
+        for line in _damaged_array(with_set, "segmentation", receipt, storage):
+            yield f"label set {other}: {line}"
+
+
+def _damaged_array(case: Case, name: Name, receipt: Receipt, storage: Storage) -> Iterator[str]:
+    yield from differences(case, name, storage)
+    try:
+        kept_header(case.nifti_source(name), case.record, name)
+    except DamagedStore as error:
+        yield str(error)
+    expected = receipt.voxels.image if name == "image" else receipt.voxels.mask(case.spec.mask)
+    if _voxels_digest(case.voxels(name)) != expected:
+        yield f"the {name} decodes to other voxels than went in"
 
 
 def _voxels_digest(voxels: Voxels) -> str:

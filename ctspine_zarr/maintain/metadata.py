@@ -13,6 +13,7 @@ from ctspine_zarr.format import documents, layout
 from ctspine_zarr.format.encoding import Document, parse
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.sample import Name
 from ctspine_zarr.storage import Storage
 
 # How hard a codec tried is of no matter to who reads.
@@ -27,26 +28,25 @@ class _Group(Struct):
     consolidated_metadata: _Inline
 
 
-def differences(case: Case, storage: Storage) -> Iterator[str]:
-    """Lines on what documents say of a case's arrays otherwise than its record; each of one field.
+def differences(case: Case, name: Name, storage: Storage) -> Iterator[str]:
+    """Lines on what documents say of an array of a case otherwise than its record; each of one field.
 
-    Of an array these are its own `zarr.json` and its copy in the consolidated metadata of the groups above.
-    Arrays of codecs that this version does not know are left out.
+    These are its own `zarr.json` and its copy in the consolidated metadata of the groups above. Nothing is
+    said of an array whose codec this version does not know.
 
     Raises:
         StorageError: a document cannot be read.
     """
-    for name in case.names:
-        voxels = case.voxels(name)
-        if voxels.codec is None:
-            continue
-        expected = documents.array(voxels.shape, voxels.dtype, voxels.codec)
-        path = voxels.array.path.removeprefix(f"{case.record.path}/")
-        groups = ("", f"{layout.mask_group(case.spec.mask)}/") if name == "segmentation" else ("",)
-        for group, member in [(f"{path}/", ""), *((group, path.removeprefix(group)) for group in groups)]:
-            key = f"{group}{layout.METADATA}"
-            for difference in _of_document(storage, f"{case.record.path}/{key}", member, expected):
-                yield f"{key} is not as the record has the {name}: {difference}"
+    voxels = case.voxels(name)
+    if voxels.codec is None:
+        return
+    expected = documents.array(voxels.shape, voxels.dtype, voxels.codec)
+    path = voxels.array.path.removeprefix(f"{case.record.path}/")
+    groups = ("", f"{layout.mask_group(case.spec.mask)}/") if name == "segmentation" else ("",)
+    for group, member in [(f"{path}/", ""), *((group, path.removeprefix(group)) for group in groups)]:
+        key = f"{group}{layout.METADATA}"
+        for difference in _of_document(storage, f"{case.record.path}/{key}", member, expected):
+            yield f"{key} is not as the record has the {name}: {difference}"
 
 
 def _of_document(storage: Storage, key: str, member: str, expected: Document) -> Iterator[str]:

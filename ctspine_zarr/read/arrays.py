@@ -41,5 +41,6 @@ def arrays_of(storage: Storage, record: Record, spec: Spec, reading: Reading) ->
 
     found: dict[Name, Voxels] = {"image": voxels(layout.IMAGE, record.image)}
     if record.segmentation is not None:
-        found["segmentation"] = voxels(layout.mask_path(spec.mask), record.segmentation)
+        path = layout.mask_path(spec.mask, record.segmentation.tag)
+        found["segmentation"] = voxels(path, record.segmentation)
     return found

@@ -374,7 +374,7 @@ class Case:
             DamagedStore: the case's attributes cannot be read.
         """
         require_array(which, self.names, self._place)
-        return kept_source(self.facts, which, self._place)
+        return kept_source(self.facts, which, self.spec.mask, self._place)
 
     def voxels(self, which: Name) -> Voxels:
         """The stored array as an array-like, without dask.

@@ -64,7 +64,7 @@ def _shares(cases: list[Case], *, at_once: bool) -> NDArray[np.float64]:
 
     def read(some: Iterator[Case]) -> None:
         for case in some:
-            found[case.id] = _share(merge_histograms(case.receipt.foreground.values()))
+            found[case.id] = _share(merge_histograms(case.receipt.foreground_of(case.spec.mask).values()))
 
     share_out(read, cases, _AT_ONCE if at_once else 1)
     # In the order of cases, whoever came first: sums of floats differ by it.

@@ -24,18 +24,19 @@ _SLOWEST: Final = 2
 _MOST_OFFSET: Final[dict[Name, float]] = {"image": 1e-3, "segmentation": 0.5}
 
 
-def kept_source(facts: Facts, which: Name, place: str) -> NiftiSource:
+def kept_source(facts: Facts, which: Name, mask: str, place: str) -> NiftiSource:
     """What was kept of a source file of a case that has it.
 
     Args:
         facts: of the case.
         which: the file.
+        mask: name of the label group that the mask is of.
         place: of the case.
 
     Raises:
         DamagedStore: nothing was kept.
     """
-    found = facts.nifti.image if which == "image" else facts.nifti.segmentation
+    found = facts.nifti.image if which == "image" else facts.nifti.mask(mask)
     if found is None:
         message = f"{place}: nothing is kept of its {which}; run verify"
         raise DamagedStore(message)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.label_sums import LabelSums
+from ctspine_zarr.read.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A predicted centroid within 20 mm of the true one, and nearer to it than to any other, identifies a
 # vertebra (Sekuboyina et al., VerSe, Medical Image Analysis 2021, section 3.3).
@@ -72,6 +76,59 @@ def score(case: Case, prediction: NDArray[Any]) -> list[LabelScore]:
         other.add(predicted, first)
         common += np.bincount(mask[mask == predicted], minlength=_LABELS)
     return list(_scores(case, truth, other, common))
+
+
+def score_store(store: Store, name: str) -> pd.DataFrame:
+    """One row a case and label: the scores of a label set against the masks, of all cases that have both.
+
+    Columns: case, label, name, truth_voxels, predicted_voxels, dice, distance_mm, is_identified, as
+    `LabelScore` has them; in the store's order, then by value. Each volume is read whole.
+
+    Args:
+        store: whose labels are the truth.
+        name: of the label set.
+
+    Raises:
+        UnknownValue: no case has the set, or none of them has a mask.
+        DamagedStore: a mask cannot be read.
+    """
+    import pandas as pd
+
+    predicted = store.select(labels=name)
+    cases = [case for case in predicted if store.records[case].has_mask]
+    if not cases:
+        message = f"scores of {name!r}, which no case has that has a mask; legal: a case with both"
+        raise UnknownValue(message)
+    rows = [row for case in cases for row in score(store[case], predicted[case].voxels("segmentation")[...])]
+    return pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(LabelScore)])
+
+
+def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row a label, in order of value, and one of all: what scores are on average. Indexed by name.
+
+    Columns: cases, that have the label; dice, its mean over them; identified, the share of them in which it
+    is; extra, cases that are predicted to have it and have not, which count for nothing else. The row
+    `total` weighs each label of each case alike.
+
+    Args:
+        scores: as `score_store` gives them, or a table of `score`.
+    """
+    import pandas as pd
+
+    groups = [(str(name), rows) for (_, name), rows in scores.groupby(["label", "name"])]
+    table = [_averages(name, rows) for name, rows in [*groups, ("total", scores)]]
+    return pd.DataFrame(table).set_index("name")
+
+
+def _averages(name: str, scores: pd.DataFrame) -> dict[str, Any]:
+    there = scores[scores.truth_voxels > 0]
+    return {
+        "name": name,
+        "cases": len(there),
+        "dice": there.dice.mean(),
+        "identified": there.is_identified.mean(),
+        "extra": len(scores) - len(there),
+    }
 
 
 def _centroids(sums: LabelSums, case: Case) -> dict[int, NDArray[np.float64]]:

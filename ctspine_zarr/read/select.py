@@ -29,6 +29,8 @@ class Criteria(TypedDict, total=False):
         has_mask: whether the case has a mask; those of a test set may have none.
         transitional: whether the dataset's card lists a transitional vertebra.
         without_finding: codes of findings, none of which the case may have.
+        labels: a label set that the case must have, in place of whose mask it is then taken: its labels are
+            those of the set in everything, `has_label` and findings included.
     """
 
     cases: CaseIds | None
@@ -40,6 +42,7 @@ class Criteria(TypedDict, total=False):
     has_mask: bool | None
     transitional: bool | None
     without_finding: OneOrMore[str] | None
+    labels: str | None
 
 
 def select(

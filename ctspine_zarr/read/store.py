@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.errors import UnknownValue, require_case, require_known
 from ctspine_zarr.format.catalog import Entry, Root
 from ctspine_zarr.format.label_map import AnyMap, Ignored, LabelMap
+from ctspine_zarr.format.label_sets import label_sets, with_mask
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.state import State, UpdateCheck, load
@@ -29,7 +30,7 @@ from ctspine_zarr.read.folds import (
     leaks_of,
     validations,
 )
-from ctspine_zarr.read.ids import CaseIds
+from ctspine_zarr.read.ids import CaseIds, ids_of
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select, table
 from ctspine_zarr.storage import DEFAULT_BYTES, Location, Storage, all_at_once, cached, open_storage
@@ -50,22 +51,31 @@ class Store(Mapping[str, Case]):
         root: the store's root: the dataset, counts, refused cases, provenance.
         entries: case id -> line of the catalog.
         reading: threads and caches.
+        label_set: name of the label set that cases have in place of their masks; None for the masks.
     """
 
-    def __init__(self, storage: Storage, root: Root, entries: Mapping[str, Entry], reading: Reading) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        root: Root,
+        entries: Mapping[str, Entry],
+        reading: Reading,
+        label_set: str | None = None,
+    ) -> None:
         self.storage = storage
         self.root = root
         self.entries = entries
         self.reading = reading
+        self.label_set = label_set
         self._cases: dict[str, Case] = {}
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Storage, Root, Mapping[str, Entry], Reading]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         # Caches are left out of a pickle: reading again is faster than sending.
-        return Store, (self.storage, self.root, self.entries, self.reading)
+        return type(self), (self.storage, self.root, self.entries, self.reading, self.label_set)
 
     def __repr__(self) -> str:
-        partial = ", partial" * self.is_partial
-        return f"<Store {self.location}: {self.spec.name}, {len(self)} cases{partial}>"
+        more = ", partial" * self.is_partial + f", labels {self.label_set!r}" * (self.label_set is not None)
+        return f"<Store {self.location}: {self.spec.name}, {len(self)} cases{more}>"
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -81,9 +91,9 @@ class Store(Mapping[str, Case]):
     def __getitem__(self, case: str) -> Case: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __getitem__(self, case: CaseIds) -> Store: ...
+    def __getitem__(self, case: CaseIds) -> Self: ...
 
-    def __getitem__(self, case: CaseIds) -> Case | Store:
+    def __getitem__(self, case: CaseIds) -> Case | Self:
         """A case by id, or several as `select(cases=...)` gives them, a store of their own.
 
         Raises:
@@ -95,7 +105,7 @@ class Store(Mapping[str, Case]):
         require_case(case, self.entries.keys(), self.location)
         # One Case an id: what it has read of its shards' indices is not read again.
         if case not in self._cases:
-            self._cases[case] = Case(self.storage, self.entries[case], self.spec, self.reading)
+            self._cases[case] = Case(self.storage, self.entries[case], self._masks, self.reading)
         return self._cases[case]
 
     @property
@@ -123,6 +133,11 @@ class Store(Mapping[str, Case]):
         """Case id -> what is known of it."""
         return {case: entry.record for case, entry in self.entries.items()}
 
+    @property
+    def label_sets(self) -> dict[str, int]:
+        """Name -> cases here that have that label set beside their labels, in order of name."""
+        return label_sets(self.records.values())
+
     @cached_property
     def cases(self) -> pd.DataFrame:
         """One row a case, indexed by case id.
@@ -136,16 +151,27 @@ class Store(Mapping[str, Case]):
         """
         return table(self.records.values())
 
-    def select(self, **criteria: Unpack[Criteria]) -> Store:
+    def select(self, **criteria: Unpack[Criteria]) -> Self:
         """The cases that fit every criterion, as a store of their own, in this one's order; may be empty.
+
+        With `labels` its cases have those of that label set in place of their masks, wherever labels are
+        read, counted or sampled; cases without the set are not in it.
 
         Raises:
             UnknownCase: `cases` with one that is not here; the message names the nearest ones.
-            UnknownValue: a split, source or label that does not exist; `cases` with one twice, or a
-                boolean Series that does not say True or False exactly once of each case here.
+            UnknownValue: a split, source, label or label set that does not exist; `cases` with one twice,
+                or a boolean Series that does not say True or False exactly once of each case here.
         """
-        chosen = select(self.records, self.spec, criteria, self.location)
-        return self._of({record.id for record in chosen})
+        asked, cases = criteria.pop("labels", None), criteria.get("cases")
+        store = self if asked is None or asked == self.label_set else self._with_labels(asked)
+        if store is not self and cases is not None:
+            # What is no case here is an error; what has no such labels is left out.
+            named = ids_of(cases, self.records.keys(), self.location)
+            criteria["cases"] = [case for case in store if case in named]
+        chosen = select(store.records, self.spec, criteria, self.location)
+        ids = {record.id for record in chosen}
+        entries = {case: entry for case, entry in store.entries.items() if case in ids}
+        return type(self)(self.storage, self.root, entries, self.reading, store.label_set)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -268,9 +294,21 @@ class Store(Mapping[str, Case]):
         train, validation = by_split(self.records, self.groups)
         return [Fold(self._of(train), self._of(validation))]
 
-    def _of(self, cases: Collection[str]) -> Store:
+    @cached_property
+    def _masks(self) -> Spec:
+        """The dataset's description, whose mask is the label group that masks are read from."""
+        return self.spec if self.label_set is None else with_mask(self.spec, self.label_set)
+
+    def _with_labels(self, name: str) -> Self:
+        require_known("label set", [name], self.label_sets)
+        entries = {
+            case: entry.with_labels(name) for case, entry in self.entries.items() if name in entry.record.sets
+        }
+        return type(self)(self.storage, self.root, entries, self.reading, name)
+
+    def _of(self, cases: Collection[str]) -> Self:
         entries = {case: entry for case, entry in self.entries.items() if case in cases}
-        return Store(self.storage, self.root, entries, self.reading)
+        return type(self)(self.storage, self.root, entries, self.reading, self.label_set)
 
 
 @dataclass(frozen=True)
