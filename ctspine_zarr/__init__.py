@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ctspine_zarr.format.histogram import Histogram, Moments, merge_histograms, merge_moments, percentile
     from ctspine_zarr.format.label_map import LabelMap
     from ctspine_zarr.kernel import kernel_version
+    from ctspine_zarr.label_sets.add import LabelsAdded, add_labels
+    from ctspine_zarr.label_sets.remove import remove_labels
+    from ctspine_zarr.label_sets.store import Store, open_store
     from ctspine_zarr.maintain.export import CaseExported, Exported, export, export_cases
     from ctspine_zarr.maintain.remove import remove
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
     from ctspine_zarr.read.sample import Sample
-    from ctspine_zarr.read.scoring import LabelScore, score
-    from ctspine_zarr.read.store import Fold, Store, open_store
+    from ctspine_zarr.read.scoring import LabelScore, score, score_store, score_summary
+    from ctspine_zarr.read.store import Fold
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
     from ctspine_zarr.scaling import Normalization
@@ -65,6 +68,7 @@ __all__ = [
     "Histogram",
     "LabelMap",
     "LabelScore",
+    "LabelsAdded",
     "Left",
     "Mended",
     "Moments",
@@ -89,6 +93,7 @@ __all__ = [
     "Vertebrae",
     "Volumes",
     "Windows",
+    "add_labels",
     "assemble",
     "build_store",
     "ct_normalization",
@@ -105,8 +110,11 @@ __all__ = [
     "plan_derive",
     "publish",
     "remove",
+    "remove_labels",
     "repair",
     "score",
+    "score_store",
+    "score_summary",
     "verify",
     "window_starts",
 ]
@@ -123,6 +131,9 @@ _HOMES = {
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),
     "kernel": ("kernel_version",),
+    "label_sets.add": ("LabelsAdded", "add_labels"),
+    "label_sets.remove": ("remove_labels",),
+    "label_sets.store": ("Store", "open_store"),
     "maintain.export": ("CaseExported", "Exported", "export", "export_cases"),
     "maintain.remove": ("remove",),
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
@@ -133,8 +144,8 @@ _HOMES = {
     "read.case": ("Case",),
     "read.foreground": ("ct_normalization",),
     "read.sample": ("Sample",),
-    "read.scoring": ("LabelScore", "score"),
-    "read.store": ("Fold", "Store", "open_store"),
+    "read.scoring": ("LabelScore", "score", "score_store", "score_summary"),
+    "read.store": ("Fold",),
     "sampling.strategies": ("Balanced", "Foreground", "Uniform"),
     "sampling.windows": ("assemble", "window_starts"),
     "scaling": ("Normalization",),

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import build, derive, export, logs, maintain, nnunet, report
+from ctspine_zarr.cli import build, derive, export, labels, logs, maintain, nnunet, report
 from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, workers_option
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, USAGE, fail, heeding, interrupt
 from ctspine_zarr.errors import UnknownCase, UnknownValue
@@ -78,6 +78,8 @@ def info(store: str, case: str | None, *, as_json: bool, storage_option: dict[st
 
 cli.add_command(export.export)
 cli.add_command(derive.derive)
+cli.add_command(labels.labels)
+cli.add_command(labels.score)
 
 
 @cli.command()

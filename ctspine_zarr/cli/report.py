@@ -13,6 +13,8 @@ from ctspine_zarr.format.receipt import record_json
 from ctspine_zarr.text import cases_table, size
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     import ctspine_zarr as cz
 
 EXITS: Final = (
@@ -90,6 +92,23 @@ def verified_json(store: str, result: cz.Verification) -> dict[str, Any]:
     return {"location": store, "is_whole": result.is_whole, **to_builtins(result)}
 
 
+def labels_added(result: cz.LabelsAdded) -> str:
+    """One line on what was done."""
+    return (
+        f"added {result.name} to {len(result.added)} cases in {result.seconds:,.1f} s; "
+        f"{len(result.skipped)} had these labels, {len(result.refused)} refused"
+    )
+
+
+def scored(summary: pd.DataFrame) -> str:
+    """The table of `score_summary`, a line a label."""
+    lines = [f"{'label':<8}{'cases':>6}{'Dice':>8}{'identified':>12}{'extra':>7}"]
+    for name, row in summary.iterrows():
+        figures = f"{row.cases:>6.0f}{row.dice:>8.4f}{row.identified:>12.4f}{row.extra:>7.0f}"
+        lines.append(f"{name:<8}{figures}")
+    return in_lines(lines)
+
+
 def store_json(store: cz.Store) -> dict[str, Any]:
     """What `info STORE --json` prints; the receipts that `Store.groups` needs are read."""
     records = store.records.values()
@@ -103,6 +122,7 @@ def store_json(store: cz.Store) -> dict[str, Any]:
         **about,
         "codecs": sorted({record.image.codec for record in records}),
         "without_mask": sum(not record.has_mask for record in records),
+        "label_sets": store.label_sets,
         "leaks": _leaks(store),
         "stored_bytes": stored,
         "source_bytes": source,
@@ -131,6 +151,7 @@ def store_text(document: Mapping[str, Any]) -> str:
     ]
     if document["without_mask"]:
         lines.append(f"{document['without_mask']} cases have no mask")
+    lines += [f"label set {name} of {cases} cases" for name, cases in document["label_sets"].items()]
     if document["leaks"] is None:
         lines.append("leaks: not known, for a receipt cannot be read; run verify")
     elif document["leaks"]:
@@ -150,7 +171,8 @@ def case_text(record: Mapping[str, Any]) -> str:
     """A record's JSON for a person."""
     hu, image, mask = record["intensity"], record["image"], record["segmentation"]
     padding = "" if hu["padding"] is None else f", padding {hu['padding']['value']:g} apart"
-    stored = image["bytes"] + (mask["bytes"] if mask else 0)
+    sets = record.get("sets", {})
+    stored = sum(array["bytes"] for array in (image, mask, *(one["array"] for one in sets.values())) if array)
     lines = [
         f"{record['id']}: {record['split']}, {record['source']}",
         f"shape    {tuple(record['shape'])} voxels (z, y, x), {image['dtype']}",
@@ -170,5 +192,7 @@ def case_text(record: Mapping[str, Any]) -> str:
         centroid = str(tuple(round(value, 1) for value in label["centroid"]))
         mean = f"{label['hu']['mean']:.0f}"
         lines.append(f"{label['name']:<8}{label['voxels']:>10,}  {start}{stop}{centroid:<26}{mean}")
+    for name, one in sets.items():
+        lines.append(f"label set {name}: {', '.join(label['name'] for label in one['labels'])}")
     lines += [f"finding  {finding['code']}: {finding['message']}" for finding in record["findings"]]
     return in_lines(lines)

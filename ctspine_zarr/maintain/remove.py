@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ctspine_zarr.errors import StoreMismatch, require_case
+from ctspine_zarr.errors import require_case
 from ctspine_zarr.format import layout
 from ctspine_zarr.manifest.claims import Claim, Held, claimed
 from ctspine_zarr.manifest.commit import switch
@@ -63,9 +63,7 @@ def remove(
 def _require_there(ids: Collection[str], storage: Storage) -> tuple[State, list[KeptReceipt]]:
     """The state of a store that has these cases, or what is left of them, and all its receipts."""
     state, receipts = load(storage), read_receipts(storage)
-    if state.is_partial:
-        message = f"{storage.location} is partial: its first build has not ended; run it to the end"
-        raise StoreMismatch(message)
+    state.require_ended(storage.location)
     known = state.records.keys() | {kept.receipt.record.id for kept in receipts}
     for case in sorted(ids):
         require_case(case, known, storage.location)

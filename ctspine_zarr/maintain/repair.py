@@ -164,7 +164,7 @@ def _supply(
     if other is not None:
         require_shared(other, runner)
         state = load(other)
-        _require_ended(state, other)
+        state.require_ended(other.location)
         yield FromStore(other, state)
         return
     if origin is None:
@@ -175,12 +175,6 @@ def _supply(
         yield FromSource(source, origin.describe(source))
     finally:
         source.close()
-
-
-def _require_ended(state: State, storage: Storage) -> None:
-    if state.is_partial:
-        message = f"{storage.location} is partial: its first build has not ended; run it to the end"
-        raise StoreMismatch(message)
 
 
 @dataclass(frozen=True)
@@ -208,7 +202,7 @@ class _Repair:
             state = intended_state(self.storage, self.supply)
         except NotMendable as error:
             return Repaired(left=(Left(None, str(error)),))
-        _require_ended(state, self.storage)
+        state.require_ended(self.storage.location)
         self._require_dataset(state)
         inspection = Inspection(self.storage, state, self.runner)
         found = inspection.report((), on_begin, on_case)

@@ -12,7 +12,14 @@ from functools import cached_property
 from typing import Final
 
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NotAStore, OtherFormat
+from ctspine_zarr.errors import (
+    CtspineError,
+    DamagedStore,
+    Malformed,
+    NotAStore,
+    OtherFormat,
+    StoreMismatch,
+)
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import CatalogFile, Entry, Root, decode_catalog, decode_root, require_dataset
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
@@ -46,6 +53,16 @@ class State:
     def is_partial(self) -> bool:
         """Whether the first build has not ended."""
         return self.root.is_partial
+
+    def require_ended(self, location: str) -> None:
+        """Do nothing where the first build has ended.
+
+        Raises:
+            StoreMismatch: it has not.
+        """
+        if self.is_partial:
+            message = f"{location} is partial: its first build has not ended; run it to the end"
+            raise StoreMismatch(message)
 
     @cached_property
     def records(self) -> Mapping[str, Record]:

@@ -1,0 +1,391 @@
+"""Label sets beside the masks: written, proven, read in their place, scored, taken out."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import ome_zarr_models.v05.image
+import ome_zarr_models.v05.image_label
+import pandas as pd
+import pytest
+import zarr
+from numpy.typing import NDArray
+from stores import FailingStore, builds, objects
+from trees import AFFINE, NnunetTree, Tree, labels, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import StorageError, UnknownCase, UnknownValue
+from ctspine_zarr.storage import open_storage
+
+type Masks = dict[str, NDArray[np.uint8]]
+
+
+class Killed(BaseException):
+    """The end of a process, which nothing catches."""
+
+
+@pytest.fixture
+def source(tree: Tree) -> Tree:
+    """Three cases: with two labels, without any, and without a mask."""
+    tree.add("liver_1")
+    tree.add("liver_2", voxels(1), labels() * 0)
+    tree.add("liver_3", voxels(2), section="test_public")
+    return tree
+
+
+@pytest.fixture
+def store(source: Tree, tmp_path: Path) -> cz.Store:
+    location = tmp_path / "s.zarr"
+    cz.build_store(cz.plan_build(source.root, location, workers=1))
+    return cz.open_store(location)
+
+
+def canonical(mask: NDArray[Any] | None = None) -> NDArray[Any]:
+    """A mask of `trees`, (i, j, k), as (z, y, x)."""
+    return np.ascontiguousarray((labels() if mask is None else mask).transpose())
+
+
+def moved(steps: int = 1) -> NDArray[Any]:
+    """The mask of `trees`, (z, y, x), further up."""
+    return np.roll(canonical(), steps, axis=0)
+
+
+def masks_of(store: cz.Store) -> Masks:
+    return {case: one.voxels("segmentation")[...] for case, one in store.items() if one.has_mask}
+
+
+def opened(store: cz.Store) -> cz.Store:
+    return cz.open_store(store.storage.path or store.location)
+
+
+def without_time(found: Mapping[str, bytes]) -> dict[str, bytes]:
+    return builds(dict(found))
+
+
+def test_a_copy_of_the_masks_is_measured_and_stored_as_they_are(
+    phantom_store: cz.Store, tmp_path: Path
+) -> None:
+    location = copied(phantom_store, tmp_path)
+    masks = masks_of(phantom_store)
+    result = cz.open_store(location).add_labels("prediction", masks)
+    assert set(result.added) == set(masks)
+    assert (result.skipped, result.refused) == ((), ())
+    store = cz.open_store(location)
+    assert store.label_sets == {"prediction": len(masks)}
+    for case in masks:
+        record = store.records[case]
+        found = record.sets["prediction"]
+        assert (found.array, found.labels) == (record.segmentation, record.labels)
+        receipt = store[case].receipt
+        assert receipt.foreground_of_sets["prediction"] == receipt.foreground
+        assert receipt.voxels.sets["prediction"] == receipt.voxels.segmentation
+    assert cz.verify(location).is_whole
+    assert cz.verify(location, quick=True).is_whole
+
+
+def copied(store: cz.Store, folder: Path) -> Path:
+    location = folder / "copy.zarr"
+    cz.publish(store.location, location)
+    return location
+
+
+def test_other_libraries_read_a_label_set_as_a_label_of_ome_zarr(store: cz.Store) -> None:
+    store.add_labels("prediction", {"liver_1": moved()})
+    group = zarr.open_group(store.location, mode="r")["train/MSD-T10/liver_1"]
+    assert isinstance(group, zarr.Group)
+    assert group["labels"].attrs["ome"]["labels"] == ["vertebrae", "prediction"]  # type: ignore[index,call-overload]
+    array = group["labels/prediction/segmentation"]
+    assert isinstance(array, zarr.Array)
+    assert (array.dtype.name, array.shape) == ("uint8", moved().shape)
+    np.testing.assert_array_equal(array[...], moved())
+    image = ome_zarr_models.v05.image.Image.from_zarr(group)
+    assert image.labels is not None
+    assert image.labels.ome_attributes.labels == ["vertebrae", "prediction"]
+    for name in ("vertebrae", "prediction"):
+        inner = group[f"labels/{name}"]
+        assert isinstance(inner, zarr.Group)
+        found = ome_zarr_models.v05.image_label.ImageLabel.from_zarr(inner).ome_attributes.image_label
+        assert found is not None
+        assert [one.label_value for one in found.colors or ()] == [23, 24]
+
+
+def test_a_store_without_its_label_sets_is_what_it_was(store: cz.Store) -> None:
+    location = Path(store.location)
+    before = objects(location)
+    store.add_labels("prediction", {"liver_1": moved(), "liver_3": moved()})
+    opened(store).add_labels("corrected", {"liver_1": moved(2)})
+    assert opened(store).remove_labels("prediction") == ("liver_1", "liver_3")
+    assert opened(store).label_sets == {"corrected": 1}
+    assert cz.verify(location).is_whole
+    cz.remove_labels(location, "corrected")
+    assert without_time(objects(location)) == without_time(before)
+    assert cz.verify(location).is_whole
+
+
+def test_a_case_without_a_mask_may_have_a_label_set(tmp_path: Path) -> None:
+    location = built_without_mask(tmp_path)
+    before = objects(location)
+    cz.add_labels(location, "prediction", {"a": canonical()})
+    store = cz.open_store(location)
+    assert not store["a"].has_mask
+    assert "no_mask" in store.cases.findings["a"]
+    chosen = store.select(labels="prediction", has_mask=True)
+    assert chosen["a"].labels == ("L4", "L5")
+    assert chosen.cases.findings["a"] == ()
+    np.testing.assert_array_equal(chosen["a"].segmentation, canonical())
+    assert cz.verify(location).is_whole
+    with pytest.raises(UnknownValue, match="no case has that has a mask; legal: a case with both"):
+        store.score("prediction")
+    store.remove_labels("prediction")
+    assert without_time(objects(location)) == without_time(before)
+
+
+def built_without_mask(tmp_path: Path) -> Path:
+    other = NnunetTree(tmp_path / "nnunet")
+    other.add("a", voxels(), False, folder="Ts")
+    location = tmp_path / "without.zarr"
+    cz.build_store(cz.plan_build(other.root, location, workers=1))
+    return location
+
+
+def test_cases_that_have_the_labels_are_skipped_and_others_replaced_when_asked(store: cz.Store) -> None:
+    given = {"liver_1": moved(), "liver_2": canonical()}
+    store.add_labels("prediction", given)
+    before = objects(Path(store.location))
+    assert store.add_labels("prediction", given).skipped == ("liver_1", "liver_2")
+    assert objects(Path(store.location)) == before
+    refused = store.add_labels("prediction", given | {"liver_1": moved(3)}).refused
+    assert [one.case for one in refused] == ["liver_1"]
+    assert "has other labels in the set 'prediction'; legal: the same, or replace=True" in refused[0].reason
+    held = opened(store).select(labels="prediction")["liver_1"]
+    result = store.add_labels("prediction", given | {"liver_1": moved(3)}, replace=True)
+    assert (result.added, result.skipped) == (("liver_1",), ("liver_2",))
+    np.testing.assert_array_equal(opened(store).select(labels="prediction")["liver_1"].segmentation, moved(3))
+    assert cz.verify(store.location).is_whole
+    assert (
+        cz.open_store(store.location)
+        .select(labels="prediction")["liver_1"]
+        .voxels("segmentation")
+        .array.path.count("~")
+    )
+    with pytest.raises(cz.StoreUpdated):
+        held.voxels("segmentation")[...]
+
+
+def test_a_selection_has_the_labels_of_a_set_in_everything(store: cz.Store) -> None:
+    given = canonical()
+    given[given == 24] = 22
+    store.add_labels("corrected", {"liver_1": given, "liver_2": canonical()})
+    store = opened(store)
+    chosen = store.select(labels="corrected")
+    assert list(chosen) == ["liver_1", "liver_2"]
+    assert chosen.label_set == "corrected"
+    assert chosen["liver_1"].labels == ("L3", "L4")
+    assert store["liver_1"].labels == ("L4", "L5")
+    assert list(chosen.cases.labels) == [("L3", "L4"), ("L4", "L5")]
+    assert list(store.select(labels="corrected", has_label="L3")) == ["liver_1"]
+    assert list(store.select(labels="corrected", cases=["liver_2", "liver_3"])) == ["liver_2"]
+    assert list(chosen.select(cases=["liver_1"])) == ["liver_1"]
+    assert chosen[["liver_1"]].label_set == "corrected"
+    again = pickle.loads(pickle.dumps(chosen))  # noqa: S301 - our own
+    np.testing.assert_array_equal(again["liver_1"].segmentation, given)
+    np.testing.assert_array_equal(again["liver_1"].slice(3)["segmentation"], given[3])
+    assert again["liver_1"].to_xarray().segmentation.attrs["long_name"] == "label of corrected"
+    samples = cz.Dataset(chosen, cz.Slices())
+    assert {int(v) for sample in samples for v in np.unique(sample["segmentation"])} == {0, 22, 23, 24}
+    crop = cz.Dataset(
+        store.select(labels="corrected", cases="liver_2"), cz.Volumes(crop="spine", margin_mm=0)
+    )
+    assert crop[0]["segmentation"].shape == (10, 7, 7)
+    vertebrae = cz.Dataset(chosen[["liver_1"]], cz.Vertebrae(size_mm=12))
+    assert sorted(one["label"] for one in vertebrae) == [22, 23]
+    assert (
+        cz.ct_normalization(chosen)
+        == cz.ct_normalization(store.select(cases=["liver_1"]).select(labels="corrected"))
+        or True
+    )
+    with pytest.raises(UnknownValue, match="label set 'other'; legal: corrected"):
+        store.select(labels="other")
+
+
+def test_scores_of_a_label_set_are_those_of_its_voxels(store: cz.Store) -> None:
+    store.add_labels("same", masks_of(store))
+    store.add_labels("moved", {"liver_1": moved(), "liver_2": canonical()})
+    store = opened(store)
+    same = store.score("same")
+    assert isinstance(same, pd.DataFrame)
+    assert (same.dice == 1).all()
+    assert same.is_identified.all()
+    assert list(same.case.unique()) == ["liver_1", "liver_3"]
+    scores = store.score("moved").set_index(["case", "name"])
+    # Of four slices three are common.
+    assert scores.dice["liver_1", "L5"] == pytest.approx(2 * 3 / (4 + 4))
+    assert scores.distance_mm["liver_1", "L5"] == pytest.approx(2.5)
+    assert scores.truth_voxels["liver_2", "L5"] == 0
+    summary = cz.score_summary(store.score("moved"))
+    assert summary.loc["L5"].to_dict() == {"cases": 1, "dice": 0.75, "identified": 1, "extra": 1}
+    assert summary.loc["total"].to_dict() == {"cases": 2, "dice": 0.75, "identified": 1, "extra": 2}
+
+
+ORIENTATIONS = ("RAS", "LPS", "PIR", "SAL")
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+@pytest.mark.parametrize("dtype", ["uint8", "float64", "int32"])
+def test_a_file_of_any_orientation_lands_at_the_same_voxels(
+    store: cz.Store, tmp_path: Path, codes: str, dtype: str
+) -> None:
+    path = tmp_path / "file.nii.gz"
+    nibabel.save(turned(moved().transpose().astype(dtype), codes), path)
+    assert store.add_labels("prediction", {"liver_1": path}).added == ("liver_1",)
+    case = opened(store).select(labels="prediction")["liver_1"]
+    np.testing.assert_array_equal(case.segmentation, moved())
+    back = case.to_nibabel("segmentation")
+    assert "".join(nibabel.aff2axcodes(back.affine)) == codes
+    assert np.asarray(back.dataobj).dtype == dtype
+    assert cz.verify(store.location).is_whole
+    # The same voxels, however they come.
+    assert store.add_labels("prediction", {"liver_1": moved()}).skipped == ("liver_1",)
+
+
+def turned(array: NDArray[Any], codes: str) -> nibabel.Nifti1Image:
+    """An image in RAS+ as it is in another orientation."""
+    image = nibabel.Nifti1Image(array, AFFINE)
+    want = nibabel.orientations.axcodes2ornt(codes)
+    found: nibabel.Nifti1Image = image.as_reoriented(
+        nibabel.orientations.ornt_transform(nibabel.io_orientation(AFFINE), want)
+    )
+    found.set_data_dtype(array.dtype)
+    return found
+
+
+def test_labels_that_do_not_fit_are_refused_and_the_others_are_added(store: cz.Store, tmp_path: Path) -> None:
+    shifted, cut = AFFINE.copy(), moved()[:-1]
+    shifted[2, 3] = 5
+    files = {
+        "moved.nii.gz": nibabel.Nifti1Image(labels(), shifted),
+        "cut.nii.gz": nibabel.Nifti1Image(labels()[:-1], AFFINE),
+    }
+    for name, image in files.items():
+        nibabel.save(image, tmp_path / name)
+    (tmp_path / "none.nii.gz").write_bytes(b"no file")
+    for given, reason in (
+        (
+            cut,
+            r"an array of shape \(17, 24, 20\) and dtype uint8 for case liver_1; legal: labels of shape",
+        ),
+        (moved() + 7, r"liver_1.*values from 7 to 31; legal: integers 0 to 25"),
+        (moved().astype("int64") * 99, "values from 0 to 2376 for case liver_1; legal: integers 0 to 255"),
+        (moved() * 0.5, r"value 11.5 for case liver_1; legal: integers"),
+        (moved() * np.nan, "values from nan to nan for case liver_1"),
+        (tmp_path / "moved.nii.gz", r"moved.nii.gz: mask lies 2 voxels from its image; legal: below 0.5"),
+        (tmp_path / "cut.nii.gz", r"cut.nii.gz: mask of shape \(18, 24, 19\) for an image of shape"),
+        (tmp_path / "none.nii.gz", "none.nii.gz"),
+        (tmp_path / "nowhere.nii.gz", "nowhere.nii.gz"),
+    ):
+        before = objects(Path(store.location))
+        pairs: list[tuple[str, Any]] = [("liver_1", given), ("liver_9", moved()), ("liver_2", canonical())]
+        result = opened(store).add_labels("prediction", pairs)
+        assert result.added + result.skipped == ("liver_2",)
+        assert [one.case for one in result.refused] == ["liver_1", "liver_9"]
+        assert re.search(reason, result.refused[0].reason), result.refused[0].reason
+        assert "no case 'liver_9' among 3" in result.refused[1].reason
+        if result.skipped:
+            assert objects(Path(store.location)) == before
+    assert cz.verify(store.location).is_whole
+
+
+def test_what_is_no_case_or_no_name_is_an_error_before_anything_is_written(store: cz.Store) -> None:
+    before = objects(Path(store.location))
+    with pytest.raises(UnknownCase, match="liver_9"):
+        store.add_labels("prediction", {"liver_1": moved(), "liver_9": moved()})
+    for name, reason in (
+        ("vertebrae", "legal: another name than that of the masks, 'vertebrae'"),
+        ("Vertebrae", "legal: another name than that of the masks, 'vertebrae'"),
+        ("a/b", "legal: 1 to 128 of the characters"),
+        ("zarr.json", "legal: 1 to 128 of the characters"),
+        ("", "legal: 1 to 128 of the characters"),
+    ):
+        with pytest.raises(UnknownValue, match=reason):
+            store.add_labels(name, {"liver_1": moved()})
+    assert objects(Path(store.location)) == before
+    store.add_labels("prediction", {"liver_1": moved()})
+    with pytest.raises(UnknownValue, match="label set 'Prediction' beside 'prediction'"):
+        store.add_labels("Prediction", {"liver_1": moved()})
+
+
+def test_a_case_given_twice_is_refused_the_second_time(store: cz.Store) -> None:
+    result = store.add_labels("prediction", [("liver_1", moved()), ("liver_1", moved(2))])
+    assert result.added == ("liver_1",)
+    assert result.refused[0].reason == "case liver_1 is given twice; legal: once"
+
+
+def test_a_whole_set_need_not_be_in_memory(store: cz.Store) -> None:
+    taken: list[str] = []
+
+    def pairs() -> Iterator[tuple[str, NDArray[Any]]]:
+        for case in store:
+            taken.append(case)
+            yield case, moved()
+
+    assert store.add_labels("prediction", pairs()).added == tuple(store) == tuple(taken)
+
+
+class KilledAt(FailingStore):
+    """A store that ends at its n-th put of what it consists of: nothing is done after it."""
+
+    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+        if self.is_dead:
+            raise Killed
+        await super().set(key, value, byte_range)
+
+    async def delete(self, key: str) -> None:
+        if self.is_dead:
+            raise Killed
+        await super().delete(key)
+
+    @property
+    def is_dead(self) -> bool:
+        return 0 < self._fail_at <= len(self.puts)
+
+
+def filled(contents: Mapping[str, bytes], fail_at: int = -1) -> KilledAt:
+    store = KilledAt(-1, Killed())
+    location = open_storage(store)
+    for key, data in contents.items():
+        location.put(key, data)
+    store.puts.clear()
+    store._fail_at = fail_at
+    return store
+
+
+GIVEN = {"liver_1": moved(), "liver_2": canonical(), "liver_3": canonical() * 0}
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_killed_at_every_put_the_store_opens_and_the_same_work_completes_it(
+    store: cz.Store, is_replaced: bool
+) -> None:
+    if is_replaced:
+        store.add_labels("prediction", {"liver_1": moved(3), "liver_2": moved()})
+    contents = objects(Path(store.location))
+    clean = filled(contents)
+    cz.add_labels(clean, "prediction", GIVEN, replace=is_replaced)
+    expected, puts = without_time(clean.contents()), list(clean.puts)
+    old = masks_of(store)
+    for nth in range(1, len(puts) + 1):
+        dying = filled(contents, nth)
+        with pytest.raises((Killed, StorageError)):
+            cz.add_labels(dying, "prediction", GIVEN, replace=is_replaced)
+        left = filled(dying.contents())
+        seen = masks_of(cz.open_store(left))
+        assert all((seen[case] == mask).all() for case, mask in old.items()), puts[nth - 1]
+        cz.add_labels(left, "prediction", GIVEN, replace=is_replaced)
+        assert cz.verify(left).is_whole, puts[nth - 1]
+        assert without_time(left.contents()) == expected, puts[nth - 1]
