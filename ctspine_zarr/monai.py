@@ -45,10 +45,13 @@ except ImportError as error:
 __all__ = ["CTSpineReader", "Dataset", "Stream", "case_path", "datalist", "make_loader"]
 
 type Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+type Found = tuple[str, Name, str, str | None]
+"""Of a path: store, array, case and label set."""
 
 _ENDING: Final = ".ctspine"
 """Of paths of cases. MONAI takes an ending off where it names files, and ids of cases may have dots."""
-_PATH: Final = re.compile(rf"(?P<store>.+)#(?P<name>{'|'.join(NAMES)})[/\\](?P<case>[^/\\]+){_ENDING}")
+_ARRAY: Final = rf"(?P<name>{'|'.join(NAMES)})(?:@(?P<set>[^/\\@#]+))?"
+_PATH: Final = re.compile(rf"(?P<store>.+)#{_ARRAY}[/\\](?P<case>[^/\\]+){_ENDING}")
 # MONAI makes paths of texts, which takes a slash off, and may put a folder before them.
 _URL: Final = re.compile(r"(?:^|[/\\])([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")
 _LEGAL_PATH: Final = f"what case_path gives, such as /data/spine.zarr#image/liver_0{_ENDING}"
@@ -136,7 +139,8 @@ def make_loader(dataset: Dataset[Any] | Stream[Any], batch_size: int = 1, **opti
 def case_path(store: Store, case: str, name: Name = "image") -> str:
     """The path of a case's array, by which `CTSpineReader` finds it: `STORE#image/CASE.ctspine`.
 
-    A plain text, that JSON and pickle take; MONAI names files for CASE.
+    The mask of a selection with a label set is `STORE#segmentation@SET/CASE.ctspine`. A plain text, that
+    JSON and pickle take; MONAI names files for CASE.
 
     Raises:
         UnknownCase: no such case in the store.
@@ -144,7 +148,8 @@ def case_path(store: Store, case: str, name: Name = "image") -> str:
         NoMask: the mask of a case that has none.
     """
     store[case].voxels(name)
-    return f"{store.location}#{name}/{case}{_ENDING}"
+    chosen = f"@{store.label_set}" if store.label_set is not None and name == "segmentation" else ""
+    return f"{store.location}#{name}{chosen}/{case}{_ENDING}"
 
 
 class CTSpineReader(monai.data.ImageReader):
@@ -164,21 +169,23 @@ class CTSpineReader(monai.data.ImageReader):
     def __init__(self, store: Store | None = None, **options: Any) -> None:
         self._store = store
         self._options = options
-        self._opened: dict[str, Store] = {}
+        self._opened: dict[tuple[str, str | None], Store] = {}
 
     def verify_suffix(self, filename: Paths) -> bool:
         """Whether every path is one of `case_path`; nothing is read."""
         return all(_PATH.fullmatch(path) for path in _paths(filename))
 
-    def read(self, data: Paths, **_: Any) -> list[tuple[str, Name, str]]:
-        """Store, array and case of each path; nothing is read.
+    def read(self, data: Paths, **_: Any) -> list[Found]:
+        """Store, array, case and label set of each path; nothing is read.
 
         Raises:
             UnknownValue: another path.
         """
         return [_parsed(path) for path in _paths(data)]
 
-    def get_data(self, img: Sequence[tuple[str, Name, str]]) -> tuple[NDArray[Any], dict[str, Any]]:
+    def get_data(
+        self, img: Sequence[tuple[str, Name, str, str | None]]
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Voxels and their meta data.
 
         Args:
@@ -194,7 +201,7 @@ class CTSpineReader(monai.data.ImageReader):
             UnknownValue: several arrays of different grids.
             DamagedStore: the chunks cannot be read.
         """
-        cases = [(self._case(store, case), name) for store, name, case in img]
+        cases = [(self._case(store, case, chosen), name) for store, name, case, chosen in img]
         _require_one_grid([case for case, _ in cases])
         arrays = [case.voxels(name)[...].transpose() for case, name in cases]
         first, _ = cases[0]
@@ -203,12 +210,11 @@ class CTSpineReader(monai.data.ImageReader):
             return arrays[0], meta
         return np.stack(arrays), meta | {"original_channel_dim": 0}
 
-    def _case(self, location: str, case: str) -> Case:
-        if self._store is not None:
-            return self._store[case]
-        if location not in self._opened:
-            self._opened[location] = open_store(location, **self._options)
-        return self._opened[location][case]
+    def _case(self, location: str, case: str, chosen: str | None) -> Case:
+        if (location, chosen) not in self._opened:
+            store = open_store(location, **self._options) if self._store is None else self._store
+            self._opened[location, chosen] = store if chosen is None else store.select(labels=chosen)
+        return self._opened[location, chosen][case]
 
 
 def datalist(store: Store, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
@@ -364,7 +370,7 @@ def _paths(asked: Paths) -> list[str]:
     return [os.fspath(path) for path in several]
 
 
-def _parsed(path: str) -> tuple[str, Name, str]:
+def _parsed(path: str) -> Found:
     found = _PATH.fullmatch(path)
     if found is None:
         message = f"path {path!r}; legal: {_LEGAL_PATH}"
@@ -372,4 +378,4 @@ def _parsed(path: str) -> tuple[str, Name, str]:
     location = found["store"]
     if (url := _URL.search(location)) is not None:
         location = f"{url[1]}://{location[url.end() :]}"
-    return location, cast("Name", found["name"]), found["case"]
+    return location, cast("Name", found["name"]), found["case"], found["set"]

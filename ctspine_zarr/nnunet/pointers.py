@@ -32,9 +32,10 @@ class Pointer:
     Attributes:
         store: location of the store, absolute.
         case: its id.
-        content: digest of all that the case holds, 64 hex digits.
+        content: digest of all that the case holds, 64 hex digits; with a label set, of its receipt.
         array: `image` or `segmentation`.
         table: the new value of each of 256 labels; empty for an image.
+        label_set: whose labels are the case's; None for its mask's, and then not written.
     """
 
     store: str
@@ -42,6 +43,17 @@ class Pointer:
     content: str
     array: Name
     table: tuple[int, ...] = ()
+    label_set: str | None = None
+
+    @classmethod
+    def to(cls, store: Store, case: Case, array: Name, table: tuple[int, ...] = ()) -> Self:
+        """The pointer to an array of a case of a store, or of a selection with a label set.
+
+        Raises:
+            UnknownValue: other processes do not see the store.
+        """
+        content = _content(case, store.label_set)
+        return cls(location_of(store), case.id, content, array, table, store.label_set)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self | None:
@@ -96,7 +108,10 @@ class Pointer:
     @property
     def document(self) -> dict[str, Any]:
         """What the file of the pointer holds."""
-        return {"type": _TYPE, **asdict(self)}
+        fields = asdict(self)
+        if self.label_set is None:
+            del fields["label_set"]
+        return {"type": _TYPE, **fields}
 
     def open(self) -> Case:
         """The case that is pointed to, of a store that each process opens once.
@@ -107,21 +122,23 @@ class Pointer:
             NotAStore, DamagedStore, StorageError: as `open_store`.
         """
         case = self.open_store()[self.case]
-        if case.record.content != self.content:
+        content = _content(case, self.label_set)
+        if content != self.content:
             message = (
-                f"{self.store}, case {self.case}: content {case.record.content[:12]}, the pointer was made "
+                f"{self.store}, case {self.case}: content {content[:12]}, the pointer was made "
                 f"of {self.content[:12]}; legal: the store as it was, or the raw dataset written again"
             )
             raise StoreUpdated(message)
         return case
 
     def open_store(self) -> Store:
-        """The store that is pointed into, which each process opens once.
+        """The store that is pointed into, which each process opens once; the cases with the label set.
 
         Raises:
+            UnknownValue: the label set is there no more.
             NotAStore, DamagedStore, StorageError: as `open_store` of the package.
         """
-        return _opened(self.store, os.getpid())
+        return _opened(self.store, self.label_set, os.getpid())
 
     def mapped(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels of the store as those of nnU-Net, in an array of their own."""
@@ -141,6 +158,12 @@ def location_of(store: Store) -> str:
     return store.location if path is None else str(path.absolute())
 
 
+def _content(case: Case, label_set: str | None) -> str:
+    # What a case holds of label sets is told by its receipt alone.
+    return case.record.content if label_set is None else case.entry.receipt
+
+
 @lru_cache(maxsize=_STORES_KEPT)
-def _opened(location: str, process: int) -> Store:  # noqa: ARG001 - a forked process opens its own
-    return open_store(location)
+def _opened(location: str, label_set: str | None, process: int) -> Store:  # noqa: ARG001 - a forked process opens its own
+    store = open_store(location)
+    return store if label_set is None else store.select(labels=label_set)

@@ -129,10 +129,10 @@ class _Raw:
             _write_nifti(self.place / f"labels{folder}" / f"{case.id}{_ENDING}", case, self.numbering.table)
 
     def _write_pointers(self, case: Case) -> None:
-        common = location_of(self.store), case.id, case.record.content
         image, mask = pointer_paths(case.id)
-        write_json(self.place / image, Pointer(*common, "image").document)
-        write_json(self.place / mask, Pointer(*common, "segmentation", tuple(self.numbering.table)).document)
+        table = tuple(self.numbering.table)
+        write_json(self.place / image, Pointer.to(self.store, case, "image").document)
+        write_json(self.place / mask, Pointer.to(self.store, case, "segmentation", table).document)
 
 
 def pointer_paths(case: str) -> tuple[str, str]:
@@ -224,14 +224,19 @@ def _provenance(raw: _Raw, splits: object) -> dict[str, Any]:
     """What tells one raw dataset from another; of files, not where the store lies."""
     cases = "\n".join(case.id for case in raw.cases)
     where = {} if raw.is_nifti else {"store": location_of(raw.store)}
-    return where | {
-        "form": "nifti" if raw.is_nifti else "pointers",
-        "store_digest": raw.store.digest,
-        "cases": hashlib.sha256(cases.encode()).hexdigest(),
-        "labels": raw.numbering.labels,
-        "table": raw.numbering.table.hex(),
-        "splits": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
-    }
+    chosen = {} if raw.store.label_set is None else {"label_set": raw.store.label_set}
+    return (
+        where
+        | chosen
+        | {
+            "form": "nifti" if raw.is_nifti else "pointers",
+            "store_digest": raw.store.digest,
+            "cases": hashlib.sha256(cases.encode()).hexdigest(),
+            "labels": raw.numbering.labels,
+            "table": raw.numbering.table.hex(),
+            "splits": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
+        }
+    )
 
 
 def _description(raw: _Raw, provenance: Mapping[str, Any]) -> dict[str, Any]:
