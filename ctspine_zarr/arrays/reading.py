@@ -54,7 +54,7 @@ class Reading:
         cache: of decoded chunks, where there is one.
         cases_digest: of the state's cases; it tells apart two stores that were at one location.
         shard_cache: indices, and small shards as stored, of a store where each request is a round trip.
-        updated: whether the store has another root now; pickles, and may ask the storage.
+        updated: whether the store has another root now, or is getting one; pickles, and may ask the storage.
     """
 
     threads: int | None = None
@@ -72,7 +72,7 @@ class Reading:
         """Do nothing where the store at `location` is the one that was opened, for all that is known.
 
         Raises:
-            StoreUpdated: it has another root since.
+            StoreUpdated: it has another root since, or is just getting one.
         """
         if self.updated is not None and self.updated():
             message = f"{location} was updated since it was opened; open it again"

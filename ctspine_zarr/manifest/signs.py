@@ -118,9 +118,14 @@ def is_live(key: str, sign: Sign) -> bool:
     return sign.is_live and (sign.writer != Identity.own() or key in _GIVEN)
 
 
+def gates(storage: Storage) -> dict[str, Sign | None]:
+    """Key -> sign of each who is at the gate, or was when it died."""
+    return read_signs(storage, layout.GATE, Sign)
+
+
 def _at_gate(storage: Storage, own: str) -> tuple[list[str], bool]:
     """Keys of the others at the gate, and whether the own is there; those of the dead are removed."""
-    found = read_signs(storage, layout.GATE, Sign)
+    found = gates(storage)
     live = []
     for key, sign in found.items():
         if sign is not None and is_live(key, sign):

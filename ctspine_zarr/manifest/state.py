@@ -26,6 +26,7 @@ from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
+from ctspine_zarr.manifest.signs import gates, is_live
 from ctspine_zarr.storage import Storage
 
 # Updates that may meet one opening, each between its two reads.
@@ -79,7 +80,9 @@ class State:
 
 @dataclass(frozen=True)
 class UpdateCheck:
-    """A check whether a store has another root than when it was opened. Pickles as its storage does.
+    """A check whether a store has another root than when it was opened, or is just getting one.
+
+    Pickles as its storage does.
 
     Attributes:
         storage: of the store.
@@ -90,11 +93,17 @@ class UpdateCheck:
     seal: str
 
     def __call__(self) -> bool:
-        """Whether the store has another root by now."""
+        """Whether the store has another root by now, or a writer is behind the gate, who may change it."""
         try:
-            return decode_root(self.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)).seal != self.seal
+            data = self.storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)
+            return decode_root(data).seal != self.seal or self._is_being_switched()
         except CtspineError:
             return False
+
+    def _is_being_switched(self) -> bool:
+        if not self.storage.is_listable:
+            return False
+        return any(sign is not None and is_live(key, sign) for key, sign in gates(self.storage).items())
 
 
 def load(storage: Storage, receipts: Collection[KeptReceipt] | None = None) -> State:
