@@ -103,6 +103,8 @@ def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
     except (StorageError, HubError) as error:
         fail(f"{error}; {_GO_ON}", FAILED)
     done = f"; part {plan.part} is done: finalize {store} once all are" if plan.part else ""
+    for line in report.dropped(result):
+        logs.refusal(line)
     logs.output(report.built(result) + done, final=True)
     _end(result.refused)
 

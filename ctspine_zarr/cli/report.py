@@ -37,6 +37,14 @@ def built(result: cz.BuildResult) -> str:
     )
 
 
+def dropped(result: cz.BuildResult) -> list[str]:
+    """A line for each case that has lost label sets."""
+    return [
+        f"dropped label sets {', '.join(names)} of {case}: its image is another, or they were damaged"
+        for case, names in result.dropped.items()
+    ]
+
+
 def case_published(found: cz.CasePublished) -> str:
     """One line on a case."""
     return f"{'copied' if found.copied else 'there'} {found.case}, {size(found.bytes)}"

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import CaseRefused, DamagedStore, UnknownCase, UnknownValue, require_case
+from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.label_sets import require_set_name
 from ctspine_zarr.format.names import printable
@@ -23,6 +24,7 @@ from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.write.label_sets import WrittenCase
 
 type Given = Mapping[str, Labels] | Iterable[tuple[str, Labels]]
 
@@ -174,14 +176,21 @@ class _Adding:
         tag = ""
         if self.name in entry.record.sets:
             digest = digest_of(volume, case)
-            is_ahead = written.is_ahead(entry, self.name)
-            if not is_ahead and written.facts.voxels.sets[self.name] == digest:
+            is_equal = written.facts.voxels.sets[self.name] == digest
+            if is_equal and not written.is_ahead(entry, self.name) and self._is_there(written):
                 return None
-            self._require_replacing(case.id)
+            if not is_equal:
+                self._require_replacing(case.id)
             tag = digest[:_TAG_DIGITS]
         encoded = encode_set(volume, case).tagged(tag)
         put_voxels(self.storage, path, self.name, encoded)
         return Change.to(written.with_set(self.name, encoded, spec), spec)
+
+    def _is_there(self, written: WrittenCase) -> bool:
+        """Whether the objects of the label set have their sizes; bytes are compared by `verify`."""
+        group = f"{written.facts.record.path}/{layout.mask_group(self.name)}/"
+        own = {key: one.bytes for key, one in written.receipt.keys.items() if key.startswith(group)}
+        return all(self.storage.size(key) == size for key, size in own.items())
 
     def _require_replacing(self, case: str) -> None:
         if not self.is_replacing:

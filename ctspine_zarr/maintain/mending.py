@@ -45,8 +45,11 @@ from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.case_objects import WRITER
 from ctspine_zarr.write.ingest import made, recipe_of
+from ctspine_zarr.write.kept_sets import Objects
+from ctspine_zarr.write.label_sets import WrittenCase
 
 _FIELDS: Final = Record.__struct_fields__
+_LEGAL_SET: Final = "legal: another store, or to take the set out and to add it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +173,41 @@ def _ingested_again(arrival: Arrival[_WithCase, Fetched], storage: Storage, spec
     recipe = recipe_of(spec, entry.record)
     # The same content goes to the place that the catalog has.
     objects, receipt = made(arrival.files, recipe, entry.record)
+    if entry.record.sets:
+        objects, receipt = _with_own_sets(objects, receipt, entry, storage, spec)
     data = encode_receipt(receipt)
     if sha256(data) != entry.receipt:
         raise NotMendable(_why_another(receipt, entry, storage))
     found: dict[str, bytes | bytearray | memoryview] = {}
     commit_case(objects, receipt, found.__setitem__)
-    return _put_wrong(storage, receipt, data, found.__getitem__)
+
+    def read(key: str) -> bytes | bytearray | memoryview:
+        if key not in found:
+            message = f"{key} is of a label set, which no source has; {_LEGAL_SET}"
+            raise NotMendable(message)
+        return found[key]
+
+    return _put_wrong(storage, receipt, data, read)
+
+
+def _with_own_sets(
+    objects: Objects, receipt: Receipt, entry: Entry, storage: Storage, spec: Spec
+) -> tuple[Objects, Receipt]:
+    """A case made again, with the documents of its label sets as the store has them.
+
+    Raises:
+        NotMendable: the store's own receipt or facts are damaged as well.
+    """
+    record = entry.record
+    documents = [(record.receipt_key, entry.receipt), (f"{record.path}/{layout.METADATA}", entry.group)]
+    kept, group = (_document(storage, key, digest) for key, digest in documents)
+    if kept is None or group is None:
+        seen = f"{documents[kept is not None][0]} is lost or altered, which tells of the case's label sets"
+        message = f"{seen}; legal: another store, or the build again, which drops them"
+        raise NotMendable(message)
+    new = WrittenCase.of(encode_receipt(receipt), bytes(objects[layout.METADATA]), receipt.record)
+    mended = new.with_sets_of(WrittenCase.of(kept, group, record), spec)
+    return {**objects, **mended.documents(spec)}, mended.receipt
 
 
 def _from_store(entry: Entry, storage: Storage, other: Storage) -> Outcome:

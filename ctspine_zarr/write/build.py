@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
@@ -70,12 +70,14 @@ class BuildResult:
         whole: those of cases that were there before.
         refused: cases that are not in the store, and why.
         seconds: wall time.
+        dropped: label sets, by name, of cases that were built again from another image: case -> names.
     """
 
     built: tuple[Entry, ...]
     whole: tuple[Entry, ...]
     refused: tuple[Refusal, ...]
     seconds: float
+    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,18 @@ def build_store(
             _end(plan, held, built, refused)
     finally:
         plan.source.close()
-    return BuildResult(built, plan.whole, refused, time.monotonic() - begun)
+    return BuildResult(built, plan.whole, refused, time.monotonic() - begun, _dropped(plan, built))
+
+
+def _dropped(plan: Plan, built: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    """Case -> names of label sets that it had before it was built again."""
+    found = {}
+    for entry in built:
+        earlier = plan.holdings.earlier(entry.record.id)
+        names = () if earlier is None else tuple(set(earlier.sets) - set(entry.record.sets))
+        if names:
+            found[entry.record.id] = tuple(sorted(names))
+    return found
 
 
 def _begun(plan: Plan, held: Held) -> Plan:

@@ -32,6 +32,7 @@ from ctspine_zarr.write.case_objects import EncodedArray, EncodedCase, content_o
 from ctspine_zarr.write.foreground import Found, foreground_meter, histograms_of
 from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
 from ctspine_zarr.write.intensity import IntensityMeter
+from ctspine_zarr.write.kept_sets import Objects, with_kept_sets
 from ctspine_zarr.write.measure import Measured, measure_labels
 from ctspine_zarr.write.quality import label_findings
 from ctspine_zarr.write.resume import is_file
@@ -98,7 +99,7 @@ class EncodedMask:
 
 
 def ingest(fetched: CaseVolumes, recipe: Recipe, storage: Storage, earlier: Record | None) -> Receipt:
-    """Read, check, encode and commit one case.
+    """Read, check, encode and commit one case, with the label sets that an earlier one of its image has.
 
     Peak memory is what `worker_memory` says of the case.
 
@@ -115,13 +116,13 @@ def ingest(fetched: CaseVolumes, recipe: Recipe, storage: Storage, earlier: Reco
     """
     objects, receipt = made(fetched, recipe, earlier)
     _require_planned(fetched.case, receipt)
+    if earlier is not None and earlier.sets:
+        objects, receipt = with_kept_sets(objects, receipt, earlier, storage, recipe.spec)
     commit_case(objects, receipt, storage.put)
     return receipt
 
 
-def made(
-    fetched: CaseVolumes, recipe: Recipe, earlier: Record | None
-) -> tuple[dict[str, bytes | bytearray | memoryview], Receipt]:
+def made(fetched: CaseVolumes, recipe: Recipe, earlier: Record | None) -> tuple[Objects, Receipt]:
     """The objects of one case by key below its group, in the order of writing, and its receipt.
 
     Args:

@@ -120,6 +120,29 @@ class WrittenCase:
         arrays = {**self.arrays, path: array.metadata}
         return replace(self, receipt=kept, facts=known, arrays=arrays).written(spec)
 
+    def with_sets_of(self, other: WrittenCase, spec: Spec) -> Self:
+        """The same with the label sets of another case of the same image, which has them in its order."""
+        receipt, facts, sets = self.receipt, self.facts, other.facts.record.sets
+        record = structs.replace(facts.record, sets=sets)
+        kept = structs.replace(
+            receipt,
+            record=record,
+            files=structs.replace(receipt.files, sets=other.receipt.files.sets),
+            voxels=structs.replace(receipt.voxels, sets=other.receipt.voxels.sets),
+            objects={**other.receipt.objects, **receipt.objects},
+            foreground_of_sets=other.receipt.foreground_of_sets,
+        )
+        voxels = structs.replace(facts.voxels, sets=other.facts.voxels.sets)
+        nifti = structs.replace(facts.nifti, sets=other.facts.nifti.sets)
+        known = Facts(record, facts.writer, voxels, nifti)
+        return replace(self, receipt=kept, facts=known, arrays={**other.arrays, **self.arrays}).written(spec)
+
+    def has_image_of(self, other: WrittenCase) -> bool:
+        """Whether images and their grids are equal, so that labels of the one are labels of the other."""
+        one, two = self.facts.record, other.facts.record
+        is_one_grid = (one.shape, one.affine) == (two.shape, two.affine)
+        return is_one_grid and self.receipt.voxels.image == other.receipt.voxels.image
+
     def without_set(self, name: str, spec: Spec) -> Self:
         """The same without a label set."""
         record = self.facts.record
