@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,27 @@ import ome_zarr_models.v05.image_label
 import pandas as pd
 import pytest
 import zarr
+from click.testing import CliRunner
+from conftest import Bucket
 from numpy.typing import NDArray
 from stores import FailingStore, builds, objects
 from trees import AFFINE, NnunetTree, Tree, labels, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import StorageError, UnknownCase, UnknownValue
-from ctspine_zarr.storage import open_storage
+from ctspine_zarr.cli.main import cli
+from ctspine_zarr.errors import (
+    DamagedStore,
+    StorageError,
+    StoreInUse,
+    StoreMismatch,
+    UnknownCase,
+    UnknownValue,
+)
+from ctspine_zarr.label_sets import add
+from ctspine_zarr.manifest.claims import Claim, claimed
+from ctspine_zarr.nnunet.pointers import Pointer
+from ctspine_zarr.nnunet.raw import write_raw
+from ctspine_zarr.storage import Storage, open_storage
 
 type Masks = dict[str, NDArray[np.uint8]]
 
@@ -32,7 +47,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def source(tree: Tree) -> Tree:
-    """Three cases: with two labels, without any, and without a mask."""
+    """Three cases: with two labels, without any, and one to validate on."""
     tree.add("liver_1")
     tree.add("liver_2", voxels(1), labels() * 0)
     tree.add("liver_3", voxels(2), section="test_public")
@@ -389,3 +404,346 @@ def test_killed_at_every_put_the_store_opens_and_the_same_work_completes_it(
         cz.add_labels(left, "prediction", GIVEN, replace=is_replaced)
         assert cz.verify(left).is_whole, puts[nth - 1]
         assert without_time(left.contents()) == expected, puts[nth - 1]
+
+
+def test_killed_before_the_documents_nothing_of_the_store_is_touched(store: cz.Store) -> None:
+    contents = objects(Path(store.location))
+    clean = filled(contents)
+    cz.add_labels(clean, "prediction", GIVEN)
+    in_place = next(nth for nth, key in enumerate(clean.puts) if key in contents)
+    dying = filled(contents, in_place + 1)
+    with pytest.raises((Killed, StorageError)):
+        cz.add_labels(dying, "prediction", GIVEN)
+    left = dying.contents()
+    assert {key: left[key] for key in contents} == contents
+    assert [one.problems for one in cz.verify(filled(left)).cases] == [(), (), ()]
+
+
+def test_a_set_that_was_begun_is_no_part_of_what_another_command_writes(store: cz.Store) -> None:
+    contents = objects(Path(store.location))
+    clean = filled(contents)
+    cz.add_labels(clean, "corrected", GIVEN)
+    expected, begun = without_time(clean.contents()), filled(contents)
+    cz.add_labels(begun, "prediction", GIVEN)
+    puts = list(begun.puts)
+    for nth in range(1, len(puts)):
+        dying = filled(contents, nth)
+        with pytest.raises((Killed, StorageError)):
+            cz.add_labels(dying, "prediction", GIVEN)
+        left = filled(dying.contents())
+        if cz.open_store(left).label_sets:
+            continue
+        assert not cz.add_labels(left, "corrected", GIVEN).refused
+        assert without_time(left.contents()) == expected, puts[nth - 1]
+
+
+@pytest.mark.parametrize("end", ["build", "remove"])
+def test_a_build_goes_on_after_what_was_killed(store: cz.Store, source: Tree, end: str) -> None:
+    contents = objects(Path(store.location))
+    if end == "remove":
+        store.add_labels("prediction", GIVEN)
+        contents = objects(Path(store.location))
+    clean = filled(contents)
+    changes: dict[str, Callable[[KilledAt], object]] = {
+        "remove": lambda store: cz.remove_labels(store, "prediction"),
+        "build": lambda store: cz.add_labels(store, "prediction", GIVEN),
+    }
+    changes[end](clean)
+    for nth, key in enumerate(clean.puts, 1):
+        dying = filled(contents, nth)
+        with pytest.raises((Killed, StorageError)):
+            changes[end](dying)
+        left = filled(dying.contents())
+        result = cz.build_store(cz.plan_build(source.root, left, workers=1))
+        assert not result.refused
+        if end == "remove" and cz.open_store(left).label_sets:
+            cz.remove_labels(left, "prediction")
+        assert cz.verify(left).is_whole, key
+
+
+def test_who_reads_while_documents_are_replaced_is_told_to_open_again(
+    store: cz.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    put = Storage.put
+
+    def watched(storage: Storage, key: str, data: bytes) -> None:
+        put(storage, key, data)
+        if key == "train/MSD-T10/liver_1/zarr.json":
+            before = cz.open_store(store.location)["liver_1"]
+            np.testing.assert_array_equal(before.segmentation, canonical())
+            with pytest.raises(cz.StoreUpdated):
+                _ = before.facts
+            seen.append(key)
+
+    monkeypatch.setattr(Storage, "put", watched)
+    store.add_labels("prediction", {"liver_1": moved()})
+    assert seen
+    monkeypatch.undo()
+    with pytest.raises(cz.StoreUpdated):
+        _ = store["liver_1"].receipt
+    np.testing.assert_array_equal(store["liver_1"].segmentation, canonical())
+
+
+def test_every_altered_object_of_a_label_set_is_found(store: cz.Store) -> None:
+    location = Path(store.location)
+    store.add_labels("prediction", {"liver_1": moved()})
+    group = location / "train/MSD-T10/liver_1"
+    for key in ("labels/prediction/segmentation/c/0/0/0", "labels/prediction/zarr.json", "labels/zarr.json"):
+        kept = (group / key).read_bytes()
+        for altered in (kept[:9] + bytes([kept[9] ^ 1]) + kept[10:], kept[:-1]):
+            (group / key).write_bytes(altered)
+            found = cz.verify(location).cases[0].problems
+            assert [line for line in found if line.startswith(key)], found
+            is_unseen = "/c/" in key and len(altered) == len(kept)
+            assert cz.verify(location, quick=True).is_whole == is_unseen
+        (group / key).write_bytes(kept)
+    (group / "labels/prediction/segmentation/c/0/0/0").unlink()
+    problems = cz.verify(location, quick=True).cases[0].problems
+    assert problems == ("labels/prediction/segmentation/c/0/0/0 is missing",)
+    with pytest.raises(DamagedStore):
+        opened(store).select(labels="prediction")["liver_1"].voxels("segmentation")[...]
+    # Added again, it is whole again.
+    assert opened(store).add_labels("prediction", {"liver_1": moved()}).added == ("liver_1",)
+    assert cz.verify(location).is_whole
+
+
+def test_a_build_keeps_label_sets_and_drops_those_of_another_image(store: cz.Store, source: Tree) -> None:
+    location = Path(store.location)
+    store.add_labels("prediction", {"liver_1": moved(), "liver_2": moved()})
+    before = objects(location)
+
+    def build_again(**options: Any) -> cz.BuildResult:
+        return cz.build_store(cz.plan_build(source.root, location, workers=1, **options))
+
+    assert len(build_again().whole) == 3
+    assert objects(location) == before
+    # A case that was lost in part is built again, with its set.
+    (location / "train/MSD-T10/liver_1/image/c/0/0/0").unlink()
+    assert [one.record.id for one in build_again().built] == ["liver_1"]
+    assert without_time(objects(location)) == without_time(before)
+    # Another mask of the same image.
+    source.add("liver_1", None, labels() * (labels() == 23), section=None)
+    result = build_again()
+    assert result.dropped == {}
+    chosen = cz.open_store(location).select(labels="prediction")
+    assert list(chosen) == ["liver_1", "liver_2"]
+    assert chosen["liver_1"].record.is_replaced
+    np.testing.assert_array_equal(chosen["liver_1"].segmentation, moved())
+    assert cz.verify(location).is_whole
+    # Another image.
+    source.add("liver_1", voxels(7), section=None)
+    result = build_again()
+    assert result.dropped == {"liver_1": ("prediction",)}
+    assert cz.open_store(location).label_sets == {"prediction": 1}
+    assert cz.verify(location).is_whole
+    # Another form of the same voxels.
+    result = build_again(codec="compact", chunk=(4, 16, 16), rebuild=True)
+    assert (len(result.built), result.dropped) == (3, {})
+    chosen = cz.open_store(location).select(labels="prediction")
+    np.testing.assert_array_equal(chosen["liver_2"].segmentation, moved())
+    assert cz.verify(location).is_whole
+
+
+def test_the_command_that_builds_says_what_it_dropped(store: cz.Store, source: Tree) -> None:
+    store.add_labels("prediction", {"liver_1": moved()})
+    source.add("liver_1", voxels(7), section=None)
+    done = CliRunner().invoke(cli, ["build", str(source.root), store.location, "--workers", "1"])
+    assert done.exit_code == 0
+    assert "dropped label sets prediction of liver_1: its image is another" in done.output
+
+
+def test_a_case_with_label_sets_is_mended(store: cz.Store, source: Tree, tmp_path: Path) -> None:
+    location = Path(store.location)
+    store.add_labels("prediction", {"liver_1": moved(), "liver_2": moved()})
+    before, group = objects(location), location / "train/MSD-T10/liver_1"
+    other = copied(store, tmp_path)
+    for key in ("image/c/0/0/0", "labels/zarr.json", "labels/prediction/zarr.json", "zarr.json"):
+        (group / key).write_bytes(b"")
+        result = cz.repair(location, source.root)
+        if key == "zarr.json":
+            assert "which tells of the case's label sets; legal: another store" in result.left[0].reason
+            result = cz.repair(location, other=other)
+        assert result.is_whole, key
+        assert objects(location) == before
+    shard = "labels/prediction/segmentation/c/0/0/0"
+    (group / shard).write_bytes(b"")
+    left = cz.repair(location, source.root).left
+    assert f"{shard} is of a label set, which no source has; legal: another store" in left[0].reason
+    assert cz.repair(location, other=other).is_whole
+    assert objects(location) == before
+
+
+def test_a_lost_root_or_catalog_is_made_again_with_label_sets(store: cz.Store, source: Tree) -> None:
+    location = Path(store.location)
+    store.add_labels("prediction", {"liver_1": moved(), "liver_2": moved()})
+    before = objects(location)
+    next(location.glob("catalog-*")).unlink()
+    assert cz.repair(location, source.root).is_whole
+    assert objects(location) == before
+
+
+def test_a_published_copy_gets_the_label_sets_too(store: cz.Store, tmp_path: Path) -> None:
+    copy = copied(store, tmp_path)
+    store.add_labels("prediction", {"liver_1": moved()})
+    assert sum(one.copied for one in cz.publish(store.location, copy).cases) == 1
+    assert objects(copy) == objects(Path(store.location))
+    store.remove_labels("prediction")
+    cz.publish(store.location, copy)
+    assert objects(copy) == objects(Path(store.location))
+
+
+def test_a_case_that_is_removed_takes_its_label_sets_along(store: cz.Store) -> None:
+    store.add_labels("prediction", {"liver_1": moved(), "liver_2": moved()})
+    cz.remove(store.location, "liver_1")
+    assert opened(store).label_sets == {"prediction": 1}
+    assert cz.verify(store.location).is_whole
+
+
+def test_a_store_in_a_bucket_has_label_sets(bucket: Bucket, source: Tree) -> None:
+    location, options = bucket.new(), bucket.options
+    cz.build_store(cz.plan_build(source.root, location, storage_options=options, workers=1))
+    store = cz.open_store(location, storage_options=options)
+    assert store.add_labels("prediction", {"liver_1": moved()}).added == ("liver_1",)
+    assert cz.add_labels(location, "prediction", {"liver_1": moved()}, storage_options=options).skipped
+    again = cz.open_store(location, storage_options=options)
+    np.testing.assert_array_equal(again.select(labels="prediction")["liver_1"].segmentation, moved())
+    assert cz.verify(location, storage_options=options).is_whole
+    assert again.remove_labels("prediction") == ("liver_1",)
+    assert cz.verify(location, storage_options=options).is_whole
+
+
+def test_nothing_is_written_where_somebody_else_writes_or_a_first_build_goes_on(
+    store: cz.Store, source: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = claimed(open_storage(store.location), Claim.own("0" * 64, "a build"))
+    with other, pytest.raises(StoreInUse, match="asked for to add the label set .* seen a build"):
+        store.add_labels("prediction", GIVEN)
+    put = Storage.put
+
+    def interrupted(storage: Storage, key: str, data: bytes) -> None:
+        if key.startswith("catalog-"):
+            raise KeyboardInterrupt
+        put(storage, key, data)
+
+    monkeypatch.setattr(Storage, "put", interrupted)
+    partial = tmp_path / "partial.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        cz.build_store(cz.plan_build(source.root, partial, workers=1))
+    monkeypatch.undo()
+    with pytest.raises(StoreMismatch, match="is partial: its first build has not ended"):
+        cz.add_labels(partial, "prediction", GIVEN)
+
+
+def test_builds_and_other_sets_wait_for_who_adds(store: cz.Store, source: Tree) -> None:
+    def pairs() -> Iterator[tuple[str, Any]]:
+        yield "liver_1", moved()
+        with pytest.raises(StoreInUse, match="seen to add the label set 'prediction'"):
+            cz.add_labels(store.location, "other", GIVEN)
+        source.add("liver_4")
+        with pytest.raises(StoreInUse):
+            cz.build_store(cz.plan_build(source.root, store.location, workers=1))
+
+    assert store.add_labels("prediction", pairs()).added == ("liver_1",)
+    assert cz.verify(store.location).is_whole
+
+
+def test_more_cases_than_come_to_hold_at_once(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(add, "AT_ONCE", 1)
+    taken: list[dict[str, int]] = []
+
+    def pairs() -> Iterator[tuple[str, Any]]:
+        for pair in GIVEN.items():
+            taken.append(opened(store).label_sets)
+            yield pair
+
+    assert store.add_labels("prediction", pairs()).added == tuple(GIVEN)
+    assert taken == [{}, {"prediction": 1}, {"prediction": 2}]
+    assert cz.verify(store.location).is_whole
+
+
+def test_pointers_of_nnunet_are_of_the_label_set(store: cz.Store, tmp_path: Path) -> None:
+    store.add_labels("corrected", {case: moved() for case in ("liver_1", "liver_2", "liver_3")})
+    chosen = opened(store).select(labels="corrected")
+    case = chosen["liver_1"]
+    pointer = Pointer.of(Pointer.to(chosen, case, "segmentation").document)
+    np.testing.assert_array_equal(pointer.open().voxels("segmentation")[...], moved())
+    assert "label_set" not in Pointer.to(opened(store), opened(store)["liver_1"], "image").document
+    store.add_labels("corrected", {"liver_1": moved(2)}, replace=True)
+    raw = write_raw(opened(store).select(labels="corrected"), tmp_path / "raw", id=1, nifti=True, folds=None)
+    found = nibabel.load(raw / "labelsTr" / "liver_1.nii.gz")
+    assert (np.asarray(found.dataobj).transpose() > 0).sum() == (moved(2) > 0).sum()  # type: ignore[attr-defined]
+
+
+def test_exports_are_of_the_label_set(store: cz.Store, tmp_path: Path) -> None:
+    given = turned(moved().transpose(), "LPS")
+    nibabel.save(given, tmp_path / "given.nii.gz")
+    store.add_labels("prediction", [("liver_1", tmp_path / "given.nii.gz"), ("liver_2", moved())])
+    chosen = opened(store).select(labels="prediction")
+    _, path = cz.export(chosen["liver_1"], tmp_path / "one")
+    assert path.name == "liver_1_seg.nii.gz"
+    assert gzip.decompress(path.read_bytes()) == gzip.decompress((tmp_path / "given.nii.gz").read_bytes())
+    status, text = run("export", store.location, "--output", tmp_path / "all", "--label-set", "prediction")
+    assert status == 0, text
+    assert len(list((tmp_path / "all").rglob("*_seg.nii.gz"))) == 2
+    found: Any = nibabel.load(next((tmp_path / "all").rglob("liver_2_seg.nii.gz")))
+    np.testing.assert_array_equal(np.asarray(found.dataobj), moved().transpose())
+    verse = cz.export_cases(store.location, tmp_path / "verse", layout="verse", label_set="prediction")
+    assert not verse.failed
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, [str(one) for one in arguments])
+    return done.exit_code, done.output
+
+
+def test_the_commands_add_score_tell_and_remove(store: cz.Store, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    nibabel.save(nibabel.Nifti1Image(moved().transpose(), AFFINE), folder / "liver_1.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(labels(), AFFINE), folder / "liver_3_seg.nii.gz")
+    status, text = run("labels", "add", store.location, "prediction", folder)
+    assert (status, text.splitlines()[-1].partition(" in ")[0]) == (0, "added prediction to 2 cases")
+    status, text = run("labels", "add", store.location, "prediction", folder)
+    assert (status, text.partition("; ")[2]) == (0, "2 had these labels, 0 refused\n")
+    assert "label set prediction of 2 cases" in run("info", store.location)[1]
+    assert "label set prediction: L4, L5" in run("info", store.location, "liver_1")[1]
+    status, text = run("score", store.location, "prediction", "--csv", tmp_path / "scores.csv")
+    assert status == 0
+    assert text.splitlines()[-1].split() == ["total", "4", "0.8750", "1.0000", "0"]
+    rows = pd.read_csv(tmp_path / "scores.csv")
+    assert list(rows.case) == ["liver_1", "liver_1", "liver_3", "liver_3"]
+    nibabel.save(nibabel.Nifti1Image(labels(), AFFINE), folder / "liver_1.nii.gz")
+    status, text = run("labels", "add", store.location, "prediction", folder)
+    assert status == 3
+    assert "refused liver_1: case liver_1 has other labels in the set 'prediction'" in text
+    assert run("labels", "add", store.location, "prediction", folder, "--replace")[0] == 0
+    assert run("score", store.location, "prediction")[1].splitlines()[-1].split()[2] == "1.0000"
+    assert run("labels", "remove", store.location, "prediction") == (0, "removed prediction of 2 cases\n")
+    assert run("labels", "remove", store.location, "prediction")[0] == 2
+    assert run("score", store.location, "prediction")[0] == 2
+    assert cz.verify(store.location).is_whole
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ((), "with nothing in it; legal: for each case"),
+        (("liver_1.nii.gz", "liver_9.nii.gz"), "with liver_9.nii.gz in it; legal: for each case"),
+        (("liver_1.nii.gz", "liver_1_seg.nii.gz"), "with liver_1_seg.nii.gz in it"),
+        (("notes.txt",), "with notes.txt in it"),
+    ],
+)
+def test_a_folder_of_other_files_is_an_error(
+    store: cz.Store, tmp_path: Path, names: tuple[str, ...], reason: str
+) -> None:
+    folder, before = tmp_path / "files", objects(Path(store.location))
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    status, text = run("labels", "add", store.location, "prediction", folder)
+    assert status == 2
+    assert reason in text
+    assert objects(Path(store.location)) == before
+    assert run("labels", "add", store.location, "prediction", tmp_path / "nowhere")[0] == 2

@@ -29,6 +29,7 @@ _MOST_NAMED: Final = 8
     help="Of the files: the dataset's own; rawdata and derivatives, with centroids, as in VerSe or in BIDS; "
     "or an axial slice a .npz file.",
 )
+@click.option("--label-set", metavar="NAME", help="Write these labels in place of the masks.")
 @click.option(
     "--labels",
     metavar="MAP",
@@ -48,6 +49,7 @@ def export(  # noqa: PLR0917 - the options of one command
     case: tuple[str, ...],
     output: Path,
     layout: str,
+    label_set: str | None,
     labels: str | None,
     crop: Any,
     margin: float,
@@ -66,6 +68,7 @@ def export(  # noqa: PLR0917 - the options of one command
             output,
             case or None,
             layout=layout,
+            label_set=label_set,
             labels=labels,
             crop=crop,
             margin_mm=margin,

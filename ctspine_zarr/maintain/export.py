@@ -94,6 +94,7 @@ def export_cases(
     cases: str | Collection[str] | None = None,
     *,
     layout: str = "source",
+    label_set: str | None = None,
     labels: AnyMap | Path | None = None,
     crop: Crop | None = None,
     margin_mm: Millimetres = 20.0,
@@ -124,6 +125,7 @@ def export_cases(
         cases: ids, such as those of a selection; all by default. One that is named twice is written once.
         layout: `source`, `verse`, `bids` or `npz`. `verse` and `bids` allow letters and digits in a
             subject: other ids are made legal (`CaseExported.name`), and a patient is one subject.
+        label_set: whose labels are written in place of the masks', of the cases that have it.
         labels: what labels become, as `Store.label_map` takes it; themselves by default.
         crop: `spine` or `labels`, as for `Volumes`; by default nothing is cropped.
         margin_mm: around the labels, one number or (z, y, x), as far as the volume goes.
@@ -136,13 +138,15 @@ def export_cases(
     Raises:
         NotAStore, DamagedStore: there is no store.
         UnknownCase: an id that it does not have; nothing was written.
-        UnknownValue: a layout, map or crop that is not legal; workers for a store that other processes do
-            not see, or no legal number of them.
+        UnknownValue: a layout, label set, map or crop that is not legal; workers for a store that other
+            processes do not see, or no legal number of them.
         NoWorkers: processes cannot start, or the executor broke; what is written is whole.
         StorageError: the store cannot be opened.
     """
     runner = runner_of(workers, executor)
     opened = open_store(store, storage_options=storage_options)
+    if label_set is not None:
+        opened = opened.select(labels=label_set)
     require_shared(opened.storage, runner)
     names = opened if cases is None else [cases] if isinstance(cases, str) else cases
     chosen = {name: opened[name] for name in names}
