@@ -361,3 +361,54 @@ def test_a_catalog_larger_than_is_read_in_one_piece_is_refused(copy: Path) -> No
         (copy / layout.ROOT).write_bytes(encode_root(msgspec.structs.replace(root, catalog=named)))
         with contextlib.nullcontext() if is_legal else pytest.raises(DamagedStore, match="<= 1073741824"):
             assert cz.open_store(copy)
+
+
+@pytest.fixture
+def with_sets(copy: Path) -> Path:
+    """A store whose cases have two label sets, one of which replaced another."""
+    cases = cz.open_store(copy)
+    for steps, replace in ((1, False), (2, True)):
+        masks = {case: np.roll(cases[case].voxels("segmentation")[...], steps, 0) for case in (CASE, OTHER)}
+        cz.add_labels(copy, "prediction", masks, replace=replace)
+    cz.add_labels(copy, "empty", {CASE: cases[CASE].voxels("segmentation")[...] * 0})
+    return copy
+
+
+def test_the_program_proves_and_reads_label_sets(with_sets: Path, open_case: OpenCase, program: Path) -> None:
+    store = cz.open_store(with_sets)
+    for name in ("prediction", "empty"):
+        _, mask, _, _ = open_case(with_sets, CASE, store.digest, name)
+        chosen = store.select(labels=name)[CASE]
+        assert np.array_equal(mask, chosen.voxels("segmentation")[...])
+    done = run_alone(program, [str(with_sets), CASE, store.digest, "prediction"])
+    assert json.loads(done.stdout)["labels"] == list(store.select(labels="prediction")[CASE].labels)
+    path = with_sets / store[CASE].record.path / "labels"
+    for file in [one for one in path.rglob("*") if one.is_file()]:
+        data = file.read_bytes()
+        for altered in (b"", data[:-1], data[:20] + bytes([data[20] ^ 1]) + data[21:]):
+            file.write_bytes(altered)
+            assert is_refused(open_case, with_sets), (file, len(altered))
+        file.write_bytes(data)
+    assert not is_refused(open_case, with_sets)
+
+
+def test_every_key_of_label_sets_is_in_the_document(with_sets: Path) -> None:
+    root, record = root_of(with_sets), cz.open_store(with_sets)[CASE].record
+    assert root.catalog is not None
+    found = [json.loads(line) for line in (with_sets / root.catalog.key).read_text().splitlines()]
+    found += [json.loads(path.read_bytes()) for path in with_sets.glob("receipts/*")]
+    found.append(
+        json.loads((with_sets / record.path / "zarr.json").read_bytes())["attributes"][layout.OWN_KEY]
+    )
+    rows = [row for one in cz.open_store(with_sets).values() for row in one.record.spreadsheet]
+    data = {column for row in rows for column in row} | {"prediction", "empty"}
+    numbers = {str(number) for number in range(1, 256)}
+    assert set(keys_of(found)) - data - numbers <= NAMED
+    [listed] = re.findall(r"## Keys\n\n(.*?)\n\n", DOCUMENT, re.DOTALL)
+    assert "labels/<set>/zarr.json" in listed
+    assert re.search(r"labels/<set>/segmentation/zarr\.json +\.\.\./c/0/0/0", listed)
+    arrays = [
+        path.name for path in (with_sets / record.path / "labels/prediction").iterdir() if path.is_dir()
+    ]
+    assert re.fullmatch("segmentation~[0-9a-f]{12}", "".join(arrays))
+    assert "`segmentation~<tag>`" in DOCUMENT

@@ -39,6 +39,7 @@ def nnunet() -> None:
 )
 @click.option("--ignore", metavar="NAME,...", default="", help="Labels to ignore, or rest.")
 @click.option("--folds", type=click.IntRange(2), help="Folds; by default the store's train and validation.")
+@click.option("--label-set", metavar="NAME", help="Train on these labels in place of the masks.")
 @click.option("--nifti", is_flag=True, help="Write NIfTI files instead of pointers to the store.")
 @storage_options
 @logs.logged
@@ -51,6 +52,7 @@ def raw(
     *,
     name: str | None,
     folds: int | None,
+    label_set: str | None,
     nifti: bool,
     storage_option: dict[str, Any],
 ) -> None:
@@ -58,7 +60,7 @@ def raw(
 
     Interrupt it at any time and run it again: what is whole is kept.
     """
-    opened = cz.open_store(store, storage_options=storage_option)
+    opened = cz.open_store(store, storage_options=storage_option).select(labels=label_set)
     ignored = _REST if ignore == _REST else [one for one in ignore.split(",") if one]
     place = write_raw(
         opened,

@@ -194,8 +194,8 @@ def require_spec(record: Record, spec: Spec) -> None:
         seen = f"case {record.id} in {record.split}/{record.source}"
         message = f"{seen}; legal: a split and a source that the root names"
         raise Malformed(message)
-    if spec.mask in record.sets:
-        message = f"case {record.id}: label set {spec.mask!r}; legal: another name than that of the masks"
+    if any(name.lower() == spec.mask.lower() for name in record.sets):
+        message = f"case {record.id}: a label set {spec.mask!r}; legal: another name than that of the masks"
         raise Malformed(message)
     for label in (*record.labels, *(label for one in record.sets.values() for label in one.labels)):
         named = spec.labels.get(label.label)
