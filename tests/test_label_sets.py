@@ -229,6 +229,32 @@ def test_a_selection_has_the_labels_of_a_set_in_everything(store: cz.Store) -> N
         store.select(labels="other")
 
 
+def test_a_selection_is_as_a_store_that_has_the_set_for_masks(store: cz.Store, tmp_path: Path) -> None:
+    given = {"liver_1": moved(3), "liver_2": moved(5), "liver_3": canonical()}
+    given["liver_2"][given["liver_2"] == 24] = 21
+    other = Tree(tmp_path / "other")
+    for case, one in store.items():
+        section = {"train": "trainset", "validation": "test_public"}[one.record.split]
+        other.add(case, one.to_nibabel("image"), given[case].transpose(), section=section)
+    cz.build_store(cz.plan_build(other.root, tmp_path / "other.zarr", workers=1))
+    store.add_labels("corrected", given)
+    chosen, expected = opened(store).select(labels="corrected"), cz.open_store(tmp_path / "other.zarr")
+    for case, record in expected.records.items():
+        found = chosen.records[case]
+        assert (found.labels, found.findings) == (record.labels, record.findings)
+        assert found.segmentation == record.segmentation
+        histograms = chosen[case].receipt.foreground_of("corrected")
+        assert histograms == expected[case].receipt.foreground
+    pd.testing.assert_series_equal(chosen.cases.labels, expected.cases.labels)
+    assert cz.ct_normalization(chosen) == cz.ct_normalization(expected)
+    patches = cz.Patches(8, strategy=cz.Balanced(by="label"), normalize="ct", seed=3)
+    drawn = [list(cz.Stream(cases, patches)) for cases in (chosen, expected)]
+    for sample, other_sample in zip(*drawn, strict=True):
+        assert sample["case"] == other_sample["case"]
+        np.testing.assert_array_equal(sample["image"], other_sample["image"])
+        np.testing.assert_array_equal(sample["segmentation"], other_sample["segmentation"])
+
+
 def test_scores_of_a_label_set_are_those_of_its_voxels(store: cz.Store) -> None:
     store.add_labels("same", masks_of(store))
     store.add_labels("moved", {"liver_1": moved(), "liver_2": canonical()})
@@ -426,7 +452,7 @@ def test_a_set_that_was_begun_is_no_part_of_what_another_command_writes(store: c
     expected, begun = without_time(clean.contents()), filled(contents)
     cz.add_labels(begun, "prediction", GIVEN)
     puts = list(begun.puts)
-    for nth in range(1, len(puts)):
+    for nth in range(1, len(puts), 2):
         dying = filled(contents, nth)
         with pytest.raises((Killed, StorageError)):
             cz.add_labels(dying, "prediction", GIVEN)
@@ -449,7 +475,7 @@ def test_a_build_goes_on_after_what_was_killed(store: cz.Store, source: Tree, en
         "build": lambda store: cz.add_labels(store, "prediction", GIVEN),
     }
     changes[end](clean)
-    for nth, key in enumerate(clean.puts, 1):
+    for nth, key in list(enumerate(clean.puts, 1))[::2]:
         dying = filled(contents, nth)
         with pytest.raises((Killed, StorageError)):
             changes[end](dying)
@@ -747,3 +773,15 @@ def test_a_folder_of_other_files_is_an_error(
     assert reason in text
     assert objects(Path(store.location)) == before
     assert run("labels", "add", store.location, "prediction", tmp_path / "nowhere")[0] == 2
+
+
+def test_what_is_odd_about_a_file_is_found_of_its_set_alone(store: cz.Store, tmp_path: Path) -> None:
+    near = AFFINE.copy()
+    near[0, 3] += 0.2
+    nibabel.save(nibabel.Nifti1Image(labels() * (labels() == 24), near), tmp_path / "near.nii.gz")
+    store.add_labels("prediction", [("liver_1", tmp_path / "near.nii.gz"), ("liver_2", canonical() * 0)])
+    store = opened(store)
+    found = store.select(labels="prediction").cases.findings
+    assert set(found["liver_1"]) - set(store.cases.findings["liver_1"]) == {"mask_offset", "unit"}
+    assert "no_label" in found["liver_2"]
+    assert list(store.select(labels="prediction", without_finding="no_label")) == ["liver_1"]

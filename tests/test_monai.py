@@ -455,6 +455,21 @@ def test_the_reader_refuses_what_it_cannot_read(store: cz.Store, tmp_path: Path)
     assert equal(mt.LoadImage(copied)(path), mt.LoadImage(cm.CTSpineReader(store))(path))
 
 
+def test_paths_of_a_selection_with_a_label_set_are_of_its_labels(store: cz.Store, tmp_path: Path) -> None:
+    store = cz.open_store(shutil.copytree(store.location, tmp_path / "copy.zarr"))
+    mask = store["liver_12"].voxels("segmentation")[...]
+    store.add_labels("corrected", {"liver_12": np.roll(mask, 1, 0)})
+    chosen = cz.open_store(store.location).select(labels="corrected")
+    assert cm.case_path(chosen, "liver_12") == cm.case_path(store, "liver_12")
+    path = cm.case_path(chosen, "liver_12", "segmentation")
+    assert path.endswith("#segmentation@corrected/liver_12.ctspine")
+    for reader in (cm.CTSpineReader(), cm.CTSpineReader(chosen)):
+        found = mt.LoadImage(reader, dtype=np.uint8)(path)
+        assert np.array_equal(np.asarray(found).transpose(), np.roll(mask, 1, 0))
+    [item] = cm.datalist(chosen)["validation"]
+    assert item["label"] == path
+
+
 def test_a_registered_reader_is_found_by_the_paths(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(mt.io.array.SUPPORTED_READERS, "ctspinereader", cm.CTSpineReader)
     path = cm.case_path(store, "liver_12")

@@ -191,6 +191,9 @@ def test_the_command_is_the_same(phantom_store: cz.Store, tmp_path: Path) -> Non
     place = tmp_path / "Dataset601_CTSpine1K"
     assert done.stdout.splitlines()[-1] == str(place)
     assert list(read(place / "dataset.json")["labels"])[-1] == "ignore"
+    assert (
+        CliRunner().invoke(main.cli, [*command, "--id", "602", "--label-set", "none"]).exit_code == talk.USAGE
+    )
     for more, status in (([], talk.FAILED), (["--labels", "none"], talk.USAGE), (["--id", "0"], talk.USAGE)):
         assert CliRunner().invoke(main.cli, [*command, *more]).exit_code == status
 

@@ -166,7 +166,7 @@ class LabelSet(Struct, frozen=True, kw_only=True):
     Attributes:
         array: the mask.
         labels: as in `Record`.
-        findings: about the labels.
+        findings: about the labels and their file.
     """
 
     array: StoredArray

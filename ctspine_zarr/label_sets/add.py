@@ -71,7 +71,7 @@ def add_labels(
         name: of the label set.
         labels: case id -> labels, or pairs of the two, which are taken one after another, so that not all
             need be in memory. Labels are an array, canonical (z, y, x), of the case's shape, or the path of a
-            NIfTI file on its grid, whose axes may lie anyhow. Values are labels of the dataset, or 0.
+            `.nii.gz` on its grid, whose axes may lie anyhow. Values are labels of the dataset, or 0.
         replace: put them in the place of other labels that a case has in the set.
         take_over: see `build_store`.
         storage_options: see `open_store`.

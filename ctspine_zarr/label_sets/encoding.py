@@ -15,7 +15,8 @@ from ctspine_zarr.format.shard import slabs
 from ctspine_zarr.nifti import Volume
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.write.foreground import Found, foreground_meter, histograms_of
-from ctspine_zarr.write.ingest import EncodedMask, encode_mask, labels_of, recipe_of
+from ctspine_zarr.write.grid_findings import mask_findings
+from ctspine_zarr.write.ingest import EncodedMask, encode_mask, labels_of, recipe_of, require_one_grid
 from ctspine_zarr.write.label_sets import EncodedSet
 from ctspine_zarr.write.quality import label_findings
 from ctspine_zarr.write.values import Survey, convert, require_label_range
@@ -34,7 +35,7 @@ def encode_set(volume: Volume, case: Case) -> EncodedSet:
         case: of an open store.
 
     Raises:
-        CaseRefused: a value that is no label of the dataset.
+        CaseRefused: a value that is no label of the dataset, or another grid.
         UnknownValue: the case has a codec that this version does not write.
         DamagedStore: the image cannot be read.
     """
@@ -43,7 +44,8 @@ def encode_set(volume: Volume, case: Case) -> EncodedSet:
         mask = encode_mask(volume, recipe, helpers)
     found = _foreground(mask, case)
     labels = labels_of(mask.measured, found, case.spec)
-    findings = tuple(label_findings(labels, case.spec))
+    offset = require_one_grid(case.shape, case.affine, volume.header)
+    findings = *mask_findings(volume.header, offset), *label_findings(labels, case.spec)
     return EncodedSet(mask.array, labels, findings, histograms_of(found))
 
 

@@ -10,8 +10,8 @@ from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.text import some_names
 
 # In this order: a case's id may end as that of a mask does.
-_ENDINGS: Final = (".nii.gz", ".nii", "_seg.nii.gz", "_seg.nii")
-_LEGAL: Final = "for each case of the store one file at the most, CASE.nii.gz or CASE_seg.nii.gz (or .nii)"
+_ENDINGS: Final = (".nii.gz", "_seg.nii.gz")
+_LEGAL: Final = "for each case of the store one file at the most, CASE.nii.gz or CASE_seg.nii.gz"
 
 
 def labels_in(folder: Path, cases: Collection[str]) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from ctspine_zarr.nifti import Volume
 from ctspine_zarr.write.ingest import require_one_grid
 
 type Labels = ArrayLike | str | Path
-"""Labels of a case: (z, y, x), canonical, of its shape; or the path of a NIfTI file on its grid."""
+"""Labels of a case: (z, y, x), canonical, of its shape; or the path of a `.nii.gz` on its grid."""
 
 _MOST: Final = 255
 

@@ -25,13 +25,27 @@ def grid_findings(image: Header, mask: Header | None, offset: float) -> Iterator
         mask: of the mask; None for a case without one.
         offset: of the mask from the image, in voxels; see `geometry.grid_offset`.
     """
-    if offset > _NOTED_OFFSET:
-        yield Finding(Code.MASK_OFFSET, f"image and mask lie {offset:.3f} voxel apart")
+    yield from _apart(offset)
     yield from _angles(image)
     for name, header in (("image", image), ("mask", mask)):
         if header is not None:
-            yield from _affines(name, header)
-            yield from _fields(name, header)
+            yield from _of_file(name, header)
+
+
+def mask_findings(mask: Header, offset: float) -> Iterator[Finding]:
+    """What is odd about the header of a label set's file; see `grid_findings`."""
+    yield from _apart(offset)
+    yield from _of_file("mask", mask)
+
+
+def _apart(offset: float) -> Iterator[Finding]:
+    if offset > _NOTED_OFFSET:
+        yield Finding(Code.MASK_OFFSET, f"image and mask lie {offset:.3f} voxel apart")
+
+
+def _of_file(name: str, header: Header) -> Iterator[Finding]:
+    yield from _affines(name, header)
+    yield from _fields(name, header)
 
 
 def _angles(image: Header) -> Iterator[Finding]:
