@@ -25,6 +25,12 @@ def labels() -> None:
 @click.argument("store")
 @click.argument("name")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--labels",
+    "label_map",
+    metavar="MAP",
+    help="What a model numbered its labels by, such as contiguous: they are taken back.",
+)
 @click.option("--replace", is_flag=True, help="Replace other labels that a case has in the set.")
 @take_over_option
 @storage_options
@@ -34,6 +40,7 @@ def add(
     name: str,
     folder: Path,
     *,
+    label_map: str | None,
     replace: bool,
     take_over: bool,
     storage_option: dict[str, Any],
@@ -48,6 +55,7 @@ def add(
         store,
         name,
         labels_in(folder, cases),
+        label_map=label_map,
         replace=replace,
         take_over=take_over,
         storage_options=storage_option,

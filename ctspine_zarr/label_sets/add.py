@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from ctspine_zarr.arrays.reading import Reading
@@ -15,6 +16,7 @@ from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import CaseRefused, DamagedStore, UnknownCase, UnknownValue, require_case
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.label_map import AnyMap
 from ctspine_zarr.format.label_sets import require_set_name
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.label_sets.encoding import digest_of, encode_set
@@ -23,6 +25,7 @@ from ctspine_zarr.label_sets.writing import AT_ONCE, Change, make_hold, put_voxe
 from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.write.label_sets import WrittenCase
 
@@ -55,6 +58,7 @@ def add_labels(
     name: str,
     labels: Given,
     *,
+    label_map: AnyMap | Path | None = None,
     replace: bool = False,
     take_over: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -72,12 +76,13 @@ def add_labels(
         labels: case id -> labels, or pairs of the two, which are taken one after another, so that not all
             need be in memory. Labels are an array, canonical (z, y, x), of the case's shape, or the path of a
             `.nii.gz` on its grid, whose axes may lie anyhow. Values are labels of the dataset, or 0.
+        label_map: by which a model numbered them, as for `Store.label_map`: values are taken back to labels.
         replace: put them in the place of other labels that a case has in the set.
         take_over: see `build_store`.
         storage_options: see `open_store`.
 
     Raises:
-        UnknownValue: a name that is not legal.
+        UnknownValue: a name that is not legal, or a map that is not, or gives two labels one value.
         UnknownCase: a mapping has an id that the store does not have; nothing was written.
         NotAStore, DamagedStore: there is no store, or its root or catalog is damaged.
         StoreMismatch: its first build has not ended.
@@ -85,17 +90,27 @@ def add_labels(
         StorageError: the store cannot be read or written.
     """
     storage = open_storage(location, options=storage_options)
-    return added_to(storage, name, labels, replace=replace, take_over=take_over)
+    return added_to(storage, name, labels, label_map, replace=replace, take_over=take_over)
 
 
-def added_to(storage: Storage, name: str, labels: Given, *, replace: bool, take_over: bool) -> LabelsAdded:
+def added_to(
+    storage: Storage,
+    name: str,
+    labels: Given,
+    label_map: AnyMap | Path | None,
+    *,
+    replace: bool,
+    take_over: bool,
+) -> LabelsAdded:
     """As `add_labels`, of a store by its storage, which can be written."""
     begun = time.monotonic()
-    _require_fitting(load(storage), name, labels, storage.location)
+    state = load(storage)
+    _require_fitting(state, name, labels, storage.location)
+    back = None if label_map is None else label_map_of(label_map, state.spec).inverse
     pairs = labels.items() if isinstance(labels, Mapping) else labels
     claim = Claim.own(secrets.token_hex(32), f"to add the label set {name!r}")
     with claimed(storage, claim, take_over=take_over) as held:
-        adding = _Adding(held.storage, load(storage), name, replace)
+        adding = _Adding(held.storage, load(storage), name, back, replace)
         for some in itertools.batched(pairs, AT_ONCE):
             changes = list(adding.changes(some))
             if changes:
@@ -124,6 +139,7 @@ class _Adding:
         storage: of the store, claimed.
         state: that held when it was claimed.
         name: of the label set.
+        back: value that is given -> label; None where labels are given.
         is_replacing: whether other labels in the set are replaced.
         added, skipped, refused: cases so far.
         seen: ids so far.
@@ -132,6 +148,7 @@ class _Adding:
     storage: Storage
     state: State
     name: str
+    back: Mapping[int, int] | None
     is_replacing: bool
     added: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -172,7 +189,7 @@ class _Adding:
         spec, path = self.state.spec, entry.record.path
         written = read_case(self.storage, entry, spec, self.name)
         case = Case(self.storage, entry, spec, Reading())
-        volume = volume_of(labels, entry.record)
+        volume = volume_of(labels, entry.record, self.back)
         tag = ""
         if self.name in entry.record.sets:
             digest = digest_of(volume, case)

@@ -11,8 +11,11 @@ from ctspine_zarr.read import store as reading
 from ctspine_zarr.storage import Storage, open_storage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
+    from ctspine_zarr.format.label_map import AnyMap
     from ctspine_zarr.label_sets.add import Given, LabelsAdded
 
 
@@ -28,21 +31,28 @@ class Store(reading.Store):
     """
 
     def add_labels(
-        self, name: str, labels: Given, *, replace: bool = False, take_over: bool = False
+        self,
+        name: str,
+        labels: Given,
+        *,
+        label_map: AnyMap | Path | None = None,
+        replace: bool = False,
+        take_over: bool = False,
     ) -> LabelsAdded:
         """Write labels of cases as a label set of the store, as `add_labels` of the package does.
 
         What is open stays as it is: open the store again to read them.
 
         Args:
-            name, labels, replace, take_over: see there.
+            name, labels, label_map, replace, take_over: see there.
 
         Raises: as there.
         """
         # What writes takes a while to import, and who only reads need not wait for it.
         from ctspine_zarr.label_sets.add import added_to  # noqa: PLC0415
 
-        return added_to(_writable(self.storage), name, labels, replace=replace, take_over=take_over)
+        storage = _writable(self.storage)
+        return added_to(storage, name, labels, label_map, replace=replace, take_over=take_over)
 
     def remove_labels(self, name: str, *, take_over: bool = False) -> tuple[str, ...]:
         """Take a label set out of the store, as `remove_labels` of the package does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctspine_zarr import nifti
+from ctspine_zarr.arrays.conversion import look_up
 from ctspine_zarr.digest import BackgroundSha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.nifti import Volume
 from ctspine_zarr.write.ingest import require_one_grid
+from ctspine_zarr.write.values import convert, require_label_range
 
 type Labels = ArrayLike | str | Path
 """Labels of a case: (z, y, x), canonical, of its shape; or the path of a `.nii.gz` on its grid."""
@@ -22,20 +25,37 @@ type Labels = ArrayLike | str | Path
 _MOST: Final = 255
 
 
-def volume_of(labels: Labels, record: Record) -> Volume:
+def volume_of(labels: Labels, record: Record, back: Mapping[int, int] | None = None) -> Volume:
     """The labels of a case as a volume that a build would read.
 
     Args:
         labels: a file, whose axes may lie anyhow, or an array.
         record: of the case.
+        back: value -> label of the dataset, where the values are those of a label map.
 
     Raises:
         CaseRefused: the file cannot be read, or either is of another grid than the case, or an array has
-            values that are no integers from 0 to 255.
+            values that are no integers from 0 to 255, or either has one that the map does not give.
     """
     if isinstance(labels, str | Path):
-        return _of_file(Path(labels), record)
-    return _of_array(np.asarray(labels), record)
+        volume = _of_file(Path(labels), record)
+    else:
+        volume = _of_array(_labels(np.asarray(labels), record), record)
+    return volume if back is None else _of_array(_taken_back(volume, back), record)
+
+
+def _taken_back(volume: Volume, back: Mapping[int, int]) -> NDArray[np.uint8]:
+    """The labels that have the values of a volume, canonical (z, y, x)."""
+    require_label_range(volume, back)
+    values = convert(volume.header, volume.header.reorientation.apply(volume.stored), MASK_DTYPE)
+    is_there = np.zeros(_MOST + 1, np.bool_)
+    is_there[values.reshape(-1)] = True
+    if other := [value for value in np.flatnonzero(is_there[1:]) + 1 if value not in back]:
+        message = f"{volume.name}: value {other[0]}; legal: 0, and what the label map gives: {sorted(back)}"
+        raise CaseRefused(message)
+    found = np.empty_like(values)
+    look_up(values, found, bytes(back.get(value, 0) for value in range(_MOST + 1)))
+    return found
 
 
 def _of_file(path: Path, record: Record) -> Volume:
@@ -48,9 +68,8 @@ def _of_file(path: Path, record: Record) -> Volume:
     return nifti.read(path)
 
 
-def _of_array(array: NDArray[Any], record: Record) -> Volume:
-    """A volume of a `.nii` in RAS+ that has the array's voxels, as that of a derived case."""
-    voxels = _labels(array, record)
+def _of_array(voxels: NDArray[np.uint8], record: Record) -> Volume:
+    """A volume of a `.nii` in RAS+ that has these voxels, as that of a derived case."""
     prefix = nifti.new_prefix(voxels.shape[::-1], MASK_DTYPE, record.affine_matrix)
     hashing = BackgroundSha256()
     hashing.update(prefix)
