@@ -785,3 +785,12 @@ def test_what_is_odd_about_a_file_is_found_of_its_set_alone(store: cz.Store, tmp
     assert set(found["liver_1"]) - set(store.cases.findings["liver_1"]) == {"mask_offset", "unit"}
     assert "no_label" in found["liver_2"]
     assert list(store.select(labels="prediction", without_finding="no_label")) == ["liver_1"]
+
+
+def test_a_derived_store_has_the_masks_of_its_parent(store: cz.Store, tmp_path: Path) -> None:
+    store.add_labels("prediction", GIVEN)
+    cz.build_store(cz.plan_derive(store.location, tmp_path / "coarse.zarr", spacing=4, workers=1))
+    derived = cz.open_store(tmp_path / "coarse.zarr")
+    assert derived.label_sets == {}
+    assert derived["liver_1"].labels == ("L4", "L5")
+    assert cz.verify(tmp_path / "coarse.zarr").is_whole
