@@ -306,6 +306,27 @@ def turned(array: NDArray[Any], codes: str) -> nibabel.Nifti1Image:
     return found
 
 
+def test_values_of_a_label_map_are_taken_back(store: cz.Store, tmp_path: Path) -> None:
+    contiguous = store.label_map("contiguous")
+    given = np.frombuffer(contiguous.table, np.uint8)[canonical()]
+    path = tmp_path / "liver_3.nii.gz"
+    nibabel.save(turned(given.transpose(), "LPS"), path)
+    pairs: dict[str, Any] = {"liver_1": given, "liver_2": given + 0.0, "liver_3": path}
+    result = store.add_labels("prediction", pairs, label_map="contiguous")
+    assert result.added == ("liver_1", "liver_2", "liver_3")
+    for case in opened(store).select(labels="prediction").values():
+        assert np.array_equal(case.voxels("segmentation")[...], canonical())
+    assert store.add_labels("prediction", pairs, label_map="contiguous").skipped == result.added
+    some = store.label_map({"L4": 1, "L5": 9}, ignore="rest")
+    others = {"liver_1": np.where(given > 0, 5, 0), "liver_2": canonical() * 0 + 10}
+    reasons = [one.reason for one in store.add_labels("other", others, label_map=some).refused]
+    assert "value 5; legal: 0, and what the label map gives: [1, 9]" in reasons[0]
+    assert "values from 10 to 10; legal: integers 0 to 9" in reasons[1]
+    with pytest.raises(UnknownValue, match="in which several labels are"):
+        store.add_labels("prediction", pairs, label_map="regions")
+    assert list(opened(store).label_sets) == ["prediction"]
+
+
 def test_labels_that_do_not_fit_are_refused_and_the_others_are_added(store: cz.Store, tmp_path: Path) -> None:
     shifted, cut = AFFINE.copy(), moved()[:-1]
     shifted[2, 3] = 5
@@ -758,7 +779,7 @@ def test_the_commands_add_score_tell_and_remove(store: cz.Store, tmp_path: Path)
         ((), "with nothing in it; legal: for each case"),
         (("liver_1.nii.gz", "liver_9.nii.gz"), "with liver_9.nii.gz in it; legal: for each case"),
         (("liver_1.nii.gz", "liver_1_seg.nii.gz"), "with liver_1_seg.nii.gz in it"),
-        (("notes.txt",), "with notes.txt in it"),
+        (("dataset.json", "plans.json"), "with nothing in it"),
     ],
 )
 def test_a_folder_of_other_files_is_an_error(

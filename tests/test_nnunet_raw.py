@@ -201,8 +201,10 @@ def test_the_command_is_the_same(phantom_store: cz.Store, tmp_path: Path) -> Non
 def test_the_commands_of_the_page_are_legal() -> None:
     page = (Path(__file__).parents[1] / "docs" / "nnunet.md").read_text()
     lines = [line.split("#")[0].split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
-    named = [" ".join(line[1 : 3 if line[1] == "nnunet" else 2]) for line in lines]
-    assert named == ["nnunet raw", *["nnunet preprocess"] * 4, "derive", "nnunet raw"]
+    groups = "nnunet", "labels"
+    named = [" ".join(line[1 : 3 if line[1] in groups else 2]) for line in lines]
+    before, after = ["nnunet raw", "nnunet preprocess", "labels add", "score"], ["derive", "nnunet raw"]
+    assert named == [*before, *["nnunet preprocess"] * 3, *after]
     for line in lines:
         command: click.Command = main.cli
         arguments = line[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from ctspine_zarr.text import some_names
 
 # In this order: a case's id may end as that of a mask does.
 _ENDINGS: Final = (".nii.gz", "_seg.nii.gz")
+_NIFTI: Final = re.compile(r"[^.].*\.nii(\.gz)?")
 _LEGAL: Final = "for each case of the store one file at the most, CASE.nii.gz or CASE_seg.nii.gz"
 
 
@@ -18,15 +20,16 @@ def labels_in(folder: Path, cases: Collection[str]) -> dict[str, Path]:
     """Case id -> the file of its labels, in order of id.
 
     Args:
-        folder: which has them; files whose names begin with a dot are passed over.
+        folder: which has them. Files that are no NIfTI, such as those that nnU-Net writes beside its
+            predictions, and those whose names begin with a dot are passed over.
         cases: ids of those that there are.
 
     Raises:
-        UnknownValue: there is no such folder, or no file; a file of no case, or two of one; the message
+        UnknownValue: there is no such folder, or no NIfTI file; one of no case, or two of one; the message
             names them.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        paths = sorted(path for path in folder.iterdir() if _NIFTI.fullmatch(path.name))
     except OSError as error:
         message = f"labels {folder}: {error.strerror}; legal: a folder that has, {_LEGAL}"
         raise UnknownValue(message) from error
