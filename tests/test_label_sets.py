@@ -508,6 +508,28 @@ def test_a_build_goes_on_after_what_was_killed(store: cz.Store, source: Tree, en
         assert cz.verify(left).is_whole, key
 
 
+def test_what_another_set_was_being_taken_out_of_is_refused_until_that_is_done(store: cz.Store) -> None:
+    store.add_labels("prediction", GIVEN)
+    contents = objects(Path(store.location))
+    clean = filled(contents)
+    cz.remove_labels(clean, "prediction")
+    reasons = []
+    for nth in range(1, len(clean.puts) + 1):
+        dying = filled(contents, nth)
+        with pytest.raises((Killed, StorageError)):
+            cz.remove_labels(dying, "prediction")
+        left = filled(dying.contents())
+        result = cz.add_labels(left, "corrected", GIVEN)
+        reasons += [one.reason for one in result.refused]
+        if "prediction" in cz.open_store(left).label_sets:
+            cz.remove_labels(left, "prediction")
+        assert not cz.add_labels(left, "corrected", GIVEN).refused
+        assert cz.open_store(left).label_sets == {"corrected": 3}
+        assert cz.verify(left).is_whole
+    assert reasons
+    assert all("legal: to do again what was interrupted, or verify" in reason for reason in reasons)
+
+
 def test_who_reads_while_documents_are_replaced_is_told_to_open_again(
     store: cz.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

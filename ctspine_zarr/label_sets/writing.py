@@ -71,8 +71,12 @@ def read_case(storage: Storage, entry: Entry, spec: Spec, name: str) -> WrittenC
             return seen
         found = seen.restored(record, spec)
         found.require(entry)
-    except (Malformed, OtherFormat) as error:
-        message = f"case {record.id}: its documents are damaged ({error}); run verify"
+    # A ValueError where what was begun is another set's removal: parts of the receipt are of two states.
+    except (Malformed, OtherFormat, ValueError) as error:
+        message = (
+            f"case {record.id}: its documents are damaged, or were being replaced ({error}); legal: to do "
+            "again what was interrupted, or verify"
+        )
         raise CaseRefused(message) from error
     return found
 
