@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,20 @@ def test_parts_give_the_bytes_of_one_run(phantom_store: cz.Store, tmp_path: Path
     cz.finalize(tmp_path / "parts.zarr", plan_file=tmp_path / "p")
     one, parts = cz.open_store(tmp_path / "one.zarr"), cz.open_store(tmp_path / "parts.zarr")
     assert dict(one.entries) == dict(parts.entries)
+
+
+def test_the_bytes_are_the_same_whoever_derives(phantom_store: cz.Store, tmp_path: Path) -> None:
+    cases = sorted(phantom_store)[:3]
+    one = derived(phantom_store, tmp_path / "one.zarr", cases=cases, spacing=4.0, mask_by="majority")
+    recipe: dict[str, Any] = {"spacing": 4.0, "mask_by": "majority", "selection": cz.Selection(cases=cases)}
+    two = cz.plan_derive(phantom_store.location, tmp_path / "two.zarr", workers=2, **recipe)
+    cz.build_store(two)
+    assert dict(cz.open_store(tmp_path / "two.zarr").entries) == dict(one.entries)
+    with ThreadPoolExecutor(2) as executor:
+        cz.build_store(
+            cz.plan_derive(phantom_store.location, tmp_path / "three.zarr", **recipe), executor=executor
+        )
+    assert dict(cz.open_store(tmp_path / "three.zarr").entries) == dict(one.entries)
 
 
 def test_what_derives_pickles_small(phantom_store: cz.Store) -> None:
