@@ -69,3 +69,15 @@ def look_up(labels: NDArray[np.uint8], target: NDArray[Any], table: bytes) -> No
         native.kernel.look_up(labels, target, table)
     else:
         np.take(np.frombuffer(table, np.uint8).astype(target.dtype), labels, out=target, mode="clip")
+
+
+def looked_up(labels: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
+    """For each label what a table has at its place, C-contiguous, in an array of its own.
+
+    Args:
+        labels: three axes.
+        table: 256 labels.
+    """
+    found = np.empty(labels.shape, np.uint8)
+    look_up(labels, found, table)
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctspine_zarr import nifti
-from ctspine_zarr.arrays.conversion import look_up
+from ctspine_zarr.arrays.conversion import looked_up
 from ctspine_zarr.digest import BackgroundSha256
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.codecs import MASK_DTYPE
@@ -53,9 +53,7 @@ def _taken_back(volume: Volume, back: Mapping[int, int]) -> NDArray[np.uint8]:
     if other := [value for value in np.flatnonzero(is_there[1:]) + 1 if value not in back]:
         message = f"{volume.name}: value {other[0]}; legal: 0, and what the label map gives: {sorted(back)}"
         raise CaseRefused(message)
-    found = np.empty_like(values)
-    look_up(values, found, bytes(back.get(value, 0) for value in range(_MOST + 1)))
-    return found
+    return looked_up(values, bytes(back.get(value, 0) for value in range(_MOST + 1)))
 
 
 def _of_file(path: Path, record: Record) -> Volume:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.arrays.conversion import look_up
+from ctspine_zarr.arrays.conversion import looked_up
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.label_map import LabelMap
 from ctspine_zarr.format.record import Record
@@ -99,6 +99,4 @@ class Content:
     def _mapped(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.label_map is None:
             return labels
-        mapped = np.empty_like(labels)
-        look_up(labels, mapped, self.label_map.table)
-        return mapped
+        return looked_up(labels, self.label_map.table)

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr.arrays.conversion import looked_up
 from ctspine_zarr.errors import Malformed, StoreUpdated, UnknownValue
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.sample import Name
@@ -142,7 +143,7 @@ class Pointer:
 
     def mapped(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels of the store as those of nnU-Net, in an array of their own."""
-        return np.array(self.table, np.uint8)[labels]
+        return looked_up(labels, bytes(self.table))
 
 
 def location_of(store: Store) -> str:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from ctspine_zarr import nifti as files
+from ctspine_zarr.arrays.conversion import looked_up
 from ctspine_zarr.errors import StorageError, StoreMismatch, UnknownValue, integer
 from ctspine_zarr.format.label_map import AnyMap
 from ctspine_zarr.nnunet.files import read_json, write_json
@@ -266,7 +265,7 @@ def _write_nifti(path: Path, case: Case, table: bytes | None) -> None:
     if path.exists():
         return
     voxels = case.voxels("image" if table is None else "segmentation")[...]
-    stored = voxels if table is None else np.frombuffer(table, np.uint8)[voxels]
+    stored = voxels if table is None else looked_up(voxels, table)
     try:
         files.write(path, [files.encode(stored.transpose(), case.affine)])
     except MemoryError as error:
