@@ -59,10 +59,12 @@ PARTS: dict[str, Part] = {
 
 
 def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Figures of each part that is asked for."""
+    """Figures of each part that is asked for; `hands` makes a source of its own."""
     about = machine.described()
     machine.report(about)
-    source = arguments.source or write_phantom(scratch / "phantom")
+    source = arguments.source or scratch / "phantom"
+    if arguments.source is None and arguments.parts != ("hands",):
+        write_phantom(source)
     found = {part: PARTS[part](arguments, source, scratch) for part in arguments.parts}
     if arguments.picture and "read" in found:
         picture.draw(found["read"], arguments.picture)

@@ -58,10 +58,8 @@ def require_memory(volumes: CaseVolumes) -> None:
         CaseRefused: it takes more memory than may be used, or a header cannot be read.
     """
     masks = [volumes.header("segmentation")] if volumes.has_mask else []
-    needed, usable = (
-        worker_memory([of_headers(volumes.header("image"), masks).working_bytes]),
-        usable_memory(),
-    )
+    found = of_headers(volumes.header("image"), masks)
+    needed, usable = worker_memory([found.working_bytes]), usable_memory()
     if needed > usable:
         message = (
             f"building it takes up to {size(needed)} of memory, {size(usable)} may be used; legal: a "
