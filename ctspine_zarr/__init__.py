@@ -12,7 +12,6 @@ Public names are loaded when first used, so that importing the package costs not
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -159,7 +158,10 @@ _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() f
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("ctspine-zarr")
+        # It takes longer to import than all that help needs.
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("ctspine-zarr")
     if name not in _MODULE_OF:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -9,10 +9,9 @@ from typing import Any, Final, NoReturn, Unpack
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs, report
+from ctspine_zarr.cli import logs
 from ctspine_zarr.cli.building import Building, building_options, chosen_options, planned
 from ctspine_zarr.cli.options import executor, storage_options
-from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, REFUSED, fail, heeding
 from ctspine_zarr.errors import HubError, StorageError
 
@@ -87,6 +86,9 @@ def build(
 
 def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
     """Show a plan, and carry it out unless it is only to be shown; the exit status says how it went."""
+    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli.progress import follow
+
     logs.output(report.in_lines(cz.describe(plan)), final=building["dry_run"])
     if building["dry_run"]:
         _end(plan.refused)

@@ -59,8 +59,9 @@ def export(  # noqa: PLR0917 - the options of one command
     scheduler: str | None,
     storage_option: dict[str, Any],
 ) -> None:
-    """Write CASEs of STORE, or all, as files: .nii.gz equal to their source once inflated, or in the layout
-    of other programs.
+    """Write CASEs of STORE, or all, as files.
+
+    They are .nii.gz equal to their source once inflated, or in the layout of other programs.
     """
     with executor(scheduler, workers) as cluster:
         result = cz.export_cases(

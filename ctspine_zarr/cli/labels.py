@@ -9,11 +9,9 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs, report
+from ctspine_zarr.cli import logs
 from ctspine_zarr.cli.options import storage_options, take_over_option
 from ctspine_zarr.cli.talk import REFUSED
-from ctspine_zarr.label_sets.files import labels_in
-from ctspine_zarr.outputs import whole_file
 
 
 @click.group()
@@ -50,6 +48,9 @@ def add(
     A file of no case is an error before anything is written. Interrupt it at any time and run it again: what
     is there is kept.
     """
+    from ctspine_zarr.cli import report
+    from ctspine_zarr.label_sets.files import labels_in
+
     cases = cz.open_store(store, storage_options=storage_option).keys()
     result = cz.add_labels(
         store,
@@ -89,7 +90,13 @@ def remove(store: str, name: str, *, take_over: bool, storage_option: dict[str, 
 )
 @storage_options
 def score(store: str, name: str, csv_file: Path | None, *, storage_option: dict[str, Any]) -> None:
-    """Score the label set NAME of STORE against its masks: Dice, and identification as VerSe has it."""
+    """Score the label set NAME of STORE against its masks.
+
+    Dice, and identification as VerSe has it.
+    """
+    from ctspine_zarr.cli import report
+    from ctspine_zarr.outputs import whole_file
+
     scores = cz.score_store(cz.open_store(store, storage_options=storage_option), name)
     if csv_file is not None:
         with whole_file(csv_file) as file:

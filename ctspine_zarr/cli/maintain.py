@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs, report
+from ctspine_zarr.cli import logs
 from ctspine_zarr.cli.options import (
     executor,
     options,
@@ -19,7 +19,6 @@ from ctspine_zarr.cli.options import (
     take_over_option,
     workers_option,
 )
-from ctspine_zarr.cli.progress import follow_cases
 from ctspine_zarr.cli.talk import DAMAGED, heeding
 
 _SPLIT_FILE: Final = click.option(
@@ -73,6 +72,9 @@ def verify(  # noqa: PLR0917 - the options of one command
     storage_option: dict[str, Any],
 ) -> None:
     """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
+    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli.progress import follow_cases
+
     is_quiet = as_json or logs.current().quiet
     with executor(scheduler, workers) as cluster, follow_cases("verifying", is_quiet=is_quiet) as shown:
         result = cz.verify(
@@ -133,6 +135,9 @@ def repair(
     The store is verified first, and what was mended afterwards; it is then byte for byte what it was. A
     store that is whole is not written to. Interrupt it at any time and run it again.
     """
+    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli.progress import follow_cases
+
     with follow_cases("verifying", is_quiet=logs.current().quiet) as shown:
         result = cz.repair(
             store,

@@ -10,11 +10,9 @@ from typing import Any, Final, Literal
 import click
 
 import ctspine_zarr as cz
-import ctspine_zarr.nnunet
 from ctspine_zarr.cli import logs
 from ctspine_zarr.cli.options import storage_options, workers_option
 from ctspine_zarr.cli.talk import heeding
-from ctspine_zarr.nnunet.raw import write_raw
 
 _REST: Final = "rest"
 
@@ -60,6 +58,8 @@ def raw(
 
     Interrupt it at any time and run it again: what is whole is kept.
     """
+    from ctspine_zarr.nnunet.raw import write_raw
+
     opened = cz.open_store(store, storage_options=storage_option).select(labels=label_set)
     ignored = _REST if ignore == _REST else [one for one in ignore.split(",") if one]
     place = write_raw(
@@ -134,4 +134,6 @@ def preprocess(
 @nnunet.command()
 def trainers() -> None:
     """Say the folder for nnUNet_extTrainer, in which nnU-Net finds CTSpineTrainer."""
+    import ctspine_zarr.nnunet
+
     click.echo(str(Path(ctspine_zarr.nnunet.__file__).parent / "external"))

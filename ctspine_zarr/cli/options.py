@@ -71,8 +71,7 @@ def executor(scheduler: str | None, workers: int) -> Iterator[Client | None]:
     if scheduler is None:
         yield None
         return
-    # Dask takes a while to import.
-    from ctspine_zarr.concurrency.cluster import connected  # noqa: PLC0415
+    from ctspine_zarr.concurrency.cluster import connected
 
     with connected(scheduler, workers) as client:
         yield client

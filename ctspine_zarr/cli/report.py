@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     import ctspine_zarr as cz
-
-EXITS: Final = (
-    "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
-    "4 damage was found, or is left; 130 interrupted."
-)
 
 
 def in_lines(texts: Iterable[str]) -> str:

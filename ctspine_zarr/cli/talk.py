@@ -15,7 +15,13 @@ USAGE: Final = 2
 REFUSED: Final = 3
 DAMAGED: Final = 4
 INTERRUPTED: Final = 130
-"""Exit statuses; see README."""
+"""Exit statuses; see docs/commands.md."""
+
+EXITS: Final = (
+    "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
+    "4 damage was found, or is left; 130 interrupted."
+)
+"""What the help of all commands says of them."""
 
 _interrupted: Final = threading.Event()
 

@@ -1,0 +1,57 @@
+"""The command that brings a store to where others read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli import logs
+from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, workers_option
+from ctspine_zarr.cli.talk import heeding
+
+
+@click.command()
+@click.argument("store")
+@click.argument("target")
+@storage_options
+@options("--target-option", "TARGET")
+@click.option("--private", is_flag=True, help="A repository on the Hub that is made is private.")
+@workers_option
+@scheduler_option
+@logs.logged
+def publish(
+    store: str,
+    target: str,
+    storage_option: dict[str, Any],
+    target_option: dict[str, Any],
+    workers: int,
+    *,
+    private: bool,
+    scheduler: str | None,
+) -> None:
+    """Bring STORE to TARGET, a bucket, a folder or the Hub.
+
+    TARGET is s3://, gs:// or az://BUCKET/PATH, a folder, or hf://datasets/USER/NAME.
+
+    Every object is compared with its receipt there. Interrupt it at any time and run it again: what is
+    whole there is kept. To the Hub goes one process alone.
+    """
+    from ctspine_zarr.cli import report
+
+    def show(found: cz.CasePublished) -> None:
+        logs.progress(report.case_published(found))
+
+    with executor(scheduler, workers) as cluster:
+        result = cz.publish(
+            store,
+            target,
+            storage_options=storage_option,
+            target_options=target_option,
+            private=private,
+            workers=workers,
+            executor=cluster,
+            on_case=heeding(show),
+        )
+    logs.output(report.published(result), final=True)
