@@ -25,8 +25,9 @@ from ctspine_zarr.errors import MissingDependency, UnknownValue
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Affine, Lattice, Shape, lattice_affine, oriented
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.opening import open_store
 from ctspine_zarr.read.sample import NAMES, Name
-from ctspine_zarr.read.store import Fold, Store, open_store
+from ctspine_zarr.read.store import Fold, Store
 from ctspine_zarr.sampling.units import reorientation_of
 from ctspine_zarr.text import some_names
 from ctspine_zarr.training.kinds import Kind, Volumes

@@ -30,7 +30,7 @@ from ctspine_zarr.storage import Storage
 CONTEXT: Final = multiprocessing.get_context("forkserver")
 # Its children are forked from one that has imported these; it starts once a process, so before any test.
 CONTEXT.set_forkserver_preload(
-    ["ctspine_zarr.write.build", "ctspine_zarr.write.planning", "ctspine_zarr.read.store", "psutil", "zarr"]
+    ["ctspine_zarr.write.build", "ctspine_zarr.write.planning", "ctspine_zarr.read.opening", "psutil", "zarr"]
 )
 
 

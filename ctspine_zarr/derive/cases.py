@@ -25,7 +25,8 @@ from ctspine_zarr.geometry import Lattice, lattice_affine, oriented
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.pages import pages
 from ctspine_zarr.read.case import Case
-from ctspine_zarr.read.store import Store, open_store
+from ctspine_zarr.read.opening import open_store
+from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.volumes import Frame
 from ctspine_zarr.sources.source import CaseVolumes, Supply, Which
 

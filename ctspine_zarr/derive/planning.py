@@ -18,7 +18,8 @@ from ctspine_zarr.format.label_map import AnyMap, Ignored, LabelMap
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Derived, Spec
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.read.store import Store, open_store
+from ctspine_zarr.read.opening import open_store
+from ctspine_zarr.read.store import Store
 from ctspine_zarr.sampling.volumes import spacing_in_mm, triple_in_mm
 from ctspine_zarr.scaling import Window, require_window
 from ctspine_zarr.storage import Location, open_storage

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ctspine_zarr.read import scoring
+from ctspine_zarr.read import opening, scoring
 from ctspine_zarr.read import store as reading
 from ctspine_zarr.storage import Storage, open_storage
 
@@ -82,7 +82,7 @@ def _with_sets[**Options](opened: Callable[Options, reading.Store]) -> Callable[
     return open_store
 
 
-open_store = _with_sets(reading.open_store)
+open_store = _with_sets(opening.open_store)
 
 
 def _writable(storage: Storage) -> Storage:

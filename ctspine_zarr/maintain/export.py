@@ -18,7 +18,8 @@ from ctspine_zarr.maintain.layouts import Layout, Slices, Source, Subjects
 from ctspine_zarr.maintain.subjects import subject_names
 from ctspine_zarr.outputs import require_free
 from ctspine_zarr.read.case import Case
-from ctspine_zarr.read.store import Store, open_store
+from ctspine_zarr.read.opening import open_store
+from ctspine_zarr.read.store import Store
 from ctspine_zarr.storage import Location, require_shared
 from ctspine_zarr.training.kinds import Crop, Millimetres, Volumes
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ctspine_zarr.arrays.conversion import looked_up
 from ctspine_zarr.errors import Malformed, StoreUpdated, UnknownValue
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.opening import open_store
 from ctspine_zarr.read.sample import Name
-from ctspine_zarr.read.store import Store, open_store
+from ctspine_zarr.read.store import Store
 
 _TYPE: Final = "ctspine_zarr_pointer"
 _STORES_KEPT: Final = 4

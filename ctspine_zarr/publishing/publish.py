@@ -12,7 +12,7 @@ from ctspine_zarr.concurrency.runners import Runner
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.publishing.copy import copy_cases, copy_top
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
-from ctspine_zarr.read.store import open_store
+from ctspine_zarr.read.opening import open_store
 from ctspine_zarr.storage import Location, open_storage
 
 type _Listener = Callable[[CasePublished], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ctspine_zarr.errors import MissingDependency, StorageError
-from ctspine_zarr.read.store import open_store
+from ctspine_zarr.read.opening import open_store
 
 try:
     import uvicorn

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, Literal, SupportsIndex, TypedDict
+from collections.abc import Collection, Mapping
+from typing import Literal, SupportsIndex, TypedDict
 
 from ctspine_zarr.errors import UnknownValue, integer, require_known
 from ctspine_zarr.format.record import Code, Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.read.ids import CaseIds, ids_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 type OneOrMore[T] = T | Collection[T]
 
@@ -82,41 +79,6 @@ def select(
         and transitional in (None, record.transitional is not None)
         and unwanted.isdisjoint(finding.code for finding in record.findings)
     ]
-
-
-COLUMNS: Final = (
-    *("case", "split", "source", "patient_id"),
-    *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
-    *("hu_min", "hu_max", "hu_mean", "hu_std", "hu_padding", "has_mask", "labels", "label_voxels"),
-    *("transitional", "findings", "spreadsheet"),
-    *("dtype", "codec", "stored_bytes", "source_bytes", "path"),
-)
-
-
-def table(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a case, indexed by case id; see `Store.cases` for the columns."""
-    import pandas as pd
-
-    rows = [_row(record) for record in records]
-    return pd.DataFrame.from_records(rows, columns=list(COLUMNS)).set_index("case")
-
-
-def _row(record: Record) -> tuple[object, ...]:
-    hu = record.intensity
-    return (
-        *(record.id, record.split, record.source, record.patient_id),
-        *record.shape,
-        *record.spacing,
-        record.orientation,
-        *(hu.min, hu.max, hu.mean, hu.std, hu.padding and hu.padding.value),
-        record.has_mask,
-        tuple(label.name for label in record.labels),
-        sum(label.voxels for label in record.labels),
-        record.transitional,
-        tuple(finding.code for finding in record.findings),
-        record.spreadsheet,
-        *(record.image.dtype, record.image.codec, record.stored_bytes, record.source_bytes, record.path),
-    )
 
 
 def _several[T: (str, str | SupportsIndex)](what: str, value: OneOrMore[T] | None) -> set[T] | None:

@@ -1,4 +1,4 @@
-"""A store, opened by two small reads: of its root, and of the catalog that the root names."""
+"""A store, or a selection from it: its cases, and what root and catalog say of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
 
-from ctspine_zarr.arrays.cache import ArrayCache
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.errors import UnknownValue, require_case, require_known
 from ctspine_zarr.format.catalog import Entry, Root
@@ -16,7 +15,6 @@ from ctspine_zarr.format.label_map import AnyMap, Ignored, LabelMap
 from ctspine_zarr.format.label_sets import label_sets, with_mask
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.state import State, UpdateCheck, load
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.folds import (
     Group,
@@ -32,8 +30,9 @@ from ctspine_zarr.read.folds import (
 )
 from ctspine_zarr.read.ids import CaseIds, ids_of
 from ctspine_zarr.read.label_maps import label_map_of
-from ctspine_zarr.read.select import Criteria, select, table
-from ctspine_zarr.storage import DEFAULT_BYTES, Location, Storage, all_at_once, cached, open_storage
+from ctspine_zarr.read.select import Criteria, select
+from ctspine_zarr.read.tables import case_table
+from ctspine_zarr.storage import Storage, all_at_once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +148,7 @@ class Store(Mapping[str, Case]):
         None); findings (codes); spreadsheet (rows of the dataset's spreadsheet); dtype, codec,
         stored_bytes, source_bytes, path.
         """
-        return table(self.records.values())
+        return case_table(self.records.values())
 
     def select(self, **criteria: Unpack[Criteria]) -> Self:
         """The cases that fit every criterion, as a store of their own, in this one's order; may be empty.
@@ -322,65 +321,3 @@ class Fold:
 
     train: Store
     validation: Store
-
-
-def open_store(
-    location: Location,
-    *,
-    threads: int | None = None,
-    cache_bytes: int = 0,
-    storage_options: Mapping[str, Any] | None = None,
-    disk_cache: str | Path | None = None,
-    disk_cache_bytes: int = DEFAULT_BYTES,
-) -> Store:
-    """Open a store for reading: its root and the catalog that the root names and proves, nothing more.
-
-    A store is opened as it is at that moment. Where it is updated later, what was opened is read as
-    before, or a read says that the store was updated (`StoreUpdated`): then open it again. A store
-    whose first build goes on, or was interrupted, opens with the cases that are whole (`is_partial`);
-    their receipts are read, one for each.
-
-    Args:
-        location: a local path, s3://, gs://, az://, http(s)://, hf://datasets/USER/NAME[@REVISION]/PATH,
-            memory://, file:// or a zarr Store object.
-        threads: that one read may use. By default every core this process may use, but 1 in
-            a process that multiprocessing started, as a DataLoader's workers are.
-        cache_bytes: memory for decoded chunks, so that walking a volume slice by slice decodes
-            each once; none by default. 8 MB hold a slab of 512 x 512, its mask 4 MB more. Each
-            process, and each copy by pickle, has a cache of its own.
-        storage_options: for buckets `anonymous`, `endpoint`, `region` and all else that obstore's
-            stores know; for them and web servers `timeout` in seconds, and obstore's `client_options`
-            and `retry_config`; for hf:// `token`, `endpoint` and `timeout`. What is not here comes
-            from the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN. They go along where a store is
-            pickled for a worker.
-        disk_cache: a local folder that keeps what is read from elsewhere, for this process and all
-            others, now and later; none by default.
-        disk_cache_bytes: that the folder may take, and a twentieth more for each process that is
-            writing; what was used least recently goes first.
-
-    Elsewhere than on a local disk each read is one request for every array's index, once, and one
-    for every slab of chunks that it touches, all of them at once; small masks come whole.
-
-    Arrays whose codec this version does not know are read through zarr-python, whatever
-    `threads`, `cache_bytes` and `disk_cache` say.
-
-    Raises:
-        NotAStore: there is no store, or its format is another.
-        DamagedStore: the root is altered, or the catalog missing or altered.
-        StorageError: the location cannot be read.
-        UnknownValue: a number of threads or bytes that is not legal.
-    """
-    cache = ArrayCache(cache_bytes)
-    storage = open_storage(location, read_only=True, options=storage_options)
-    state = load(storage)
-    updated = UpdateCheck(storage, state.root.seal)
-    reading = Reading(threads, cache if cache_bytes else None, state.cases_digest, updated=updated)
-    if disk_cache is not None and storage.path is None:
-        storage = cached(storage, Path(disk_cache), disk_cache_bytes, reading.cases_digest)
-    return store_of(storage, state, reading)
-
-
-def store_of(storage: Storage, state: State, reading: Reading) -> Store:
-    """The store that holds a state."""
-    entries = {entry.record.id: entry for entry in state.entries}
-    return Store(storage, state.root, entries, reading)
