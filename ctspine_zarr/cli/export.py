@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import executor, scheduler_option, storage_options, workers_option
+from ctspine_zarr.cli.options import (
+    executor,
+    scheduler_option,
+    selection_options,
+    storage_options,
+    workers_option,
+)
 from ctspine_zarr.cli.talk import FAILED, heeding
+from ctspine_zarr.errors import UnknownValue
+
+if TYPE_CHECKING:
+    from ctspine_zarr.read.select import Criteria
 
 # Of a case; of more, such as slices, their folder is named.
 _MOST_NAMED: Final = 8
@@ -20,6 +30,10 @@ _MOST_NAMED: Final = 8
 @click.command()
 @click.argument("store")
 @click.argument("case", nargs=-1)
+@click.option(
+    "--all", "every", is_flag=True, help="Every case, which is what is meant where nothing is named."
+)
+@selection_options
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option(
     "--layout",
@@ -29,7 +43,6 @@ _MOST_NAMED: Final = 8
     help="Of the files: the dataset's own; rawdata and derivatives, with centroids, as in VerSe or in BIDS; "
     "or an axial slice a .npz file.",
 )
-@click.option("--label-set", metavar="NAME", help="Write these labels in place of the masks.")
 @click.option(
     "--labels",
     metavar="MAP",
@@ -49,27 +62,29 @@ def export(  # noqa: PLR0917 - the options of one command
     case: tuple[str, ...],
     output: Path,
     layout: str,
-    label_set: str | None,
     labels: str | None,
     crop: Any,
     margin: float,
     workers: int,
     *,
+    every: bool,
+    criteria: Criteria,
     overwrite: bool,
     scheduler: str | None,
     storage_option: dict[str, Any],
 ) -> None:
-    """Write CASEs of STORE, or all, as files.
+    """Write CASEs of STORE, those that options choose, or all, as files.
 
     They are .nii.gz equal to their source once inflated, or in the layout of other programs.
     """
+    chosen = _chosen(store, case, criteria, storage_option, every=every)
     with executor(scheduler, workers) as cluster:
         result = cz.export_cases(
             store,
             output,
-            case or None,
+            chosen,
             layout=layout,
-            label_set=label_set,
+            label_set=criteria.get("labels"),
             labels=labels,
             crop=crop,
             margin_mm=margin,
@@ -80,6 +95,28 @@ def export(  # noqa: PLR0917 - the options of one command
             storage_options=storage_option,
         )
     sys.exit(FAILED if result.failed else 0)
+
+
+def _chosen(
+    store: str, named: tuple[str, ...], criteria: Criteria, options: dict[str, Any], *, every: bool
+) -> tuple[str, ...] | None:
+    """Ids of the cases that are asked for in one of three ways; None for all.
+
+    Raises:
+        UnknownValue: in several of them; or no case is chosen.
+    """
+    # A label set says of all cases with what labels they are written.
+    is_filtered = bool(criteria.keys() - {"labels"})
+    if every + bool(named) + is_filtered > 1:
+        message = "cases by name, by options and by --all at once; legal: one of these"
+        raise UnknownValue(message)
+    if not is_filtered:
+        return named or None
+    chosen = tuple(cz.open_store(store, storage_options=options).select(**criteria))
+    if not chosen:
+        message = f"no case of {store} is chosen by these options; legal: one or more"
+        raise UnknownValue(message)
+    return chosen
 
 
 def _show(found: cz.CaseExported) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -63,6 +64,102 @@ take_over_option = click.option(
     help="End whoever writes something else to STORE, and parts of another plan that wait there.",
 )
 """Of a command that writes to a store."""
+
+_SELECTION: Final = (
+    click.option("--case", "only_cases", multiple=True, metavar="ID", help="Only this case; repeatable."),
+    click.option(
+        "--split",
+        "only_split",
+        multiple=True,
+        metavar="NAME",
+        help="Only this split, such as train; repeatable.",
+    ),
+    click.option(
+        "--source-dataset",
+        "only_source",
+        multiple=True,
+        metavar="NAME",
+        help="Only cases of this source; repeatable.",
+    ),
+    click.option(
+        "--min-slices",
+        "only_min_slices",
+        type=click.IntRange(0),
+        help="Only cases of as many axial slices, or more.",
+    ),
+    click.option(
+        "--max-slices",
+        "only_max_slices",
+        type=click.IntRange(0),
+        help="Only cases of as many axial slices, or fewer.",
+    ),
+    click.option(
+        "--has-label",
+        "only_has_label",
+        multiple=True,
+        metavar="LABEL",
+        help="Only cases with this label, such as L6; repeatable.",
+    ),
+    click.option(
+        "--without-finding",
+        "only_without_finding",
+        multiple=True,
+        metavar="CODE",
+        help="Only cases without this finding, such as missing_level; repeatable.",
+    ),
+    click.option(
+        "--has-mask/--no-mask",
+        "only_has_mask",
+        default=None,
+        help="Only cases that have a mask, or have none.",
+    ),
+    click.option(
+        "--transitional/--not-transitional",
+        "only_transitional",
+        default=None,
+        help="Only cases of which the dataset says that a vertebra is transitional, or does not.",
+    ),
+    click.option(
+        "--label-set",
+        "only_labels",
+        metavar="NAME",
+        help="Only cases that have this label set, which stands in place of their masks.",
+    ),
+)
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command with options that choose cases of a store, as `Store.select` does.
+
+    It gets one argument for all of them, `criteria`, which has what was asked for alone: it is empty
+    where nothing was.
+    """
+
+    @functools.wraps(command)
+    def choose(*arguments: Any, **given: Any) -> Any:
+        # Under names of their own, for a command has a CASE, or a map of --labels, of its own.
+        asked = {name: given.pop(f"only_{name}") for name in _CRITERIA}
+        criteria = {name: _criterion(name, value) for name, value in asked.items() if value not in (None, ())}
+        return command(*arguments, criteria=criteria, **given)
+
+    for option in reversed(_SELECTION):
+        choose = option(choose)
+    return choose
+
+
+_CRITERIA: Final = (
+    *("cases", "split", "source", "min_slices", "max_slices"),
+    *("has_label", "without_finding", "has_mask", "transitional", "labels"),
+)
+
+
+def _criterion(name: str, value: Any) -> Any:
+    """A value of an option as `Store.select` takes it: a case once, a label by its name or number."""
+    if name == "cases":
+        return list(dict.fromkeys(value))
+    if name == "has_label":
+        return [int(label) if label.isdecimal() else label for label in value]
+    return value
 
 
 @contextlib.contextmanager
