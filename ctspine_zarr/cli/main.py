@@ -29,7 +29,7 @@ COMMANDS: Final = {
     ),
     "remove": Lazy("maintain", "Take CASEs out of STORE"),
     "info": Lazy("info", "Say what STORE, or one CASE of it, holds"),
-    "export": Lazy("export", "Write CASEs of STORE, or all, as files"),
+    "export": Lazy("export", "Write CASEs of STORE, those that options choose, or all, as files"),
     "derive": Lazy("derive", "Derive STORE from PARENT, another store: resampled, cropped, relabelled"),
     "labels": Lazy("labels", "Write label sets, such as predictions, beside the masks of a store"),
     "score": Lazy("labels", "Score the label set NAME of STORE against its masks"),
