@@ -10,12 +10,14 @@ import importlib
 import os
 import warnings
 from collections.abc import Buffer, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
+# Arrays are handed on as they are: what is made of them, only types name.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-from ctspine_zarr.geometry import Shape
+    from ctspine_zarr.geometry import Shape
 
 SWITCH: Final = "CTSPINE_ZARR_NATIVE"
 """Environment variable that turns the kernel off where it is 0."""

@@ -1,16 +1,16 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote|chunks|scale|derive|nnunet|hands]
+    python scripts/benchmark.py [build|read|train|remote|chunks|scale|derive|nnunet|hands|help]
                                 [--source DIR] [--case ID] [--repeats N] [--json FILE] [--picture FILE]
                                 [--latency MS] [--facts DIR]
 
-The first three by default, on a synthetic dataset unless --source names a copy of the real one;
-`remote` reads over HTTP from a server that is a round trip away, `chunks` compares chunk shapes, `scale`
-opens a store of 100,000 cases, `derive` makes a store of 1 mm of one of all cases, `nnunet` loads by nnU-Net
-from its copy and from the store, `hands` builds 1,005 tiny cases in parts, finalizes and verifies them. In
-all but `scale` and `hands` each peer has a fresh process in each of the --repeats runs, and figures are
-medians with their range over runs. Machines are noisy: ratios between the rows of one run are worth more
-than any figure.
+The first three by default, on a synthetic dataset unless --source names a copy of the real one; `remote`
+reads over HTTP from a server that is a round trip away, `chunks` compares chunk shapes, `scale` opens a
+store of 100,000 cases, `derive` makes a store of 1 mm of one of all cases, `nnunet` loads by nnU-Net
+from its copy and from the store, `hands` builds 1,005 tiny cases in parts, finalizes and verifies them,
+`help` waits for the help of each command. In all but `scale` and `hands` each peer has a fresh process
+in each of the --repeats runs, and figures are medians with their range over runs. Machines are noisy:
+ratios between the rows of one run are worth more than any figure.
 """
 
 import argparse
@@ -22,7 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from arguments import positive
-from benchmarks import build, chunks, derive, hands, machine, nnunet, picture, read, remote, scale, train
+from benchmarks import (
+    build,
+    chunks,
+    commands,
+    derive,
+    hands,
+    machine,
+    nnunet,
+    picture,
+    read,
+    remote,
+    scale,
+    train,
+)
 
 from ctspine_zarr.datasets.phantom import write_phantom
 from ctspine_zarr.errors import CtspineError
@@ -55,15 +68,16 @@ PARTS: dict[str, Part] = {
     "derive": lambda asked, source, scratch: derive.run(source, scratch, asked.case, asked.repeats),
     "nnunet": lambda asked, source, scratch: nnunet.run(source, scratch, asked.case, asked.repeats),
     "hands": lambda asked, _, scratch: hands.run(scratch, asked.facts, asked.repeats),
+    "help": lambda asked, *_: commands.run(asked.repeats),
 }
 
 
 def measured(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Figures of each part that is asked for; `hands` makes a source of its own."""
+    """Figures of each part that is asked for; `hands` makes a source of its own, `help` needs none."""
     about = machine.described()
     machine.report(about)
     source = arguments.source or scratch / "phantom"
-    if arguments.source is None and arguments.parts != ("hands",):
+    if arguments.source is None and arguments.parts not in {("hands",), ("help",)}:
         write_phantom(source)
     found = {part: PARTS[part](arguments, source, scratch) for part in arguments.parts}
     if arguments.picture and "read" in found:

@@ -175,6 +175,7 @@ def test_every_option_of_a_build_is_in_the_readme() -> None:
         "docs/format.md",
         "docs/glossary.md",
         "docs/cluster.md",
+        "docs/commands.md",
         "docs/deriving.md",
         "docs/frameworks.md",
         "docs/nnunet.md",

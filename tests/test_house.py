@@ -46,7 +46,16 @@ HOMES = {
     "obstore": ("storage.objects",),
     "huggingface_hub": ("hub",),
     # Where documents are made or taken apart: no array, no read, no sample and no object needs it.
-    "msgspec": ("format", "manifest", "datasets", "write", "derive", "maintain", "hub.files", "cli.report"),
+    "msgspec": (
+        "format",
+        "manifest",
+        "datasets",
+        "write",
+        "derive",
+        "maintain",
+        "hub.files",
+        "cli.documents",
+    ),
     "starlette": ("publishing.serve",),
     "uvicorn": ("publishing.serve",),
 }

@@ -9,9 +9,9 @@ from typing import Any, Final, NoReturn, Unpack
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
+from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.building import Building, building_options, chosen_options, planned
-from ctspine_zarr.cli.options import executor, storage_options
+from ctspine_zarr.cli.options import executor, json_option, storage_options, store_argument
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, REFUSED, fail, heeding
 from ctspine_zarr.errors import HubError, StorageError
 
@@ -22,8 +22,8 @@ _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 
 
 @click.command()
-@click.argument("source")
-@click.argument("store")
+@click.argument("source", shell_complete=complete.folders)
+@store_argument
 @click.option(
     "--dataset",
     type=click.Choice(DATASETS),
@@ -86,12 +86,14 @@ def build(
 
 def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
     """Show a plan, and carry it out unless it is only to be shown; the exit status says how it went."""
-    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli import documents, report
     from ctspine_zarr.cli.progress import follow
 
-    logs.output(report.in_lines(cz.describe(plan)), final=building["dry_run"])
+    document, described = documents.planned(plan), report.in_lines(cz.describe(plan))
     if building["dry_run"]:
+        logs.answer(described, documents.build(document, None))
         _end(plan.refused)
+    logs.output(described)
     try:
         with (
             executor(building["scheduler"], plan.workers) as cluster,
@@ -107,18 +109,19 @@ def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
     done = f"; part {plan.part} is done: finalize {store} once all are" if plan.part else ""
     for line in report.dropped(result):
         logs.refusal(line)
-    logs.output(report.built(result) + done, final=True)
+    logs.answer(report.built(result) + done, documents.build(document, result))
     _end(result.refused)
 
 
 @click.command()
-@click.argument("store")
+@store_argument
 @click.option(
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The plan of the parts. [default: what they have left in STORE]",
 )
+@json_option
 @storage_options
 @logs.logged
 def finalize(store: str, plan_file: Path | None, storage_option: dict[str, Any]) -> None:
@@ -126,8 +129,11 @@ def finalize(store: str, plan_file: Path | None, storage_option: dict[str, Any])
 
     Run it again at any time: what is whole stays as it is.
     """
+    from ctspine_zarr.cli import documents
+
     result = cz.finalize(store, plan_file=plan_file, storage_options=storage_option)
-    logs.output(f"{store}: {len(result.whole)} cases are whole, {len(result.refused)} refused", final=True)
+    text = f"{store}: {len(result.whole)} cases are whole, {len(result.refused)} refused"
+    logs.answer(text, documents.finalized(store, result))
     _end(result.refused)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.options import scheduler_option, storage_options, take_over_option
+from ctspine_zarr.cli import complete
+from ctspine_zarr.cli.options import json_option, scheduler_option, storage_options, take_over_option
 
 type Command = Callable[..., Any]
 
@@ -78,38 +79,54 @@ def _parse_chunk(
     return z, y, x
 
 
+_WHICH: Final = (
+    click.option(
+        "--split",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=complete.splits,
+        help="Only this split, such as train; repeatable.",
+    ),
+    click.option(
+        "--source-dataset",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=complete.sources,
+        help="Only cases of this source; repeatable.",
+    ),
+    click.option(
+        "--case",
+        multiple=True,
+        metavar="ID",
+        shell_complete=complete.cases,
+        help="Only this case; repeatable.",
+    ),
+)
+_FORM: Final = (
+    click.option(
+        "--codec",
+        type=click.Choice(["portable", "compact"]),
+        help="portable opens in every Zarr reader; compact is 17 % smaller, for Python only. "
+        "[default: that of STORE, or portable]",
+    ),
+    click.option(
+        "--chunk",
+        metavar="Z,Y,X",
+        callback=_parse_chunk,
+        help="Voxels of a chunk. [default: those of STORE, or 8,64,64]",
+    ),
+    click.option("--rebuild", is_flag=True, help="Build cases again that have another --codec or --chunk."),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Cases built at once. [default: as many as cores and memory allow]",
+    ),
+)
+
+
 def chosen_options(command: Command) -> Command:
     """A command with options that choose cases, and the form in which they are stored."""
-    return _with(
-        command,
-        click.option(
-            "--split", multiple=True, metavar="NAME", help="Only this split, such as train; repeatable."
-        ),
-        click.option(
-            "--source-dataset", multiple=True, metavar="NAME", help="Only cases of this source; repeatable."
-        ),
-        click.option("--case", multiple=True, metavar="ID", help="Only this case; repeatable."),
-        click.option(
-            "--codec",
-            type=click.Choice(["portable", "compact"]),
-            help="portable opens in every Zarr reader; compact is 17 % smaller, for Python only. "
-            "[default: that of STORE, or portable]",
-        ),
-        click.option(
-            "--chunk",
-            metavar="Z,Y,X",
-            callback=_parse_chunk,
-            help="Voxels of a chunk. [default: those of STORE, or 8,64,64]",
-        ),
-        click.option(
-            "--rebuild", is_flag=True, help="Build cases again that have another --codec or --chunk."
-        ),
-        click.option(
-            "--workers",
-            type=click.IntRange(1),
-            help="Cases built at once. [default: as many as cores and memory allow]",
-        ),
-    )
+    return _with(command, *_WHICH, *_FORM)
 
 
 def building_options(command: Command) -> Command:
@@ -130,6 +147,7 @@ def building_options(command: Command) -> Command:
         ),
         scheduler_option,
         take_over_option,
+        json_option,
         storage_options,
         click.option("--dry-run", is_flag=True, help="Print the plan and write nothing but --plan."),
     )

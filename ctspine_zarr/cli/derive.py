@@ -7,10 +7,10 @@ from typing import Any, Unpack
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
+from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.build import carry_out
 from ctspine_zarr.cli.building import Building, building_options, chosen_options, planned
-from ctspine_zarr.cli.options import options
+from ctspine_zarr.cli.options import options, store_argument
 
 
 def _parse_numbers(
@@ -27,8 +27,8 @@ def _parse_numbers(
 
 
 @click.command()
-@click.argument("parent")
-@click.argument("store")
+@click.argument("parent", shell_complete=complete.folders)
+@store_argument
 @click.option(
     "--spacing",
     metavar="MM",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
+from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.options import (
     executor,
+    json_option,
     scheduler_option,
     selection_options,
     storage_options,
+    store_argument,
     workers_option,
 )
 from ctspine_zarr.cli.talk import FAILED, heeding
@@ -28,8 +30,8 @@ _MOST_NAMED: Final = 8
 
 
 @click.command()
-@click.argument("store")
-@click.argument("case", nargs=-1)
+@store_argument
+@click.argument("case", shell_complete=complete.cases, nargs=-1)
 @click.option(
     "--all", "every", is_flag=True, help="Every case, which is what is meant where nothing is named."
 )
@@ -55,6 +57,7 @@ _MOST_NAMED: Final = 8
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @workers_option
 @scheduler_option
+@json_option
 @storage_options
 @logs.logged
 def export(  # noqa: PLR0917 - the options of one command
@@ -77,6 +80,8 @@ def export(  # noqa: PLR0917 - the options of one command
 
     They are .nii.gz equal to their source once inflated, or in the layout of other programs.
     """
+    from ctspine_zarr.cli import documents
+
     chosen = _chosen(store, case, criteria, storage_option, every=every)
     with executor(scheduler, workers) as cluster:
         result = cz.export_cases(
@@ -94,6 +99,7 @@ def export(  # noqa: PLR0917 - the options of one command
             on_case=heeding(_show),
             storage_options=storage_option,
         )
+    logs.answer(None, documents.exported(store, output, result))
     sys.exit(FAILED if result.failed else 0)
 
 
@@ -121,7 +127,7 @@ def _chosen(
 
 def _show(found: cz.CaseExported) -> None:
     if found.reason is not None:
-        logs.error(f"ctspine-zarr: {found.reason}")
+        logs.fault(f"ctspine-zarr: {found.reason}")
         return
     if found.name != found.case:
         logs.progress(f"{found.case} is named {found.name}, where letters and digits alone are legal")

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import storage_options, take_over_option
+from ctspine_zarr.cli import complete, logs
+from ctspine_zarr.cli.options import json_option, storage_options, store_argument, take_over_option
 from ctspine_zarr.cli.talk import REFUSED
 
 
@@ -20,8 +20,8 @@ def labels() -> None:
 
 
 @labels.command()
-@click.argument("store")
-@click.argument("name")
+@store_argument
+@click.argument("name", shell_complete=complete.label_sets)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--labels",
@@ -31,6 +31,7 @@ def labels() -> None:
 )
 @click.option("--replace", is_flag=True, help="Replace other labels that a case has in the set.")
 @take_over_option
+@json_option
 @storage_options
 @logs.logged
 def add(
@@ -48,7 +49,7 @@ def add(
     A file of no case is an error before anything is written. Interrupt it at any time and run it again: what
     is there is kept.
     """
-    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli import documents, report
     from ctspine_zarr.label_sets.files import labels_in
 
     cases = cz.open_store(store, storage_options=storage_option).keys()
@@ -63,42 +64,46 @@ def add(
     )
     for refusal in result.refused:
         logs.refusal(f"refused {refusal.case}: {refusal.reason}")
-    logs.output(report.labels_added(result), final=True)
+    logs.answer(report.labels_added(result), documents.labels_added(store, result))
     sys.exit(REFUSED if result.refused else 0)
 
 
 @labels.command()
-@click.argument("store")
-@click.argument("name")
+@store_argument
+@click.argument("name", shell_complete=complete.label_sets)
 @take_over_option
+@json_option
 @storage_options
 @logs.logged
 def remove(store: str, name: str, *, take_over: bool, storage_option: dict[str, Any]) -> None:
     """Take the label set NAME out of STORE."""
     cases = cz.remove_labels(store, name, take_over=take_over, storage_options=storage_option)
-    logs.output(f"removed {name} of {len(cases)} cases", final=True)
+    document = {"location": store, "name": name, "cases": list(cases)}
+    logs.answer(f"removed {name} of {len(cases)} cases", document)
 
 
 @click.command()
-@click.argument("store")
-@click.argument("name")
+@store_argument
+@click.argument("name", shell_complete=complete.label_sets)
 @click.option(
     "--csv",
     "csv_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a row for each case and label to this file.",
 )
+@json_option
 @storage_options
 def score(store: str, name: str, csv_file: Path | None, *, storage_option: dict[str, Any]) -> None:
     """Score the label set NAME of STORE against its masks.
 
     Dice, and identification as VerSe has it.
     """
-    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli import documents, report
     from ctspine_zarr.outputs import whole_file
 
     scores = cz.score_store(cz.open_store(store, storage_options=storage_option), name)
     if csv_file is not None:
         with whole_file(csv_file) as file:
             file.write(scores.to_csv(index=False).encode())
-    click.echo(report.scored(cz.score_summary(scores)))
+    summary = cz.score_summary(scores)
+    logs.answer(report.scored(summary), documents.scored(store, name, summary))

@@ -15,7 +15,7 @@ class Lazy(NamedTuple):
 
     Attributes:
         module: of `ctspine_zarr.cli`; it holds the command by its name.
-        help: the first sentence of the command's own help, without its full stop.
+        help: the first sentence of the command's own help.
     """
 
     module: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, override
 
@@ -22,9 +23,11 @@ from ctspine_zarr.format.names import printable
 
 _LIBRARY: Final = logging.getLogger("ctspine_zarr")
 _LOG: Final = logging.getLogger("ctspine_zarr.cli")
-# Attributes of a record: it goes to standard output; no --quiet silences it; the terminal shows it otherwise.
+# Attributes of a record: it goes to standard output; no --quiet silences it; a document tells of it as well;
+# the terminal shows it otherwise.
 _OUTPUT: Final = "is_output"
 _FINAL: Final = "is_final"
+_TOLD: Final = "is_told"
 _SHOWN: Final = "is_shown"
 
 
@@ -40,11 +43,16 @@ def progress(text: str, *, shown: bool = False) -> None:
 
 def refusal(text: str) -> None:
     """Tell in one line of a case that is not built, or was not."""
-    _LOG.warning(printable(text))
+    _LOG.warning(printable(text), extra={_TOLD: True})
+
+
+def fault(text: str) -> None:
+    """Tell in one line of what is damaged, or of a case that failed, which ends no command."""
+    _LOG.error(printable(text), extra={_TOLD: True})
 
 
 def error(text: str) -> None:
-    """Tell of an error in one line."""
+    """Tell in one line of the error that ends a command."""
     _LOG.error(printable(text))
 
 
@@ -56,21 +64,46 @@ def output(text: str, *, final: bool = False) -> None:
         final: whether they are the command's result, which --quiet leaves.
     """
     for line in text.split("\n"):
-        _LOG.info(line, extra={_OUTPUT: True, _FINAL: final})
+        _LOG.info(line, extra={_OUTPUT: True, _TOLD: True, _FINAL: final})
+
+
+def answer(text: str | None, document: Mapping[str, Any], *, in_a_line: bool = False) -> None:
+    """Write a command's result to standard output: its text, or with --json its document.
+
+    Args:
+        text: lines that are printable; None where they were written already.
+        document: of JSON's types.
+        in_a_line: whether the document is one line.
+    """
+    if text is not None:
+        output(text, final=True)
+    if current().is_json:
+        # Escapes leave nothing in it that a terminal would obey.
+        click.echo(json.dumps(document, indent=None if in_a_line else 1, allow_nan=False))
 
 
 class Logs:
     """The handlers of one command, and what was asked of them.
 
     Attributes:
-        quiet: whether errors, refusals and the final line alone are shown.
+        is_json: whether standard output has one document and no text.
     """
 
     def __init__(self) -> None:
-        self.quiet = False
-        self._verbose = False
+        self.is_json = False
+        self._quiet = self._verbose = False
         self._terminal = _Terminal(logging.INFO)
         self._files: list[logging.Handler] = []
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no progress is shown."""
+        return self._quiet or (self.is_json and not self._verbose)
+
+    def print_document(self) -> None:
+        """Give standard output to one document."""
+        self.is_json = self._terminal.is_json = True
+        self._terminal.quiet = self.quiet
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
@@ -92,8 +125,8 @@ class Logs:
         Raises:
             UnknownValue: both quiet and verbose are wished for, or the file cannot be written.
         """
-        self.quiet, self._verbose = self.quiet or quiet, self._verbose or verbose
-        if self.quiet and self._verbose:
+        self._quiet, self._verbose = self._quiet or quiet, self._verbose or verbose
+        if self._quiet and self._verbose:
             message = "--quiet and --verbose together; legal: one of them"
             raise UnknownValue(message)
         if file is not None:
@@ -138,10 +171,12 @@ class _Terminal(logging.Handler):
     What cannot be written is an error of the command, as of any print.
     """
 
-    quiet = False
+    quiet = is_json = False
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
+        if self.is_json and getattr(record, _TOLD, False):
+            return False
         needed = record.levelno >= logging.WARNING or getattr(record, _FINAL, False)
         return not getattr(record, _SHOWN, False) and (needed or not self.quiet)
 

@@ -18,24 +18,24 @@ from ctspine_zarr.cli.talk import EXITS, FAILED, INTERRUPTED, USAGE, fail, inter
 from ctspine_zarr.errors import CtspineError, UnknownCase, UnknownValue
 
 COMMANDS: Final = {
-    "build": Lazy("build", "Build STORE from SOURCE"),
+    "build": Lazy("build", "Build STORE from SOURCE."),
     "finalize": Lazy(
-        "build", "Make STORE hold what the parts of its build have written, or say what is missing"
+        "build", "Make STORE hold what the parts of its build have written, or say what is missing."
     ),
-    "verify": Lazy("maintain", "Compare every byte and voxel of STORE, or of some CASEs, with its receipts"),
+    "verify": Lazy("maintain", "Compare every byte and voxel of STORE, or of some CASEs, with its receipts."),
     "repair": Lazy(
         "maintain",
-        "Mend what is damaged in STORE from SOURCE, which it was built from, or from another store",
+        "Mend what is damaged in STORE from SOURCE, which it was built from, or from another store.",
     ),
-    "remove": Lazy("maintain", "Take CASEs out of STORE"),
-    "info": Lazy("info", "Say what STORE, or one CASE of it, holds"),
-    "export": Lazy("export", "Write CASEs of STORE, those that options choose, or all, as files"),
-    "derive": Lazy("derive", "Derive STORE from PARENT, another store: resampled, cropped, relabelled"),
-    "labels": Lazy("labels", "Write label sets, such as predictions, beside the masks of a store"),
-    "score": Lazy("labels", "Score the label set NAME of STORE against its masks"),
-    "publish": Lazy("publish", "Bring STORE to TARGET, a bucket, a folder or the Hub"),
-    "nnunet": Lazy("nnunet", "Make a dataset of nnU-Net 2 of a store"),
-    "serve": Lazy("serve", "Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C"),
+    "remove": Lazy("maintain", "Take CASEs out of STORE."),
+    "info": Lazy("info", "Say what STORE, or one CASE of it, holds."),
+    "export": Lazy("export", "Write CASEs of STORE, those that options choose, or all, as files."),
+    "derive": Lazy("derive", "Derive STORE from PARENT, another store: resampled, cropped, relabelled."),
+    "labels": Lazy("labels", "Write label sets, such as predictions, beside the masks of a store."),
+    "score": Lazy("labels", "Score the label set NAME of STORE against its masks."),
+    "publish": Lazy("publish", "Bring STORE to TARGET, a bucket, a folder or the Hub."),
+    "nnunet": Lazy("nnunet", "Make a dataset of nnU-Net 2 of a store."),
+    "serve": Lazy("serve", "Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."),
 }
 """Each command: its module, and the first sentence of its help."""
 
@@ -72,7 +72,12 @@ def _tell(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa:
     cls=_Commands, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXITS
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell, help="Say it, and end."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell,
+    help="Show the version, and that of the native kernel where it is installed.",
 )
 @logs.logged
 def cli() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +9,14 @@ from typing import Any, Final
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
+from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.options import (
     executor,
+    json_option,
     options,
     scheduler_option,
     storage_options,
+    store_argument,
     take_over_option,
     workers_option,
 )
@@ -28,8 +29,8 @@ _FOLD: Final = click.option("--fold", type=click.IntRange(0), help="The source's
 
 
 @click.command()
-@click.argument("store")
-@click.argument("case", nargs=-1)
+@store_argument
+@click.argument("case", shell_complete=complete.cases, nargs=-1)
 @workers_option
 @click.option(
     "--digest", metavar="HEX", help="The store's digest, as info gave it once: proves the root as well."
@@ -52,7 +53,7 @@ _FOLD: Final = click.option("--fold", type=click.IntRange(0), help="The source's
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file that notes each whole case; run again with it, those are not read again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @scheduler_option
 @storage_options
 @logs.logged
@@ -68,14 +69,13 @@ def verify(  # noqa: PLR0917 - the options of one command
     fold: int | None,
     journal: Path | None,
     scheduler: str | None,
-    as_json: bool,
     storage_option: dict[str, Any],
 ) -> None:
     """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
-    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli import documents, report
     from ctspine_zarr.cli.progress import follow_cases
 
-    is_quiet = as_json or logs.current().quiet
+    is_quiet = logs.current().quiet
     with executor(scheduler, workers) as cluster, follow_cases("verifying", is_quiet=is_quiet) as shown:
         result = cz.verify(
             store,
@@ -92,20 +92,21 @@ def verify(  # noqa: PLR0917 - the options of one command
             on_case=heeding(lambda found: shown.add(found.bytes, report.case_verified(found))),
             storage_options=storage_option,
         )
-    if as_json:
-        click.echo(json.dumps(report.verified_json(store, result), indent=1))
-    else:
-        for line in report.problems(result):
-            logs.error(line)
-        logs.output(report.verified(result), final=True)
+    for line in report.problems(result):
+        logs.fault(line)
+    logs.answer(report.verified(result), documents.verified(store, result))
     sys.exit(0 if result.is_whole else DAMAGED)
 
 
 @click.command()
-@click.argument("store")
-@click.argument("source", required=False)
+@store_argument
+@click.argument("source", required=False, shell_complete=complete.folders)
 @click.option(
-    "--from", "other", metavar="OTHER_STORE", help="Another store of the same cases, wherever it is."
+    "--from",
+    "other",
+    metavar="OTHER_STORE",
+    shell_complete=complete.folders,
+    help="Another store of the same cases, wherever it is.",
 )
 @workers_option
 @_SPLIT_FILE
@@ -113,6 +114,7 @@ def verify(  # noqa: PLR0917 - the options of one command
 @click.option("--licence", help="Of a dataset that states none, as the build had it.")
 @click.option("--citation", help="Of a dataset that states none, as the build had it.")
 @take_over_option
+@json_option
 @storage_options
 @options("--from-option", "OTHER_STORE")
 @logs.logged
@@ -135,7 +137,7 @@ def repair(
     The store is verified first, and what was mended afterwards; it is then byte for byte what it was. A
     store that is whole is not written to. Interrupt it at any time and run it again.
     """
-    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli import documents, report
     from ctspine_zarr.cli.progress import follow_cases
 
     with follow_cases("verifying", is_quiet=logs.current().quiet) as shown:
@@ -156,18 +158,19 @@ def repair(
             other_options=from_option,
         )
     for left in result.left:
-        logs.error(f"left{'' if left.case is None else f' {left.case}'}: {left.reason}")
-    logs.output(report.repaired(result), final=True)
+        logs.fault(f"left{'' if left.case is None else f' {left.case}'}: {left.reason}")
+    logs.answer(report.repaired(result), documents.repaired(store, result))
     sys.exit(0 if result.is_whole else DAMAGED)
 
 
 @click.command()
-@click.argument("store")
-@click.argument("case", nargs=-1, required=True)
+@store_argument
+@click.argument("case", shell_complete=complete.cases, nargs=-1, required=True)
 @take_over_option
+@json_option
 @storage_options
 @logs.logged
 def remove(store: str, case: tuple[str, ...], *, take_over: bool, storage_option: dict[str, Any]) -> None:
     """Take CASEs out of STORE. A build from a source that has them brings them back."""
     gone = cz.remove(store, case, take_over=take_over, storage_options=storage_option)
-    logs.output(f"removed {', '.join(gone)}", final=True)
+    logs.answer(f"removed {', '.join(gone)}", {"location": store, "removed": list(gone)})

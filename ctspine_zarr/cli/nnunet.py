@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import storage_options, workers_option
+from ctspine_zarr.cli import complete, logs
+from ctspine_zarr.cli.options import json_option, storage_options, store_argument, workers_option
 from ctspine_zarr.cli.talk import heeding
 
 _REST: Final = "rest"
@@ -23,7 +23,7 @@ def nnunet() -> None:
 
 
 @nnunet.command()
-@click.argument("store")
+@store_argument
 @click.argument("folder", metavar="NNUNET_RAW", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--id", "number", type=click.IntRange(1, 999), required=True, help="Number of the dataset.")
 @click.option("--name", help="Of the dataset; by default that of the store's.")
@@ -37,8 +37,14 @@ def nnunet() -> None:
 )
 @click.option("--ignore", metavar="NAME,...", default="", help="Labels to ignore, or rest.")
 @click.option("--folds", type=click.IntRange(2), help="Folds; by default the store's train and validation.")
-@click.option("--label-set", metavar="NAME", help="Train on these labels in place of the masks.")
+@click.option(
+    "--label-set",
+    metavar="NAME",
+    shell_complete=complete.label_sets,
+    help="Train on these labels in place of the masks.",
+)
 @click.option("--nifti", is_flag=True, help="Write NIfTI files instead of pointers to the store.")
+@json_option
 @storage_options
 @logs.logged
 def raw(
@@ -72,7 +78,7 @@ def raw(
         nifti=nifti,
         on_case=heeding(logs.progress),
     )
-    logs.output(str(place), final=True)
+    logs.answer(str(place), {"folder": str(place)})
 
 
 @nnunet.command()
@@ -92,6 +98,7 @@ def raw(
     help="By nnU-Net, which reads every voxel, or from what the build counted.",
 )
 @workers_option
+@json_option
 @logs.logged
 def preprocess(
     raw_folder: Path,
@@ -128,12 +135,14 @@ def preprocess(
                 workers=workers,
                 on_case=heeding(logs.progress),
             )
-    logs.output(str(place), final=True)
+    logs.answer(str(place), {"folder": str(place)})
 
 
 @nnunet.command()
+@json_option
 def trainers() -> None:
     """Say the folder for nnUNet_extTrainer, in which nnU-Net finds CTSpineTrainer."""
     import ctspine_zarr.nnunet
 
-    click.echo(str(Path(ctspine_zarr.nnunet.__file__).parent / "external"))
+    place = str(Path(ctspine_zarr.nnunet.__file__).parent / "external")
+    logs.answer(place, {"folder": place})

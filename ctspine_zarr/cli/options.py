@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ctspine_zarr.cli import complete, logs
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -46,6 +48,25 @@ def options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[..., 
 storage_options = options("--storage-option", "the bucket or server where STORE is")
 """Of a command that has a store."""
 
+
+store_argument = click.argument("store", shell_complete=complete.folders)
+"""Of a command that has a store."""
+
+
+def _print_document(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - as click calls it
+    if asked:
+        ctx.ensure_object(logs.Logs).print_document()
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_print_document,
+    help="Print one JSON document instead of text.",
+)
+"""Of every command: what it has done goes to `logs.answer`, which prints the one or the other."""
+
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
 )
@@ -66,12 +87,20 @@ take_over_option = click.option(
 """Of a command that writes to a store."""
 
 _SELECTION: Final = (
-    click.option("--case", "only_cases", multiple=True, metavar="ID", help="Only this case; repeatable."),
+    click.option(
+        "--case",
+        "only_cases",
+        multiple=True,
+        metavar="ID",
+        shell_complete=complete.cases,
+        help="Only this case; repeatable.",
+    ),
     click.option(
         "--split",
         "only_split",
         multiple=True,
         metavar="NAME",
+        shell_complete=complete.splits,
         help="Only this split, such as train; repeatable.",
     ),
     click.option(
@@ -79,6 +108,7 @@ _SELECTION: Final = (
         "only_source",
         multiple=True,
         metavar="NAME",
+        shell_complete=complete.sources,
         help="Only cases of this source; repeatable.",
     ),
     click.option(
@@ -98,6 +128,7 @@ _SELECTION: Final = (
         "only_has_label",
         multiple=True,
         metavar="LABEL",
+        shell_complete=complete.labels,
         help="Only cases with this label, such as L6; repeatable.",
     ),
     click.option(
@@ -123,6 +154,7 @@ _SELECTION: Final = (
         "--label-set",
         "only_labels",
         metavar="NAME",
+        shell_complete=complete.label_sets,
         help="Only cases that have this label set, which stands in place of their masks.",
     ),
 )

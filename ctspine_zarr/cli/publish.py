@@ -7,18 +7,27 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import executor, options, scheduler_option, storage_options, workers_option
+from ctspine_zarr.cli import complete, logs
+from ctspine_zarr.cli.options import (
+    executor,
+    json_option,
+    options,
+    scheduler_option,
+    storage_options,
+    store_argument,
+    workers_option,
+)
 from ctspine_zarr.cli.talk import heeding
 
 
 @click.command()
-@click.argument("store")
-@click.argument("target")
+@store_argument
+@click.argument("target", shell_complete=complete.folders)
 @storage_options
 @options("--target-option", "TARGET")
 @click.option("--private", is_flag=True, help="A repository on the Hub that is made is private.")
 @workers_option
+@json_option
 @scheduler_option
 @logs.logged
 def publish(
@@ -38,7 +47,7 @@ def publish(
     Every object is compared with its receipt there. Interrupt it at any time and run it again: what is
     whole there is kept. To the Hub goes one process alone.
     """
-    from ctspine_zarr.cli import report
+    from ctspine_zarr.cli import documents, report
 
     def show(found: cz.CasePublished) -> None:
         logs.progress(report.case_published(found))
@@ -54,4 +63,4 @@ def publish(
             executor=cluster,
             on_case=heeding(show),
         )
-    logs.output(report.published(result), final=True)
+    logs.answer(report.published(result), documents.published(result))

@@ -1,15 +1,11 @@
-"""The texts and documents that the commands print. Pure, but for `store_json`."""
+"""The texts that the commands print for a person. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
-
-from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.format.names import printable
-from ctspine_zarr.format.receipt import record_json
 from ctspine_zarr.text import cases_table, size
 
 if TYPE_CHECKING:
@@ -90,11 +86,6 @@ def verified(result: cz.Verification) -> str:
     return f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole{without}"
 
 
-def verified_json(store: str, result: cz.Verification) -> dict[str, Any]:
-    """What `verify --json` prints."""
-    return {"location": store, "is_whole": result.is_whole, **to_builtins(result)}
-
-
 def labels_added(result: cz.LabelsAdded) -> str:
     """One line on what was done."""
     return (
@@ -112,37 +103,8 @@ def scored(summary: pd.DataFrame) -> str:
     return in_lines(lines)
 
 
-def store_json(store: cz.Store) -> dict[str, Any]:
-    """What `info STORE --json` prints; the receipts that `Store.groups` needs are read."""
-    records = store.records.values()
-    stored = sum(record.stored_bytes for record in records)
-    source = sum(record.source_bytes for record in records)
-    about = to_builtins(store.root, str_keys=True)
-    about["digest"] = about.pop("seal")
-    return {
-        "location": store.location,
-        "is_partial": store.is_partial,
-        **about,
-        "codecs": sorted({record.image.codec for record in records}),
-        "without_mask": sum(not record.has_mask for record in records),
-        "label_sets": store.label_sets,
-        "leaks": _leaks(store),
-        "stored_bytes": stored,
-        "source_bytes": source,
-        "ratio": round(stored / source, 4) if source else None,
-    }
-
-
-def _leaks(store: cz.Store) -> int | None:
-    """Groups of cases that lie in several splits; None where a receipt that tells of one is not readable."""
-    try:
-        return len(store.leaking)
-    except CtspineError:
-        return None
-
-
 def store_text(document: Mapping[str, Any]) -> str:
-    """`store_json` for a person."""
+    """A document of `documents.store`."""
     ratio = "" if document["ratio"] is None else f", {document['ratio']:.3f} of the .nii.gz"
     dataset = document["dataset"]
     partial = ["partial: its first build has not ended; these cases are whole"] * document["is_partial"]
@@ -165,13 +127,8 @@ def store_text(document: Mapping[str, Any]) -> str:
     return in_lines([*lines, dataset["licence"], dataset["citation"]])
 
 
-def case_json(case: cz.Case) -> dict[str, Any]:
-    """What `info STORE CASE --json` prints: the case's line of the catalog."""
-    return record_json(case.record)
-
-
 def case_text(record: Mapping[str, Any]) -> str:
-    """A record's JSON for a person."""
+    """A document of `documents.case`."""
     hu, image, mask = record["intensity"], record["image"], record["segmentation"]
     padding = "" if hu["padding"] is None else f", padding {hu['padding']['value']:g} apart"
     sets = record.get("sets", {})
