@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 def planned(plan: cz.Plan) -> dict[str, Any]:
     """What a build will do, as it stands now: free disk is asked for."""
-    cases: dict[str, dict[str, int]] = {}
-    for (split, source), count in sorted(plan.counts.items()):
-        cases.setdefault(split, {})[source] = count
     return {
         "location": plan.storage.location,
         "source": without_password(plan.document.source),
@@ -36,7 +33,7 @@ def planned(plan: cz.Plan) -> dict[str, Any]:
         "chunk": list(plan.document.chunk),
         "part": str(plan.part) if plan.part else None,
         "workers": plan.workers,
-        "cases": cases,
+        "cases": _counts(plan),
         "pending": [one.case.id for one in plan.pending],
         "whole": [entry.record.id for entry in plan.whole],
         "refused": _refused(plan.refused),
@@ -47,6 +44,16 @@ def planned(plan: cz.Plan) -> dict[str, Any]:
         "free_bytes": plan.free_bytes,
         "memory_bytes": plan.memory_bytes,
     }
+
+
+def _counts(plan: cz.Plan) -> dict[str, dict[str, int]]:
+    """Split -> source -> cases, in the dataset's order, of those that there are."""
+    counts, spec = plan.counts, plan.spec
+    found = {
+        split: {one: counts[split, one] for one in spec.sources if (split, one) in counts}
+        for split in spec.splits
+    }
+    return {split: row for split, row in found.items() if row}
 
 
 def built(result: cz.BuildResult) -> dict[str, Any]:
