@@ -132,8 +132,8 @@ class Label(Struct, frozen=True, kw_only=True):
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
     centroid: Triple
-    pieces: Annotated[int, Meta(ge=1)]
-    largest: Annotated[int, Meta(ge=1)]
+    pieces: Annotated[int, Meta(ge=1, le=MOST_VOXELS)]
+    largest: Annotated[int, Meta(ge=1, le=MOST_VOXELS)]
     hu: LabelIntensity
 
     def __post_init__(self) -> None:

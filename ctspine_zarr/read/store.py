@@ -31,7 +31,7 @@ from ctspine_zarr.read.folds import (
 from ctspine_zarr.read.ids import CaseIds, ids_of
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select
-from ctspine_zarr.read.tables import case_table
+from ctspine_zarr.read.tables import case_table, label_table
 from ctspine_zarr.storage import Storage, all_at_once
 
 if TYPE_CHECKING:
@@ -149,6 +149,22 @@ class Store(Mapping[str, Case]):
         stored_bytes, source_bytes, path.
         """
         return case_table(self.records.values())
+
+    @cached_property
+    def vertebrae(self) -> pd.DataFrame:
+        """One row a label of a case, such as a vertebra, in order of case and value.
+
+        Of a selection by `labels` they are the labels of that set.
+
+        Columns: case, split, source, patient_id; label (value), level (name, in order from the head
+        down, then the labels that are no levels), region (the first of the spec's that has the label,
+        or none); voxels, cm3 (by the affine's determinant); hu_mean, hu_std, hu_p00_5, hu_p05, hu_p50,
+        hu_p95, hu_p99_5 (HU); start_z to stop_x (the bounding box in voxels, half open); centroid_z,
+        centroid_y, centroid_x (in voxels) and right_mm, anterior_mm, superior_mm (the same in RAS+ mm,
+        exact); pieces; is_cut (whether the box reaches the volume's edge); findings (codes of the
+        case's that name the label).
+        """
+        return label_table(self.records.values(), self.spec)
 
     def select(self, **criteria: Unpack[Criteria]) -> Self:
         """The cases that fit every criterion, as a store of their own, in this one's order; may be empty.

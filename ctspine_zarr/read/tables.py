@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.record import Label, Record
+from ctspine_zarr.format.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS: Final = (
+_CASE: Final = (
     *("case", "split", "source", "patient_id"),
     *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
     *("hu_min", "hu_max", "hu_mean", "hu_std", "hu_padding", "has_mask", "labels", "label_voxels"),
@@ -23,11 +24,11 @@ def case_table(records: Iterable[Record]) -> pd.DataFrame:
     """One row a case, indexed by case id; see `Store.cases` for the columns."""
     import pandas as pd
 
-    rows = [_row(record) for record in records]
-    return pd.DataFrame.from_records(rows, columns=list(COLUMNS)).set_index("case")
+    rows = [_case_row(record) for record in records]
+    return pd.DataFrame.from_records(rows, columns=list(_CASE)).set_index("case")
 
 
-def _row(record: Record) -> tuple[object, ...]:
+def _case_row(record: Record) -> tuple[object, ...]:
     hu = record.intensity
     return (
         *(record.id, record.split, record.source, record.patient_id),
@@ -43,3 +44,78 @@ def _row(record: Record) -> tuple[object, ...]:
         record.spreadsheet,
         *(record.image.dtype, record.image.codec, record.stored_bytes, record.source_bytes, record.path),
     )
+
+
+_PERCENTILES: Final = ("p00_5", "p05", "p50", "p95", "p99_5")
+_LABEL: Final = (
+    *("case", "split", "source", "patient_id", "label", "level", "region", "voxels", "cm3"),
+    *("hu_mean", "hu_std", *(f"hu_{name}" for name in _PERCENTILES)),
+    *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x"),
+    *("centroid_z", "centroid_y", "centroid_x", "right_mm", "anterior_mm", "superior_mm"),
+    *("pieces", "is_cut", "findings"),
+)
+# Of what is neither a category nor float64.
+_DTYPES: Final = {
+    **dict.fromkeys(("case", "patient_id"), "str"),
+    **dict.fromkeys((name for name in _LABEL if name.startswith(("start_", "stop_"))), "int32"),
+    **dict.fromkeys(("voxels", "pieces"), "int64"),
+    "label": "uint8",
+    "is_cut": "bool",
+    "findings": "object",
+}
+
+
+def label_table(records: Iterable[Record], spec: Spec) -> pd.DataFrame:
+    """One row a label of a case; see `Store.vertebrae` for the columns.
+
+    Args:
+        records: of cases, in the order of rows.
+        spec: of their dataset.
+    """
+    import pandas as pd
+
+    # Of several regions of a label, the first.
+    regions = {value: name for name, values in [*spec.regions.items()][::-1] for value in values}
+    rows = [row for record in records for row in _label_rows(record, regions)]
+    table = pd.DataFrame.from_records(rows, columns=list(_LABEL))
+    dtypes: dict[Hashable, Any] = {name: _DTYPES.get(name, "float64") for name in _LABEL}
+    for name, categories in _categories(spec).items():
+        is_ordered = name == "level"
+        dtypes[name] = pd.CategoricalDtype(list(dict.fromkeys(categories)), ordered=is_ordered)
+    return table.astype(dtypes)
+
+
+def _categories(spec: Spec) -> dict[str, Iterable[str]]:
+    """Column -> its values, in order; of labels levels from the head down, then the others by value."""
+    others = sorted(spec.labels.keys() - set(spec.levels))
+    levels = [spec.labels[value] for value in (*spec.levels, *others)]
+    return {"split": spec.splits, "source": spec.sources, "region": spec.regions, "level": levels}
+
+
+def _label_rows(record: Record, regions: Mapping[int, str]) -> Iterator[tuple[object, ...]]:
+    about = (record.id, record.split, record.source, record.patient_id)
+    # As numbers of Python: a table has many rows of few numbers each.
+    (a, b, c, right), (d, e, f, front), (g, h, i, top), _ = record.affine
+    voxel = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) / 1000
+    for label in record.labels:
+        z, y, x = label.centroid
+        yield (
+            *about,
+            *(label.label, label.name, regions.get(label.label), label.voxels, label.voxels * voxel),
+            *(label.hu.mean, label.hu.std, *(getattr(label.hu, name) for name in _PERCENTILES)),
+            *label.start,
+            *label.stop,
+            *label.centroid,
+            a * x + b * y + c * z + right,
+            d * x + e * y + f * z + front,
+            g * x + h * y + i * z + top,
+            label.pieces,
+            _is_cut(label, record),
+            tuple(finding.code for finding in record.findings if label.label in finding.labels),
+        )
+
+
+def _is_cut(label: Label, record: Record) -> bool:
+    """Whether a label reaches the first or last slice along an axis, beyond which it may go on."""
+    at_end = any(stop == size for stop, size in zip(label.stop, record.shape, strict=True))
+    return at_end or 0 in label.start
