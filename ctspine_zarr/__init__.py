@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
     from ctspine_zarr.maintain.verify import verify
+    from ctspine_zarr.parquet import write_parquet
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
@@ -116,6 +117,7 @@ __all__ = [
     "score_summary",
     "verify",
     "window_starts",
+    "write_parquet",
 ]
 
 _HOMES = {
@@ -138,6 +140,7 @@ _HOMES = {
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),
+    "parquet": ("write_parquet",),
     "publishing.publish": ("CasePublished", "Published", "publish"),
     "format.label_map": ("LabelMap",),
     "read.case": ("Case",),

@@ -27,7 +27,8 @@ HOMES = {
     "nibabel": ("nifti", "read.case"),
     "isal": ("nifti",),
     "PIL": ("preview",),
-    "rich": ("cli.progress",),
+    "rich": ("cli.progress", "cli.tables"),
+    "pyarrow": ("parquet",),
     # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
     "scipy": ("write.pieces", "datasets.phantom", "arrays.regridding"),
     "xxhash": ("digest",),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,6 +16,14 @@ from ctspine_zarr.geometry import Affine, Shape, axis_aligned_error, origin_of
 
 if TYPE_CHECKING:
     import xarray
+
+_TOWARDS: Final = {
+    "z": "position towards the head",
+    "y": "position towards the front",
+    "x": "position towards the right",
+}
+# Of words of `flag_meanings`: https://cfconventions.org, section 3.5, "Flags".
+_NO_LETTER: Final = re.compile(r"[^A-Za-z0-9_.+@-]")
 
 WORLD: Final = ("right", "anterior", "superior")
 """World coordinates of a voxel, RAS+ mm: towards the patient's right, front and head."""
@@ -34,8 +43,8 @@ def xarray_of(
     """
     import xarray
 
-    units = {"units": "HU"} if window is None else {"window": list(window)}
-    about = {"image": units, "segmentation": {"long_name": f"label of {spec.mask}"}}
+    units = {"units": "HU"} if window is None else {"window": list(window), "units": "1"}
+    about = {"image": {"long_name": "CT", **units}, "segmentation": _flags(spec)}
     variables = {name: (AXES, array, about[name]) for name, array in arrays.items()}
     found = xarray.Dataset(variables, _along_axes(record), _attributes(record, spec))
     return found.assign_coords(_world(record.affine_matrix, record.shape)) if world else found
@@ -43,7 +52,36 @@ def xarray_of(
 
 def _along_axes(record: Record) -> dict[str, Any]:
     axes = zip(AXES, origin_of(record.affine_matrix), record.spacing, record.shape, strict=True)
-    return {name: (name, first + step * np.arange(size), {"units": "mm"}) for name, first, step, size in axes}
+    return {
+        name: (
+            name,
+            first + step * np.arange(size),
+            {"units": "mm", "axis": name.upper(), "long_name": _TOWARDS[name]},
+        )
+        for name, first, step, size in axes
+    }
+
+
+def _flags(spec: Spec) -> dict[str, Any]:
+    """The meanings of a mask's values by the CF conventions, section 3.5: of all labels of the dataset."""
+    named = {0: "background", **spec.labels}
+    return {
+        "long_name": f"label of {spec.mask}",
+        "flag_values": np.array(sorted(named), np.uint8),
+        "flag_meanings": " ".join(_words([named[value] for value in sorted(named)])),
+    }
+
+
+def _words(names: Sequence[str]) -> Iterator[str]:
+    """Each name as one word of the letters that CF allows, unlike all others."""
+    seen: set[str] = set()
+    for name in names:
+        word = _NO_LETTER.sub("_", name)
+        # Two names may differ by what is replaced.
+        while word in seen:
+            word += "_"
+        seen.add(word)
+        yield word
 
 
 def _attributes(record: Record, spec: Spec) -> dict[str, Any]:

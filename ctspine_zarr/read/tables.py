@@ -11,6 +11,9 @@ from ctspine_zarr.format.spec import Spec
 if TYPE_CHECKING:
     import pandas as pd
 
+LISTS: Final = ("labels", "findings")
+"""Columns of texts, several in a cell."""
+
 _CASE: Final = (
     *("case", "split", "source", "patient_id"),
     *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),

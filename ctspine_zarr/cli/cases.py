@@ -1,0 +1,60 @@
+"""The command that lists the cases of a store, or their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli.options import selection_options, storage_options
+from ctspine_zarr.errors import UnknownValue
+
+if TYPE_CHECKING:
+    from ctspine_zarr.read.select import Criteria
+
+
+@click.command()
+@click.argument("store")
+@selection_options
+@click.option("--vertebrae", is_flag=True, help="A row for each label of a case, such as a vertebra.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object a row.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: lists are joined by spaces.")
+@click.option(
+    "--parquet",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a Parquet file; needs pyarrow.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@storage_options
+def cases(
+    store: str,
+    *,
+    criteria: Criteria,
+    vertebrae: bool,
+    as_json: bool,
+    as_csv: bool,
+    parquet: Path | None,
+    overwrite: bool,
+    storage_option: dict[str, Any],
+) -> None:
+    """List the cases of STORE that options choose, or all: as a table, or as other programs read it."""
+    # pandas takes a while to import.
+    from ctspine_zarr.cli import tables  # noqa: PLC0415
+
+    if as_json + as_csv + (parquet is not None) > 1:
+        message = "--json, --csv and --parquet at once; legal: one of them"
+        raise UnknownValue(message)
+    chosen = cz.open_store(store, storage_options=storage_option).select(**criteria)
+    table = chosen.vertebrae if vertebrae else chosen.cases.reset_index()
+    if as_json:
+        click.echo(tables.as_json(table))
+    elif as_csv:
+        click.echo(tables.as_csv(table), nl=False)
+    elif parquet is not None:
+        cz.write_parquet(table, parquet, overwrite=overwrite)
+        click.echo(f"{len(table)} rows in {parquet}")
+    else:
+        tables.show(tables.labels_of(table) if vertebrae else tables.cases_of(table))

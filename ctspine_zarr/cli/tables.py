@@ -1,0 +1,105 @@
+"""Tables of cases and labels as they are printed: for a person, as JSON, as CSV."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ctspine_zarr.format.names import printable
+from ctspine_zarr.read.tables import LISTS
+from ctspine_zarr.text import size
+
+type Rows = list[dict[str, Any]]
+
+# Of what goes to a file or another program: every row is one line.
+_ENDLESS: Final = 1 << 20
+_RIGHT: Final = ("size (z, y, x)", "stored", "cm3", "HU mean", "spread", "5 % to 95 %", "pieces")
+
+
+def as_json(table: pd.DataFrame) -> str:
+    """A JSON list, one object a row; what is missing is null, lists are lists."""
+    return json.dumps(_rows(table), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """CSV with a line of names; lists are joined by spaces, objects are JSON."""
+    flat = table.copy()
+    for name in table.select_dtypes("object"):
+        join = " ".join if name in LISTS else _cell
+        flat[name] = [join(value) for value in table[name]]
+    return str(flat.to_csv(index=False, lineterminator="\n"))
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | Mapping) else value
+
+
+def _rows(table: pd.DataFrame) -> Rows:
+    rows = table.to_dict("records")
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+
+
+def cases_of(table: pd.DataFrame) -> Rows:
+    """What a person reads of each case."""
+    return [
+        {
+            "case": row["case"],
+            "split": row["split"],
+            "source": row["source"],
+            "size (z, y, x)": f"{row['slices']} x {row['rows']} x {row['columns']}",
+            "spacing mm": " x ".join(f"{row[f'spacing_{axis}']:.3g}" for axis in "zyx"),
+            "labels": _span(row["labels"]) if row["has_mask"] else "no mask",
+            "findings": ", ".join(dict.fromkeys(row["findings"])),
+            "stored": size(row["stored_bytes"]),
+        }
+        for row in _rows(table)
+    ]
+
+
+def labels_of(table: pd.DataFrame) -> Rows:
+    """What a person reads of each label."""
+    return [
+        {
+            "case": row["case"],
+            "level": row["level"],
+            "cm3": f"{row['cm3']:.1f}",
+            "HU mean": f"{row['hu_mean']:.0f}",
+            "spread": f"{row['hu_std']:.0f}",
+            "5 % to 95 %": f"{row['hu_p05']:.0f} to {row['hu_p95']:.0f}",
+            "centroid (z, y, x)": ", ".join(f"{row[f'centroid_{axis}']:.0f}" for axis in "zyx"),
+            "pieces": str(row["pieces"]),
+            "cut": "yes" if row["is_cut"] else "",
+            "findings": ", ".join(dict.fromkeys(row["findings"])),
+        }
+        for row in _rows(table)
+    ]
+
+
+def _span(labels: Sequence[str]) -> str:
+    """The first and the last label, and how many there are."""
+    return ", ".join(labels) if len(labels) < 3 else f"{labels[0]} to {labels[-1]} ({len(labels)})"
+
+
+def show(rows: Rows) -> None:
+    """Print a table: as wide as a terminal, or where there is none as wide as it is."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+    for row in rows:
+        # What a store says is text, and no markup.
+        table.add_row(*(Text(printable(cell)) for cell in row.values()))
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_ENDLESS)
+    if rows:
+        console.print(table)
+    console.print(f"{len(rows)} rows")
