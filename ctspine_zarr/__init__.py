@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.write.build import BuildResult, CaseBuilt, CaseFailed, CaseStarted, build_store
     from ctspine_zarr.write.document import Part
     from ctspine_zarr.write.finalize import finalize
+    from ctspine_zarr.write.metadata import MetadataAdded, add_metadata, remove_metadata
     from ctspine_zarr.write.plan import Plan, describe
     from ctspine_zarr.write.planning import plan_build
 
@@ -71,6 +72,7 @@ __all__ = [
     "LabelsAdded",
     "Left",
     "Mended",
+    "MetadataAdded",
     "Moments",
     "NoMask",
     "Normalization",
@@ -94,6 +96,7 @@ __all__ = [
     "Volumes",
     "Windows",
     "add_labels",
+    "add_metadata",
     "assemble",
     "build_store",
     "ct_normalization",
@@ -111,6 +114,7 @@ __all__ = [
     "publish",
     "remove",
     "remove_labels",
+    "remove_metadata",
     "repair",
     "score",
     "score_store",
@@ -121,6 +125,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "write.metadata": ("MetadataAdded", "add_metadata", "remove_metadata"),
     "write.plan": ("Plan", "describe"),
     "write.planning": ("plan_build",),
     "derive.planning": ("plan_derive",),

@@ -241,7 +241,7 @@ def test_a_dataset_has_coordinates_in_mm(case: cz.Case) -> None:
         assert dataset[name].attrs["units"] == "mm"
         assert dataset[name][0] == pytest.approx(first)
         assert np.diff(dataset[name]) == pytest.approx(spacing)
-    assert dataset.attrs["affine"] == case.affine.tolist()
+    assert np.array_equal(np.reshape(dataset.attrs["affine"], (4, 4)), case.affine)
     assert dataset.attrs["licence"] == "CC-BY-NC-SA-4.0"
     lumbar = dataset.where(dataset.segmentation >= 20).image
     assert float(lumbar.max()) > 300

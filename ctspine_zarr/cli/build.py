@@ -43,6 +43,19 @@ _GO_ON: Final = "whole cases are kept: run the same command again to go on"
 @click.option("--licence", help="Of a dataset that states none.")
 @click.option("--citation", help="Of a dataset that states none.")
 @click.option(
+    "--metadata",
+    "metadata_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Join this .csv, .tsv or .xlsx of a row a case or patient; repeatable.",
+)
+@click.option(
+    "--metadata-key",
+    metavar="COLUMN=case|patient",
+    help="The column that tells which. [default: case or patient_id]",
+)
+@click.option(
     "--keep-downloads",
     is_flag=True,
     help="Leave what comes from the Hub in its cache; else each file is deleted once it is built.",
@@ -58,6 +71,8 @@ def build(
     fold: int | None,
     licence: str | None,
     citation: str | None,
+    metadata_files: tuple[Path, ...],
+    metadata_key: str | None,
     keep_downloads: bool,
     **building: Unpack[Building],
 ) -> None:
@@ -79,6 +94,8 @@ def build(
         citation=citation,
         split_file=split_file,
         keep_downloads=keep_downloads,
+        metadata=metadata_files,
+        metadata_key=metadata_key,
         **planned(building),
     )
     carry_out(plan, store, building)
@@ -109,6 +126,8 @@ def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
     done = f"; part {plan.part} is done: finalize {store} once all are" if plan.part else ""
     for line in report.dropped(result):
         logs.refusal(line)
+    for joined in result.metadata:
+        logs.output(str(joined), final=True)
     logs.answer(report.built(result) + done, documents.build(document, result))
     _end(result.refused)
 

@@ -27,19 +27,35 @@ def read_spreadsheet(workbook: bytes, name: str) -> Rows:
     Raises:
         SourceError: not a workbook, or its first sheet has no `Patient Id` column.
     """
+    return _by_patient(sheet_rows(workbook, name), name)
+
+
+def sheet_rows(
+    workbook: bytes, name: str, most_rows: int | None = None, most_columns: int | None = None
+) -> list[tuple[Any, ...]]:
+    """The cells of a workbook's first sheet, row by row.
+
+    Args:
+        workbook: bytes of an `.xlsx` file.
+        name: what it is called in messages.
+        most_rows, most_columns: that are read; all by default.
+
+    Raises:
+        SourceError: not a workbook.
+    """
     import openpyxl
 
     try:
         book = openpyxl.load_workbook(io.BytesIO(workbook), read_only=True, data_only=True)
         try:
-            rows = list(book.worksheets[0].iter_rows(values_only=True))
+            cells = book.worksheets[0].iter_rows(max_row=most_rows, max_col=most_columns, values_only=True)
+            return list(cells)
         finally:
             book.close()
     # It raises whatever its zip and XML parsers do.
     except Exception as error:
         message = f"cannot read spreadsheet {name}: {error}"
         raise SourceError(message) from error
-    return _by_patient(rows, name)
 
 
 def _by_patient(rows: Iterable[tuple[Any, ...]], name: str) -> Rows:

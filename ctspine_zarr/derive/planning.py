@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,6 +25,7 @@ from ctspine_zarr.sampling.volumes import spacing_in_mm, triple_in_mm
 from ctspine_zarr.scaling import Window, require_window
 from ctspine_zarr.storage import Location, open_storage
 from ctspine_zarr.write.document import Part, PlannedCase
+from ctspine_zarr.write.metadata import sheets_of
 from ctspine_zarr.write.plan import Plan
 from ctspine_zarr.write.planning import plan_of
 
@@ -76,6 +78,7 @@ def plan_derive(
             the filter of the images sees.
         dtype: of the images' values, which are rounded for int16; the smallest that holds them is stored.
         selection, codec, chunk, rebuild, workers, storage_options, plan_file, part: as for `plan_build`.
+            Metadata that was joined to the parent's cases is joined to the new ones, but in parts.
         parent_options: of the parent, as `storage_options` of `open_store`.
 
     Raises:
@@ -101,7 +104,7 @@ def plan_derive(
         )
     )
     levels = tuple(source.spec.levels)
-    return plan_of(
+    plan = plan_of(
         DerivedCases(str(parent), options, derived),
         open_storage(store, options=storage_options),
         derived_spec(source.spec, derived, found),
@@ -115,6 +118,8 @@ def plan_derive(
         plan_file=plan_file,
         part=part,
     )
+    # Parts know nothing of it, and who ends them neither.
+    return plan if part else replace(plan, metadata=sheets_of(source.records))
 
 
 def derived_spec(spec: Spec, derived: Derived, label_map: LabelMap | None) -> Spec:

@@ -24,7 +24,11 @@ type Size = Annotated[int, Meta(ge=1, le=2**14)]
 type Sizes = tuple[Size, Size, Size]
 type Row = tuple[float, float, float, float]
 type Cell = str | int | float | bool
+type Columns = Mapping[Annotated[str, Meta(max_length=128)], Cell]
 type Dtype = Literal["int16", "int32", "float32", "float64", "uint8"]
+
+MOST_CELL: Final = 10_000
+"""Characters of a cell of a user's table."""
 
 MOST_VOXELS: Final = 2**33
 """Of one array: more than any CT has, and few enough that its grid of chunks fits in memory."""
@@ -181,7 +185,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         id: the case's name.
         patient_id: of the patient; the case's own id where the dataset does not tell patients apart.
         split, source: names, as the store's spec has them.
-        content: sha256 of all that the case holds, but for its label sets.
+        content: sha256 of all that the case holds, but for its label sets and metadata.
         is_replaced: whether the case took the place of another of that id, and so lies in a group
             of its own beside it, named with the beginning of `content`.
         shape: (z, y, x) voxels.
@@ -196,6 +200,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         findings: see `Finding`.
         spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
         sets: name -> label set, in order of name; not written where there is none.
+        metadata: name of a user's file -> column -> value, in order of name; not written where there is none.
     """
 
     id: str
@@ -216,6 +221,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     findings: tuple[Finding, ...]
     spreadsheet: tuple[Mapping[str, Cell], ...]
     sets: Mapping[str, LabelSet] = {}
+    metadata: Mapping[Annotated[str, Meta(max_length=128)], Columns] = {}
 
     def __post_init__(self) -> None:
         for what, name in (("case", self.id), ("split", self.split), ("source", self.source)):

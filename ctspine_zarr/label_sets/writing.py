@@ -1,55 +1,27 @@
 """Label sets of a store written and taken out: case by case, then a state that has them, by one switch.
 
-Voxels go to keys that no state names. What the cases had of documents is then written over, behind the gate:
-whoever is interrupted between that and the switch leaves a store that opens, whose voxels are read as
-before, and which the same work, done again, completes.
+Voxels go to keys that no state names; then `write.changes` makes a state of it hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from ctspine_zarr.errors import CaseRefused, Malformed, OtherFormat
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.encoding import encode
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, encode_receipt
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.claims import Held
-from ctspine_zarr.manifest.commit import put_changed, sweep, switch
+from ctspine_zarr.manifest.commit import sweep
 from ctspine_zarr.manifest.inventory import OwnKeys, left_over
 from ctspine_zarr.manifest.state import load
-from ctspine_zarr.storage import Storage, all_at_once
+from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.label_sets import EncodedSet, WrittenCase
-from ctspine_zarr.write.state import documents_of, own_provenance
 
 AT_ONCE: Final = 32
 """Cases that come to hold together: what an interruption loses, and whose documents are in memory."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A case whose label sets are to be others; its voxels are written, its documents are not yet.
-
-    Attributes:
-        entry: its line of the catalog to be.
-        documents: key below the store -> bytes, of what is written over, the receipt last.
-    """
-
-    entry: Entry
-    documents: Mapping[str, bytes]
-
-    @classmethod
-    def to(cls, case: WrittenCase, spec: Spec) -> Self:
-        """The change to this."""
-        record = case.facts.record
-        documents = case.documents(spec)
-        inner = [f"{layout.mask_group(name)}/{layout.METADATA}" for name in record.sets]
-        keys = [*inner, f"{layout.LABEL_GROUP}/{layout.METADATA}", layout.METADATA]
-        changed = {f"{record.path}/{key}": documents[key] for key in keys if key in documents}
-        return cls(case.entry, {**changed, case.receipt.key: encode_receipt(case.receipt)})
 
 
 def read_case(storage: Storage, entry: Entry, spec: Spec, name: str) -> WrittenCase:
@@ -99,24 +71,6 @@ def put_voxels(storage: Storage, path: str, name: str, encoded: EncodedSet) -> N
     storage.put(f"{array}/{layout.METADATA}", encode(encoded.array.metadata))
 
 
-def make_hold(changes: Collection[Change], held: Held) -> None:
-    """Make a state hold in which cases have other label sets; then its catalog alone is there.
-
-    Raises:
-        StorageError, StoreInUse: the state before holds, but that documents of some cases may be ahead.
-    """
-    storage = held.storage
-    with held.gate():
-        state = load(storage)
-        all_at_once(lambda change: _put(change, storage), list(changes))
-        entries = {entry.record.id: entry for entry in state.entries}
-        entries |= {change.entry.record.id: change.entry for change in changes}
-        documents = documents_of(entries, state.root.refused, state.spec, own_provenance())
-        switch(storage, documents)
-        if state.root.catalog is not None and state.root.catalog.key not in documents:
-            storage.remove(state.root.catalog.key)
-
-
 def tidy(held: Held) -> None:
     """Remove what is left of label sets that no case has, and of catalogs, and write no more.
 
@@ -134,8 +88,3 @@ def tidy(held: Held) -> None:
         ours = (key for key in storage.sizes() if layout.is_catalog(key) or key.startswith(within))
         sweep(storage, left_over(ours, OwnKeys(frozenset(own), ()), state.spec.splits), state.spec.splits)
         held.release()
-
-
-def _put(change: Change, storage: Storage) -> None:
-    for key, data in change.documents.items():
-        put_changed(storage, key, data)

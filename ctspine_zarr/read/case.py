@@ -211,7 +211,7 @@ class Case(KnownCase):
 
         A coordinate along an axis is the first voxel's world position plus index times spacing. Where
         the scan is oblique or sheared that is off by at most `attrs["coordinate_error_mm"]`;
-        `attrs["affine"]` is exact always.
+        `attrs["affine"]`, the 16 numbers of `affine` row by row, is exact always.
 
         Args:
             dtype, window: of the image, as for `to_dask`.

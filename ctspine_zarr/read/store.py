@@ -31,7 +31,7 @@ from ctspine_zarr.read.folds import (
 from ctspine_zarr.read.ids import CaseIds, ids_of
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select
-from ctspine_zarr.read.tables import case_table, label_table
+from ctspine_zarr.read.tables import case_table, label_table, metadata_table
 from ctspine_zarr.storage import Storage, all_at_once
 
 if TYPE_CHECKING:
@@ -165,6 +165,16 @@ class Store(Mapping[str, Case]):
         case's that name the label).
         """
         return label_table(self.records.values(), self.spec)
+
+    @cached_property
+    def metadata(self) -> pd.DataFrame:
+        """One row a case, indexed by case id: the columns of every table that was joined (`add_metadata`).
+
+        A column that several tables have is named `FILE:COLUMN`. What a case lacks is missing: integers with
+        gaps are float64, so that `select(cases=store.metadata.age > 60)` is False there. Rows of the
+        dataset's own spreadsheet stand in `cases`.
+        """
+        return metadata_table(self.records.values())
 
     def select(self, **criteria: Unpack[Criteria]) -> Self:
         """The cases that fit every criterion, as a store of their own, in this one's order; may be empty.

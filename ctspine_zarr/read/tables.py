@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -122,3 +123,37 @@ def _is_cut(label: Label, record: Record) -> bool:
     """Whether a label reaches the first or last slice along an axis, beyond which it may go on."""
     at_end = any(stop == size for stop, size in zip(label.stop, record.shape, strict=True))
     return at_end or 0 in label.start
+
+
+def metadata_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a case, indexed by case id; see `Store.metadata` for the columns."""
+    import pandas as pd
+
+    rows = {record.id: record.metadata for record in records}
+    tables: dict[str, dict[str, None]] = {}
+    for metadata in rows.values():
+        for name, row in metadata.items():
+            tables.setdefault(name, {}).update(dict.fromkeys(row))
+    several = Counter(column for columns in tables.values() for column in columns)
+    cells = {
+        column if several[column] == 1 else f"{name}:{column}": [
+            metadata.get(name, {}).get(column) for metadata in rows.values()
+        ]
+        for name, columns in sorted(tables.items())
+        for column in columns
+    }
+    index = pd.Index(list(rows), name="case", dtype="str")
+    return pd.DataFrame({name: _typed(values, index) for name, values in cells.items()}, index=index)
+
+
+def _typed(values: list[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    kinds = {type(value) for value in values if value is not None}
+    # Mixed with others, or of more than 64 bits, numbers stay as they are.
+    is_number = kinds <= {int, float} and all(value is None or abs(value) < 2**63 for value in values)
+    if kinds == {bool}:
+        return pd.Series(values, index, dtype="bool" if None not in values else "boolean")
+    if is_number:
+        return pd.Series(values, index, dtype="int64" if kinds == {int} and None not in values else "float64")
+    return pd.Series(values, index, dtype="str" if kinds == {str} else "object")

@@ -23,6 +23,7 @@ from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.estimates import require_memory
 from ctspine_zarr.write.ingest import Recipe, ingest
+from ctspine_zarr.write.metadata import MetadataAdded, added_to
 from ctspine_zarr.write.plan import SWITCH_BYTES, PendingCase, Plan
 from ctspine_zarr.write.planning import renewed
 from ctspine_zarr.write.resume import built_meanwhile
@@ -71,6 +72,7 @@ class BuildResult:
         refused: cases that are not in the store, and why.
         seconds: wall time.
         dropped: label sets, by name, of cases that were built again from another image: case -> names.
+        metadata: what was joined to the cases, of each table of the plan.
     """
 
     built: tuple[Entry, ...]
@@ -78,6 +80,7 @@ class BuildResult:
     refused: tuple[Refusal, ...]
     seconds: float
     dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metadata: tuple[MetadataAdded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +130,31 @@ def build_store(
         HubError: the source cannot be reached any more; they are kept too.
     """
     begun = time.monotonic()
+    result = _built(plan, on_event or _ignore, executor, take_over=take_over)
+    joined = added_to(plan.storage, plan.metadata, take_over=take_over) if plan.metadata else ()
+    return replace(result, metadata=joined, seconds=time.monotonic() - begun)
+
+
+def _built(
+    plan: Plan, on_event: Callable[[Event], None], executor: AnyExecutor | None, *, take_over: bool
+) -> BuildResult:
+    """The result of a build, but for its metadata and seconds."""
     try:
         runner = runner_of(plan.workers, executor)
         require_shared(plan.storage, runner)
         if _is_carried_out(plan):
-            return BuildResult((), plan.whole, plan.refused, time.monotonic() - begun)
+            return BuildResult((), plan.whole, plan.refused, 0)
         plan.require_space()
         document = plan.document
         claim = Claim.own(document.seal, document.purpose, "" if plan.part is None else str(plan.part))
         with claimed(plan.storage, claim, take_over=take_over) as held:
             plan = _begun(plan, held)
-            built, refused = _ingest_all(plan, runner, held, on_event or _ignore)
+            built, refused = _ingest_all(plan, runner, held, on_event)
             refused = (*plan.refused, *refused)
             _end(plan, held, built, refused)
     finally:
         plan.source.close()
-    return BuildResult(built, plan.whole, refused, time.monotonic() - begun, _dropped(plan, built))
+    return BuildResult(built, plan.whole, refused, 0, _dropped(plan, built))
 
 
 def _dropped(plan: Plan, built: Iterable[Entry]) -> dict[str, tuple[str, ...]]:

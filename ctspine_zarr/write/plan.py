@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ctspine_zarr.datasets.cases import Refusal
+from ctspine_zarr.datasets.metadata import Joined, Sheet
 from ctspine_zarr.errors import NoSpace
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.profiles import PROFILES, Profile
@@ -57,6 +58,7 @@ class Plan:
         refused: selected cases that cannot be tried.
         part: of the document, where others build the rest.
         rebuild: whether cases of another codec or chunk are built again.
+        metadata: tables that are joined to the cases once they are built.
     """
 
     document: PlanDocument
@@ -69,6 +71,22 @@ class Plan:
     refused: tuple[Refusal, ...]
     part: Part | None = None
     rebuild: bool = False
+    metadata: tuple[Sheet, ...] = ()
+
+    @property
+    def joined(self) -> tuple[Joined, ...]:
+        """The tables beside the cases that the build is for, those that are refused left out.
+
+        A row of a case that the source, or the store, has beside them is not unmatched.
+        """
+        own = {one.case.id: one.case.patient_id for one in self.document.cases}
+        stored = {case: entry.record.patient_id for case, entry in self.holdings.entries.items()}
+        every = dict.fromkeys(self.document.elsewhere, "") | stored | own
+        found = []
+        for sheet in self.metadata:
+            every_row = sheet.joined(every)
+            found.append(replace(sheet.joined(own), unmatched_rows=every_row.unmatched_rows))
+        return tuple(found)
 
     @property
     def spec(self) -> Spec:
@@ -173,6 +191,7 @@ def describe(plan: Plan) -> list[str]:
         f"to write     about {size(plan.store_bytes)} with codec {plan.profile.name}",
         f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}{short}",
         f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
+        *(f"metadata     {joined}" for joined in plan.joined),
     ]
 
 

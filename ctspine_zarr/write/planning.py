@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ from ctspine_zarr.write.document import (
     write_plan,
 )
 from ctspine_zarr.write.estimates import estimate, worker_memory
+from ctspine_zarr.write.metadata import Files, planned_sheets
 from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.resume import has_form, whole_cases
@@ -68,6 +70,8 @@ def plan_build(
     keep_downloads: bool = False,
     plan_file: str | Path | None = None,
     part: Part | None = None,
+    metadata: Files = (),
+    metadata_key: str | None = None,
 ) -> Plan:
     """Find out what a build would do; reads headers and receipts, writes nothing but `plan_file`.
 
@@ -93,19 +97,25 @@ def plan_build(
         plan_file: where the plan is kept: made now if it is not there, else taken from there, whatever
             the source has become; then nothing else may be asked for that decides what is built.
         part: of the plan, where other builds have the other parts.
+        metadata: files of tables that are joined to the cases once they are built; see `add_metadata`. A
+            table that has changed changes no voxels: cases that are whole stay.
+        metadata_key: as `key` there.
 
     Raises:
         SourceError: the source is laid out as no dataset is, has no split list, or is on the Hub
-            and lacks a file of a selected case; or the plan file cannot be read or written.
+            and lacks a file of a selected case; or the plan file cannot be read or written; or a file of
+            metadata is no table, or has a key twice.
         HubError: the Hub cannot be reached, or has no such repository.
         UnknownCase, UnknownValue: the selection, dataset or codec names what does not exist, the
-            store is one that several workers cannot share, or the plan was made for something else.
+            store is one that several workers cannot share, or the plan was made for something else;
+            metadata for a part, or by a column that is not there.
         MissingDependency: the codec needs a library that is not installed.
         StoreMismatch: the store holds another dataset, was begun with another codec, or is of another
             format; or the plan was made by another version.
         StorageError: the store cannot be read, or is not one that can be written.
     """
     _require_chunk(chunk)
+    sheets = planned_sheets(metadata, metadata_key, is_part=part is not None)
     storage = open_storage(store, options=storage_options)
     kept = None if plan_file is None else read_plan(Path(plan_file))
     place = source if kept is None or "://" not in kept.source else kept.source
@@ -115,11 +125,12 @@ def plan_build(
     _require_apart(origin, storage)
     if kept is not None:
         _require_no_more(kept, selection, asked, (codec, chunk))
-        return plan_for(kept, origin, storage, workers=workers, part=part, rebuild=rebuild)
+        found = plan_for(kept, origin, storage, workers=workers, part=part, rebuild=rebuild)
+        return replace(found, metadata=sheets)
     described = asked.describe(origin)
     listing = _selected(selection, described)
     _require_all(origin, listing)
-    return plan_of(
+    found = plan_of(
         origin,
         storage,
         described.spec,
@@ -133,6 +144,7 @@ def plan_build(
         plan_file=plan_file,
         part=part,
     )
+    return replace(found, metadata=sheets)
 
 
 def plan_of(
@@ -237,9 +249,10 @@ def renewed(plan: Plan) -> Plan:
     """The plan, beside what its store has by now."""
     if plan.holdings.mark == holdings_mark(plan.storage):
         return plan
-    return plan_for(
+    found = plan_for(
         plan.document, plan.source, plan.storage, workers=plan.workers, part=plan.part, rebuild=plan.rebuild
     )
+    return replace(found, metadata=plan.metadata)
 
 
 def _selected(selection: Selection, described: Described) -> Listing:

@@ -1,0 +1,237 @@
+"""Clinical metadata of a store: the rows of a user's tables in the records of cases, whose voxels stay."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import structs
+
+from ctspine_zarr.datasets.metadata import MOST_BYTES, Joined, Sheet, read_sheet
+from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, SourceError, UnknownValue, require_known
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.format.record import Columns, Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.manifest.claims import Claim, claimed
+from ctspine_zarr.manifest.state import State, load
+from ctspine_zarr.storage import Location, Storage, open_storage
+from ctspine_zarr.write.changes import Change, make_hold
+from ctspine_zarr.write.label_sets import WrittenCase
+
+type Files = str | Path | Sequence[str | Path]
+
+# Cases that come to hold together, whose documents are in memory: 60 kB each.
+_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True)
+class MetadataAdded(Joined):
+    """The result of joining a table to the cases of a store; as a text a line for a person.
+
+    Attributes:
+        name: of the table's file, under which the store has it.
+        rows: case id -> column -> value, of the cases that have a row.
+        unmatched_rows: keys of rows of no case.
+        unmatched_cases: ids of the cases without a row.
+        changed: of the cases whose documents were written: they had another row, or none, or lost theirs.
+    """
+
+    changed: tuple[str, ...]
+
+
+def add_metadata(
+    location: Location,
+    files: Files,
+    *,
+    key: str | None = None,
+    take_over: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> tuple[MetadataAdded, ...]:
+    """Join tables of metadata to the cases of a store; no voxel is read or written.
+
+    A table has its place by the name of its file: one of the same name replaces it, in all cases, and others
+    stay. Cases come to hold 256 at a time. Interrupted at any moment, the store opens; run again, it
+    completes. Whoever has opened the store before reads on, or one error says: updated, open again.
+
+    Args:
+        location: of the store.
+        files: of one table or several: `.csv`, `.tsv` or `.xlsx`, as `read_sheet` says.
+        key: the column that tells which case a row is of: `COLUMN=case` or `COLUMN=patient`.
+        take_over: see `build_store`.
+        storage_options: see `open_store`.
+
+    Returns:
+        What was joined and what was not, of each table.
+
+    Raises:
+        SourceError: a file that cannot be read, or is no such table; nothing was written.
+        UnknownValue: a key that is no column; nothing was written.
+        NotAStore, DamagedStore: there is no store, or a document of it is damaged.
+        StoreMismatch: its first build has not ended.
+        StoreInUse: another process writes to the store.
+        StorageError: the store cannot be read or written.
+    """
+    sheets = read_sheets(files, key)
+    return added_to(open_storage(location, options=storage_options), sheets, take_over=take_over)
+
+
+def remove_metadata(
+    location: Location,
+    name: str,
+    *,
+    take_over: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
+    """Take a table of metadata out of a store.
+
+    Args:
+        location, take_over, storage_options: as for `add_metadata`.
+        name: of the file that it was added from, without its folder.
+
+    Returns:
+        Ids of the cases that had a row.
+
+    Raises:
+        UnknownValue: no case has a row of such a table.
+        Others: as `add_metadata`.
+    """
+    storage = open_storage(location, options=storage_options)
+    state = load(storage)
+    names = dict.fromkeys(sorted(name for one in state.records.values() for name in one.metadata))
+    require_known("metadata", [name], names)
+    return added_to(storage, [Sheet(name, "case", {})], take_over=take_over)[0].changed
+
+
+def read_sheets(files: Files, key: str | None) -> tuple[Sheet, ...]:
+    """The tables of files; see `add_metadata`.
+
+    Raises:
+        SourceError: a file cannot be read, is no such table, or has the name of another.
+        UnknownValue: a key that is no column.
+    """
+    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+    sheets = tuple(read_sheet(_bytes_of(path), path.name, key) for path in paths)
+    if len({sheet.name for sheet in sheets}) < len(sheets):
+        message = f"metadata {', '.join(map(str, paths))}; legal: files of different names"
+        raise SourceError(message)
+    return sheets
+
+
+def planned_sheets(files: Files, key: str | None, *, is_part: bool) -> tuple[Sheet, ...]:
+    """The tables of a plan, of which nobody but its one builder knows.
+
+    Raises:
+        SourceError: as `read_sheets`.
+        UnknownValue: tables for a part of a plan, or a key without a table, or one that is no column.
+    """
+    sheets = read_sheets(files, key)
+    if sheets and is_part:
+        message = "metadata for a part of a plan; legal: once it is finalized, ctspine-zarr metadata"
+        raise UnknownValue(message)
+    if key is not None and not sheets:
+        message = f"metadata key {key!r} without metadata; legal: both"
+        raise UnknownValue(message)
+    return sheets
+
+
+def sheets_of(records: Mapping[str, Record]) -> tuple[Sheet, ...]:
+    """The tables that were joined to cases, as far as they have rows.
+
+    Args:
+        records: by case id.
+    """
+    names = sorted({name for record in records.values() for name in record.metadata})
+    rows = {
+        name: {case: one.metadata[name] for case, one in records.items() if name in one.metadata}
+        for name in names
+    }
+    return tuple(Sheet(name, "case", rows[name]) for name in names)
+
+
+def added_to(storage: Storage, sheets: Sequence[Sheet], *, take_over: bool) -> tuple[MetadataAdded, ...]:
+    """As `add_metadata`, of a store by its storage, which can be written."""
+    state = load(storage)
+    state.require_ended(storage.location)
+    if not _changed(state, sheets):
+        return tuple(_told(sheet, state, ()) for sheet in sheets)
+    claim = Claim.own(secrets.token_hex(32), f"to add metadata: {', '.join(sheet.name for sheet in sheets)}")
+    with claimed(storage, claim, take_over=take_over) as held:
+        state = load(storage)
+        changed = _changed(state, sheets)
+        for some in itertools.batched(state.entries, _AT_ONCE):
+            named = [entry for entry in some if entry.record.id in changed]
+            if named:
+                cases = [_with_metadata(storage, one, changed[one.record.id], state.spec) for one in named]
+                make_hold([Change.to(case, state.spec) for case in cases], held)
+        with held.gate():
+            held.release()
+    return tuple(_told(sheet, state, changed) for sheet in sheets)
+
+
+def joined_to(sheet: Sheet, records: Mapping[str, Record]) -> Joined:
+    """A table beside the cases of a store."""
+    return sheet.joined({case: record.patient_id for case, record in records.items()})
+
+
+def _told(sheet: Sheet, state: State, changed: Collection[str]) -> MetadataAdded:
+    found = joined_to(sheet, state.records)
+    had = {case: state.records[case].metadata.get(sheet.name) for case in changed}
+    own = tuple(case for case, row in had.items() if row != found.rows.get(case))
+    return MetadataAdded(found.name, found.rows, found.unmatched_rows, found.unmatched_cases, own)
+
+
+def _changed(state: State, sheets: Sequence[Sheet]) -> dict[str, dict[str, Columns]]:
+    """Case id -> the metadata to be, of each case that has other metadata."""
+    joined = [joined_to(sheet, state.records) for sheet in sheets]
+    found = {}
+    for case, record in state.records.items():
+        new = dict(record.metadata)
+        for one in joined:
+            new.pop(one.name, None)
+            if case in one.rows:
+                new[one.name] = one.rows[case]
+        if new != record.metadata or _kinds(new) != _kinds(record.metadata):
+            found[case] = dict(sorted(new.items()))
+    return found
+
+
+def _kinds(metadata: Mapping[str, Columns]) -> list[tuple[str, str, type]]:
+    # 1, 1.0 and True are equal, and are not the same.
+    cells = ((name, column, cell) for name, row in metadata.items() for column, cell in row.items())
+    return sorted((name, column, type(cell)) for name, column, cell in cells)
+
+
+def _with_metadata(
+    storage: Storage, entry: Entry, metadata: Mapping[str, Columns], spec: Spec
+) -> WrittenCase:
+    """A case as the catalog has it, but for its metadata.
+
+    Raises:
+        DamagedStore: its documents are not those that the catalog proves.
+    """
+    record = entry.record
+    keys = [record.receipt_key, f"{record.path}/{layout.METADATA}"]
+    receipt, group = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
+    try:
+        written = WrittenCase.of(receipt, group, record).restored(record, spec)
+        written.require(entry)
+    # A ValueError where parts of the documents are of two states.
+    except (Malformed, OtherFormat, ValueError) as error:
+        message = f"case {record.id}: its documents are damaged ({error}); run verify, and repair"
+        raise DamagedStore(message) from error
+    return written.restored(structs.replace(record, metadata=metadata), spec)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        message = f"cannot read metadata {path}: {error.strerror or error}; legal: a file, of CSV or Excel"
+        raise SourceError(message) from error
