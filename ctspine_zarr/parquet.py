@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.outputs import require_free, whole_file
@@ -17,9 +19,6 @@ try:
 except ImportError as error:
     _MESSAGE = "Parquet files need pyarrow: pip install 'ctspine-zarr[parquet]'"
     raise MissingDependency(_MESSAGE) from error
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def write_parquet(table: pd.DataFrame, path: str | Path, *, overwrite: bool = False) -> None:
@@ -53,4 +52,7 @@ def _column(name: str, values: pd.Series[Any]) -> pa.Array:
     # Without a value there is no type to see.
     if values.dtype == object and values.isna().all():
         return pa.nulls(len(values), pa.string())
+    # As in a column of a workbook, where 1 may stand above "one".
+    if values.dtype == object and len({type(value) for value in values.dropna()}) > 1:
+        return pa.array([None if pd.isna(value) else str(value) for value in values], pa.string())
     return pa.Array.from_pandas(values)

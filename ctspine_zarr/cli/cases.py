@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("store")
 @selection_options
 @click.option("--vertebrae", is_flag=True, help="A row for each label of a case, such as a vertebra.")
+@click.option("--metadata", is_flag=True, help="With the columns of metadata that was joined.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object a row.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: lists are joined by spaces.")
 @click.option(
@@ -34,6 +35,7 @@ def cases(
     *,
     criteria: Criteria,
     vertebrae: bool,
+    metadata: bool,
     as_json: bool,
     as_csv: bool,
     parquet: Path | None,
@@ -49,6 +51,9 @@ def cases(
         raise UnknownValue(message)
     chosen = cz.open_store(store, storage_options=storage_option).select(**criteria)
     table = chosen.vertebrae if vertebrae else chosen.cases.reset_index()
+    added = list[str]()
+    if metadata:
+        table, added = tables.with_metadata(table, chosen.metadata)
     if as_json:
         click.echo(tables.as_json(table))
     elif as_csv:
@@ -57,4 +62,4 @@ def cases(
         cz.write_parquet(table, parquet, overwrite=overwrite)
         click.echo(f"{len(table)} rows in {parquet}")
     else:
-        tables.show(tables.labels_of(table) if vertebrae else tables.cases_of(table))
+        tables.show(tables.labels_of(table, added) if vertebrae else tables.cases_of(table, added))

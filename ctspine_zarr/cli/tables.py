@@ -23,6 +23,12 @@ _ENDLESS: Final = 1 << 20
 _RIGHT: Final = ("size (z, y, x)", "stored", "cm3", "HU mean", "spread", "5 % to 95 %", "pieces")
 
 
+def with_metadata(table: pd.DataFrame, metadata: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """A table with the columns of metadata by its `case`, and how these are named there."""
+    own = {name: f"metadata:{name}" if name in table.columns else str(name) for name in metadata.columns}
+    return table.join(metadata.rename(columns=own), on="case"), list(own.values())
+
+
 def as_json(table: pd.DataFrame) -> str:
     """A JSON list, one object a row; what is missing is null, lists are lists."""
     return json.dumps(_rows(table), ensure_ascii=False, allow_nan=False, indent=1)
@@ -31,7 +37,7 @@ def as_json(table: pd.DataFrame) -> str:
 def as_csv(table: pd.DataFrame) -> str:
     """CSV with a line of names; lists are joined by spaces, objects are JSON."""
     flat = table.copy()
-    for name in table.select_dtypes("object"):
+    for name in [name for name, dtype in table.dtypes.items() if dtype.name == "object"]:
         join = " ".join if name in LISTS else _cell
         flat[name] = [join(value) for value in table[name]]
     return str(flat.to_csv(index=False, lineterminator="\n"))
@@ -50,8 +56,8 @@ def _plain(value: Any) -> Any:
     return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
 
 
-def cases_of(table: pd.DataFrame) -> Rows:
-    """What a person reads of each case."""
+def cases_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
+    """What a person reads of each case, and the columns that are added."""
     return [
         {
             "case": row["case"],
@@ -62,13 +68,14 @@ def cases_of(table: pd.DataFrame) -> Rows:
             "labels": _span(row["labels"]) if row["has_mask"] else "no mask",
             "findings": ", ".join(dict.fromkeys(row["findings"])),
             "stored": size(row["stored_bytes"]),
+            **_texts(row, added),
         }
         for row in _rows(table)
     ]
 
 
-def labels_of(table: pd.DataFrame) -> Rows:
-    """What a person reads of each label."""
+def labels_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
+    """What a person reads of each label, and the columns that are added."""
     return [
         {
             "case": row["case"],
@@ -81,9 +88,18 @@ def labels_of(table: pd.DataFrame) -> Rows:
             "pieces": str(row["pieces"]),
             "cut": "yes" if row["is_cut"] else "",
             "findings": ", ".join(dict.fromkeys(row["findings"])),
+            **_texts(row, added),
         }
         for row in _rows(table)
     ]
+
+
+def _texts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    cells = {name: row[name] for name in names}
+    return {
+        name: "" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell)
+        for name, cell in cells.items()
+    }
 
 
 def _span(labels: Sequence[str]) -> str:
@@ -95,7 +111,9 @@ def show(rows: Rows) -> None:
     """Print a table: as wide as a terminal, or where there is none as wide as it is."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
-        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="right" if name in _RIGHT else "left", overflow="fold"
+        )
     for row in rows:
         # What a store says is text, and no markup.
         table.add_row(*(Text(printable(cell)) for cell in row.values()))

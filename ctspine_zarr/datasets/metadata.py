@@ -206,7 +206,7 @@ def _keyed(name: str, by: By, columns: list[str], lines: Sequence[Line]) -> Shee
 
 
 def _header(cells: Sequence[Any], name: str) -> list[str]:
-    header = ["" if _is_blank(cell) else str(cell).strip() for cell in cells]
+    header = ["" if cell is None else str(cell).strip() for cell in cells]
     while header and not header[-1]:
         header.pop()
     named = [label for label in header if label]

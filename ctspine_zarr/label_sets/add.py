@@ -21,13 +21,13 @@ from ctspine_zarr.format.label_sets import require_set_name
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.label_sets.encoding import digest_of, encode_set
 from ctspine_zarr.label_sets.volumes import Labels, volume_of
-from ctspine_zarr.label_sets.writing import AT_ONCE, put_voxels, read_case, tidy
+from ctspine_zarr.label_sets.writing import AT_ONCE, put_voxels, read_case
 from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.write.changes import Change, make_hold
+from ctspine_zarr.write.changes import Change, make_hold, tidy
 from ctspine_zarr.write.label_sets import WrittenCase
 
 type Given = Mapping[str, Labels] | Iterable[tuple[str, Labels]]

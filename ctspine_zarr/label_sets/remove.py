@@ -9,11 +9,11 @@ from typing import Any
 
 from ctspine_zarr.errors import require_known
 from ctspine_zarr.format.label_sets import label_sets
-from ctspine_zarr.label_sets.writing import AT_ONCE, read_case, tidy
+from ctspine_zarr.label_sets.writing import AT_ONCE, read_case
 from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.state import load
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.write.changes import Change, make_hold
+from ctspine_zarr.write.changes import Change, make_hold, tidy
 
 
 def remove_labels(

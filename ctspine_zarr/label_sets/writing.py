@@ -13,10 +13,6 @@ from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.claims import Held
-from ctspine_zarr.manifest.commit import sweep
-from ctspine_zarr.manifest.inventory import OwnKeys, left_over
-from ctspine_zarr.manifest.state import load
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.label_sets import EncodedSet, WrittenCase
 
@@ -69,22 +65,3 @@ def put_voxels(storage: Storage, path: str, name: str, encoded: EncodedSet) -> N
     if encoded.array.shard:
         storage.put(f"{array}/{layout.SHARD}", encoded.array.shard)
     storage.put(f"{array}/{layout.METADATA}", encode(encoded.array.metadata))
-
-
-def tidy(held: Held) -> None:
-    """Remove what is left of label sets that no case has, and of catalogs, and write no more.
-
-    Raises:
-        StorageError: something could not be removed: the state holds nevertheless.
-    """
-    storage = held.storage
-    with held.gate():
-        state = load(storage)
-        own = {
-            f"{one.record.path}/{key}" for one in state.entries for key in one.record.keys(state.spec.mask)
-        }
-        within = tuple(f"{one.record.path}/{layout.LABEL_GROUP}/" for one in state.entries)
-        own |= set() if state.root.catalog is None else {state.root.catalog.key}
-        ours = (key for key in storage.sizes() if layout.is_catalog(key) or key.startswith(within))
-        sweep(storage, left_over(ours, OwnKeys(frozenset(own), ()), state.spec.splits), state.spec.splits)
-        held.release()

@@ -91,11 +91,11 @@ def _attributes(record: Record, spec: Spec) -> dict[str, Any]:
         "patient_id": record.patient_id,
         "split": record.split,
         "source": record.source,
-        # netCDF has no attributes of two dimensions, and no booleans.
+        # netCDF has no attributes of two dimensions, no booleans, and an older one no lists of texts.
         "affine": [number for row in record.affine for number in row],
         "spacing": list(record.spacing),
         "coordinate_error_mm": round(axis_aligned_error(record.affine_matrix, (x, y, z)), 3),
-        "labels": [label.name for label in record.labels],
+        "labels": ", ".join(label.name for label in record.labels),
         "has_mask": int(record.has_mask),
         "dataset": spec.name,
         "licence": spec.licence,

@@ -21,7 +21,7 @@ from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.write.changes import Change, make_hold
+from ctspine_zarr.write.changes import Change, make_hold, tidy
 from ctspine_zarr.write.label_sets import WrittenCase
 
 type Files = str | Path | Sequence[str | Path]
@@ -158,7 +158,7 @@ def added_to(storage: Storage, sheets: Sequence[Sheet], *, take_over: bool) -> t
     """As `add_metadata`, of a store by its storage, which can be written."""
     state = load(storage)
     state.require_ended(storage.location)
-    if not _changed(state, sheets):
+    if not _changed(state, sheets) and _is_tidy(storage, state):
         return tuple(_told(sheet, state, ()) for sheet in sheets)
     claim = Claim.own(secrets.token_hex(32), f"to add metadata: {', '.join(sheet.name for sheet in sheets)}")
     with claimed(storage, claim, take_over=take_over) as held:
@@ -169,8 +169,7 @@ def added_to(storage: Storage, sheets: Sequence[Sheet], *, take_over: bool) -> t
             if named:
                 cases = [_with_metadata(storage, one, changed[one.record.id], state.spec) for one in named]
                 make_hold([Change.to(case, state.spec) for case in cases], held)
-        with held.gate():
-            held.release()
+        tidy(held)
     return tuple(_told(sheet, state, changed) for sheet in sheets)
 
 
@@ -184,6 +183,13 @@ def _told(sheet: Sheet, state: State, changed: Collection[str]) -> MetadataAdded
     had = {case: state.records[case].metadata.get(sheet.name) for case in changed}
     own = tuple(case for case, row in had.items() if row != found.rows.get(case))
     return MetadataAdded(found.name, found.rows, found.unmatched_rows, found.unmatched_cases, own)
+
+
+def _is_tidy(storage: Storage, state: State) -> bool:
+    """Whether nobody who was interrupted, or writes still, has left anything."""
+    keys = storage.sizes()
+    own = None if state.root.catalog is None else state.root.catalog.key
+    return not any(layout.is_build(key) or (layout.is_catalog(key) and key != own) for key in keys)
 
 
 def _changed(state: State, sheets: Sequence[Sheet]) -> dict[str, dict[str, Columns]]:
