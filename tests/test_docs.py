@@ -234,3 +234,24 @@ def test_the_rooms_of_the_house_are_where_the_page_says() -> None:
     assert {room for room in rooms if f"{room}/" not in CONTRIBUTING} == set()
     named = set(re.findall(r"\b([a-z]+)/  ", CONTRIBUTING)) - {"docs", "native"}
     assert named <= rooms
+
+
+def test_the_page_on_asking_runs(workplace: Path) -> None:
+    page = (REPOSITORY / "docs" / "asking.md").read_text()
+    (workplace / "clinical.csv").write_text("case,age\nliver_0,63\n")
+    (workplace / "Path.csv").write_text("liver_0/study/1.0-Supine  1.0  B30f-1\n")
+    lines = [line.split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
+    assert len(lines) == 11
+    for line in lines:
+        done = CliRunner().invoke(main.cli, line[1:])
+        assert done.exit_code == 0, (line, done.output, done.exception)
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, str(workplace), "exec"), names)  # noqa: S102 - our own
+    assert list(cz.open_store("spine.zarr").metadata.columns)[:2] == ["study", "series"]
+    options = {name for one in main.cli.commands["cases"].params for name in (*one.opts, *one.secondary_opts)}
+    named = set(re.findall(r"`(--[a-z-]+)`", page))
+    assert named - options == {"--all", "--metadata-key"}
+    assert {"--storage-option"} == {name for name in options if name not in page}
+    columns = set(re.findall(r"`([a-z0-9_]+)`", page.split("| columns of")[1].split("\n\n")[0]))
+    assert set(cz.open_store("spine.zarr").vertebrae.columns) - columns == {"start_y", "stop_y"}
