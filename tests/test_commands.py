@@ -142,6 +142,10 @@ def predictions(folder: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(moved[1:], AFFINE), folder / "liver_2.nii.gz")
 
 
+def table() -> None:
+    Path("clinical.csv").write_text("case,age\nliver_1,63\nliver_9,64\n")
+
+
 def damage() -> None:
     Path("s.zarr/train/MSD-T10/liver_2/image/c/0/0/0").write_bytes(b"x")
 
@@ -153,6 +157,8 @@ STEPS: dict[str, list[str] | Callable[[], None]] = {
     "build": ["build", "source", "s.zarr", "--workers", "1"],
     "info": ["info", "s.zarr"],
     "info of a case": ["info", "s.zarr", "liver_1"],
+    "table": table,
+    "metadata": ["metadata", "s.zarr", "clinical.csv"],
     "labels add": ["labels", "add", "s.zarr", "prediction", "predictions"],
     "score": ["score", "s.zarr", "prediction"],
     "labels remove": ["labels", "remove", "s.zarr", "prediction"],

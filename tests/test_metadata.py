@@ -345,7 +345,7 @@ def test_joined_at_the_build_or_later_the_store_is_the_same(
     bare = without_time(objects(tmp_path / "b.zarr"))
     cz.add_metadata(tmp_path / "b.zarr", clinical)
     assert without_time(objects(tmp_path / "a.zarr")) == without_time(objects(tmp_path / "b.zarr"))
-    assert cz.remove_metadata(tmp_path / "b.zarr", "clinical.csv") == ("liver_1", "liver_2")
+    assert cz.remove_metadata(tmp_path / "b.zarr", "clinical.csv").changed == ("liver_1", "liver_2")
     assert without_time(objects(tmp_path / "b.zarr")) == bare
 
 

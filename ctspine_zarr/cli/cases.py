@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.options import selection_options, storage_options
+from ctspine_zarr.cli import logs
+from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
 from ctspine_zarr.errors import UnknownValue
 
 if TYPE_CHECKING:
@@ -16,11 +17,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("store")
+@store_argument
 @selection_options
 @click.option("--vertebrae", is_flag=True, help="A row for each label of a case, such as a vertebra.")
 @click.option("--metadata", is_flag=True, help="With the columns of metadata that was joined.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object a row.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: lists are joined by spaces.")
 @click.option(
     "--parquet",
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     help="Write a Parquet file; needs pyarrow.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@json_option
 @storage_options
 def cases(
     store: str,
@@ -36,17 +37,18 @@ def cases(
     criteria: Criteria,
     vertebrae: bool,
     metadata: bool,
-    as_json: bool,
     as_csv: bool,
     parquet: Path | None,
     overwrite: bool,
     storage_option: dict[str, Any],
 ) -> None:
-    """List the cases of STORE that options choose, or all: as a table, or as other programs read it."""
-    # pandas takes a while to import.
-    from ctspine_zarr.cli import tables  # noqa: PLC0415
+    """List the cases of STORE that options choose, or all.
 
-    if as_json + as_csv + (parquet is not None) > 1:
+    As a table to read, or as other programs read it: with --json a list, an object a row.
+    """
+    from ctspine_zarr.cli import tables
+
+    if logs.current().is_json + as_csv + (parquet is not None) > 1:
         message = "--json, --csv and --parquet at once; legal: one of them"
         raise UnknownValue(message)
     chosen = cz.open_store(store, storage_options=storage_option).select(**criteria)
@@ -54,8 +56,8 @@ def cases(
     added = list[str]()
     if metadata:
         table, added = tables.with_metadata(table, chosen.metadata)
-    if as_json:
-        click.echo(tables.as_json(table))
+    if logs.current().is_json:
+        logs.answer(None, tables.rows_of(table))
     elif as_csv:
         click.echo(tables.as_csv(table), nl=False)
     elif parquet is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     import ctspine_zarr as cz
+    from ctspine_zarr.datasets.metadata import Joined
 
 
 def planned(plan: cz.Plan) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def planned(plan: cz.Plan) -> dict[str, Any]:
         "pending": [one.case.id for one in plan.pending],
         "whole": [entry.record.id for entry in plan.whole],
         "refused": _refused(plan.refused),
+        "metadata": _joined(plan.joined),
         "read_bytes": plan.read_bytes,
         "download_bytes": plan.download_bytes,
         "store_bytes": plan.store_bytes,
@@ -67,6 +69,7 @@ def built(result: cz.BuildResult) -> dict[str, Any]:
         "whole": [entry.record.id for entry in result.whole],
         "refused": _refused(result.refused),
         "dropped": {case: list(names) for case, names in result.dropped.items()},
+        "metadata": _joined(result.metadata),
         "stored_bytes": sum(one.stored_bytes for one in records),
         "seconds": result.seconds,
     }
@@ -80,6 +83,24 @@ def build(plan: Mapping[str, Any], result: cz.BuildResult | None) -> dict[str, A
         result: None of a plan that is not carried out.
     """
     return {"plan": plan, "result": None if result is None else built(result)}
+
+
+def metadata_added(store: str, found: Iterable[cz.MetadataAdded]) -> dict[str, Any]:
+    """What `metadata` prints: of each table what was joined; of one that was taken out, nothing."""
+    tables = [{**table, "changed": list(one.changed)} for one in found for table in _joined([one])]
+    return {"location": store, "tables": tables}
+
+
+def _joined(found: Iterable[Joined]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": one.name,
+            "cases": list(one.rows),
+            "unmatched_rows": list(one.unmatched_rows),
+            "unmatched_cases": list(one.unmatched_cases),
+        }
+        for one in found
+    ]
 
 
 def _refused(refused: Iterable[cz.Refusal]) -> list[dict[str, str]]:

@@ -13,17 +13,17 @@ from ctspine_zarr.cli.options import json_option, storage_options, store_argumen
 
 @click.command()
 @store_argument
-@click.argument("case", shell_complete=complete.cases, required=False)
+@click.argument("case", shell_complete=complete.cases, nargs=-1)
 @json_option
 @storage_options
-def info(store: str, case: str | None, *, storage_option: dict[str, Any]) -> None:
-    """Say what STORE, or one CASE of it, holds."""
+def info(store: str, case: tuple[str, ...], *, storage_option: dict[str, Any]) -> None:
+    """Say what STORE, or each CASE of it, holds."""
     from ctspine_zarr.cli import documents, report
 
     opened = cz.open_store(store, storage_options=storage_option)
-    if case is None:
+    if not case:
         document = documents.store(opened)
         logs.answer(report.store_text(document), document)
-    else:
-        document = documents.case(opened[case])
-        logs.answer(report.case_text(document), document)
+        return
+    found = [documents.case(opened[one]) for one in case]
+    logs.answer("\n\n".join(map(report.case_text, found)), found if len(found) > 1 else found[0])

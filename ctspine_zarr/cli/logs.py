@@ -12,7 +12,7 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, override
 
@@ -67,7 +67,7 @@ def output(text: str, *, final: bool = False) -> None:
         _LOG.info(line, extra={_OUTPUT: True, _TOLD: True, _FINAL: final})
 
 
-def answer(text: str | None, document: Mapping[str, Any], *, in_a_line: bool = False) -> None:
+def answer(text: str | None, document: Mapping[str, Any] | Sequence[Any], *, in_a_line: bool = False) -> None:
     """Write a command's result to standard output: its text, or with --json its document.
 
     Args:

@@ -9,12 +9,12 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import storage_options, take_over_option
+from ctspine_zarr.cli.options import json_option, storage_options, store_argument, take_over_option
 from ctspine_zarr.errors import UnknownValue
 
 
 @click.command()
-@click.argument("store")
+@store_argument
 @click.argument("file", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--key",
@@ -23,6 +23,7 @@ from ctspine_zarr.errors import UnknownValue
 )
 @click.option("--remove", metavar="NAME", help="Take the table of that name out instead.")
 @take_over_option
+@json_option
 @storage_options
 @logs.logged
 def metadata(
@@ -34,17 +35,22 @@ def metadata(
     take_over: bool,
     storage_option: dict[str, Any],
 ) -> None:
-    """Join each FILE, a .csv, .tsv or .xlsx of one row a case or patient, to the cases of STORE.
+    """Join each FILE, a table of a row a case or patient, to the cases of STORE.
 
-    A table replaces that of a file of the same name. No voxel is read or written. The Path.csv of CTSpine1K's
-    authors is known by its form: position, thickness and kernel of each series.
+    A table is a .csv, .tsv or .xlsx, and replaces that of a file of the same name. No voxel is read or
+    written. The Path.csv of CTSpine1K's authors is known by its form: position, thickness and kernel of each
+    series.
     """
+    from ctspine_zarr.cli import documents
+
     if bool(file) == (remove is not None):
         message = "FILEs and --remove, or neither; legal: one of them"
         raise UnknownValue(message)
     if remove is not None:
-        cases = cz.remove_metadata(store, remove, take_over=take_over, storage_options=storage_option)
-        logs.output(f"removed {remove} of {len(cases)} cases", final=True)
+        removed = cz.remove_metadata(store, remove, take_over=take_over, storage_options=storage_option)
+        text = f"removed {remove} of {len(removed.changed)} cases"
+        logs.answer(text, documents.metadata_added(store, [removed]))
         return
-    for found in cz.add_metadata(store, file, key=key, take_over=take_over, storage_options=storage_option):
-        logs.output(f"{found}; {len(found.changed)} cases changed", final=True)
+    found = cz.add_metadata(store, file, key=key, take_over=take_over, storage_options=storage_option)
+    lines = [f"{one}; {len(one.changed)} cases changed" for one in found]
+    logs.answer("\n".join(lines), documents.metadata_added(store, found))

@@ -1,4 +1,4 @@
-"""Tables of cases and labels as they are printed: for a person, as JSON, as CSV."""
+"""Tables of cases and labels as they are printed: for a person, as CSV, and for JSON."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ def with_metadata(table: pd.DataFrame, metadata: pd.DataFrame) -> tuple[pd.DataF
     return table.join(metadata.rename(columns=own), on="case"), list(own.values())
 
 
-def as_json(table: pd.DataFrame) -> str:
-    """A JSON list, one object a row; what is missing is null, lists are lists."""
-    return json.dumps(_rows(table), ensure_ascii=False, allow_nan=False, indent=1)
-
-
 def as_csv(table: pd.DataFrame) -> str:
     """CSV with a line of names; lists are joined by spaces, objects are JSON."""
     flat = table.copy()
@@ -47,7 +42,8 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | Mapping) else value
 
 
-def _rows(table: pd.DataFrame) -> Rows:
+def rows_of(table: pd.DataFrame) -> Rows:
+    """An object a row, of JSON's types: what is missing is None."""
     rows = table.to_dict("records")
     return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
 
@@ -70,7 +66,7 @@ def cases_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
             "stored": size(row["stored_bytes"]),
             **_texts(row, added),
         }
-        for row in _rows(table)
+        for row in rows_of(table)
     ]
 
 
@@ -90,7 +86,7 @@ def labels_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
             "findings": ", ".join(dict.fromkeys(row["findings"])),
             **_texts(row, added),
         }
-        for row in _rows(table)
+        for row in rows_of(table)
     ]
 
 

@@ -87,7 +87,7 @@ def remove_metadata(
     *,
     take_over: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-) -> tuple[str, ...]:
+) -> MetadataAdded:
     """Take a table of metadata out of a store.
 
     Args:
@@ -95,7 +95,7 @@ def remove_metadata(
         name: of the file that it was added from, without its folder.
 
     Returns:
-        Ids of the cases that had a row.
+        The result, of whose `changed` are the cases that had a row.
 
     Raises:
         UnknownValue: no case has a row of such a table.
@@ -105,7 +105,7 @@ def remove_metadata(
     state = load(storage)
     names = dict.fromkeys(sorted(name for one in state.records.values() for name in one.metadata))
     require_known("metadata", [name], names)
-    return added_to(storage, [Sheet(name, "case", {})], take_over=take_over)[0].changed
+    return added_to(storage, [Sheet(name, "case", {})], take_over=take_over)[0]
 
 
 def read_sheets(files: Files, key: str | None) -> tuple[Sheet, ...]:
