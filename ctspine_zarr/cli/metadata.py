@@ -35,7 +35,7 @@ def metadata(
     take_over: bool,
     storage_option: dict[str, Any],
 ) -> None:
-    """Join each FILE, a table of a row a case or patient, to the cases of STORE.
+    """Join FILEs, tables of a row a case or patient, to the cases of STORE.
 
     A table is a .csv, .tsv or .xlsx, and replaces that of a file of the same name. No voxel is read or
     written. The Path.csv of CTSpine1K's authors is known by its form: position, thickness and kernel of each
