@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from stores import builds, objects
 from test_label_sets import Killed, filled
 from trees import Tree, VerseTree, labels, voxels
@@ -26,6 +27,7 @@ from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets.metadata import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, Sheet, read_sheet
 from ctspine_zarr.datasets.series import parsed
 from ctspine_zarr.errors import DamagedStore, SourceError, StorageError, StoreMismatch, UnknownValue
+from ctspine_zarr.format.catalog import Entry
 
 CONTROLS = ("Cc", "Cs", "Zs", "Zl", "Zp")
 LONG = b"," + b"y" * 4000
@@ -406,6 +408,18 @@ def test_a_case_with_a_row_is_mended(source: Tree, clinical: Path, tmp_path: Pat
     assert not cz.verify(location).is_whole
     cz.repair(location, source=source.root)
     assert objects(location) == before
+    assert cz.verify(location, source=source.root).is_whole
+
+
+def test_a_store_of_endless_columns_is_damaged(phantom_store: cz.Store) -> None:
+    entries = {}
+    for number in range(100):
+        row = {f"c{number}-{at}": at for at in range(256)}
+        record = replace(phantom_store["liver_0"].record, id=f"c{number}", metadata={"t.csv": row})
+        entries[record.id] = Entry(record, "0" * 64, "0" * 64)
+    store = cz.Store(phantom_store.storage, phantom_store.root, entries, phantom_store.reading)
+    with pytest.raises(DamagedStore, match="metadata of 1 tables; legal: at most 16384 columns in all"):
+        _ = store.metadata
 
 
 def test_a_damaged_case_gets_no_row(source: Tree, clinical: Path, tmp_path: Path) -> None:

@@ -34,9 +34,7 @@ COMMANDS: Final = {
     "derive": Lazy("derive", "Derive STORE from PARENT, another store: resampled, cropped, relabelled."),
     "labels": Lazy("labels", "Write label sets, such as predictions, beside the masks of a store."),
     "score": Lazy("labels", "Score the label set NAME of STORE against its masks."),
-    "metadata": Lazy(
-        "metadata", "Join FILEs, tables of a row a case or patient, to the cases of STORE."
-    ),
+    "metadata": Lazy("metadata", "Join FILEs, tables of a row a case or patient, to the cases of STORE."),
     "publish": Lazy("publish", "Bring STORE to TARGET, a bucket, a folder or the Hub."),
     "nnunet": Lazy("nnunet", "Make a dataset of nnU-Net 2 of a store."),
     "serve": Lazy("serve", "Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."),

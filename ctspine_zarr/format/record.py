@@ -24,7 +24,7 @@ type Size = Annotated[int, Meta(ge=1, le=2**14)]
 type Sizes = tuple[Size, Size, Size]
 type Row = tuple[float, float, float, float]
 type Cell = str | int | float | bool
-type Columns = Mapping[Annotated[str, Meta(max_length=128)], Cell]
+type Columns = Annotated[Mapping[Annotated[str, Meta(max_length=128)], Cell], Meta(max_length=256)]
 type Dtype = Literal["int16", "int32", "float32", "float64", "uint8"]
 
 MOST_CELL: Final = 10_000

@@ -173,6 +173,9 @@ class Store(Mapping[str, Case]):
         A column that several tables have is named `FILE:COLUMN`. What a case lacks is missing: integers with
         gaps are float64, so that `select(cases=store.metadata.age > 60)` is False there. Rows of the
         dataset's own spreadsheet stand in `cases`.
+
+        Raises:
+            DamagedStore: more columns than any store that was written has.
         """
         return metadata_table(self.records.values())
 

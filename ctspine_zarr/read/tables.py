@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 LISTS: Final = ("labels", "findings")
 """Columns of texts, several in a cell."""
+
+# Of 64 tables.
+_MOST_COLUMNS: Final = 1 << 14
 
 _CASE: Final = (
     *("case", "split", "source", "patient_id"),
@@ -126,7 +130,11 @@ def _is_cut(label: Label, record: Record) -> bool:
 
 
 def metadata_table(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a case, indexed by case id; see `Store.metadata` for the columns."""
+    """One row a case, indexed by case id; see `Store.metadata` for the columns.
+
+    Raises:
+        DamagedStore: more columns than any store that was written has.
+    """
     import pandas as pd
 
     rows = {record.id: record.metadata for record in records}
@@ -134,6 +142,9 @@ def metadata_table(records: Iterable[Record]) -> pd.DataFrame:
     for metadata in rows.values():
         for name, row in metadata.items():
             tables.setdefault(name, {}).update(dict.fromkeys(row))
+    if sum(map(len, tables.values())) > _MOST_COLUMNS:
+        message = f"metadata of {len(tables)} tables; legal: at most {_MOST_COLUMNS} columns in all"
+        raise DamagedStore(message)
     several = Counter(column for columns in tables.values() for column in columns)
     cells = {
         column if several[column] == 1 else f"{name}:{column}": [
