@@ -27,10 +27,10 @@ from trees import NnunetTree, edited, in_mm, labels, load, nibabel_canonical, pa
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore
-from ctspine_zarr.format import catalog, histogram, layout, receipt, record, spec
+from ctspine_zarr.format import catalog, findings, histogram, layout, receipt, record, spec
 from ctspine_zarr.format.catalog import CatalogFile, Provenance, Root, decode_root, encode_root
+from ctspine_zarr.format.findings import Code
 from ctspine_zarr.format.profiles import PROFILES
-from ctspine_zarr.format.record import Code
 from ctspine_zarr.manifest.commit import begin
 from ctspine_zarr.storage import open_storage
 from ctspine_zarr.write.intensity import LEAST_MEASURED
@@ -275,7 +275,7 @@ def test_the_program_says_that_a_store_is_partial(
 
 def structures() -> dict[str, type[msgspec.Struct]]:
     """Every public structure that a document of a store is made of."""
-    modules = (spec, record, receipt, catalog, histogram)
+    modules = (spec, findings, record, receipt, catalog, histogram)
     members = [pair for module in modules for pair in inspect.getmembers(module, inspect.isclass)]
     return {
         name: one for name, one in members if issubclass(one, msgspec.Struct) and not name.startswith("_")
@@ -289,8 +289,8 @@ def test_every_field_of_every_structure_is_in_the_document() -> None:
         assert set(one.__struct_fields__) <= NAMED, name
 
 
-# The keys below these are data: values of labels, names of splits, of libraries and of columns.
-DATA = {"labels", "regions", "cases", "libraries", "objects", "foreground"}
+# The keys below these are data: values of labels, names of splits, of libraries, of columns and of figures.
+DATA = {"labels", "regions", "cases", "libraries", "objects", "foreground", "figures"}
 
 
 def keys_of(document: object) -> Iterator[str]:

@@ -19,8 +19,8 @@ from ctspine_zarr.arrays.conversion import convert, look_up
 from ctspine_zarr.datasets import ctspine1k, verse
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.format.label_map import LabelMap
-from ctspine_zarr.format.record import Code, Finding
 from ctspine_zarr.format.spec import Spec
 
 SPINE = ctspine1k.SPEC

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from ctspine_zarr.format.histogram import histogram_of
 from ctspine_zarr.format.record import Intensity, Label, LabelIntensity, Padding
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.quality.rules import label_findings
+from ctspine_zarr.quality.spine import Spine
 from ctspine_zarr.write import measure
 from ctspine_zarr.write.distribution import Sorted
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.measure import measure_labels
-from ctspine_zarr.write.quality import label_findings
 
 MASKS = hnp.arrays(
     np.uint8, st.tuples(*[st.integers(1, 9)] * 3), elements=st.sampled_from([0, 0, 0, 1, 7, 24, 25, 255])
@@ -202,8 +203,11 @@ def column(*spans: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def codes(mask: NDArray[np.uint8]) -> list[tuple[str, tuple[int, ...]]]:
+    # No label of these masks is to touch the volume's edge.
+    mask = np.pad(mask, 1)
+    z, y, x = mask.shape
     labels = [Label(name=SPEC.labels[one.label], hu=HU, **one.fields) for one in measure_labels(mask)]
-    return [(finding.code, finding.labels) for finding in label_findings(labels, SPEC)]
+    return [(found.code, found.labels) for found in label_findings(Spine(labels, (z, y, x), SPEC, {}))]
 
 
 def test_a_whole_spine_has_no_findings() -> None:

@@ -93,4 +93,4 @@ def test_a_worker_stays_within_its_bound(tmp_path: Path, image: str, slope: floa
         assert peak < 2.5e9
     [case] = cz.open_store(tmp_path / "s.zarr").values()
     assert (case.image.dtype.kind == "f") == (image == "float32" or slope != 1)
-    assert [finding.code for finding in case.record.findings] == ["stray_label"]
+    assert "stray_label" in {finding.code for finding in case.record.findings}

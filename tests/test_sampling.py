@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.datasets.vertebrae import LABELS, REGIONS
 from ctspine_zarr.errors import OutOfBounds, UnknownValue
+from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.format.record import (
-    Code,
-    Finding,
     Intensity,
     Label,
     Record,

@@ -9,21 +9,18 @@ from typing import Final
 from msgspec.structs import replace
 
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.findings import About
 from ctspine_zarr.format.names import LEGAL, is_legal_name
-from ctspine_zarr.format.record import Code, Record
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 
-# Of a mask, not of the image or the case.
-_OF_LABELS: Final = {
-    *(Code.MISSING_LEVEL, Code.STRAY_LABEL, Code.SPLIT_VERTEBRA, Code.ORDER),
-    *(Code.NO_LABEL, Code.NO_MASK, Code.MASK_OFFSET),
-}
+_OF_MASKS: Final = {About.LABELS, About.MASK}
 
 
 def with_labels(record: Record, name: str) -> Record:
     """The record with one of its label sets in place of its mask, its labels and what was found of them."""
     found = record.sets[name]
-    kept = (one for one in record.findings if one.code not in _OF_LABELS)
+    kept = (one for one in record.findings if one.about not in _OF_MASKS)
     return replace(
         record,
         segmentation=found.array,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.encoding import Sha256
+from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.layout import case_keys, case_path, grid, group_name, mask_path, receipt_key
 from ctspine_zarr.format.names import is_legal_name, require_legal
 from ctspine_zarr.format.shard import ENTRY_BYTES
@@ -150,20 +150,6 @@ class Label(Struct, frozen=True, kw_only=True):
             raise ValueError(message)
 
 
-class Finding(Struct, frozen=True):
-    """Something about a case that a user should know and may filter by; it refuses nothing.
-
-    Attributes:
-        code: which kind, a `Code` or one of a later version.
-        message: what was seen.
-        labels: the label values concerned.
-    """
-
-    code: Annotated[str, Meta(max_length=64)]
-    message: Annotated[str, Meta(max_length=10_000)]
-    labels: tuple[int, ...] = ()
-
-
 class LabelSet(Struct, frozen=True, kw_only=True):
     """One more mask of a case, beside its own, such as a prediction.
 
@@ -283,43 +269,6 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Keys below the case's group of every object of the case; see `masks`."""
         masks = self.masks(mask).items()
         return case_keys({mask_path(name, array.tag): array.bytes > 0 for name, array in masks})
-
-
-class Code(StrEnum):
-    """Kinds of findings; stable names to filter by."""
-
-    MISSING_LEVEL = "missing_level"
-    """A label between the first and the last one is absent."""
-    STRAY_LABEL = "stray_label"
-    """A label apart from the main run of labels and far smaller."""
-    SPLIT_VERTEBRA = "split_vertebra"
-    """A label in pieces, the largest below 90 % of it."""
-    ORDER = "order"
-    """Two neighbouring labels whose centroids do not descend."""
-    NO_LABEL = "no_label"
-    """The mask is empty."""
-    NO_MASK = "no_mask"
-    """The case has no mask."""
-    MASK_OFFSET = "mask_offset"
-    """The grids of image and mask differ by over 0.01 voxel (below 0.5, or the case is refused)."""
-    SFORM_QFORM = "sform_qform"
-    """The two affines of a file's header differ by over 0.5 voxel, or its qform is unusable."""
-    NO_ORIENTATION = "no_orientation"
-    """Neither affine of a file is coded: its left and right are the format's guess."""
-    OBLIQUE = "oblique"
-    """The axes of the grid are not those of the body: coordinates along them are approximate."""
-    SHEARED = "sheared"
-    """The axes of the grid are not at right angles: its spacing is no edge of a box."""
-    UNIT = "unit"
-    """A file is not in millimetres and was converted, or names no unit and was taken for them."""
-    REPAIRED_HEADER = "repaired_header"
-    """A header's field is not legal, and was read as what it can only mean."""
-    MADE_UP_SPACING = "made_up_spacing"
-    """A header states no spacing: 1 mm was taken."""
-    TRAILING_AXIS = "trailing_axis"
-    """Axes of length 1 were dropped."""
-    NOT_RESTORABLE = "not_restorable"
-    """Values are exact, but the source file's bytes cannot be rebuilt from them."""
 
 
 def rows_of(affine: Affine) -> tuple[Row, Row, Row, Row]:

@@ -13,12 +13,13 @@ from ctspine_zarr.digest import VoxelDigest
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.shard import slabs
 from ctspine_zarr.nifti import Volume
+from ctspine_zarr.quality.rules import label_findings
+from ctspine_zarr.quality.spine import Spine
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.write.foreground import Found, foreground_meter, histograms_of
 from ctspine_zarr.write.grid_findings import mask_findings
 from ctspine_zarr.write.ingest import EncodedMask, encode_mask, labels_of, recipe_of, require_one_grid
 from ctspine_zarr.write.label_sets import EncodedSet
-from ctspine_zarr.write.quality import label_findings
 from ctspine_zarr.write.values import Survey, convert, require_label_range
 
 # Threads that compress, as a build has them.
@@ -45,8 +46,10 @@ def encode_set(volume: Volume, case: Case) -> EncodedSet:
     found = _foreground(mask, case)
     labels = labels_of(mask.measured, found, case.spec)
     offset = require_one_grid(case.shape, case.affine, volume.header)
-    findings = *mask_findings(volume.header, offset), *label_findings(labels, case.spec)
-    return EncodedSet(mask.array, labels, findings, histograms_of(found))
+    histograms = histograms_of(found)
+    spine = Spine(labels, case.shape, case.spec, histograms)
+    findings = *mask_findings(volume.header, offset), *label_findings(spine)
+    return EncodedSet(mask.array, labels, findings, histograms)
 
 
 def digest_of(volume: Volume, case: Case) -> str:

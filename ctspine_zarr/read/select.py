@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Literal, SupportsIndex, TypedDict
 
 from ctspine_zarr.errors import UnknownValue, integer, require_known
-from ctspine_zarr.format.record import Code, Record
+from ctspine_zarr.format.findings import QUALITIES, Code, Severity, at_least, worst
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.read.ids import CaseIds, ids_of
 
@@ -26,6 +27,8 @@ class Criteria(TypedDict, total=False):
         has_mask: whether the case has a mask; those of a test set may have none.
         transitional: whether the dataset's card lists a transitional vertebra.
         without_finding: codes of findings, none of which the case may have.
+        quality: `clean`, no finding that is a warning or an error; `usable`, none that is an error. Findings
+            are those of the catalog: a leak, which is of a store, is none of them.
         labels: a label set that the case must have, in place of whose mask it is then taken: its labels are
             those of the set in everything, `has_label` and findings included.
     """
@@ -39,6 +42,7 @@ class Criteria(TypedDict, total=False):
     has_mask: bool | None
     transitional: bool | None
     without_finding: OneOrMore[str] | None
+    quality: Literal["clean", "usable"] | None
     labels: str | None
 
 
@@ -55,7 +59,8 @@ def select(
 
     Raises:
         UnknownCase: an id that no case has.
-        UnknownValue: a criterion, split, source or label that does not exist; cases as `ids_of` says.
+        UnknownValue: a criterion, split, source, label or quality that does not exist; cases as `ids_of`
+            says.
     """
     _known("criterion", set(criteria), Criteria.__optional_keys__)
     cases = criteria.get("cases")
@@ -64,6 +69,7 @@ def select(
     sources = _known("source", criteria.get("source"), spec.sources)
     labels = {_label(label, spec) for label in _several("has_label", criteria.get("has_label")) or ()}
     unwanted = _known("finding", criteria.get("without_finding"), list(Code)) or set()
+    unfit = _unfit(criteria.get("quality"))
     transitional, has_mask = _flag("transitional", criteria), _flag("has_mask", criteria)
     least, most = _slices("min_slices", criteria), _slices("max_slices", criteria)
     return [
@@ -78,7 +84,15 @@ def select(
         and has_mask in (None, record.has_mask)
         and transitional in (None, record.transitional is not None)
         and unwanted.isdisjoint(finding.code for finding in record.findings)
+        and (not unfit or worst(record.findings) not in unfit)
     ]
+
+
+def _unfit(quality: str | None) -> frozenset[Severity]:
+    """The severities of which a case may have no finding."""
+    asked = [] if quality is None else [quality]
+    require_known("quality", asked, QUALITIES)
+    return at_least(QUALITIES[asked[0]]) if asked else frozenset()
 
 
 def _several[T: (str, str | SupportsIndex)](what: str, value: OneOrMore[T] | None) -> set[T] | None:

@@ -145,8 +145,8 @@ class Store(Mapping[str, Case]):
         spacing_z, spacing_y, spacing_x (mm); orientation (of the source image's axes); hu_min,
         hu_max (HU, over every voxel), hu_mean, hu_std (without padding), hu_padding (its value, or
         None); has_mask; labels (names, in order of value), label_voxels; transitional (kind or
-        None); findings (codes); spreadsheet (rows of the dataset's spreadsheet); dtype, codec,
-        stored_bytes, source_bytes, path.
+        None); findings (codes), severity (of the gravest, or None); spreadsheet (rows of the dataset's
+        spreadsheet); dtype, codec, stored_bytes, source_bytes, path.
         """
         return case_table(self.records.values())
 

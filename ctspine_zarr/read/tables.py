@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ctspine_zarr.errors import DamagedStore
+from ctspine_zarr.format.findings import worst
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec
 
@@ -23,7 +24,7 @@ _CASE: Final = (
     *("case", "split", "source", "patient_id"),
     *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
     *("hu_min", "hu_max", "hu_mean", "hu_std", "hu_padding", "has_mask", "labels", "label_voxels"),
-    *("transitional", "findings", "spreadsheet"),
+    *("transitional", "findings", "severity", "spreadsheet"),
     *("dtype", "codec", "stored_bytes", "source_bytes", "path"),
 )
 
@@ -49,6 +50,7 @@ def _case_row(record: Record) -> tuple[object, ...]:
         sum(label.voxels for label in record.labels),
         record.transitional,
         tuple(finding.code for finding in record.findings),
+        worst(record.findings),
         record.spreadsheet,
         *(record.image.dtype, record.image.codec, record.stored_bytes, record.source_bytes, record.path),
     )

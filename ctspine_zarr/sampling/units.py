@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.record import Code, Label, Record
+from ctspine_zarr.format.findings import Code
+from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.geometry import Lattice, Reorientation, Shape, oriented
 
 HUB: Final = "hub"

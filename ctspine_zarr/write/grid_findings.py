@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
-from ctspine_zarr.format.record import Code, Finding
+from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.geometry import axis_aligned_error, grid_offset, obliqueness, shear, spacing_excess
 from ctspine_zarr.nifti import Header
 
@@ -40,7 +41,8 @@ def mask_findings(mask: Header, offset: float) -> Iterator[Finding]:
 
 def _apart(offset: float) -> Iterator[Finding]:
     if offset > _NOTED_OFFSET:
-        yield Finding(Code.MASK_OFFSET, f"image and mask lie {offset:.3f} voxel apart")
+        message = f"image and mask lie {offset:.3f} voxel apart"
+        yield Finding(Code.MASK_OFFSET, message, figures=_figures(voxels=offset))
 
 
 def _of_file(name: str, header: Header) -> Iterator[Finding]:
@@ -58,14 +60,14 @@ def _angles(image: Header) -> Iterator[Finding]:
             f"its axes are up to {degrees:.3g} degrees off the world's: the affine is exact, "
             f"positions from origin and spacing are up to {error:.3g} mm off"
         )
-        yield Finding(Code.OBLIQUE, message)
+        yield Finding(Code.OBLIQUE, message, figures=_figures(degrees=degrees, mm=error))
     if (degrees := shear(image.affine)) > _NOTED_ANGLE:
         excess = spacing_excess(image.affine)
         message = (
             f"its axes are up to {degrees:.3g} degrees off a right angle: "
             f"the product of the spacing is {excess:.1%} above a voxel's volume"
         )
-        yield Finding(Code.SHEARED, message)
+        yield Finding(Code.SHEARED, message, figures=_figures(degrees=degrees, excess=excess))
 
 
 def _affines(name: str, header: Header) -> Iterator[Finding]:
@@ -77,7 +79,7 @@ def _affines(name: str, header: Header) -> Iterator[Finding]:
         apart = grid_offset(header.sform, header.qform, header.shape)
         if apart > MOST_OFFSET:
             message = f"sform and qform of the {name} lie {apart:.3g} voxels apart"
-            yield Finding(Code.SFORM_QFORM, message)
+            yield Finding(Code.SFORM_QFORM, message, figures=_figures(voxels=apart))
 
 
 def _fields(name: str, header: Header) -> Iterator[Finding]:
@@ -92,3 +94,8 @@ def _fields(name: str, header: Header) -> Iterator[Finding]:
     if header.disk_shape != header.shape:
         message = f"the {name} has shape {header.disk_shape}, read as {header.shape}"
         yield Finding(Code.TRAILING_AXIS, message)
+
+
+def _figures(**values: float) -> dict[str, float]:
+    """Those that a document can hold, to six digits."""
+    return {name: float(f"{value:.6g}") for name, value in values.items() if math.isfinite(value)}

@@ -16,15 +16,18 @@ from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.errors import CaseRefused
 from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.encoding import validated
+from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.format.profiles import Profile, profile_of
 from ctspine_zarr.format.receipt import NiftiSource, Receipt
-from ctspine_zarr.format.record import Code, Finding, Label, Record, rows_of
+from ctspine_zarr.format.record import Label, Record, rows_of
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.manifest.commit import commit_case, placed, too_large
 from ctspine_zarr.nifti import Header, Volume
 from ctspine_zarr.pages import pages
+from ctspine_zarr.quality.masks import mask_findings
+from ctspine_zarr.quality.spine import Spine
 from ctspine_zarr.sources.source import CaseVolumes
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.write.arrays import Encoding, encode_array
@@ -34,7 +37,6 @@ from ctspine_zarr.write.grid_findings import MOST_OFFSET, grid_findings
 from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.kept_sets import Objects, with_kept_sets
 from ctspine_zarr.write.measure import Measured, measure_labels
-from ctspine_zarr.write.quality import label_findings
 from ctspine_zarr.write.resume import is_file
 from ctspine_zarr.write.values import (
     exact_dtype,
@@ -305,11 +307,8 @@ def _record(
         CaseRefused: a value that no record may have.
     """
     sources = (encoded.nifti.image, encoded.nifti.segmentation)
-    about_labels = (
-        label_findings(encoded.labels, spec)
-        if encoded.segmentation is not None
-        else [Finding(Code.NO_MASK, "the case has no mask: what it shows is not known")]
-    )
+    spine = Spine(encoded.labels, grid.shape, spec, encoded.foreground)
+    about_labels = mask_findings(case.id, spine, has_mask=encoded.segmentation is not None)
     try:
         return validated(
             Record(

@@ -13,6 +13,7 @@ from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.encoding import Document, parse
+from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.receipt import (
     Arrays,
@@ -23,7 +24,7 @@ from ctspine_zarr.format.receipt import (
     decode_receipt,
     encode_receipt,
 )
-from ctspine_zarr.format.record import Finding, Label, LabelSet, Record
+from ctspine_zarr.format.record import Label, LabelSet, Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.write.case_objects import EncodedArray, documents_of_case
 
