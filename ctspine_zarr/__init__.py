@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
+    from ctspine_zarr.read.quality import QualityReport, qc, quality_report
     from ctspine_zarr.read.sample import Sample
     from ctspine_zarr.read.scoring import LabelScore, score, score_store, score_summary
     from ctspine_zarr.read.store import Fold
@@ -80,6 +81,7 @@ __all__ = [
     "Patches",
     "Plan",
     "Published",
+    "QualityReport",
     "Refusal",
     "Repaired",
     "Sample",
@@ -112,6 +114,8 @@ __all__ = [
     "plan_build",
     "plan_derive",
     "publish",
+    "qc",
+    "quality_report",
     "remove",
     "remove_labels",
     "remove_metadata",
@@ -150,6 +154,7 @@ _HOMES = {
     "format.label_map": ("LabelMap",),
     "read.case": ("Case",),
     "read.foreground": ("ct_normalization",),
+    "read.quality": ("QualityReport", "qc", "quality_report"),
     "read.sample": ("Sample",),
     "read.scoring": ("LabelScore", "score", "score_store", "score_summary"),
     "read.store": ("Fold",),

@@ -157,6 +157,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
     ("room", "known"),
     [
         ("format", ("geometry", "errors", "digest", "kernel")),
+        ("quality", ("format", "geometry")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
         ("storage", ("hub", "concurrency", "errors", "digest", "text")),
     ],

@@ -1,7 +1,7 @@
 """The commands, in the order in which a store is made and used; each is imported when it is asked for.
 
 Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built;
-4 damage was found, or is left; 130 interrupted.
+4 damage was found, or is left, or `qc` found what --fail-on names; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ COMMANDS: Final = {
         "Mend what is damaged in STORE from SOURCE, which it was built from, or from another store.",
     ),
     "remove": Lazy("maintain", "Take CASEs out of STORE."),
+    "qc": Lazy("qc", "Say what is odd about the cases of STORE: labels, grids, leaks; no voxel is read."),
     "info": Lazy("info", "Say what STORE, or each CASE of it, holds."),
     "cases": Lazy("cases", "List the cases of STORE that options choose, or all."),
     "export": Lazy("export", "Write CASEs of STORE, those that options choose, or all, as files."),

@@ -19,7 +19,7 @@ INTERRUPTED: Final = 130
 
 EXITS: Final = (
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
-    "4 damage was found, or is left; 130 interrupted."
+    "4 damage was found, or is left, or qc found what --fail-on names; 130 interrupted."
 )
 """What the help of all commands says of them."""
 

@@ -38,7 +38,7 @@ MOST_ASYMMETRY: Final = 0.5
 MOST_RATIO: Final = 1.75
 """Either way. Neighbours of a region differ by some percent a level: lumbar bodies grow from L1 to L4, and L5
 is smaller again (Surg Radiol Anat 2016;38:303-8, doi 10.1007/s00276-015-1552-2). Two levels off, and after a
-fracture of the gravest grade, where the body, about half of a vertebra, loses over 40 % of its height, a ratio
+fracture of the gravest grade, where the body, half of a vertebra, loses over 40 % of its height, a ratio
 stays within 1.5. Two vertebrae under one label have 2. C1 and C2, which have forms of their own, are not
 compared."""
 
