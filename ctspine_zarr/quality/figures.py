@@ -6,7 +6,7 @@ findings. Each says why it is where it is.
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -42,6 +42,10 @@ fracture of the gravest grade, where the body, half of a vertebra, loses over 40
 stays within 1.5. Two vertebrae under one label have 2. C1 and C2, which have forms of their own, are not
 compared."""
 
+MOST_NARROW: Final = 0.75
+"""Of the wider neighbour's width. Half a vertebra has 0.5; an end of the spine beside half a vertebra, whose
+middle is not that of the spine, has more than 1."""
+
 _LEAST_PEERS: Final = 2
 _NO_PEERS: Final = ("C1", "C2")
 
@@ -72,26 +76,32 @@ def asymmetry(spine: Spine, level: Label) -> float | None:
     """How far to the right a level reaches from its neighbours' middle, less to the left, over both together.
 
     1 where it lies to the right altogether, -1 to the left. The middle lies between the centroids of the
-    nearest levels above and below, or is that of the one that is there; None where an edge cuts the level,
-    or there is none that no edge cuts.
+    nearest levels above and below, or is that of the one that is there; those that lie off the bone, or that
+    an edge cuts, do not count. None where there is none, or an edge cuts the level.
     """
-    near = [one for one in spine.neighbours(level) if one is not None and not spine.is_cut(one)]
-    if spine.is_cut(level) or not near:
+    if not (near := _near(spine, level)):
         return None
     middle = _middle(level, near)
     left, right = middle - (level.start[2] - 0.5), level.stop[2] - 0.5 - middle
     return (right - left) / (right + left)
 
 
+def narrowness(spine: Spine, level: Label) -> float | None:
+    """A level's width along x over that of the wider of its neighbours; None as for `asymmetry`."""
+    near = _near(spine, level)
+    return _width(level) / max(map(_width, near)) if near else None
+
+
 def volume_ratio(spine: Spine, level: Label) -> float | None:
     """A level's volume over the median of its region's levels, two places off at most.
 
-    None where an edge cuts the level, or fewer than two are there that none cuts.
+    Of two in the middle the one counts that is more like it: the other may be the one that is wrong. None
+    where an edge cuts the level, or fewer than two are there that none cuts.
     """
     peers = [one.voxels for one in spine.peers(level) if one.name not in _NO_PEERS]
     if spine.is_cut(level) or level.name in _NO_PEERS or len(peers) < _LEAST_PEERS:
         return None
-    return level.voxels / statistics.geometric_mean(_middle_ones(peers))
+    return min((level.voxels / peer for peer in _middle_ones(peers)), key=lambda ratio: abs(math.log(ratio)))
 
 
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
@@ -118,6 +128,18 @@ def figures_of(spine: Spine) -> dict[int, dict[str, float]]:
 def _counted(spine: Spine, level: Label) -> Histogram | None:
     histogram = spine.histograms.get(level.label)
     return histogram if histogram is not None and sum(histogram.counts) > 0 else None
+
+
+def _near(spine: Spine, level: Label) -> list[Label]:
+    """The nearest levels above and below that lie on bone, uncut; none for a level that an edge cuts."""
+    if spine.is_cut(level):
+        return []
+    beside = [one for one in spine.neighbours(level) if one is not None and not spine.is_cut(one)]
+    return [one for one in beside if (share := bone_share(spine, one)) is None or share >= LEAST_BONE]
+
+
+def _width(level: Label) -> int:
+    return level.stop[2] - level.start[2]
 
 
 def _middle(level: Label, near: list[Label]) -> float:

@@ -161,7 +161,7 @@ def _kind_rows(cases: Sequence[Examined]) -> Iterator[str]:
             f"<tr><td>{_text(row.code)}</td>{_severity(row.severity)}"
             f'<td class="number" data-key="{row.cases}">{row.cases:,}</td>'
             f'<td class="number" data-key="{row.findings}">{row.findings:,}</td>'
-            f"<td>{_text(meaning)}</td></tr>"
+            f'<td class="long">{_text(meaning)}</td></tr>'
         )
 
 

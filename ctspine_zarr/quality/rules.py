@@ -17,10 +17,12 @@ from ctspine_zarr.quality.figures import (
     LEAST_BONE,
     MOST_AIR,
     MOST_ASYMMETRY,
+    MOST_NARROW,
     MOST_RATIO,
     air_share,
     asymmetry,
     bone_share,
+    narrowness,
     volume_ratio,
 )
 from ctspine_zarr.quality.spine import Spine
@@ -72,10 +74,18 @@ def outside(spine: Spine) -> Iterator[Finding]:
 
 
 def boneless(spine: Spine) -> Iterator[Finding]:
-    """Levels that hold hardly any bone, and yet are no air."""
+    """Levels that hold hardly any bone, and yet are no air.
+
+    What an edge leaves of a level may be a tip or an endplate, half of whose voxels is soft: it is not judged.
+    """
     for level in spine.levels:
         share, air = bone_share(spine, level), air_share(spine, level)
-        if share is not None and share < LEAST_BONE and (air is None or air <= MOST_AIR):
+        if share is None or share >= LEAST_BONE or spine.is_cut(level):
+            continue
+        ratio = volume_ratio(spine, level)
+        # The inside alone of a vertebra is soft.
+        is_core = ratio is not None and ratio < 1 and _is_odd(ratio, level)
+        if not is_core and (air is None or air <= MOST_AIR):
             message = f"{level.name} lies off the bone: {share:.1%} of it has 200 HU or more"
             yield _of(level, Code.BONE_SHARE, message, share=share)
 
@@ -84,7 +94,7 @@ def lopsided(spine: Spine) -> Iterator[Finding]:
     """Levels that reach far to one side alone."""
     for level in spine.levels:
         found = asymmetry(spine, level)
-        if found is not None and _is_lopsided(found):
+        if found is not None and _is_lopsided(spine, level):
             side = "right" if found > 0 else "left"
             message = f"{level.name} lies to the {side} of its neighbours: asymmetry {found:.2f}"
             yield _of(level, Code.ASYMMETRY, message, asymmetry=found)
@@ -93,12 +103,8 @@ def lopsided(spine: Spine) -> Iterator[Finding]:
 def volumes(spine: Spine) -> Iterator[Finding]:
     """Levels far larger or smaller than their neighbours."""
     for level in spine.levels:
-        found, sided = volume_ratio(spine, level), asymmetry(spine, level)
-        if found is None or (sided is not None and _is_lopsided(sided)):
-            continue
-        # Its top and bottom lie somewhere in their slices: a slice more or less decides nothing.
-        slices = level.stop[0] - level.start[0]
-        if found * (1 - 1 / slices) > MOST_RATIO or found * (1 + 1 / slices) < 1 / MOST_RATIO:
+        found = volume_ratio(spine, level)
+        if found is not None and _is_odd(found, level) and not _is_lopsided(spine, level):
             message = f"{level.name} has {found:.2f} times the volume of its neighbours"
             yield _of(level, Code.VOLUME, message, ratio=found)
 
@@ -134,8 +140,17 @@ def _of(level: Label, code: Code, message: str, **figures: float) -> Finding:
     return Finding(code, message, (level.label,), rounded)
 
 
-def _is_lopsided(figure: float) -> bool:
-    return abs(figure) > MOST_ASYMMETRY
+def _is_lopsided(spine: Spine, level: Label) -> bool:
+    sided, narrow = asymmetry(spine, level), narrowness(spine, level)
+    if sided is None or narrow is None:
+        return False
+    return abs(sided) > MOST_ASYMMETRY and narrow < MOST_NARROW
+
+
+def _is_odd(ratio: float, level: Label) -> bool:
+    # Its top and bottom lie somewhere in their slices: a slice more or less decides nothing.
+    slice_share = 1 / _height(level)
+    return ratio * (1 - slice_share) > MOST_RATIO or ratio * (1 + slice_share) < 1 / MOST_RATIO
 
 
 def _is_split(spine: Spine, level: Label) -> bool:

@@ -50,13 +50,17 @@ class Spine:
 
     @cached_property
     def strays(self) -> tuple[int, ...]:
-        """Levels outside the run of neighbouring levels that holds most voxels, and small beside it."""
+        """Levels of runs of neighbouring levels all of which are small beside the run that holds most voxels.
+
+        A level that the volume's edge cuts where it would be, beside that run, is small for that.
+        """
         runs = self._runs()
         if not runs:
             return ()
         main = max(runs, key=lambda run: sum(level.voxels for level in run))
         least = _STRAY_SHARE * statistics.median(level.voxels for level in main)
-        return tuple(level.label for run in runs if run is not main for level in run if level.voxels < least)
+        small = [run for run in runs if run is not main and all(level.voxels < least for level in run)]
+        return tuple(level.label for run in small for level in run if not self._is_sliver(level, main))
 
     @cached_property
     def levels(self) -> list[Label]:
@@ -111,6 +115,13 @@ class Spine:
             return None
         holding = (name for name, labels in self.spec.regions.items() if level.label in labels)
         return next(holding, None)
+
+    def _is_sliver(self, level: Label, main: list[Label]) -> bool:
+        """Whether a level is what the first or last slice leaves of one that is next to a run, or nearly."""
+        above, below = main[0], main[-1]
+        if self._place(level) < self._place(above):
+            return level.stop[0] == self.shape[0] and self._place(above) - self._place(level) <= _NEAR
+        return level.start[0] == 0 and self._place(level) - self._place(below) <= _NEAR
 
     def _touches(self, level: Label) -> bool:
         return 0 in level.start or any(

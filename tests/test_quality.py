@@ -1,0 +1,291 @@
+"""Planted faults are found, each as what it is and of the label that it is of; what is clean stays clean."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from trees import nibabel_canonical
+
+import ctspine_zarr as cz
+from ctspine_zarr.datasets import ctspine1k
+from ctspine_zarr.format.findings import KINDS, Code, Finding, Severity, worst
+from ctspine_zarr.format.histogram import histogram_of
+from ctspine_zarr.format.record import Label, LabelIntensity
+from ctspine_zarr.quality.figures import BONE_HU, air_share, bone_share
+from ctspine_zarr.quality.rules import label_findings
+from ctspine_zarr.quality.spine import Spine
+from ctspine_zarr.write.measure import measure_labels
+
+SPEC = ctspine1k.SPEC
+HU = LabelIntensity(mean=0, std=0, p00_5=0, p05=0, p50=0, p95=0, p99_5=0)
+
+type Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An image and its mask, (z, y, x)."""
+
+    image: NDArray[Any]
+    mask: Mask
+
+    @property
+    def spine(self) -> Spine:
+        z, y, x = self.mask.shape
+        measured = measure_labels(self.mask)
+        labels = [Label(name=SPEC.labels[one.label], hu=HU, **one.fields) for one in measured]
+        counts = {one.label: histogram_of(self._values(one)) for one in labels}
+        return Spine(labels, (z, y, x), SPEC, counts)
+
+    def _values(self, one: Label) -> NDArray[Any]:
+        box = tuple(slice(*ends) for ends in zip(one.start, one.stop, strict=True))
+        return self.image[box][self.mask[box] == one.label]
+
+    def with_mask(self, mask: Mask) -> Scan:
+        return replace(self, mask=mask)
+
+    def without(self, label: int) -> Mask:
+        return np.where(self.mask == label, 0, self.mask).astype(np.uint8)
+
+
+def faults(scan: Scan) -> list[tuple[str, tuple[int, ...]]]:
+    """The codes and labels of warnings and errors."""
+    found = label_findings(scan.spine)
+    return [(one.code, one.labels) for one in found if one.severity != Severity.INFO]
+
+
+def inner(scan: Scan) -> list[int]:
+    """The levels that have a neighbour on either side, none of the three cut by an edge."""
+    spine = scan.spine
+    place = [level.label for level in spine.levels if not spine.is_cut(level)]
+    return [label for label in place if {label - 1, label + 1} <= set(place)]
+
+
+# Faults: a scan and a level -> the mask with it, and what is to be found.
+type Planted = tuple[Mask, Code, tuple[int, ...]]
+
+
+def a_level_is_dropped(scan: Scan, label: int) -> Planted:
+    return scan.without(label), Code.MISSING_LEVEL, (label,)
+
+
+def a_vertebra_is_split(scan: Scan, label: int) -> Planted:
+    mask = scan.mask.copy()
+    middle = round(float(np.argwhere(mask == label)[:, 0].mean()))
+    mask[middle][mask[middle] == label] = 0
+    return mask, Code.SPLIT_VERTEBRA, (label,)
+
+
+def strays_are_added(scan: Scan, label: int) -> Planted:
+    mask = scan.mask.copy()
+    far = 1 if label > 14 else 25
+    mask[3, 3:5, 3:5] = far
+    return mask, Code.STRAY_LABEL, (far,)
+
+
+def two_are_swapped(scan: Scan, label: int) -> Planted:
+    table = np.arange(256, dtype=np.uint8)
+    table[[label, label + 1]] = label + 1, label
+    return table[scan.mask], Code.ORDER, (label, label + 1)
+
+
+def moved(scan: Scan, label: int, is_there: Callable[[NDArray[Any]], bool]) -> Mask:
+    """The mask with a level shifted in its slices to where the HU below it are as asked."""
+    at, rest = np.argwhere(scan.mask == label), scan.without(label)
+    _, *ends = (np.array(scan.mask.shape) - 2 - at.max(axis=0)).tolist()
+    _, *starts = (1 - at.min(axis=0)).tolist()
+    ways = itertools.product(*(range(one, end + 1, 6) for one, end in zip(starts, ends, strict=True)))
+    for along_y, along_x in sorted(ways, key=lambda way: -abs(way[0]) - abs(way[1])):
+        z, y, x = (at + np.array([0, along_y, along_x])).T
+        if is_there(scan.image[z, y, x]) and not rest[z, y, x].any():
+            rest[z, y, x] = label
+            return rest
+    message = f"no such place for {label}"
+    raise LookupError(message)
+
+
+def a_label_lies_in_soft_tissue(scan: Scan, label: int) -> Planted:
+    mask = moved(scan, label, lambda hu: bool(np.mean(hu >= BONE_HU) < 0.05 and np.mean(hu < -300) < 0.1))
+    return mask, Code.BONE_SHARE, (label,)
+
+
+def a_label_lies_in_air(scan: Scan, label: int) -> Planted:
+    return moved(scan, label, lambda hu: bool(np.mean(hu < -300) > 0.5)), Code.OUTSIDE_BODY, (label,)
+
+
+def half_is_cut(scan: Scan, label: int, *, left: bool) -> Planted:
+    mask = scan.mask.copy()
+    middle = round(float(np.argwhere(mask == label)[:, 2].mean()))
+    half = mask[:, :, :middle] if left else mask[:, :, middle + 1 :]
+    half[half == label] = 0
+    return mask, Code.ASYMMETRY, (label,)
+
+
+def the_left_half_is_cut(scan: Scan, label: int) -> Planted:
+    return half_is_cut(scan, label, left=True)
+
+
+def the_right_half_is_cut(scan: Scan, label: int) -> Planted:
+    return half_is_cut(scan, label, left=False)
+
+
+def a_label_is_dilated(scan: Scan, label: int) -> Planted:
+    mask = scan.mask.copy()
+    [box] = scipy.ndimage.find_objects((mask == label).astype(np.uint8))
+    around = mask[tuple(slice(max(0, one.start - 12), one.stop + 12) for one in box)]
+    own = wide = around == label
+    while wide.sum() < 2.2 * own.sum():
+        wide = scipy.ndimage.binary_dilation(wide) & ((around == 0) | own)
+    around[wide] = label
+    return mask, Code.VOLUME, (label,)
+
+
+def a_label_is_eroded(scan: Scan, label: int) -> Planted:
+    mask = scan.mask.copy()
+    [box] = scipy.ndimage.find_objects((mask == label).astype(np.uint8))
+    own = np.pad(mask[box] == label, 1)
+    depth = scipy.ndimage.distance_transform_edt(own)[1:-1, 1:-1, 1:-1]
+    kept, _ = scipy.ndimage.label(depth > np.quantile(depth[depth > 0], 0.6), np.ones((3, 3, 3)))
+    largest = 1 + int(np.argmax(np.bincount(kept.ravel())[1:]))
+    mask[box][(mask[box] == label) & (kept != largest)] = 0
+    return mask, Code.VOLUME, (label,)
+
+
+FAULTS = (
+    a_level_is_dropped,
+    a_vertebra_is_split,
+    strays_are_added,
+    two_are_swapped,
+    a_label_lies_in_soft_tissue,
+    a_label_lies_in_air,
+    the_left_half_is_cut,
+    the_right_half_is_cut,
+    a_label_is_dilated,
+    a_label_is_eroded,
+)
+
+
+def phantom_scan(store: cz.Store, case: str = "1.3.6.1.4.1.9328.50.4.0001") -> Scan:
+    return Scan(np.asarray(store[case].image[:]), np.asarray(store[case].segmentation[:]))
+
+
+def real_scan(mini: Path, source: str, case: str) -> Scan:
+    """A real one, cropped in its slices to some way around the spine."""
+    image = nibabel_canonical(mini / f"raw_data/volumes/{source}/{case}.nii.gz")
+    mask = nibabel_canonical(mini / f"raw_data/labels/{source}/{case}_seg.nii.gz").astype(np.uint8)
+    _, y, x = np.nonzero(mask)
+    box = np.s_[:, max(0, y.min() - 110) : y.max() + 110, max(0, x.min() - 40) : x.max() + 40]
+    return Scan(np.ascontiguousarray(image[box]), np.ascontiguousarray(mask[box]))
+
+
+REAL = (("HNSCC-3DCT-RT", "HN_X901"), ("COVID-19", "volume-covid19-X-9002_ct"))
+
+
+@pytest.fixture(scope="module", params=["phantom", *(case for _, case in REAL)])
+def scan(request: pytest.FixtureRequest) -> Scan:
+    if request.param == "phantom":
+        return phantom_scan(request.getfixturevalue("phantom_store"))
+    mini = request.getfixturevalue("mini")
+    return next(real_scan(mini, source, case) for source, case in REAL if case == request.param)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_planted_fault_is_found_and_nothing_else(scan: Scan, fault: Callable[[Scan, int], Planted]) -> None:
+    assert faults(scan) == []
+    planted = 0
+    for label in inner(scan)[:3]:
+        # Not every vertebra has a place in its slices that is free and of soft tissue alone.
+        with contextlib.suppress(LookupError):
+            mask, code, labels = fault(scan, label)
+            assert faults(scan.with_mask(mask)) == [(code, labels)], SPEC.labels[label]
+            planted += 1
+    assert planted > 0
+
+
+def test_a_vertebra_that_the_edge_cuts_is_told_and_is_no_fault(scan: Scan) -> None:
+    label = inner(scan)[1]
+    heights = np.flatnonzero((scan.mask == label).any(axis=(1, 2)))
+    # So that hardly a slice of it is left, and so that half of it is.
+    for first in (heights[-1], heights[len(heights) // 2]):
+        short = Scan(scan.image[first:], scan.mask[first:])
+        assert faults(short) == []
+        told = [one for one in label_findings(short.spine) if one.code == Code.CUT_BY_EDGE]
+        assert [label in one.labels for one in told] == [True]
+    for side in (1, 2):
+        at = np.flatnonzero((scan.mask == label).any(axis=tuple({0, 1, 2} - {side})))
+        short = Scan(*(np.delete(one, range(at[1]), axis=side) for one in (scan.image, scan.mask)))
+        [told_of] = [one for one in label_findings(short.spine) if one.code == Code.CUT_BY_EDGE]
+        assert label in told_of.labels
+
+
+def test_phantoms_and_real_masks_of_anatomy_are_clean(phantom_store: cz.Store) -> None:
+    assert {worst(case.record.findings) for case in phantom_store.values()} <= {None, Severity.INFO}
+    assert len(phantom_store.select(quality="clean")) == len(phantom_store)
+
+
+@given(data=st.data())
+def test_findings_hang_neither_on_the_order_of_labels_nor_on_labels_that_are_no_levels(
+    phantom_store: cz.Store, data: st.DataObject
+) -> None:
+    case = phantom_store[data.draw(st.sampled_from(sorted(phantom_store)))]
+    record, counts = case.record, dict(case.receipt.foreground)
+    labels = [one for one in record.labels if data.draw(st.booleans())]
+    moved_labels = [
+        msgspec.structs.replace(one, voxels=data.draw(st.integers(1, 10**6)), largest=1) for one in labels
+    ]
+    spec = msgspec.structs.replace(SPEC, labels={**SPEC.labels, 100: "liver"})
+    organ = msgspec.structs.replace(record.labels[0], label=100, name="liver", largest=1, pieces=9)
+    plain = list(label_findings(Spine(moved_labels, record.shape, SPEC, counts)))
+    mixed = data.draw(st.permutations([*moved_labels, organ]))
+    told = list(label_findings(Spine(mixed, record.shape, spec, counts)))
+    assert told == (plain if moved_labels else [])
+
+
+@given(values=st.lists(st.integers(-1500, 3000), min_size=1, max_size=50))
+def test_shares_are_exact(values: list[int]) -> None:
+    hu = np.array(values)
+    level = Label(
+        label=20, name="L1", voxels=len(hu), start=(0, 0, 0), stop=(1, 1, 1), centroid=(0, 0, 0),
+        pieces=1, largest=1, hu=HU,
+    )  # fmt: skip
+    spine = Spine([level], (9, 9, 9), SPEC, {20: histogram_of(hu)})
+    assert bone_share(spine, level) == pytest.approx(np.mean(hu >= BONE_HU))
+    assert air_share(spine, level) == pytest.approx(np.mean(hu < -300))
+
+
+@pytest.mark.parametrize("lean", [-12, 12])
+def test_a_leaning_and_bent_spine_is_not_lopsided(phantom_store: cz.Store, lean: int) -> None:
+    scan = phantom_scan(phantom_store)
+    depth = len(scan.mask)
+    bent = np.array([round(lean * np.sin(np.pi * z / depth)) for z in range(depth)])
+    image, mask = (
+        np.array([np.roll(plane, shift, axis=1) for plane, shift in zip(one, bent, strict=True)])
+        for one in (scan.image, scan.mask)
+    )
+    assert faults(Scan(image, mask)) == []
+
+
+def test_where_counts_of_hu_are_not_known_nothing_is_said_of_bone() -> None:
+    level = Label(
+        label=20, name="L1", voxels=1, start=(1, 1, 1), stop=(2, 2, 2), centroid=(1, 1, 1),
+        pieces=1, largest=1, hu=HU,
+    )  # fmt: skip
+    assert list(label_findings(Spine([level], (9, 9, 9), SPEC, {}))) == []
+
+
+def test_every_code_has_its_place_in_the_table() -> None:
+    assert set(KINDS) == set(Code)
+    assert all(kind.meaning.endswith(".") for kind in KINDS.values())
+    assert Finding("of_later", "").severity == Severity.WARNING
