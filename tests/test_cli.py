@@ -169,6 +169,7 @@ def test_help_names_every_command_and_status() -> None:
         "remove",
         "info",
         "cases",
+        "qc",
         "export",
         "derive",
         "labels",

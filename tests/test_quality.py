@@ -51,7 +51,8 @@ class Scan:
 
     def _values(self, one: Label) -> NDArray[Any]:
         box = tuple(slice(*ends) for ends in zip(one.start, one.stop, strict=True))
-        return self.image[box][self.mask[box] == one.label]
+        values: NDArray[Any] = self.image[box][self.mask[box] == one.label]
+        return values
 
     def with_mask(self, mask: Mask) -> Scan:
         return replace(self, mask=mask)

@@ -11,7 +11,7 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.options import storage_options
-from ctspine_zarr.cli.talk import DAMAGED, FAILED, fail
+from ctspine_zarr.cli.talk import DAMAGED
 
 if TYPE_CHECKING:
     from ctspine_zarr.read.select import Criteria
@@ -71,10 +71,7 @@ def qc(
     }
     report = cz.quality_report(opened, severity=severity, **criteria)
     if html is not None:
-        try:
-            report.save(html)
-        except OSError as error:
-            fail(f"{html} cannot be written: {error.strerror}", FAILED)
+        report.save(html)
     click.echo(json.dumps(report.json(), indent=1) if as_json else report.text())
     if fail_on is not None and report.holds(fail_on):
         sys.exit(DAMAGED)

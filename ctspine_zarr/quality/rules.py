@@ -76,7 +76,7 @@ def outside(spine: Spine) -> Iterator[Finding]:
 def boneless(spine: Spine) -> Iterator[Finding]:
     """Levels that hold hardly any bone, and yet are no air.
 
-    What an edge leaves of a level may be a tip or an endplate, half of whose voxels is soft: it is not judged.
+    What an edge leaves of a level may be a tip or an endplate, half of which is soft: it is not judged.
     """
     for level in spine.levels:
         share, air = bone_share(spine, level), air_share(spine, level)

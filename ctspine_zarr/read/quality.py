@@ -11,6 +11,7 @@ from ctspine_zarr.errors import require_known
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Severity, at_least
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.outputs import whole_file
 from ctspine_zarr.quality.examined import Examined, leak_findings
 from ctspine_zarr.quality.report import document, lines, page
 from ctspine_zarr.read.case import Case
@@ -85,12 +86,13 @@ class QualityReport:
         return page(self.location, self.cases, self.told, self.spec)
 
     def save(self, path: str | Path) -> None:
-        """Write the page to a file, in place of any that is there.
+        """Write the page to a file, whole or not at all, in place of any that is there.
 
         Raises:
-            OSError: it cannot be written.
+            StorageError: it cannot be written.
         """
-        Path(path).write_text(self.html(), encoding="utf-8")
+        with whole_file(Path(path)) as file:
+            file.write(self.html().encode())
 
 
 def qc(store: Store, *, severity: str = "info", **criteria: Unpack[Criteria]) -> pd.DataFrame:
