@@ -228,7 +228,7 @@ def test_a_wrong_use_of_the_command_is_one_line(store: cz.Store, tmp_path: Path)
     (tmp_path / "a-file").touch()
     for arguments, status in (
         (["--case", "nobody"], 2),
-        (["--labels", "nothing"], 2),
+        (["--label-set", "nothing"], 2),
         (["--split", "tuesday"], 2),
         (["--html", tmp_path / "a-file" / "report.html"], 1),
     ):

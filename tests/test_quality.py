@@ -290,3 +290,21 @@ def test_every_code_has_its_place_in_the_table() -> None:
     assert set(KINDS) == set(Code)
     assert all(kind.meaning.endswith(".") for kind in KINDS.values())
     assert Finding("of_later", "").severity == Severity.WARNING
+
+
+def test_a_finding_without_figures_is_written_as_it_was_before_there_were_any() -> None:
+    plain = b'{"code":"order","message":"L1 is not above L2","labels":[]}'
+    found = msgspec.json.decode(plain, type=Finding)
+    assert found == Finding(Code.ORDER, "L1 is not above L2")
+    assert msgspec.json.encode(found) == plain
+    figured = msgspec.structs.replace(found, figures={"mm": 2.5})
+    assert msgspec.json.decode(msgspec.json.encode(figured), type=Finding) == figured
+
+
+@pytest.mark.parametrize(
+    "figures", [{str(n): 1.0 for n in range(33)}, {"n" * 65: 1.0}, {"n": "much"}, {"n": None}]
+)
+def test_figures_that_no_document_may_have_are_refused(figures: dict[str, Any]) -> None:
+    document = {"code": "order", "message": "", "labels": [], "figures": figures}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(document), type=Finding)

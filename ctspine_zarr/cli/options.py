@@ -139,6 +139,12 @@ _SELECTION: Final = (
         help="Only cases without this finding, such as missing_level; repeatable.",
     ),
     click.option(
+        "--quality",
+        "only_quality",
+        type=click.Choice(["clean", "usable"]),
+        help="Only cases whose findings are no warnings and no errors, or no errors.",
+    ),
+    click.option(
         "--has-mask/--no-mask",
         "only_has_mask",
         default=None,
@@ -181,7 +187,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _CRITERIA: Final = (
     *("cases", "split", "source", "min_slices", "max_slices"),
-    *("has_label", "without_finding", "has_mask", "transitional", "labels"),
+    *("has_label", "without_finding", "quality", "has_mask", "transitional", "labels"),
 )
 
 

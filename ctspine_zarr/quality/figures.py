@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.record import Label
 from ctspine_zarr.quality.spine import Spine
 
@@ -52,24 +51,15 @@ _NO_PEERS: Final = ("C1", "C2")
 type Figure = Callable[[Spine, Label], float | None]
 
 
-def share_from(histogram: Histogram, hu: int) -> float:
-    """The share of counted values that are `hu` or more, which is where a bin starts."""
-    first = max(0, (hu - histogram.start) // histogram.width)
-    total: int = sum(histogram.counts)
-    found: int = sum(histogram.counts[first:])
-    return found / total
-
-
 def bone_share(spine: Spine, level: Label) -> float | None:
     """The share of a level's voxels that have 200 HU or more; None where it is not known."""
-    histogram = _counted(spine, level)
-    return None if histogram is None else share_from(histogram, BONE_HU)
+    return spine.share_from(level, BONE_HU)
 
 
 def air_share(spine: Spine, level: Label) -> float | None:
     """The share of a level's voxels below -300 HU; None where it is not known."""
-    histogram = _counted(spine, level)
-    return None if histogram is None else 1 - share_from(histogram, AIR_HU)
+    share = spine.share_from(level, AIR_HU)
+    return None if share is None else 1 - share
 
 
 def asymmetry(spine: Spine, level: Label) -> float | None:
@@ -123,11 +113,6 @@ def figures_of(spine: Spine) -> dict[int, dict[str, float]]:
         }
         for level in spine.levels
     }
-
-
-def _counted(spine: Spine, level: Label) -> Histogram | None:
-    histogram = spine.histograms.get(level.label)
-    return histogram if histogram is not None and sum(histogram.counts) > 0 else None
 
 
 def _near(spine: Spine, level: Label) -> list[Label]:

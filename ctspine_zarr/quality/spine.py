@@ -43,6 +43,21 @@ class Spine:
         """The levels of the mask that a record has."""
         return cls(record.labels, record.shape, spec, histograms)
 
+    def share_from(self, level: Label, hu: int) -> float | None:
+        """The share of a level's voxels that have `hu`, where a bin starts, or more; None if unknown."""
+        if (level.label, hu) not in self._shares:
+            histogram = self.histograms.get(level.label)
+            counts = () if histogram is None else histogram.counts
+            first = 0 if histogram is None else max(0, (hu - histogram.start) // histogram.width)
+            total = sum(counts)
+            self._shares[level.label, hu] = sum(counts[first:]) / total if total else None
+        return self._shares[level.label, hu]
+
+    @cached_property
+    def _shares(self) -> dict[tuple[int, int], float | None]:
+        # A rule asks for those of neighbours too, and a histogram has hundreds of bins.
+        return {}
+
     @cached_property
     def _in_order(self) -> list[Label]:
         by_value = {label.label: label for label in self.labels}
