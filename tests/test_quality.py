@@ -278,6 +278,20 @@ def test_a_leaning_and_bent_spine_is_not_lopsided(phantom_store: cz.Store, lean:
     assert faults(Scan(image, mask)) == []
 
 
+@pytest.mark.parametrize("degrees", [-30, 30])
+@pytest.mark.parametrize("plane", [(1, 2), (0, 2), (0, 1)], ids=["axial", "coronal", "sagittal"])
+def test_a_real_spine_that_is_turned_or_leans_by_30_degrees_is_clean(
+    mini: Path, plane: tuple[int, int], degrees: int
+) -> None:
+    scan = real_scan(mini, *REAL[0])
+    # What is beyond the edge would no longer be known to be cut by it.
+    mask = np.where(np.isin(scan.mask, scan.spine.cut), 0, scan.mask)
+    mask = scipy.ndimage.rotate(mask, degrees, plane, order=0)
+    image = scipy.ndimage.rotate(scan.image.astype(np.float32), degrees, plane, order=1, cval=-1000)
+    assert len(np.unique(mask)) == 6
+    assert faults(Scan(image, mask.astype(np.uint8))) == []
+
+
 def test_where_counts_of_hu_are_not_known_nothing_is_said_of_bone() -> None:
     level = Label(
         label=20, name="L1", voxels=1, start=(1, 1, 1), stop=(2, 2, 2), centroid=(1, 1, 1),

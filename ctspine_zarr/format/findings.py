@@ -95,7 +95,8 @@ KINDS: Final[Mapping[Code, Kind]] = MappingProxyType(
         Code.ASYMMETRY: Kind(
             _W,
             _L,
-            "A level reaches three times as far to one side of its neighbours' middle as to the other.",
+            "A level reaches three times as far to one side of its neighbours' middle as to the other, "
+            "and is narrower than they.",
         ),
         Code.VOLUME: Kind(
             _W,
@@ -103,7 +104,7 @@ KINDS: Final[Mapping[Code, Kind]] = MappingProxyType(
             "A level's volume is over 1.75 times that of its neighbours in its region, or below 1/1.75.",
         ),
         Code.CUT_BY_EDGE: Kind(_I, _L, "A level reaches the volume's edge: a part of it may lie beyond."),
-        Code.NO_LABEL: Kind(_E, _L, "The mask is empty."),
+        Code.NO_LABEL: Kind(_W, _L, "The mask is empty."),
         Code.NO_MASK: Kind(_I, _L, "The case has no mask."),
         Code.LISTED: Kind(_W, _L, "A public list of faults or corrections names the case's mask."),
         Code.LEAK: Kind(_W, _S, "Cases of its patient, or with its image, lie in several splits."),
