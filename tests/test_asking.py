@@ -26,7 +26,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import MissingDependency, StorageError
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.format.record import Finding
+from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.read.labelled import _words
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"

@@ -157,6 +157,7 @@ STEPS: dict[str, list[str] | Callable[[], None]] = {
     "build": ["build", "source", "s.zarr", "--workers", "1"],
     "info": ["info", "s.zarr"],
     "info of a case": ["info", "s.zarr", "liver_1"],
+    "qc": ["qc", "s.zarr"],
     "table": table,
     "metadata": ["metadata", "s.zarr", "clinical.csv"],
     "labels add": ["labels", "add", "s.zarr", "prediction", "predictions"],

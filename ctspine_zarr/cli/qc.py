@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.options import selection_options, storage_options
+from ctspine_zarr.cli import logs
+from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
 from ctspine_zarr.cli.talk import DAMAGED
 
 _SEVERITIES = ("info", "warning", "error")
 
 
 @click.command()
-@click.argument("store")
+@store_argument
 @click.option(
     "--severity",
     type=click.Choice(_SEVERITIES),
@@ -25,7 +25,7 @@ _SEVERITIES = ("info", "warning", "error")
     show_default=True,
     help="The least that is told.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -43,7 +43,6 @@ def qc(
     store: str,
     *,
     severity: str,
-    as_json: bool,
     html: Path | None,
     fail_on: str | None,
     criteria: dict[str, Any],
@@ -57,6 +56,6 @@ def qc(
     report = cz.quality_report(opened, severity=severity, **criteria)
     if html is not None:
         report.save(html)
-    click.echo(json.dumps(report.json(), indent=1) if as_json else report.text())
+    logs.answer(report.text(), report.json())
     if fail_on is not None and report.holds(fail_on):
         sys.exit(DAMAGED)
