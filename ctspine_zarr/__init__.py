@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.label_sets.remove import remove_labels
     from ctspine_zarr.label_sets.store import Store, open_store
     from ctspine_zarr.maintain.export import CaseExported, Exported, export, export_cases
+    from ctspine_zarr.maintain.pictures import preview
     from ctspine_zarr.maintain.remove import remove
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
@@ -113,6 +114,7 @@ __all__ = [
     "percentile",
     "plan_build",
     "plan_derive",
+    "preview",
     "publish",
     "qc",
     "quality_report",
@@ -145,6 +147,7 @@ _HOMES = {
     "label_sets.remove": ("remove_labels",),
     "label_sets.store": ("Store", "open_store"),
     "maintain.export": ("CaseExported", "Exported", "export", "export_cases"),
+    "maintain.pictures": ("preview",),
     "maintain.remove": ("remove",),
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 import ctspine_zarr as cz
 from ctspine_zarr.cli.progress import follow
 from ctspine_zarr.datasets.phantom import write_phantom
-from ctspine_zarr.preview import overview
 from ctspine_zarr.text import size
 
 REPEATS = 5
@@ -40,7 +39,7 @@ def main() -> None:
     compare(source, store)
     fullest = max(store.values(), key=lambda case: len(case.labels))
     picture = output / "overview.png"
-    overview(fullest).save(picture)
+    fullest.preview().save(picture)
     print(f"\n{fullest}\npicture: {picture}")
 
 

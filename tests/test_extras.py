@@ -40,9 +40,9 @@ def test_a_compact_store_needs_no_kernel(tree: Tree, tmp_path: Path) -> None:
 
 def test_pictures_need_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    monkeypatch.delitem(sys.modules, "ctspine_zarr.preview", raising=False)
+    monkeypatch.delitem(sys.modules, "ctspine_zarr.look.canvas", raising=False)
     with pytest.raises(MissingDependency, match=r"pip install 'ctspine-zarr\[preview\]'"):
-        importlib.import_module("ctspine_zarr.preview")
+        importlib.import_module("ctspine_zarr.look.canvas")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ HOMES = {
     # Beside its room, an image's type may be named where it is returned.
     "nibabel": ("nifti", "read.case"),
     "isal": ("nifti",),
-    "PIL": ("preview",),
+    "PIL": ("look.canvas",),
     "rich": ("cli.progress", "cli.tables"),
     "pyarrow": ("parquet",),
     # The phantom writes what the writer reads, with noise and a spreadsheet of its own.

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "info": Lazy("info", "Say what STORE, or each CASE of it, holds."),
     "cases": Lazy("cases", "List the cases of STORE that options choose, or all."),
     "qc": Lazy("qc", "Say what is odd about the cases of STORE: labels, grids, leaks; no voxel is read."),
+    "preview": Lazy("preview", "Make a picture of a CASE of STORE, or contact sheets of many."),
     "export": Lazy("export", "Write CASEs of STORE, those that options choose, or all, as files."),
     "derive": Lazy("derive", "Derive STORE from PARENT, another store: resampled, cropped, relabelled."),
     "labels": Lazy("labels", "Write label sets, such as predictions, beside the masks of a store."),

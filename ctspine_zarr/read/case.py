@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.lazy import Converted
+from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.geometry import CANONICAL, Shape
 from ctspine_zarr.read.filling import Filling
 from ctspine_zarr.read.filling import fill as fill_arrays
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import dask.array
     import nibabel
     import xarray
+
+    from ctspine_zarr.look.canvas import Picture
 
 
 class Case(KnownCase):
@@ -176,6 +179,27 @@ class Case(KnownCase):
         forms = {"image": (fill, scaling), "segmentation": (0, None)}
         fillings = [Filling(self.voxels(name), arrays, *forms[name]) for name, arrays in targets.items()]
         fill_arrays(regions, fillings, at_once=self._storage.merging.at_once)
+
+    def preview(self, *, height: int = 720, window: Window = WINDOW) -> Picture:
+        """A picture of the case: three planes at one scale, labels outlined in their colours and named.
+
+        Sagittal and coronal plane follow the line through the vertebrae, so that a bent spine is seen whole;
+        the axial one is of the middle vertebra. Without vertebrae the planes are flat. As radiologists look:
+        the patient's right on the left, the face to the left, in the proportions of the body.
+        Only the chunks on these planes are read.
+
+        Args:
+            height: of the picture in pixels, 160 to 8192.
+            window: HU that become black and white; by default for bone.
+
+        Raises:
+            UnknownValue: a height or window that is not legal.
+            DamagedStore: the chunks cannot be read.
+            MissingDependency: Pillow is not installed.
+        """
+        from ctspine_zarr.read.pictures import picture
+
+        return picture(self.record, self.spec, self.fill, height=height, window=window)
 
     def to_dask(
         self,

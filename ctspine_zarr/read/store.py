@@ -31,6 +31,7 @@ from ctspine_zarr.read.folds import (
 from ctspine_zarr.read.ids import CaseIds, ids_of
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select
+from ctspine_zarr.read.shown import ShownStore
 from ctspine_zarr.read.tables import case_table, label_table, metadata_table
 from ctspine_zarr.storage import Storage, all_at_once
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Store(Mapping[str, Case]):
+class Store(ShownStore):
     """The cases of a store, or of a selection from it: a mapping of case id to `Case`.
 
     Everything but voxels and a case's attributes is known from root and catalog; no method here

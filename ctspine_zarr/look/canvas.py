@@ -1,0 +1,176 @@
+"""Pixels and text: the one module that knows Pillow."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctspine_zarr.errors import MissingDependency
+
+try:
+    from PIL import Image, ImageDraw, ImageFilter, ImageFont
+    from PIL.PngImagePlugin import PngInfo
+except ImportError as error:
+    _MESSAGE = "pictures need Pillow: pip install 'ctspine-zarr[preview]'"
+    raise MissingDependency(_MESSAGE) from error
+
+type Picture = Image.Image
+type Colour = tuple[int, int, int]
+type Size = tuple[int, int]
+type Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+BLACK: Final = (0, 0, 0)
+WHITE: Final = (240, 240, 240)
+GREY: Final = (160, 165, 170)
+AMBER: Final = (255, 190, 60)
+
+# Pixels of a contour's edge are this many across while it is drawn.
+_FINE: Final = 3
+_ELLIPSIS: Final = "..."
+
+
+def blank(size: Size) -> Picture:
+    """A black picture, (width, height)."""
+    return Image.new("RGB", size)
+
+
+def resized(
+    values: NDArray[Any], size: Size, box: tuple[float, float, float, float] | None = None
+) -> NDArray[np.float32]:
+    """Values between and over pixels, without aliasing: cubic where they grow, averages where they shrink.
+
+    Args:
+        values: 2-D.
+        size: (width, height) of the result.
+        box: left, top, right and bottom of the part that is wanted; by default all.
+    """
+    # Of what is no number, or beyond what float32 holds, there is no mean.
+    floats = np.nan_to_num(np.asarray(values, np.float32), posinf=1e6, neginf=-1e6)
+    picture = Image.fromarray(np.ascontiguousarray(floats))
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box))
+
+
+def grey(values: NDArray[np.float32], window: tuple[float, float]) -> Picture:
+    """A picture of HU: black below the window, white above."""
+    low, high = window
+    shades = ((values - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(shades).convert("RGB")
+
+
+def outline(picture: Picture, mask: NDArray[np.bool_], colour: Colour, width: int, fill: float) -> None:
+    """Draw what a mask covers onto a picture, its edge smoothed and just inside it.
+
+    Args:
+        picture: which the whole mask covers, whatever its own size.
+        mask: 2-D.
+        colour: of edge and inside.
+        width: of the edge in pixels; 0 for none.
+        fill: opacity of the inside, 0 to 1.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return
+    tall, wide = picture.height / mask.shape[0], picture.width / mask.shape[1]
+    left, right = _pixels(columns, wide, picture.width)
+    top, bottom = _pixels(rows, tall, picture.height)
+    box = (left / wide, top / tall, min(right / wide, mask.shape[1]), min(bottom / tall, mask.shape[0]))
+    size = (right - left, bottom - top)
+    fine = resized(mask, (size[0] * _FINE, size[1] * _FINE), box) >= 0.5
+    inside = Image.fromarray(fine.astype(np.uint8) * 255)
+    core = inside.filter(ImageFilter.MinFilter(2 * width * _FINE + 1)) if width else inside
+    edge = _coverage(fine & (np.asarray(core) == 0), size)
+    alpha = np.maximum(edge, _coverage(fine, size) * fill)
+    picture.paste(colour, (left, top), Image.fromarray((alpha * 255).round().astype(np.uint8)))
+
+
+def _pixels(indices: NDArray[np.intp], scale: float, most: int) -> tuple[int, int]:
+    """The pixels that voxels cover, and some more, for what is between voxels reaches beyond them."""
+    first = int((int(indices[0]) - 2) * scale)
+    last = int((int(indices[-1]) + 3) * scale) + 1
+    start = min(max(0, first), most - 1)
+    return start, min(max(start + 1, last), most)
+
+
+def _coverage(fine: NDArray[np.bool_], size: Size) -> NDArray[np.float64]:
+    width, height = size
+    covered: NDArray[np.float64] = fine.reshape(height, _FINE, width, _FINE).mean(axis=(1, 3))
+    return covered
+
+
+@functools.cache
+def font(size: int) -> Font:
+    """Pillow's own font, of a size in pixels."""
+    return ImageFont.load_default(size)
+
+
+def extent(text: str, size: int) -> Size:
+    """(width, height) of a line of text, its outline included; the height is that of any line."""
+    return round(font(size).getlength(text)) + 2, line_height(size)
+
+
+def line_height(size: int) -> int:
+    """Pixels of a line of text of that size."""
+    return round(size * 1.25)
+
+
+def write(
+    picture: Picture,
+    at: tuple[float, float],
+    text: str,
+    size: int,
+    colour: Colour = WHITE,
+    *,
+    dark: bool = True,
+) -> None:
+    """Write a line of text, its left upper corner at a pixel, with a thin dark edge that any ground needs."""
+    place = (round(at[0]) + 1, round(at[1]))
+    stroke = max(1, size // 9) if dark else 0
+    draw = ImageDraw.Draw(picture)
+    draw.text(place, text, fill=colour, font=font(size), stroke_width=stroke, stroke_fill=BLACK)
+
+
+def line(
+    picture: Picture, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int = 1
+) -> None:
+    """Draw a straight line."""
+    ImageDraw.Draw(picture).line((*start, *end), fill=colour, width=width)
+
+
+def rectangle(picture: Picture, box: tuple[int, int, int, int], colour: Colour) -> None:
+    """Fill a rectangle from left and top to right and bottom, these two not included."""
+    picture.paste(colour, box)
+
+
+def triangle(picture: Picture, corners: tuple[tuple[float, float], ...], colour: Colour) -> None:
+    """Fill a triangle."""
+    ImageDraw.Draw(picture).polygon(corners, fill=colour)
+
+
+def elided(text: str, size: int, width: float) -> str:
+    """The text, or its beginning and end, so that it is no wider."""
+    if extent(text, size)[0] <= width:
+        return text
+    for kept in range(min(len(text), 200) - 1, 1, -1):
+        head = text[: (kept + 1) // 2] + _ELLIPSIS + text[len(text) - kept // 2 :]
+        if extent(head, size)[0] <= width:
+            return head
+    return ""
+
+
+def png(picture: Picture, about: dict[str, str] | None = None) -> bytes:
+    """The picture as a PNG file.
+
+    Args:
+        picture: to be written.
+        about: keywords and texts that go with it.
+    """
+    info = PngInfo()
+    for keyword, text in (about or {}).items():
+        info.add_text(keyword, text)
+    file = io.BytesIO()
+    picture.save(file, "png", optimize=True, pnginfo=info)
+    return file.getvalue()

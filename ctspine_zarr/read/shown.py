@@ -1,0 +1,81 @@
+"""What a store has to look at: contact sheets, plots, and how notebooks show it."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ctspine_zarr.errors import DamagedStore, UnknownValue, integer
+from ctspine_zarr.format.documents import WINDOW
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.read.case import Case
+
+if TYPE_CHECKING:
+    from ctspine_zarr.look.canvas import Picture
+
+
+class ShownStore(Mapping[str, Case]):
+    """The cases of a store, as people look at them: a mapping of case id to `Case`."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """The dataset's description."""
+
+    @property
+    def pages(self) -> int:
+        """Contact sheets that the cases need: one for every 200."""
+        from ctspine_zarr.look.sheet import PAGE
+
+        return max(1, math.ceil(len(self) / PAGE))
+
+    def preview(
+        self,
+        page: int = 1,
+        *,
+        columns: int | None = None,
+        window: tuple[float, float] = WINDOW,
+        on_damaged: Callable[[str, DamagedStore], None] | None = None,
+    ) -> Picture:
+        """A contact sheet: of each case the sagittal plane along its spine, with its labels in colour.
+
+        Below each stand its id, split, source and number of labels; a triangle says how many findings it
+        has. One case is read after another, and only its small picture is kept.
+
+        Args:
+            page: of `pages`, from 1: the first has the first 200 cases, and so on.
+            columns: cases beside each other, 1 to 50; by default so that the sheet is a little wider
+                than tall.
+            window: HU that become black and white.
+            on_damaged: called with the id of each case that cannot be read, and why; its tile says
+                `damaged`.
+
+        Raises:
+            UnknownValue: no such page, or columns or a window that is not legal.
+            StorageError: the storage itself fails.
+            MissingDependency: Pillow is not installed.
+        """
+        from ctspine_zarr.look import sheet
+        from ctspine_zarr.look.overview import require_window
+        from ctspine_zarr.read.pictures import sagittal
+
+        window = require_window(window)
+        if integer("page", page, 1, f" to {self.pages}") > self.pages:
+            message = f"page {page!r}; legal: an integer from 1 to {self.pages}"
+            raise UnknownValue(message)
+        tiles = []
+        begin = (page - 1) * sheet.PAGE
+        for name in islice(self, begin, begin + sheet.PAGE):
+            case = self[name]
+            try:
+                plane = sagittal(case.record, case.spec, case.fill)
+            except DamagedStore as error:
+                plane = None
+                if on_damaged is not None:
+                    on_damaged(name, error)
+            tiles.append(sheet.tile(plane, case.record, window))
+        which = f", {begin + 1} to {begin + len(tiles)}" if self.pages > 1 else ""
+        return sheet.sheet(tiles, f"{self.spec.name}: {len(self):,} cases{which}", columns)
