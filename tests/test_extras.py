@@ -38,6 +38,14 @@ def test_a_compact_store_needs_no_kernel(tree: Tree, tmp_path: Path) -> None:
     assert len(seen) == 1
 
 
+def test_plots_need_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("matplotlib.axes", "matplotlib.figure", "ctspine_zarr.look.plots"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(MissingDependency, match=r"pip install 'ctspine-zarr\[plot\]'"):
+        importlib.import_module("ctspine_zarr.look.plots")
+
+
 def test_pictures_need_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "ctspine_zarr.look.canvas", raising=False)

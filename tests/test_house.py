@@ -27,6 +27,7 @@ HOMES = {
     "nibabel": ("nifti", "read.case"),
     "isal": ("nifti",),
     "PIL": ("look.canvas",),
+    "matplotlib": ("look.plots",),
     "rich": ("cli.progress", "cli.tables"),
     "pyarrow": ("parquet",),
     # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
@@ -159,6 +160,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
         ("format", ("geometry", "errors", "digest", "kernel")),
         ("quality", ("format", "geometry")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
+        ("look", ("format", "geometry", "errors", "text")),
         ("storage", ("hub", "concurrency", "errors", "digest", "text")),
     ],
 )

@@ -29,7 +29,7 @@ from ctspine_zarr.format.spec import colour
 from ctspine_zarr.look import canvas, overview, panels, sheet
 from ctspine_zarr.look.line import centre_line
 from ctspine_zarr.look.placing import spread, thinned
-from ctspine_zarr.look.planes import Plane, View, cut, letters
+from ctspine_zarr.look.planes import VIEWS, Plane, View, cut, letters
 from ctspine_zarr.read.planes import read_planes
 
 MIDDLE = (60, 50, 40)
@@ -64,8 +64,8 @@ def bent_case(tree: Tree) -> cz.Case:
 
 def planes_of(case: cz.Case) -> dict[View, Plane]:
     line = centre_line(case.record, case.spec)
-    cuts = [cut(view, case.shape, line) for view in overview.VIEWS]
-    return dict(zip(overview.VIEWS, read_planes(case.record, case.fill, cuts), strict=True))
+    cuts = [cut(view, case.shape, line) for view in VIEWS]
+    return dict(zip(VIEWS, read_planes(case.record, case.fill, cuts), strict=True))
 
 
 def drawn_mask(plane: Plane) -> NDArray[np.uint8]:

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ctspine_zarr.errors import UnknownValue, integer, number
+from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.look import canvas
 from ctspine_zarr.look.canvas import Picture
 from ctspine_zarr.look.panels import Style, panel
-from ctspine_zarr.look.planes import Plane, View
-
-VIEWS: Final[tuple[View, ...]] = ("sagittal", "coronal", "axial")
-"""The planes of the picture of a case, from left to right."""
+from ctspine_zarr.look.planes import VIEWS, Plane, View
+from ctspine_zarr.look.window import require_window
 
 LEAST_HEIGHT: Final = 160
 MOST_HEIGHT: Final = 8192
@@ -105,22 +103,6 @@ def require_height(height: int) -> int:
     return int(height)
 
 
-def require_window(window: tuple[float, float]) -> tuple[float, float]:
-    """The window, where it has two HU, the lower first.
-
-    Raises:
-        UnknownValue: it has not.
-    """
-    try:
-        low, high = window
-    except (TypeError, ValueError):
-        message = f"window {window!r}; legal: two HU, the lower first"
-        raise UnknownValue(message) from None
-    legal = "two HU of at most 1e6, the lower first"
-    high = number("window", high, legal, lambda hu: abs(hu) <= 1e6)
-    return number("window", low, legal, lambda hu: -1e6 <= hu < high), high
-
-
 def _facts(record: Record, spec: Spec, window: tuple[float, float]) -> list[str]:
     z, y, x = record.shape
     spacing = " x ".join(f"{mm:.3g}" for mm in record.spacing)
@@ -158,7 +140,7 @@ def _laid_out(planes: Mapping[View, Plane], height: int, text: int) -> _Layout:
     is_flat = 2 * tall["sagittal"] <= tall["axial"]
     across = max(wide["sagittal"], wide["coronal"]) + wide["axial"] if is_flat else sum(wide.values())
     # A margin above and below each plane, and to either side.
-    down = height - (4 if is_flat else 2) * gutter
+    down = height - (4 * gutter + _APART if is_flat else 2 * gutter)
     highest = max(2 * tall["sagittal"] if is_flat else 0, *tall.values())
     scale = min(max(1, down) / highest, _MOST_WIDE * height / across)
     sizes = {view: (max(1, round(wide[view] * scale)), max(1, round(tall[view] * scale))) for view in VIEWS}
@@ -166,11 +148,12 @@ def _laid_out(planes: Mapping[View, Plane], height: int, text: int) -> _Layout:
     places, left = {}, _MARGIN
     for column in columns:
         width = max(_outer(planes[view], sizes[view], text) for view in VIEWS if view in column)
-        top = max(0, height - sum(sizes[view][1] + 2 * gutter for view in VIEWS if view in column)) // 2
+        tall_column = sum(sizes[view][1] + 2 * gutter for view in VIEWS if view in column)
+        top = max(0, height - tall_column - _APART * (len(column) - 1)) // 2
         for view in VIEWS:
             if view in column:
                 places[view] = (left + (width - sizes[view][0]) // 2, top + gutter)
-                top += sizes[view][1] + 2 * gutter
+                top += sizes[view][1] + 2 * gutter + _APART
         left += width + _APART
     left += _MARGIN - _APART
     width = max(left, _LEAST_WIDTH)

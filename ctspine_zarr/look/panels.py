@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ _FILL: Final = 0.12
 _GAP: Final = 4
 # Characters of a label's name that are shown; those of vertebrae have three at most.
 _MOST_NAME: Final = 16
+# Of what a label covers in a plane, mm between parts that its name stands beside: wider than a canal.
+_ONE_BONE: Final = 30.0
 # Of a label's colour, so that its name can be read on any grey.
 _PALE: Final = 0.45
 
@@ -63,25 +65,36 @@ def panel(
     picture = canvas.grey(canvas.resized(plane.image, size), window)
     if plane.mask is None:
         return picture
-    labels = [int(value) for value in np.unique(plane.mask) if value]
-    for label in labels:
-        canvas.outline(picture, plane.mask == label, colour(label), style.edge, style.fill)
+    for label in np.unique(plane.mask).tolist():
+        if label:
+            canvas.outline(picture, plane.mask == label, colour(label), style.edge, style.fill)
     if style.text:
-        _write_names(picture, _beside(plane.mask, labels, names, size), style)
+        _write_names(picture, _beside(plane.mask, plane.spacing[1], names, size), style)
     return picture
 
 
 def _beside(
-    mask: NDArray[np.uint8], labels: Sequence[int], names: Mapping[int, str], size: tuple[int, int]
+    mask: NDArray[np.uint8], spacing: float, names: Mapping[int, str], size: tuple[int, int]
 ) -> Iterator[_Name]:
     wide, tall = size[0] / mask.shape[1], size[1] / mask.shape[0]
-    for label in labels:
+    for label in np.unique(mask).tolist():
         if label in names:
-            rows, columns = np.nonzero(mask == label)
+            here = mask == label
+            columns = _main_columns(here, _ONE_BONE / spacing)
             text = names[label]
             shown = text if len(text) <= _MOST_NAME else f"{text[: _MOST_NAME - 3]}..."
-            middle, edge = (float(np.median(rows)) + 0.5) * tall, int(columns.min()) * wide
-            yield _Name(shown, _pale(colour(label)), middle, edge)
+            rows, _ = np.nonzero(here[:, columns])
+            middle = (float(np.median(rows)) + 0.5) * tall
+            yield _Name(shown, _pale(colour(label)), middle, columns.start * wide)
+
+
+def _main_columns(here: NDArray[np.bool_], gap: float) -> slice:
+    """The columns with most of what is there, without what lies apart by more than a gap."""
+    counts = here.sum(axis=0)
+    where = np.flatnonzero(counts)
+    parts = np.split(where, np.flatnonzero(np.diff(where) > gap) + 1)
+    main = max(parts, key=lambda part: counts[part].sum())
+    return slice(int(main[0]), int(main[-1]) + 1)
 
 
 def _write_names(picture: Picture, beside: Iterator[_Name], style: Style) -> None:

@@ -19,6 +19,9 @@ from ctspine_zarr.look.line import CentreLine
 
 type View = Literal["sagittal", "coronal", "axial"]
 
+VIEWS: Final[tuple[View, ...]] = ("sagittal", "coronal", "axial")
+"""The planes of a picture or figure of a case, from left to right."""
+
 # The axes, of (z, y, x), that run down and across each plane.
 _AXES: Final[dict[View, tuple[int, int]]] = {"sagittal": (0, 1), "coronal": (0, 2), "axial": (1, 2)}
 _OPPOSITE: Final = dict(zip("RLAPSI", "LRPAIS", strict=True))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format.catalog import Refused
+from ctspine_zarr.look import page
 from ctspine_zarr.storage import Storage
 
 
@@ -52,6 +53,23 @@ class Verification:
     def is_whole(self) -> bool:
         """Whether nothing at all is wrong with what is stored."""
         return not self.problems and all(not report.problems for report in self.cases)
+
+    def _repr_html_(self) -> str:
+        damaged = [one for one in self.cases if one.problems]
+        facts = [
+            f"{len(self.cases) - len(damaged):,} of {len(self.cases):,} cases are whole",
+            f"{sum(not one.has_mask for one in self.cases):,} have no mask",
+            *([f"digest {self.digest}"] if self.digest else []),
+            f"{self.seconds:,.1f} s",
+        ]
+        problems = [("the store", problem) for problem in self.problems]
+        problems += [(one.case, problem) for one in damaged for problem in one.problems]
+        parts = [
+            page.bounded(("damaged", "problem"), problems),
+            page.refusals(self.refused),
+            page.bounded(("not built, but in the source",), [(case,) for case in self.unbuilt]),
+        ]
+        return page.block(f"Verification: {'whole' if self.is_whole else 'damaged'}", facts, parts)
 
 
 def require_here(storage: Storage, error: DamagedStore | StorageError) -> None:

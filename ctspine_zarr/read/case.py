@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.lazy import Converted
+from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.geometry import CANONICAL, Shape
+from ctspine_zarr.look.window import require_window
 from ctspine_zarr.read.filling import Filling
 from ctspine_zarr.read.filling import fill as fill_arrays
 from ctspine_zarr.read.known import KnownCase
 from ctspine_zarr.read.labelled import xarray_of
 from ctspine_zarr.read.original import original_bytes
+from ctspine_zarr.read.planes import three_planes
 from ctspine_zarr.read.regions import Plane, Region, patch_region, patch_regions, patch_size, plane_regions
 from ctspine_zarr.read.reuse import reused
 from ctspine_zarr.read.sample import AIR, Name, Sample, first, mapped, sample_of
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     import xarray
 
     from ctspine_zarr.look.canvas import Picture
+    from ctspine_zarr.look.plots import Plot
 
 
 class Case(KnownCase):
@@ -200,6 +204,39 @@ class Case(KnownCase):
         from ctspine_zarr.read.pictures import picture
 
         return picture(self.record, self.spec, self.fill, height=height, window=window)
+
+    def plot(self, *, window: Window = WINDOW) -> Plot:
+        """A matplotlib figure: the planes of `preview`, and of each label HU, height and volume.
+
+        HU are the mean and the standard deviation of a label's voxels, heights those of its box along z in
+        mm, volumes in cm3; all from the record. Notebooks show the figure; `savefig` saves it. Nothing
+        of pyplot is touched.
+
+        Args:
+            window: HU that become black and white.
+
+        Raises: as `preview`, of matplotlib.
+        """
+        from ctspine_zarr.look.plots import of_case
+
+        planes = three_planes(self.record, self.spec, self.fill)
+        return of_case(planes, self.record, self.spec, require_window(window))
+
+    def _repr_html_(self) -> str:
+        from ctspine_zarr.look.page import of_case
+
+        return of_case(self.record, self.spec, self._thumbnail())
+
+    def _thumbnail(self) -> bytes | None:
+        """A PNG file; None without Pillow, of a store that is not on this machine, and of damaged voxels."""
+        if self._storage.path is None:
+            return None
+        try:
+            from ctspine_zarr.read.pictures import small_picture
+
+            return small_picture(self.record, self.spec, self.fill, WINDOW)
+        except (MissingDependency, DamagedStore, StorageError):
+            return None
 
     def to_dask(
         self,

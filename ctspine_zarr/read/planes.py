@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.format.record import Record
-from ctspine_zarr.look.planes import Cut, Plane, plane
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.look.line import centre_line
+from ctspine_zarr.look.planes import VIEWS, Cut, Plane, View, cut, plane
 from ctspine_zarr.read.regions import Region, patch_region
 from ctspine_zarr.read.sample import Name
 
@@ -40,6 +42,35 @@ def read_planes(record: Record, fill: Fill, cuts: Sequence[Cut]) -> list[Plane]:
         plane(cut, image, mask if record.has_mask else None, affine)
         for cut, image, mask in zip(cuts, images, masks, strict=True)
     ]
+
+
+def three_planes(record: Record, spec: Spec, fill: Fill) -> dict[View, Plane]:
+    """The planes of a picture of a case, along its spine.
+
+    Args:
+        record: of the case.
+        spec: of its dataset.
+        fill: of the case.
+
+    Raises: as `read_planes` does.
+    """
+    line = centre_line(record, spec)
+    cuts = [cut(view, record.shape, line) for view in VIEWS]
+    return dict(zip(VIEWS, read_planes(record, fill, cuts), strict=True))
+
+
+def sagittal(record: Record, spec: Spec, fill: Fill, reach_mm: float | None = None) -> Plane:
+    """The sagittal plane of a case along its spine.
+
+    Args:
+        record, spec, fill: as for `three_planes`.
+        reach_mm: to either side of the spine; by default all.
+
+    Raises: as `read_planes` does.
+    """
+    reach = None if reach_mm is None else max(1, round(reach_mm / record.spacing[1]))
+    [plane] = read_planes(record, fill, [cut("sagittal", record.shape, centre_line(record, spec), reach)])
+    return plane
 
 
 def _parts(cuts: Sequence[Cut], planes: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

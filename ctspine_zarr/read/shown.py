@@ -9,21 +9,50 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ctspine_zarr.errors import DamagedStore, UnknownValue, integer
+from ctspine_zarr.format.catalog import Root
 from ctspine_zarr.format.documents import WINDOW
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.look.page import of_store
+from ctspine_zarr.look.window import require_window
 from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.planes import sagittal
 
 if TYPE_CHECKING:
     from ctspine_zarr.look.canvas import Picture
+    from ctspine_zarr.look.plots import Plot
 
 
 class ShownStore(Mapping[str, Case]):
-    """The cases of a store, as people look at them: a mapping of case id to `Case`."""
+    """The cases of a store, as people look at them: a mapping of case id to `Case`.
+
+    Attributes:
+        root: the store's root.
+        label_set: name of the label set that cases have in place of their masks; None for the masks.
+    """
+
+    root: Root
+    label_set: str | None
 
     @property
     @abstractmethod
     def spec(self) -> Spec:
         """The dataset's description."""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Where the store is."""
+
+    @property
+    @abstractmethod
+    def records(self) -> Mapping[str, Record]:
+        """Case id -> what is known of it."""
+
+    @property
+    @abstractmethod
+    def is_partial(self) -> bool:
+        """Whether the first build has not ended."""
 
     @property
     def pages(self) -> int:
@@ -59,8 +88,6 @@ class ShownStore(Mapping[str, Case]):
             MissingDependency: Pillow is not installed.
         """
         from ctspine_zarr.look import sheet
-        from ctspine_zarr.look.overview import require_window
-        from ctspine_zarr.read.pictures import sagittal
 
         window = require_window(window)
         if integer("page", page, 1, f" to {self.pages}") > self.pages:
@@ -79,3 +106,26 @@ class ShownStore(Mapping[str, Case]):
             tiles.append(sheet.tile(plane, case.record, window))
         which = f", {begin + 1} to {begin + len(tiles)}" if self.pages > 1 else ""
         return sheet.sheet(tiles, f"{self.spec.name}: {len(self):,} cases{which}", columns)
+
+    def plot(self) -> Plot:
+        """A matplotlib figure of what the cases are, from the catalog alone; nothing is read.
+
+        Cases by split and source, axial slices, spacing along z and in plane, cases that have each label,
+        bytes as Arrow (float32 images and int32 masks, as the Hub's loader of CTSpine1K makes them), as
+        `.nii.gz` and in the store, and cases with each finding. Notebooks show it; `savefig` saves it.
+        Nothing of pyplot is touched.
+
+        Raises:
+            MissingDependency: matplotlib is not installed.
+        """
+        from ctspine_zarr.look import plots
+
+        return plots.of_store(self.records.values(), self.spec)
+
+    def _repr_html_(self) -> str:
+        notes = ["partial: its first build has not ended"] * self.is_partial
+        if self.label_set is not None:
+            notes.append(f"with labels of {self.label_set}")
+        # Of a partial store nobody has counted yet.
+        total = sum(sum(row.values()) for row in self.root.cases.values())
+        return of_store(self.location, self.spec, self.records, total, notes)

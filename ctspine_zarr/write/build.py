@@ -15,10 +15,12 @@ from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
+from ctspine_zarr.look import page
 from ctspine_zarr.manifest.claims import Claim, ClaimedStorage, Held, claimed
 from ctspine_zarr.manifest.commit import begin, put_changed
 from ctspine_zarr.sources.source import CaseVolumes
 from ctspine_zarr.storage import require_shared
+from ctspine_zarr.text import size
 from ctspine_zarr.write.arrivals import Arrival, run_on_files
 from ctspine_zarr.write.document import encode_plan
 from ctspine_zarr.write.estimates import require_memory
@@ -81,6 +83,19 @@ class BuildResult:
     seconds: float
     dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metadata: tuple[MetadataAdded, ...] = ()
+
+    def _repr_html_(self) -> str:
+        records = [entry.record for entry in self.built]
+        stored = size(sum(record.stored_bytes for record in records))
+        facts = [
+            f"{len(self.built):,} built, {stored}, in {self.seconds:,.1f} s",
+            f"{len(self.whole):,} were whole before",
+            f"{len(self.refused):,} refused",
+        ]
+        refused = page.refusals((one.case, one.reason) for one in self.refused)
+        dropped = [(case, ", ".join(names)) for case, names in self.dropped.items()]
+        parts = [page.cases(records), refused, page.bounded(("case", "label sets dropped"), dropped)]
+        return page.block("Build", facts, parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.profiles import PROFILES, Profile
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.look import page
 from ctspine_zarr.manifest.holdings import Holdings
 from ctspine_zarr.sources.source import Supply
 from ctspine_zarr.storage import Storage, free_bytes, share_disk
@@ -141,6 +142,12 @@ class Plan:
         folder, store = self.source.disk, self.storage.path
         shared = folder is not None and store is not None and share_disk(folder, store)
         return self._new_bytes + (self.download_bytes if shared else 0)
+
+    def _repr_html_(self) -> str:
+        pending = [(p.case.id, p.case.split, p.case.source, size(p.case.bytes)) for p in self.pending]
+        refused = page.refusals((one.case, one.reason) for one in self.refused)
+        table = page.bounded(("to build", "split", "source", ".nii.gz"), pending)
+        return page.block(f"Plan: {self.storage.location}", [], [page.lines(describe(self)), table, refused])
 
     @property
     def _new_bytes(self) -> int:
