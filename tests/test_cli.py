@@ -170,6 +170,7 @@ def test_help_names_every_command_and_status() -> None:
         "info",
         "cases",
         "qc",
+        "preview",
         "export",
         "derive",
         "labels",
