@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,17 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import decoded
+from click.testing import CliRunner
 from matplotlib.container import BarContainer
 from msgspec.structs import replace
 from PIL import Image
 
 import ctspine_zarr as cz
+from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.record import Finding
 from ctspine_zarr.look import page
 
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "pictures.md").read_text()
 HOSTILE = "<script>alert(1)</script>&\"'\u202e\n"
 VOID = {"img", "hr", "br"}
 
@@ -260,3 +265,27 @@ def test_hostile_names_are_drawn_as_they_are(phantom_store: cz.Store) -> None:
     store = cz.Store(phantom_store.storage, root, entries, phantom_store.reading)
     assert store.plot()._repr_png_()
     assert store["liver_0"].plot()._repr_png_()
+
+
+def test_the_page_of_pictures_runs(
+    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spine.zarr").symlink_to(phantom_store.location)
+    monkeypatch.chdir(tmp_path)
+    lines = [line.split() for line in PAGE.splitlines() if line.startswith("    ctspine-zarr ")]
+    assert len(lines) == 3
+    for line in lines:
+        done = CliRunner().invoke(cli, line[1:])
+        assert done.exit_code == 0, done.output
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(block, "docs/pictures.md", "exec"), names)  # noqa: S102 - our own
+    assert len(list(tmp_path.glob("*.png"))) == 6
+
+
+def test_the_options_and_picture_of_the_page_are_there() -> None:
+    options = {name for one in cli.commands["preview"].params for name in one.opts}
+    assert set(re.findall(r"`(--[a-z-]+)", PAGE)) <= options
+    picture = DOCS / "images" / "overview.png"
+    assert picture.stat().st_size <= 150_000
+    assert f"]({picture.relative_to(DOCS)})" in PAGE

@@ -429,7 +429,7 @@ def test_the_command_numbers_its_sheets(
 ) -> None:
     monkeypatch.setattr(sheet, "PAGE", 2)
     cases = len(phantom_store.select(split="train"))
-    status, output = run(phantom_store.location, "--all", "--split", "train", "-o", tmp_path / "all.png")
+    status, output = run(phantom_store.location, "--split", "train", "-o", tmp_path / "all.png")
     assert status == 0
     assert output.split() == [str(tmp_path / f"all-{n}.png") for n in range(1, -(-cases // 2) + 1)]
     assert all(Path(line).is_file() for line in output.split())

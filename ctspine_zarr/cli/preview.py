@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 _BONE: Final = "-450,1050"
 
 
-def _parse_window(
-    ctx: click.Context, parameter: click.Parameter, value: str
-) -> tuple[float, float]:
+def _parse_window(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
     try:
         low, high = map(float, value.split(","))
     except ValueError:
@@ -78,11 +76,11 @@ def preview(  # noqa: PLR0917 - the options of one command
     """Make a picture of a CASE of STORE, or contact sheets of many.
 
     A picture has three planes along the spine, labels outlined and named; a contact sheet each case from the
-    side, its labels in colour, and a mark where it has findings. The options that choose cases choose those
-    on contact sheets.
+    side, its labels in colour, and a mark where it has findings; options choose which cases are on it.
     """
-    if is_all == (case is not None):
-        message = "name a CASE, or give --all for contact sheets; one of the two"
+    is_sheet = is_all or (case is None and bool(criteria))
+    if is_sheet == (case is not None):
+        message = "name a CASE; or give --all, or options that choose cases, for contact sheets"
         raise click.UsageError(message)
     damaged: list[str] = []
 

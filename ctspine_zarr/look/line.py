@@ -20,7 +20,7 @@ _LEAST_SHARE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class CentreLine:
-    """The line along which a volume is cut.
+    """The centre line, along which a volume is cut.
 
     Attributes:
         rows, columns: for each z in turn the y and the x of the voxel nearest to it.
