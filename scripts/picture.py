@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 import ctspine_zarr as cz
 
-type Plane = NDArray[np.float32]
+type Plane = NDArray[np.floating[Any]]
 
 STEP = np.array([1.2, 1.2, 1.5])
 """mm of a voxel, (x, y, z)."""

@@ -181,6 +181,7 @@ def test_every_option_of_a_build_is_in_the_readme() -> None:
         "docs/nnunet.md",
         "docs/asking.md",
         "docs/quality.md",
+        "docs/pictures.md",
     ],
 )
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:

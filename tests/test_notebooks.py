@@ -28,6 +28,7 @@ from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.record import Finding
 from ctspine_zarr.look import page
+from ctspine_zarr.read import pictures
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "pictures.md").read_text()
@@ -111,6 +112,15 @@ def test_a_thumbnail_reads_the_spine_alone(phantom_store: cz.Store, monkeypatch:
         case._repr_html_()
     # Six slabs of eight slices: of each two chunks of the image at the most, and two of the mask.
     assert 0 < count[0] <= 6 * 4
+
+
+def test_a_case_that_takes_long_to_read_is_not_read_to_be_shown(
+    case: cz.Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_MOST_VOXELS", 1000)
+    with decoded(monkeypatch) as count:
+        assert shown(case).images == []
+    assert count[0] == 0
 
 
 def test_a_case_elsewhere_is_not_read_to_be_shown(case: cz.Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from ctspine_zarr.look import canvas, overview, panels, sheet
 from ctspine_zarr.look.line import centre_line
 from ctspine_zarr.look.placing import spread, thinned
 from ctspine_zarr.look.planes import VIEWS, Plane, View, cut, letters
+from ctspine_zarr.read import shown
 from ctspine_zarr.read.planes import read_planes
 
 MIDDLE = (60, 50, 40)
@@ -392,7 +393,7 @@ def parts_of(store: cz.Store, case: str) -> Any:
 
 
 def test_many_cases_take_several_sheets(phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheet, "PAGE", 4)
+    monkeypatch.setattr(shown, "PAGE", 4)
     assert phantom_store.pages == 3
     heights = [phantom_store.preview(page, columns=2).height for page in (1, 2, 3)]
     assert heights[0] == heights[1] > heights[2]
@@ -427,7 +428,7 @@ def pixels(path: Path) -> NDArray[np.uint8]:
 def test_the_command_numbers_its_sheets(
     phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sheet, "PAGE", 2)
+    monkeypatch.setattr(shown, "PAGE", 2)
     cases = len(phantom_store.select(split="train"))
     status, output = run(phantom_store.location, "--split", "train", "-o", tmp_path / "all.png")
     assert status == 0
@@ -495,3 +496,16 @@ def test_pictures_of_no_case_are_refused(phantom_store: cz.Store, tmp_path: Path
 def test_a_picture_is_a_png(case: cz.Case) -> None:
     data = canvas.png(case.preview(height=160))
     assert Image.open(io.BytesIO(data)).format == "PNG"
+
+
+def test_what_is_no_number_is_drawn_without_a_warning() -> None:
+    values = np.full((8, 8), 40.0)
+    values[0, :4] = (np.nan, np.inf, -np.inf, 1e300)
+    drawn = canvas.resized(values, (24, 24))
+    assert np.isfinite(drawn).all()
+    assert drawn[-6:, -6:] == pytest.approx(40)
+
+
+def test_a_sheet_of_no_case_is_empty(phantom_store: cz.Store) -> None:
+    none = phantom_store.select(has_label="L6", min_slices=999)
+    assert (none.pages, none.preview().width) == (1, phantom_store.preview(columns=1).width)

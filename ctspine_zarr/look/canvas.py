@@ -13,7 +13,6 @@ from ctspine_zarr.errors import MissingDependency
 
 try:
     from PIL import Image, ImageDraw, ImageFilter, ImageFont
-    from PIL.PngImagePlugin import PngInfo
 except ImportError as error:
     _MESSAGE = "pictures need Pillow: pip install 'ctspine-zarr[preview]'"
     raise MissingDependency(_MESSAGE) from error
@@ -30,6 +29,8 @@ AMBER: Final = (255, 190, 60)
 
 # Pixels of a contour's edge are this many across while it is drawn.
 _FINE: Final = 3
+# HU of a pixel, either way; no window shows more.
+_MOST: Final = 1e6
 _ELLIPSIS: Final = "..."
 
 
@@ -48,8 +49,8 @@ def resized(
         size: (width, height) of the result.
         box: left, top, right and bottom of the part that is wanted; by default all.
     """
-    # Of what is no number, or beyond what float32 holds, there is no mean.
-    floats = np.nan_to_num(np.asarray(values, np.float32), posinf=1e6, neginf=-1e6)
+    # Of what is no number, or more than float32 holds, there is no mean.
+    floats = np.nan_to_num(np.clip(values, -_MOST, _MOST).astype(np.float32))
     picture = Image.fromarray(np.ascontiguousarray(floats))
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box))
 
@@ -79,7 +80,7 @@ def outline(picture: Picture, mask: NDArray[np.bool_], colour: Colour, width: in
     top, bottom = _pixels(rows, tall, picture.height)
     box = (left / wide, top / tall, min(right / wide, mask.shape[1]), min(bottom / tall, mask.shape[0]))
     size = (right - left, bottom - top)
-    fine = resized(mask, (size[0] * _FINE, size[1] * _FINE), box) >= 0.5
+    fine = resized(mask.astype(np.uint8), (size[0] * _FINE, size[1] * _FINE), box) >= 0.5
     inside = Image.fromarray(fine.astype(np.uint8) * 255)
     core = inside.filter(ImageFilter.MinFilter(2 * width * _FINE + 1)) if width else inside
     edge = _coverage(fine & (np.asarray(core) == 0), size)
@@ -161,16 +162,8 @@ def elided(text: str, size: int, width: float) -> str:
     return ""
 
 
-def png(picture: Picture, about: dict[str, str] | None = None) -> bytes:
-    """The picture as a PNG file.
-
-    Args:
-        picture: to be written.
-        about: keywords and texts that go with it.
-    """
-    info = PngInfo()
-    for keyword, text in (about or {}).items():
-        info.add_text(keyword, text)
+def png(picture: Picture) -> bytes:
+    """The picture as a PNG file."""
     file = io.BytesIO()
-    picture.save(file, "png", optimize=True, pnginfo=info)
+    picture.save(file, "png", optimize=True)
     return file.getvalue()

@@ -13,9 +13,6 @@ from ctspine_zarr.look.canvas import Picture
 from ctspine_zarr.look.panels import Style, panel
 from ctspine_zarr.look.planes import Plane
 
-PAGE: Final = 200
-"""Cases of one contact sheet."""
-
 TILE: Final = (184, 232)
 """(width, height) of a case on a contact sheet, in pixels."""
 

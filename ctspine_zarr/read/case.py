@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ctspine_zarr import nifti
 from ctspine_zarr.arrays.lazy import Converted
-from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError
+from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.geometry import CANONICAL, Shape
 from ctspine_zarr.look.window import require_window
@@ -219,8 +219,9 @@ class Case(KnownCase):
         """
         from ctspine_zarr.look.plots import of_case
 
+        window = require_window(window)
         planes = three_planes(self.record, self.spec, self.fill)
-        return of_case(planes, self.record, self.spec, require_window(window))
+        return of_case(planes, self.record, self.spec, window)
 
     def _repr_html_(self) -> str:
         from ctspine_zarr.look.page import of_case
@@ -228,14 +229,16 @@ class Case(KnownCase):
         return of_case(self.record, self.spec, self._thumbnail())
 
     def _thumbnail(self) -> bytes | None:
-        """A PNG file; None without Pillow, of a store that is not on this machine, and of damaged voxels."""
+        """A PNG file; None without Pillow, of a store that is not on this machine, and of what cannot be read
+        at once.
+        """
         if self._storage.path is None:
             return None
         try:
             from ctspine_zarr.read.pictures import small_picture
 
             return small_picture(self.record, self.spec, self.fill, WINDOW)
-        except (MissingDependency, DamagedStore, StorageError):
+        except CtspineError:
             return None
 
     def to_dask(

@@ -15,6 +15,7 @@ from ctspine_zarr.read.planes import Fill, sagittal, three_planes
 _THUMBNAIL: Final = (220, 260)
 # To either side of the spine: a vertebra with its processes, and some of what is around it.
 _THUMBNAIL_MM: Final = 70.0
+_MOST_VOXELS: Final = 2**21
 
 
 def picture(record: Record, spec: Spec, fill: Fill, *, height: int, window: tuple[float, float]) -> Picture:
@@ -31,6 +32,11 @@ def picture(record: Record, spec: Spec, fill: Fill, *, height: int, window: tupl
     return overview(planes, record, spec, height=height, window=window)
 
 
-def small_picture(record: Record, spec: Spec, fill: Fill, window: tuple[float, float]) -> bytes:
-    """The spine of a case from the side, a PNG of 220 x 260 pixels at most; only 7 cm around it are read."""
+def small_picture(record: Record, spec: Spec, fill: Fill, window: tuple[float, float]) -> bytes | None:
+    """The spine of a case from the side, a PNG of 220 x 260 pixels at most; only 7 cm around it are read.
+
+    None where that are more voxels than any CT has there.
+    """
+    if record.shape[0] * min(record.shape[1], 2 * _THUMBNAIL_MM / record.spacing[1]) > _MOST_VOXELS:
+        return None
     return png(thumbnail(sagittal(record, spec, fill, _THUMBNAIL_MM), _THUMBNAIL, window))

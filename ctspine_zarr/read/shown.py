@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ctspine_zarr.errors import DamagedStore, UnknownValue, integer
 from ctspine_zarr.format.catalog import Root
@@ -21,6 +21,10 @@ from ctspine_zarr.read.planes import sagittal
 if TYPE_CHECKING:
     from ctspine_zarr.look.canvas import Picture
     from ctspine_zarr.look.plots import Plot
+
+
+PAGE: Final = 200
+"""Cases of one contact sheet."""
 
 
 class ShownStore(Mapping[str, Case]):
@@ -57,8 +61,6 @@ class ShownStore(Mapping[str, Case]):
     @property
     def pages(self) -> int:
         """Contact sheets that the cases need: one for every 200."""
-        from ctspine_zarr.look.sheet import PAGE
-
         return max(1, math.ceil(len(self) / PAGE))
 
     def preview(
@@ -94,8 +96,8 @@ class ShownStore(Mapping[str, Case]):
             message = f"page {page!r}; legal: an integer from 1 to {self.pages}"
             raise UnknownValue(message)
         tiles = []
-        begin = (page - 1) * sheet.PAGE
-        for name in islice(self, begin, begin + sheet.PAGE):
+        begin = (page - 1) * PAGE
+        for name in islice(self, begin, begin + PAGE):
             case = self[name]
             try:
                 plane = sagittal(case.record, case.spec, case.fill)
