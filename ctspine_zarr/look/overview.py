@@ -22,7 +22,7 @@ MOST_HEIGHT: Final = 8192
 
 _MARGIN: Final = 6
 # Between planes, so that nobody takes a letter for that of the next.
-_APART: Final = 24
+_APART: Final = 36
 # A picture is no wider than that many of its heights, whatever the spacing.
 _MOST_WIDE: Final = 4
 _LEAST_WIDTH: Final = 440

@@ -29,6 +29,8 @@ _CELL: Final = (
 # Characters of a cell, of which longer ones are broken.
 _LONG: Final = 40
 _BLOCK: Final = "display:flex;gap:16px;align-items:flex-start;font-size:13px;line-height:1.5"
+# Tables that are wider than the notebook are scrolled, and not cut.
+_INSIDE: Final = "min-width:0;overflow-x:auto"
 _QUIET: Final = "opacity:0.7"
 
 type Row = Sequence[object]
@@ -56,7 +58,7 @@ def block(title: str, facts: Iterable[str], parts: Iterable[str] = (), side: str
         side: HTML that stands to the left.
     """
     lines = "".join(f'<div style="{_QUIET}">{text(fact)}</div>' for fact in facts)
-    inside = f'<div><div style="font-weight:bold">{text(title)}</div>{lines}{"".join(parts)}</div>'
+    inside = f'<div style="{_INSIDE}"><div style="font-weight:bold">{text(title)}</div>{lines}{"".join(parts)}</div>'
     return f'<div style="{_BLOCK}">{side}{inside}</div>'
 
 
