@@ -107,11 +107,17 @@ def test_a_case_shows_its_spine(case: cz.Case) -> None:
 
 
 def test_a_thumbnail_reads_the_spine_alone(phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = cz.open_store(phantom_store.location)["1.3.6.1.4.1.9328.50.4.0001"]
-    with decoded(monkeypatch) as count:
-        case._repr_html_()
-    # Six slabs of eight slices: of each two chunks of the image at the most, and two of the mask.
-    assert 0 < count[0] <= 6 * 4
+    case = phantom_store["1.3.6.1.4.1.9328.50.4.0001"]
+    counts = []
+    for reach in (5, 70, 1000):
+        monkeypatch.setattr(pictures, "_THUMBNAIL_MM", reach)
+        with decoded(monkeypatch) as count:
+            case._repr_html_()
+        counts.append(count[0])
+    # Six slabs of eight slices: of each one chunk of image and mask, or two where the plane is wide.
+    assert 0 < counts[0] <= 6 * 2
+    assert counts[0] < counts[2] <= 6 * 4
+    assert counts[1] <= counts[2]
 
 
 def test_a_case_that_takes_long_to_read_is_not_read_to_be_shown(

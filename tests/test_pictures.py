@@ -31,7 +31,7 @@ from ctspine_zarr.look.line import centre_line
 from ctspine_zarr.look.placing import spread, thinned
 from ctspine_zarr.look.planes import VIEWS, Plane, View, cut, letters
 from ctspine_zarr.read import shown
-from ctspine_zarr.read.planes import read_planes
+from ctspine_zarr.read.planes import read_planes, sagittal
 
 MIDDLE = (60, 50, 40)
 """(i, j, k), voxels of the marked volume."""
@@ -129,12 +129,12 @@ def test_a_curved_plane_has_the_voxels_of_the_line(bent_case: cz.Case) -> None:
     along = np.arange(len(image))
     planes = planes_of(bent_case)
     masks = [drawn_mask(planes[view]) for view in ("sagittal", "coronal")]
-    for volume, sagittal, coronal in (
+    for volume, side, front in (
         (image, planes["sagittal"].image, planes["coronal"].image),
         (mask, *masks),
     ):
-        assert np.array_equal(sagittal[::-1, ::-1], volume[along, :, line.columns])
-        assert np.array_equal(coronal[::-1, ::-1], volume[along, line.rows, :])
+        assert np.array_equal(side[::-1, ::-1], volume[along, :, line.columns])
+        assert np.array_equal(front[::-1, ::-1], volume[along, line.rows, :])
     assert np.array_equal(planes["axial"].image[::-1, ::-1], image[line.middle])
     # No flat plane meets all three vertebrae in their middle.
     centroids = np.array([label.centroid for label in bent_case.record.labels])
@@ -181,6 +181,14 @@ def test_only_the_chunks_on_the_planes_are_decoded(
     # Chunks of the mask without a label are not stored.
     assert len(touched) <= count[0] <= 2 * len(touched)
     assert len(touched) < np.prod(grid(case.shape, chunk)) or len(views) == 3
+
+
+def test_a_narrow_plane_is_the_part_around_the_spine(bent_case: cz.Case) -> None:
+    case = bent_case
+    narrow = sagittal(case.record, case.spec, case.fill, 9).image[::-1, ::-1]
+    wide = sagittal(case.record, case.spec, case.fill).image[::-1, ::-1]
+    middle = round(float(centre_line(case.record, case.spec).rows.mean()))
+    assert np.array_equal(narrow, wide[:, middle - 9 : middle + 10])
 
 
 @pytest.mark.parametrize("height", [160, 500, 1001])
@@ -246,7 +254,9 @@ def test_an_outline_lies_on_its_labels_edge() -> None:
     # A scale of 4: the label covers columns 80 to 199 and rows 40 to 119.
     for line, edges in ((red[80], (80, 199)), (red[:, 140], (40, 119))):
         inside = np.flatnonzero(line > 0.3)
+        # All that is drawn lies on an edge, and there is something on either edge.
         assert np.abs(inside[:, None] - edges).min(axis=1).max() <= 1
+        assert np.abs(inside[:, None] - edges).min(axis=0).max() <= 1
         assert line[edges[0] + 4 : edges[1] - 4].max() == 0
         assert line[: edges[0] - 1].max() == line[edges[1] + 2 :].max() == 0
 

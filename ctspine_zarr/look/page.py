@@ -58,7 +58,8 @@ def block(title: str, facts: Iterable[str], parts: Iterable[str] = (), side: str
         side: HTML that stands to the left.
     """
     lines = "".join(f'<div style="{_QUIET}">{text(fact)}</div>' for fact in facts)
-    inside = f'<div style="{_INSIDE}"><div style="font-weight:bold">{text(title)}</div>{lines}{"".join(parts)}</div>'
+    head = f'<div style="font-weight:bold">{text(title)}</div>'
+    inside = f'<div style="{_INSIDE}">{head}{lines}{"".join(parts)}</div>'
     return f'<div style="{_BLOCK}">{side}{inside}</div>'
 
 
