@@ -168,6 +168,7 @@ STEPS: dict[str, list[str] | Callable[[], None]] = {
     "nnunet raw": ["nnunet", "raw", "s.zarr", "raw", "--id", "601"],
     "nnunet trainers": ["nnunet", "trainers"],
     "damage": damage,
+    "preview": ["preview", "s.zarr", "--all", "-o", "all.png"],
     "verify": ["verify", "s.zarr"],
     "export": ["export", "s.zarr", "liver_1", "liver_2", "--output", "out"],
     "repair": ["repair", "s.zarr", "source"],

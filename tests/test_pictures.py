@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -490,6 +491,10 @@ def test_a_damaged_case_is_told_and_the_sheet_goes_on(phantom_store: cz.Store, t
     status, output = run(copy, "--all", "-o", tmp_path / "all.png")
     assert status == 4
     assert "damaged liver_0: " in output
+    status, output = run(copy, "--all", "-o", tmp_path / "all.png", "--overwrite", "--json")
+    document = json.loads(output)
+    assert (status, document["paths"]) == (4, [str(tmp_path / "all.png")])
+    assert [one["case"] for one in document["damaged"]] == ["liver_0"]
     assert (tmp_path / "all.png").is_file()
     assert run(copy, "liver_0", "-o", tmp_path / "one.png")[0] == 1
     assert not (tmp_path / "one.png").exists()

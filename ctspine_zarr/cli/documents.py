@@ -122,6 +122,12 @@ def repaired(store: str, result: cz.Repaired) -> dict[str, Any]:
     return {"location": store, "is_whole": result.is_whole, **to_builtins(result)}
 
 
+def previewed(store: str, paths: Iterable[Path], damaged: Mapping[str, str]) -> dict[str, Any]:
+    """What `preview` prints: the files, and of cases on them that could not be read what is wrong."""
+    problems = [{"case": case, "problem": problem} for case, problem in damaged.items()]
+    return {"location": store, "paths": list(map(str, paths)), "damaged": problems}
+
+
 def exported(store: str, output: Path, result: cz.Exported) -> dict[str, Any]:
     """What `export` prints."""
     return {"location": store, "output": str(output), **to_builtins(result, enc_hook=str)}

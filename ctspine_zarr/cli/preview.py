@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import selection_options, storage_options
+from ctspine_zarr.cli import complete, logs
+from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
 from ctspine_zarr.cli.talk import DAMAGED
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def _parse_window(ctx: click.Context, parameter: click.Parameter, value: str) ->
 
 
 @click.command()
-@click.argument("store")
-@click.argument("case", required=False)
+@store_argument
+@click.argument("case", shell_complete=complete.cases, required=False)
 @click.option(
     "-o",
     "--output",
@@ -58,6 +58,7 @@ def _parse_window(ctx: click.Context, parameter: click.Parameter, value: str) ->
 )
 @click.option("--columns", type=click.IntRange(1, 50), help="Cases beside each other on a contact sheet.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@json_option
 @storage_options
 @logs.logged
 def preview(  # noqa: PLR0917 - the options of one command
@@ -78,15 +79,17 @@ def preview(  # noqa: PLR0917 - the options of one command
     A picture has three planes along the spine, labels outlined and named; a contact sheet each case from the
     side, its labels in colour, and a mark where it has findings; options choose which cases are on it.
     """
+    from ctspine_zarr.cli import documents
+
     is_sheet = is_all or (case is None and bool(criteria))
     if is_sheet == (case is not None):
         message = "name a CASE; or give --all, or options that choose cases, for contact sheets"
         raise click.UsageError(message)
-    damaged: list[str] = []
+    damaged: dict[str, str] = {}
 
     def note(found: str, error: DamagedStore) -> None:
-        damaged.append(found)
-        logs.error(f"damaged {found}: {error}")
+        damaged[found] = str(error)
+        logs.fault(f"damaged {found}: {error}")
 
     paths = cz.preview(
         store,
@@ -100,5 +103,5 @@ def preview(  # noqa: PLR0917 - the options of one command
         window=window,
         **criteria,
     )
-    logs.output("\n".join(map(str, paths)))
+    logs.answer("\n".join(map(str, paths)), documents.previewed(store, paths, damaged))
     sys.exit(DAMAGED if damaged else 0)
