@@ -264,9 +264,21 @@ def test_a_person_reads_a_line_for_each_case(phantom_store: cz.Store) -> None:
     assert run("cases", phantom_store.location, "--min-slices", "9999").stdout == "0 rows\n"
 
 
-def test_what_a_store_says_is_no_markup_and_no_escape(
+def test_a_terminal_shows_the_words_of_the_lines(
     phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    lines = run("cases", phantom_store.location).stdout.split()
+    monkeypatch.setattr("ctspine_zarr.cli.tables._is_terminal", lambda: True)
+    assert run("cases", phantom_store.location).stdout.split() == lines
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_a_store_says_is_no_markup_and_no_escape(
+    phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr("ctspine_zarr.cli.tables._is_terminal", lambda: is_terminal)
     entry = phantom_store.entries["liver_0"]
     record = replace(entry.record, findings=(Finding("[red]\x1b[31mx", "y"),))
     store = cz.Store(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
 
+import click
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -18,8 +19,8 @@ from ctspine_zarr.text import size
 
 type Rows = list[dict[str, Any]]
 
-# Of what goes to a file or another program: every row is one line.
-_ENDLESS: Final = 1 << 20
+# Rows that rich lays out at once; it takes seconds for thousands.
+_MOST_LAID_OUT: Final = 500
 _RIGHT: Final = ("size (z, y, x)", "stored", "cm3", "HU mean", "spread", "5 % to 95 %", "pieces")
 
 
@@ -104,16 +105,35 @@ def _span(labels: Sequence[str]) -> str:
 
 
 def show(rows: Rows) -> None:
-    """Print a table: as wide as a terminal, or where there is none as wide as it is."""
+    """Print a table: laid out for a terminal's width; elsewhere, or where it is long, a line a row."""
+    # What a store says is text, and no markup.
+    shown = [{printable(name): printable(cell) for name, cell in row.items()} for row in rows]
+    if shown and _is_terminal() and len(shown) <= _MOST_LAID_OUT:
+        Console(highlight=False).print(_laid_out(shown))
+    elif shown:
+        click.echo("\n".join(_lines(shown)))
+    click.echo(f"{len(rows)} rows")
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _laid_out(rows: Rows) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0] if rows else ():
-        table.add_column(
-            Text(printable(name)), justify="right" if name in _RIGHT else "left", overflow="fold"
-        )
+    for name in rows[0]:
+        side: Literal["left", "right"] = "right" if name in _RIGHT else "left"
+        table.add_column(Text(name), justify=side, overflow="fold", no_wrap=name == "case")
     for row in rows:
-        # What a store says is text, and no markup.
-        table.add_row(*(Text(printable(cell)) for cell in row.values()))
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_ENDLESS)
-    if rows:
-        console.print(table)
-    console.print(f"{len(rows)} rows")
+        table.add_row(*map(Text, row.values()))
+    return table
+
+
+def _lines(rows: Rows) -> Iterator[str]:
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in ({name: name for name in widths}, *rows):
+        cells = (
+            row[name].rjust(width) if name in _RIGHT else row[name].ljust(width)
+            for name, width in widths.items()
+        )
+        yield "  ".join(cells).rstrip()
