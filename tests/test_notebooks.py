@@ -26,7 +26,7 @@ from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.catalog import Entry, Refused
-from ctspine_zarr.format.record import Finding
+from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.look import page
 from ctspine_zarr.read import pictures
 

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from ctspine_zarr.format.catalog import Refused, counted
+from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.names import printable
-from ctspine_zarr.format.record import Finding, Label, Record
+from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
 from ctspine_zarr.text import size
 
