@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import complete
-from ctspine_zarr.cli.options import json_option, scheduler_option, storage_options, take_over_option
-
-type Command = Callable[..., Any]
+from ctspine_zarr.cli.options import (
+    Command,
+    json_option,
+    scheduler_option,
+    storage_options,
+    take_over_option,
+    which_options,
+    with_options,
+)
 
 
 class Building(TypedDict):
@@ -79,29 +83,6 @@ def _parse_chunk(
     return z, y, x
 
 
-_WHICH: Final = (
-    click.option(
-        "--split",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=complete.splits,
-        help="Only this split, such as train; repeatable.",
-    ),
-    click.option(
-        "--source-dataset",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=complete.sources,
-        help="Only cases of this source; repeatable.",
-    ),
-    click.option(
-        "--case",
-        multiple=True,
-        metavar="ID",
-        shell_complete=complete.cases,
-        help="Only this case; repeatable.",
-    ),
-)
 _FORM: Final = (
     click.option(
         "--codec",
@@ -126,12 +107,12 @@ _FORM: Final = (
 
 def chosen_options(command: Command) -> Command:
     """A command with options that choose cases, and the form in which they are stored."""
-    return _with(command, *_WHICH, *_FORM)
+    return with_options(command, *which_options(), *_FORM)
 
 
 def building_options(command: Command) -> Command:
     """A command with options that say who builds, and how much of it."""
-    return _with(
+    return with_options(
         command,
         click.option(
             "--plan",
@@ -151,9 +132,3 @@ def building_options(command: Command) -> Command:
         storage_options,
         click.option("--dry-run", is_flag=True, help="Print the plan and write nothing but --plan."),
     )
-
-
-def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command

@@ -14,6 +14,10 @@ from ctspine_zarr.cli import complete, logs
 if TYPE_CHECKING:
     from distributed import Client
 
+type Command = Callable[..., Any]
+type Option = Callable[[Command], Command]
+"""What gives a command an option."""
+
 
 def _parse_options(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
@@ -29,7 +33,14 @@ def _parse_options(
     return found
 
 
-def options(name: str, of: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_options(command: Command, *options: Option) -> Command:
+    """A command with options, in the order in which its help lists them."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def options(name: str, of: str) -> Option:
     """A repeatable option KEY=VALUE.
 
     Args:
@@ -86,31 +97,32 @@ take_over_option = click.option(
 )
 """Of a command that writes to a store."""
 
+
+def _several(name: str, into: str, metavar: str, words: complete.Completion, what: str) -> Option:
+    """A repeatable option that names what cases have, completed from the store before it."""
+    return click.option(
+        name,
+        into,
+        multiple=True,
+        metavar=metavar,
+        shell_complete=words,
+        help=f"Only {what}; repeatable.",
+    )
+
+
+def which_options(
+    case: str = "case", split: str = "split", source: str = "source_dataset"
+) -> tuple[Option, Option, Option]:
+    """The options --case, --split and --source-dataset, each with the name of its argument."""
+    return (
+        _several("--case", case, "ID", complete.cases, "this case"),
+        _several("--split", split, "NAME", complete.splits, "this split, such as train"),
+        _several("--source-dataset", source, "NAME", complete.sources, "cases of this source"),
+    )
+
+
 _SELECTION: Final = (
-    click.option(
-        "--case",
-        "only_cases",
-        multiple=True,
-        metavar="ID",
-        shell_complete=complete.cases,
-        help="Only this case; repeatable.",
-    ),
-    click.option(
-        "--split",
-        "only_split",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=complete.splits,
-        help="Only this split, such as train; repeatable.",
-    ),
-    click.option(
-        "--source-dataset",
-        "only_source",
-        multiple=True,
-        metavar="NAME",
-        shell_complete=complete.sources,
-        help="Only cases of this source; repeatable.",
-    ),
+    *which_options("only_cases", "only_split", "only_source"),
     click.option(
         "--min-slices",
         "only_min_slices",
@@ -123,14 +135,7 @@ _SELECTION: Final = (
         type=click.IntRange(0),
         help="Only cases of as many axial slices, or fewer.",
     ),
-    click.option(
-        "--has-label",
-        "only_has_label",
-        multiple=True,
-        metavar="LABEL",
-        shell_complete=complete.labels,
-        help="Only cases with this label, such as L6; repeatable.",
-    ),
+    _several("--has-label", "only_has_label", "LABEL", complete.labels, "cases with this label, such as L6"),
     click.option(
         "--without-finding",
         "only_without_finding",
@@ -166,7 +171,7 @@ _SELECTION: Final = (
 )
 
 
-def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def selection_options(command: Command) -> Command:
     """A command with options that choose cases of a store, as `Store.select` does.
 
     It gets one argument for all of them, `criteria`, which has what was asked for alone: it is empty
@@ -180,9 +185,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         criteria = {name: _criterion(name, value) for name, value in asked.items() if value not in (None, ())}
         return command(*arguments, criteria=criteria, **given)
 
-    for option in reversed(_SELECTION):
-        choose = option(choose)
-    return choose
+    return with_options(choose, *_SELECTION)
 
 
 _CRITERIA: Final = (

@@ -149,6 +149,15 @@ class Label(Struct, frozen=True, kw_only=True):
             message = f"{seen}; legal: a box of one voxel or more, its centroid inside"
             raise ValueError(message)
 
+    def touches_edge(self, shape: Shape) -> bool:
+        """Whether its box reaches the first or last slice along an axis, beyond which it may go on.
+
+        Args:
+            shape: (z, y, x) voxels of the volume.
+        """
+        at_end = any(stop == size for stop, size in zip(self.stop, shape, strict=True))
+        return at_end or 0 in self.start
+
 
 class LabelSet(Struct, frozen=True, kw_only=True):
     """One more mask of a case, beside its own, such as a prediction.

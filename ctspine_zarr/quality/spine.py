@@ -91,7 +91,7 @@ class Spine:
     @cached_property
     def cut(self) -> tuple[int, ...]:
         """Levels whose box touches the volume's edge, along any axis."""
-        return tuple(level.label for level in self.levels if self._touches(level))
+        return tuple(level.label for level in self.levels if level.touches_edge(self.shape))
 
     def is_cut(self, level: Label) -> bool:
         """Whether a level's box touches the volume's edge."""
@@ -137,11 +137,6 @@ class Spine:
         if self._place(level) < self._place(above):
             return level.stop[0] == self.shape[0] and self._place(above) - self._place(level) <= _NEAR
         return level.start[0] == 0 and self._place(level) - self._place(below) <= _NEAR
-
-    def _touches(self, level: Label) -> bool:
-        return 0 in level.start or any(
-            stop == size for stop, size in zip(level.stop, self.shape, strict=True)
-        )
 
     def _runs(self) -> list[list[Label]]:
         runs: list[list[Label]] = []

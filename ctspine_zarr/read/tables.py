@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.findings import worst
-from ctspine_zarr.format.record import Label, Record
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 
 if TYPE_CHECKING:
@@ -120,15 +120,9 @@ def _label_rows(record: Record, regions: Mapping[int, str]) -> Iterator[tuple[ob
             d * x + e * y + f * z + front,
             g * x + h * y + i * z + top,
             label.pieces,
-            _is_cut(label, record),
+            label.touches_edge(record.shape),
             tuple(finding.code for finding in record.findings if label.label in finding.labels),
         )
-
-
-def _is_cut(label: Label, record: Record) -> bool:
-    """Whether a label reaches the first or last slice along an axis, beyond which it may go on."""
-    at_end = any(stop == size for stop, size in zip(label.stop, record.shape, strict=True))
-    return at_end or 0 in label.start
 
 
 def metadata_table(records: Iterable[Record]) -> pd.DataFrame:
