@@ -20,7 +20,7 @@ from zarr.storage import ObjectStore
 import ctspine_zarr as cz
 from ctspine_zarr.cli import build, derive, main, talk
 from ctspine_zarr.datasets import DATASETS, ctspine1k, verse
-from ctspine_zarr.publishing.serve import application
+from ctspine_zarr.publishing.web import application
 from ctspine_zarr.write.case_objects import WRITER
 
 REPOSITORY = Path(__file__).parents[1]

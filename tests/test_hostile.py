@@ -22,7 +22,7 @@ from trees import NnunetTree, Tree
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import CtspineError, StorageError
-from ctspine_zarr.publishing.serve import application
+from ctspine_zarr.publishing.web import application
 
 SECRET: Final = b"nobody may read this"
 

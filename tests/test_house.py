@@ -58,8 +58,8 @@ HOMES = {
         "hub.files",
         "cli.documents",
     ),
-    "starlette": ("publishing.serve",),
-    "uvicorn": ("publishing.serve",),
+    "starlette": ("publishing.web",),
+    "uvicorn": ("publishing.web",),
 }
 
 

@@ -34,7 +34,7 @@ from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch, StoreUpdated
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.publishing.card import dataset_card
-from ctspine_zarr.publishing.serve import application
+from ctspine_zarr.publishing.web import application
 from ctspine_zarr.publishing.whole import WholeStore
 from ctspine_zarr.storage import Storage, open_storage
 

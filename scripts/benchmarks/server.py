@@ -152,7 +152,7 @@ def main(folder: Path, latency: float) -> None:
     """Serve until terminated, after printing the port."""
     import uvicorn  # noqa: PLC0415 - only this process needs it
 
-    from ctspine_zarr.publishing.serve import application  # noqa: PLC0415 - likewise
+    from ctspine_zarr.publishing.web import application  # noqa: PLC0415 - likewise
 
     # Without the protocol's name asyncio leaves Nagle's algorithm on, and small answers wait 40 ms.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:

@@ -1,0 +1,143 @@
+"""What the viewer's server answers: the files of its page, and what the page asks of one store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+from ctspine_zarr.errors import (
+    CtspineError,
+    NoMask,
+    OutOfBounds,
+    StoreUpdated,
+    UnknownCase,
+    UnknownValue,
+    require_known,
+)
+from ctspine_zarr.publishing.web import Answer, Asked
+from ctspine_zarr.read.case import Case
+from ctspine_zarr.read.store import Store
+from ctspine_zarr.viewer.boxes import read_box
+from ctspine_zarr.viewer.documents import case_document, store_document
+
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+}
+# The page runs its own files alone, asks its own server alone, and is shown in no other page. What it was
+# given is kept nowhere: a store may be updated, and pictures of patients do not belong in a browser's cache.
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+# The first that an error is one of decides.
+_STATUSES: Final[tuple[tuple[type[CtspineError], int, str], ...]] = (
+    (StoreUpdated, 409, "updated"),
+    (UnknownCase, 404, "unknown"),
+    (NoMask, 404, "unknown"),
+    (OutOfBounds, 400, "asked"),
+    (UnknownValue, 400, "asked"),
+    (CtspineError, 500, "store"),
+)
+
+
+class Answers:
+    """The answers to a page of one store, all of them from the public reading of it.
+
+    Paths: `/` and the page's files; `/api/store`; `/api/cases/ID`; voxels at `/api/cases/ID/image` and
+    `/api/cases/ID/labels/NAME`, with a query as `read_box` has it. Errors are JSON: `error`, a sentence,
+    and `kind`: `updated`, `unknown`, `asked` or `store`.
+    """
+
+    def __init__(self, store: Store, port: int) -> None:
+        """Of a store, to whoever asks for this machine by name at a port."""
+        self._store = store
+        # Another site's name that was made to lead here (DNS rebinding) is no name of this machine.
+        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._page = _page()
+        self._sets: dict[str, Store] = {}
+
+    def __call__(self, asked: Asked) -> Answer:
+        """The answer, whatever is asked."""
+        given = self._answer(asked)
+        return Answer(given.body, given.status, {**_HEADERS, **given.headers})
+
+    def _answer(self, asked: Asked) -> Answer:
+        if len(asked.hosts) != 1 or asked.hosts[0].lower() not in self._hosts:
+            seen, legal = ", ".join(asked.hosts) or "not named", " or ".join(sorted(self._hosts))
+            message = f"host {seen}; legal: {legal}"
+            return _error(message, 403, "asked")
+        if asked.method not in {"GET", "HEAD"}:
+            return _error(f"method {asked.method}; legal: GET or HEAD", 405, "asked", {"Allow": "GET, HEAD"})
+        try:
+            return self._found(asked)
+        except CtspineError as error:
+            status, kind = next((status, kind) for of, status, kind in _STATUSES if isinstance(error, of))
+            return _error(str(error), status, kind)
+
+    def _found(self, asked: Asked) -> Answer:
+        if asked.path in self._page:
+            return self._page[asked.path]
+        match asked.path.split("/")[1:]:
+            case ["api", "store"]:
+                return _json(store_document(self._store))
+            case ["api", "cases", case]:
+                return _json(case_document(self._store[case].record, self._store.spec))
+            case ["api", "cases", case, "image"]:
+                return _voxels(self._store[case], "image", asked.query)
+            case ["api", "cases", case, "labels", name]:
+                return _voxels(self._labelled(case, name), "segmentation", asked.query)
+        return _error(f"nothing at {asked.path}; legal: the page at /", 404, "unknown")
+
+    def _labelled(self, case: str, name: str) -> Case:
+        """The case with that label set, or with its own mask, as the one that is read."""
+        one = self._store[case]
+        if name == self._store.spec.mask and name not in one.record.sets:
+            return one
+        require_known(f"label set of {case}", [name], [self._store.spec.mask, *one.record.sets])
+        if name not in self._sets:
+            self._sets[name] = self._store.select(labels=name)
+        return self._sets[name][case]
+
+
+def _page() -> Mapping[str, Answer]:
+    """Path -> file of the page; a request finds one of these or none, so that no path leads elsewhere."""
+    found = {f"/{name}": Answer(body, headers={"Content-Type": kind}) for name, body, kind in _files()}
+    return found | {"/": found["/index.html"]}
+
+
+def _files() -> Iterator[tuple[str, bytes, str]]:
+    """Name, content and type of each file of the page."""
+    for file in files("ctspine_zarr.viewer").joinpath("page").iterdir():
+        kind = _TYPES.get(file.name.rpartition(".")[2])
+        if kind is not None:
+            yield file.name, file.read_bytes(), kind
+
+
+def _voxels(case: Case, which: Any, query: Mapping[str, str]) -> Answer:
+    voxels, dtype = read_box(case, which, query)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "X-Dtype": dtype,
+        "X-Shape": ",".join(map(str, voxels.shape)),
+    }
+    return Answer(voxels.tobytes(), headers=headers)
+
+
+def _json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return Answer(body, status, {"Content-Type": "application/json", **(headers or {})})
+
+
+def _error(message: str, status: int, kind: str, headers: Mapping[str, str] | None = None) -> Answer:
+    return _json({"error": message, "kind": kind}, status, headers)

@@ -1,0 +1,371 @@
+// The viewer: its state, and what follows when that changes.
+
+import { Boxes } from "./boxes.js";
+import { byId, make } from "./dom.js";
+import { Grid, PLANES } from "./grid.js";
+import { HELP, listenTo, listenToKeys, PRESETS, stepsOf } from "./input.js";
+import { formatted, parsed } from "./link.js";
+import { CaseList } from "./list.js";
+import { colours, table } from "./paint.js";
+import { Pane } from "./pane.js";
+import { Panel } from "./panel.js";
+import { boxesOf, slabDepth } from "./slices.js";
+import { IMAGE } from "./source.js";
+import { gridWords } from "./words.js";
+
+/** @typedef {import("./source.js").CaseRecord} CaseRecord @typedef {import("./source.js").Label} Label */
+/** @typedef {import("./pane.js").Overlay} Overlay @typedef {import("./grid.js").PlaneName} PlaneName */
+
+/** Bytes of voxels that the page holds. */
+const MOST_BYTES = 192 * 2 ** 20;
+/** Positions that an oblique plane is read ahead. */
+const AHEAD = 4;
+const FRAMES = 600;
+
+export class App {
+  /** @param {object} source See source.js. */
+  constructor(source) {
+    this.source = source;
+    this.boxes = new Boxes(source, MOST_BYTES, (error) => (error ? this.tell(error) : this.redraw()));
+    this.state = {
+      at: [0, 0, 0], window: PRESETS[0].window, labels: "", compare: "", how: "over", style: "fill", opacity: 0.4,
+      visible: true, names: true, crosshair: true, smooth: true,
+    };
+    this.greys = table(this.state.window);
+    /** @type {CaseRecord | null} */
+    this.record = null;
+    /** Where the planes are going, for what is read ahead: an axis and a direction. */
+    this.heading = { axis: 0, direction: 0 };
+    /** When frames were drawn, and how long each took: ms. */
+    this.frames = [];
+    this.drawTimes = [];
+    this.isDrawing = false;
+  }
+
+  /** Read the store, make the page, show the case that the address names, or the first. */
+  async start() {
+    this.description = await this.source.describe();
+    this.names = new Map(this.description.labels.map(({ label, name }) => [label, name]));
+    this.palette = colours(this.description.labels);
+    document.title = `${this.description.name} · ctspine_zarr`;
+    this.#makePage();
+    const link = parsed(location.hash);
+    const first = link.case ?? this.description.cases[0]?.id;
+    if (first === undefined) byId("title").textContent = "the store has no case";
+    else await this.open(first, link);
+  }
+
+  #makePage() {
+    this.list = new CaseList(this);
+    this.panel = new Panel(this);
+    /** @type {Pane[]} */
+    this.panes = [0, 1].flatMap((side) => Object.keys(PLANES).map((plane) => new Pane(this, /** @type {PlaneName} */ (plane), side)));
+    this.panes.forEach(listenTo);
+    byId("panes").append(...this.panes.map((pane) => pane.element));
+    this.active = this.panes[0];
+    this.presets = PRESETS.map(({ key, name, window }) => make("button", { title: `${window[0]} to ${window[1]} HU (${key})`, onclick: () => this.setWindow(window) }, name));
+    byId("presets").append(...this.presets, make("span", { id: "window" }));
+    byId("keys").append(...HELP.map(([keys, what]) => make("tr", {}, make("th", {}, keys), make("td", {}, what))));
+    byId("help-button").addEventListener("click", () => this.key("?"));
+    byId("list-button").addEventListener("click", () => this.key("l"));
+    byId("message").addEventListener("click", () => this.#retry());
+    addEventListener("hashchange", () => this.#follow(parsed(location.hash)));
+    new ResizeObserver(() => this.redraw()).observe(byId("panes"));
+    listenToKeys(this);
+  }
+
+  /** @param {string} id Of a case. @param {import("./link.js").Link} link How it is shown. */
+  async open(id, link = {}) {
+    const opening = (this.opening = {});
+    try {
+      const record = await this.source.record(id);
+      // Another case may have been asked for meanwhile.
+      if (opening === this.opening) this.#show(record, link);
+    } catch (error) {
+      if (opening === this.opening) this.tell(error);
+    }
+  }
+
+  /** @param {CaseRecord} record @param {import("./link.js").Link} link */
+  #show(record, link) {
+    byId("message").hidden = true;
+    document.body.classList.remove("list-open");
+    this.boxes.clear();
+    this.record = record;
+    this.grid = new Grid(record);
+    this.heading = { axis: 0, direction: 0 };
+    this.panes.forEach((pane) => pane.forget());
+    const names = record.masks.map((mask) => mask.name);
+    const known = (/** @type {string | undefined} */ name) => (name !== undefined && names.includes(name) ? name : undefined);
+    const wantsNone = link.labels === "none";
+    const { labels, compare } = this.state;
+    const own = names.includes(labels) ? labels : (names[0] ?? "");
+    Object.assign(this.state, {
+      labels: wantsNone ? "" : (known(link.labels) ?? own),
+      compare: known(link.compare) ?? (names.includes(compare) ? compare : ""),
+      at: this.grid.clipped(link.at ? this.grid.positionOf(link.at) : this.#middle()),
+    });
+    for (const name of ["window", "how", "style", "opacity"]) if (link[name] !== undefined) this.state[name] = link[name];
+    this.greys = table(this.state.window);
+    byId("title").textContent = record.id;
+    byId("facts").textContent = `${record.split} · ${record.source} · ${gridWords(record.shape, record.spacing)}`;
+    const oblique = `oblique by ${record.oblique_degrees.toFixed(1)}°: planes of the body, nearest voxels`;
+    byId("grid-note").textContent = this.grid.isStraight ? "" : oblique;
+    // A spine stands: where the volume does too, the plane along it is the large one.
+    const [z, y] = [0, 1].map((axis) => this.grid.shape[axis] * this.grid.spacing[axis]);
+    if (!this.chosenMain) byId("panes").dataset.main = z > y * 0.8 ? "sagittal" : "axial";
+    this.list.mark(record.id);
+    this.panel.fill();
+    this.changed();
+  }
+
+  /** Position of the middle label's centroid; of the volume's middle where there is none. */
+  #middle() {
+    const labels = this.record.masks[0]?.labels ?? [];
+    const byHeight = [...labels].sort((one, other) => one.centroid[0] - other.centroid[0]);
+    const middle = byHeight[Math.floor(byHeight.length / 2)];
+    return middle ? this.grid.positionOf(middle.centroid) : this.grid.shape.map((count) => count / 2);
+  }
+
+  /** @param {import("./link.js").Link} link That was put into the address by hand. */
+  #follow(link) {
+    if (link.case === undefined || formatted(link) === formatted(this.link)) return;
+    this.open(link.case, link);
+  }
+
+  /** The view as an address. */
+  get link() {
+    const { state } = this;
+    return {
+      case: this.record.id,
+      at: this.grid.voxelOf(state.at),
+      window: state.window,
+      labels: state.labels || "none",
+      compare: state.compare,
+      how: state.compare ? state.how : "",
+      style: state.style,
+      opacity: state.opacity,
+    };
+  }
+
+  /** @param {Partial<App["state"]>} changes */
+  change(changes) {
+    Object.assign(this.state, changes);
+    if (changes.window) this.greys = table(this.state.window);
+    this.changed();
+  }
+
+  /** What follows from another state: what is read, what is drawn, and the address. */
+  changed() {
+    const { state } = this;
+    byId("panes").classList.toggle("beside", this.isBeside);
+    this.presets.forEach((button, at) => button.setAttribute("aria-pressed", String(`${PRESETS[at].window}` === `${state.window}`)));
+    const [low, high] = state.window;
+    byId("window").textContent = `${low} to ${high} HU`;
+    this.panel.update();
+    this.boxes.want(this.#wanted());
+    clearTimeout(this.addressing);
+    // Browsers bound how often a page may change its address.
+    this.addressing = setTimeout(() => history.replaceState(null, "", formatted(this.link)), 150);
+    this.redraw();
+  }
+
+  /** The boxes of what is to be seen, then of what comes next. */
+  #wanted() {
+    const { record, grid, state, heading } = this;
+    const arrays = [IMAGE, ...new Set([0, 1].flatMap((side) => this.overlaysOf(side).map((one) => `labels/${one.name}`)))];
+    const planes = /** @type {PlaneName[]} */ (Object.keys(PLANES));
+    const first = this.active.plane;
+    planes.sort((one, other) => Number(other === first) - Number(one === first));
+    const found = new Map();
+    const add = (/** @type {PlaneName} */ plane, /** @type {number} */ index) => {
+      for (const array of arrays) for (const box of boxesOf(record, grid, array, plane, index)) found.set(box.key, box);
+    };
+    for (const plane of planes) add(plane, state.at[PLANES[plane].axis]);
+    if (heading.direction !== 0) {
+      const plane = planes.find((one) => PLANES[one].axis === heading.axis);
+      const ahead = grid.isStraight ? slabDepth(record, plane) : AHEAD;
+      const next = state.at[heading.axis] + heading.direction * ahead;
+      if (next >= 0 && next < grid.shape[heading.axis]) add(plane, next);
+    }
+    return [...found.values()];
+  }
+
+  /** Whether two sets of labels are shown in a row of planes each. */
+  get isBeside() {
+    return this.state.compare !== "" && this.state.how === "beside";
+  }
+
+  /** What covers a plane, the lowest first. @param {number} side @returns {Overlay[]} */
+  overlaysOf(side) {
+    const { labels, compare, style, visible } = this.state;
+    if (!visible) return [];
+    if (this.isBeside) return [side === 0 ? labels : compare].filter(Boolean).map((name) => ({ name, style }));
+    const first = labels ? [{ name: labels, style: compare ? "fill" : style }] : [];
+    return compare && compare !== labels ? [...first, { name: compare, style: "outline" }] : first;
+  }
+
+  /** @param {string} name */
+  maskNamed(name) {
+    return this.record.masks.find((mask) => mask.name === name);
+  }
+
+  /** @param {number} label */
+  labelName(label) {
+    return this.names.get(label) ?? String(label);
+  }
+
+  /** @param {number} label */
+  cssColour(label) {
+    const pixel = this.palette[label];
+    return `rgb(${pixel & 255} ${(pixel >> 8) & 255} ${(pixel >> 16) & 255})`;
+  }
+
+  /** @param {number[]} at Position; the nearest one that there is. */
+  goTo(at) {
+    this.change({ at: this.grid.clipped(at) });
+  }
+
+  /** @param {Label} label Whose centroid is shown. */
+  jump(label) {
+    this.goTo(this.grid.positionOf(label.centroid));
+  }
+
+  /** @param {Pane} pane @param {number} steps */
+  scroll(pane, steps) {
+    const at = [...this.state.at];
+    at[pane.axis] += steps;
+    this.heading = { axis: pane.axis, direction: Math.sign(steps) };
+    this.goTo(at);
+    this.pointer = null;
+  }
+
+  /** @param {[number, number]} window */
+  setWindow(window) {
+    this.change({ window });
+  }
+
+  /** @param {PlaneName} plane */
+  setMain(plane) {
+    this.chosenMain = true;
+    byId("panes").dataset.main = plane;
+    this.redraw();
+  }
+
+  /** @param {string} key @returns {boolean} Whether it means something. */
+  key(key) {
+    const help = /** @type {HTMLDialogElement} */ (byId("help"));
+    if (key === "?") return help.open ? help.close() : help.showModal(), true;
+    if (key === "l") return document.body.classList.toggle("list-open"), document.body.classList.toggle("list-closed"), true;
+    if (key === "/") return document.body.classList.add("list-open"), this.list.search.focus(), true;
+    if (this.record === null) return false;
+    const { state, active } = this;
+    const preset = PRESETS.find((one) => one.key === key);
+    if (preset) return this.setWindow(preset.window), true;
+    const steps = stepsOf(key, this.grid.shape[active.axis]);
+    if (steps !== null) return this.scroll(active, steps), true;
+    const flags = { m: "visible", n: "names", c: "crosshair", i: "smooth" };
+    if (Object.hasOwn(flags, key)) return this.change({ [flags[key]]: !state[flags[key]] }), true;
+    const actions = {
+      o: () => this.change({ style: state.style === "fill" ? "outline" : "fill" }),
+      "+": () => this.change({ opacity: Math.min(1, state.opacity + 0.1) }),
+      "-": () => this.change({ opacity: Math.max(0, state.opacity - 0.1) }),
+      r: () => (this.panes.forEach((pane) => pane.reset()), this.redraw()),
+      x: () => this.setMain(active.plane),
+      "[": () => this.#jumpBy(1),
+      "]": () => this.#jumpBy(-1),
+      "<": () => this.#openNeighbour(-1),
+      ">": () => this.#openNeighbour(1),
+    };
+    actions[key]?.();
+    return key in actions;
+  }
+
+  /** To the next centroid above (1) or below (-1). @param {number} direction */
+  #jumpBy(direction) {
+    const here = this.grid.voxelOf(this.state.at)[0];
+    const labels = this.maskNamed(this.state.labels)?.labels ?? [];
+    // The crosshair's own lies within half a voxel.
+    const beyond = labels.filter(({ centroid }) => (centroid[0] - here) * direction > 0.5);
+    beyond.sort((one, other) => (one.centroid[0] - other.centroid[0]) * direction);
+    if (beyond.length) this.jump(beyond[0]);
+  }
+
+  /** @param {number} steps */
+  #openNeighbour(steps) {
+    const next = this.list.neighbour(this.record.id, steps);
+    if (next !== undefined) this.open(next);
+  }
+
+  /** @param {{pane: Pane, pixel: {row: number, column: number}} | null} pointer */
+  hover(pointer) {
+    this.pointer = pointer;
+    this.#tellPlace();
+  }
+
+  /** What is under the pointer; or else at the crosshair. */
+  #tellPlace() {
+    if (this.record === null) return;
+    const pane = this.pointer?.pane ?? this.panes.find((one) => one.shown !== null && one.shown.index === this.state.at[one.axis]);
+    if (!pane?.shown) return;
+    const { row, column } = this.pointer?.pixel ?? pane.pixelOf(this.state.at);
+    const { shown } = pane;
+    const isInside = row >= 0 && column >= 0 && row < shown.height && column < shown.width;
+    const value = isInside ? shown.image[row * shown.width + column] : NaN;
+    const found = Number.isNaN(value) ? [] : this.#place(pane, row, column, value);
+    byId("status").replaceChildren(...found.map(([name, text]) => make("span", {}, make("b", {}, name), text)));
+  }
+
+  /** @param {Pane} pane @param {number} row @param {number} column @param {number} value */
+  #place(pane, row, column, value) {
+    const at = pane.positionOf({ row, column });
+    const voxel = this.grid.voxelOf(at).map(Math.round);
+    const world = this.grid.worldOf(at).map((mm) => mm.toFixed(1));
+    const labels = pane.shown.masks.map(({ overlay, voxels }) => {
+      const label = voxels[row * pane.shown.width + column];
+      return [overlay.name, label ? this.labelName(label) : "–"];
+    });
+    const rounded = Number.isInteger(value) ? value : value.toFixed(1);
+    return [["HU", String(rounded)], ...labels, ["voxel (z, y, x)", voxel.join(", ")], ["RAS+ mm", world.join(", ")]];
+  }
+
+  /** Draw in the next frame, once. */
+  redraw() {
+    if (this.isDrawing) return;
+    this.isDrawing = true;
+    requestAnimationFrame((now) => {
+      this.isDrawing = false;
+      if (this.record === null) return;
+      const begun = performance.now();
+      for (const pane of this.panes) if (pane.side === 0 || this.isBeside) pane.draw();
+      if (!this.pointer) this.#tellPlace();
+      this.#count(now, performance.now() - begun);
+    });
+  }
+
+  /** @param {number} now @param {number} took */
+  #count(now, took) {
+    this.frames.push(now);
+    this.drawTimes.push(took);
+    if (this.frames.length > FRAMES) {
+      this.frames.shift();
+      this.drawTimes.shift();
+    }
+  }
+
+  /** @param {Error & {kind?: string}} error */
+  tell(error) {
+    const element = byId("message");
+    const more = error.kind === "updated" ? " Click to load the page again." : " Click to try again.";
+    element.textContent = error.message + more;
+    element.dataset.kind = error.kind ?? "";
+    element.hidden = false;
+  }
+
+  #retry() {
+    const element = byId("message");
+    element.hidden = true;
+    if (element.dataset.kind === "updated") location.reload();
+    else this.boxes.retry();
+  }
+}
