@@ -17,20 +17,40 @@ from ctspine_zarr.cli.options import storage_options
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 for any that is free."
 )
 @click.option("--no-browser", is_flag=True, help="Say the address alone.")
+@click.option(
+    "--neuroglancer",
+    is_flag=True,
+    help="Serve a local STORE to pages of any origin instead, and say the address of CASE in neuroglancer.",
+)
 @storage_options
 def view(
-    store: str, case: str | None, *, port: int, no_browser: bool, storage_option: dict[str, Any]
+    store: str,
+    case: str | None,
+    *,
+    port: int,
+    no_browser: bool,
+    neuroglancer: bool,
+    storage_option: dict[str, Any],
 ) -> None:
     """Show STORE, or one CASE of it first, in a browser on this machine, until Ctrl-C."""
     # starlette and uvicorn are optional.
-    from ctspine_zarr.viewer.view import view as run
+    from ctspine_zarr.viewer import view as viewer
+
+    def tell(url: str) -> None:
+        click.echo(f"{store} is at {url}; Ctrl-C ends")
 
     with contextlib.suppress(KeyboardInterrupt):
-        run(
-            store,
-            case,
-            port=port,
-            browser=not no_browser,
-            storage_options=storage_option,
-            on_ready=lambda url: click.echo(f"{store} is at {url}; Ctrl-C ends"),
-        )
+        if not neuroglancer:
+            viewer.view(
+                store,
+                case,
+                port=port,
+                browser=not no_browser,
+                storage_options=storage_option,
+                on_ready=tell,
+            )
+        elif case is None or storage_option:
+            message = "--neuroglancer needs a CASE, of a local STORE"
+            raise click.UsageError(message)
+        else:
+            viewer.view_in_neuroglancer(store, case, port=port, on_ready=tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,12 +10,21 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from ctspine_zarr.errors import require_case
-from ctspine_zarr.publishing.web import answering, listen, run
+from ctspine_zarr.publishing.serve import serve
+from ctspine_zarr.publishing.web import Answer, Asked, answering, listen, run
+from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.opening import open_store
 from ctspine_zarr.viewer.answers import Answers
+from ctspine_zarr.viewer.neuroglancer import (
+    DEMO,
+    label_names,
+    names_path,
+    neuroglancer_link,
+    neuroglancer_state,
+)
 
 _HOST: Final = "127.0.0.1"
-# Of decoded chunks: coronal and sagittal slabs of one row of chunks follow one another.
+# Of decoded chunks: a row of them gives many slabs of coronal or sagittal slices, one after another.
 _CACHE_BYTES: Final = 256 * 2**20
 
 
@@ -52,3 +62,51 @@ def view(
         if browser:
             webbrowser.open(url)
         run(answering(Answers(store, number)), listening)
+
+
+def view_in_neuroglancer(
+    location: str | Path,
+    case: str,
+    *,
+    port: int = 0,
+    base: str = DEMO,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a store to neuroglancer until Ctrl-C, as `serve` does: to pages of any origin on this machine.
+
+    Args:
+        location: a local store.
+        case: that the address shows.
+        port: 0 for any that is free.
+        base: address of a neuroglancer.
+        on_ready: told the address that opens it.
+
+    Raises:
+        UnknownCase: no such case; the message names the nearest ones.
+        UnknownValue: its codec is one that neuroglancer does not read.
+        NotAStore, DamagedStore: there is no store.
+        StorageError: it is not in a local folder, or the port cannot be had.
+    """
+    one = open_store(location)[case]
+
+    def ready(url: str) -> None:
+        if on_ready is not None:
+            on_ready(neuroglancer_link(neuroglancer_state(one.record, one.spec, url), base))
+
+    # What is not legal is found before anything is served.
+    neuroglancer_state(one.record, one.spec, "")
+    serve(location, host=_HOST, port=port, on_ready=ready, extra=names_of(one))
+
+
+def names_of(case: Case) -> Callable[[Asked], Answer | None]:
+    """What answers neuroglancer's requests for the names of a case's labels, and None to any other."""
+    documents = {
+        f"{names_path(case.id, name)}/info": json.dumps(label_names(case.record, case.spec, name)).encode()
+        for name in case.record.masks(case.spec.mask)
+    }
+
+    def answer(asked: Asked) -> Answer | None:
+        body = documents.get(asked.path) if asked.method in {"GET", "HEAD"} else None
+        return None if body is None else Answer(body, headers={"Content-Type": "application/json"})
+
+    return answer

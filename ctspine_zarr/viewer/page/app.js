@@ -11,6 +11,7 @@ import { Pane } from "./pane.js";
 import { Panel } from "./panel.js";
 import { boxesOf, slabDepth } from "./slices.js";
 import { IMAGE } from "./source.js";
+import { tellPlace } from "./place.js";
 import { gridWords } from "./words.js";
 
 /** @typedef {import("./source.js").CaseRecord} CaseRecord @typedef {import("./source.js").Label} Label */
@@ -28,8 +29,17 @@ export class App {
     this.source = source;
     this.boxes = new Boxes(source, MOST_BYTES, (error) => (error ? this.tell(error) : this.redraw()));
     this.state = {
-      at: [0, 0, 0], window: PRESETS[0].window, labels: "", compare: "", how: "over", style: "fill", opacity: 0.4,
-      visible: true, names: true, crosshair: true, smooth: true,
+      at: [0, 0, 0],
+      window: PRESETS[0].window,
+      labels: "",
+      compare: "",
+      how: "over",
+      style: "fill",
+      opacity: 0.4,
+      visible: true,
+      names: true,
+      crosshair: true,
+      smooth: true,
     };
     this.greys = table(this.state.window);
     /** @type {CaseRecord | null} */
@@ -59,13 +69,23 @@ export class App {
     this.list = new CaseList(this);
     this.panel = new Panel(this);
     /** @type {Pane[]} */
-    this.panes = [0, 1].flatMap((side) => Object.keys(PLANES).map((plane) => new Pane(this, /** @type {PlaneName} */ (plane), side)));
+    this.panes = [0, 1].flatMap((side) =>
+      Object.keys(PLANES).map((plane) => new Pane(this, /** @type {PlaneName} */ (plane), side)),
+    );
     this.panes.forEach(listenTo);
     byId("panes").append(...this.panes.map((pane) => pane.element));
     this.active = this.panes[0];
-    this.presets = PRESETS.map(({ key, name, window }) => make("button", { title: `${window[0]} to ${window[1]} HU (${key})`, onclick: () => this.setWindow(window) }, name));
+    this.presets = PRESETS.map(({ key, name, window }) =>
+      make(
+        "button",
+        { title: `${window[0]} to ${window[1]} HU (${key})`, onclick: () => this.setWindow(window) },
+        name,
+      ),
+    );
     byId("presets").append(...this.presets, make("span", { id: "window" }));
-    byId("keys").append(...HELP.map(([keys, what]) => make("tr", {}, make("th", {}, keys), make("td", {}, what))));
+    byId("keys").append(
+      ...HELP.map(([keys, what]) => make("tr", {}, make("th", {}, keys), make("td", {}, what))),
+    );
     byId("help-button").addEventListener("click", () => this.key("?"));
     byId("list-button").addEventListener("click", () => this.key("l"));
     byId("message").addEventListener("click", () => this.#retry());
@@ -96,7 +116,8 @@ export class App {
     this.heading = { axis: 0, direction: 0 };
     this.panes.forEach((pane) => pane.forget());
     const names = record.masks.map((mask) => mask.name);
-    const known = (/** @type {string | undefined} */ name) => (name !== undefined && names.includes(name) ? name : undefined);
+    const known = (/** @type {string | undefined} */ name) =>
+      name !== undefined && names.includes(name) ? name : undefined;
     const wantsNone = link.labels === "none";
     const { labels, compare } = this.state;
     const own = names.includes(labels) ? labels : (names[0] ?? "");
@@ -105,10 +126,12 @@ export class App {
       compare: known(link.compare) ?? (names.includes(compare) ? compare : ""),
       at: this.grid.clipped(link.at ? this.grid.positionOf(link.at) : this.#middle()),
     });
-    for (const name of ["window", "how", "style", "opacity"]) if (link[name] !== undefined) this.state[name] = link[name];
+    for (const name of ["window", "how", "style", "opacity"])
+      if (link[name] !== undefined) this.state[name] = link[name];
     this.greys = table(this.state.window);
     byId("title").textContent = record.id;
-    byId("facts").textContent = `${record.split} · ${record.source} · ${gridWords(record.shape, record.spacing)}`;
+    byId("facts").textContent =
+      `${record.split} · ${record.source} · ${gridWords(record.shape, record.spacing)}`;
     const oblique = `oblique by ${record.oblique_degrees.toFixed(1)}°: planes of the body, nearest voxels`;
     byId("grid-note").textContent = this.grid.isStraight ? "" : oblique;
     // A spine stands: where the volume does too, the plane along it is the large one.
@@ -159,7 +182,9 @@ export class App {
   changed() {
     const { state } = this;
     byId("panes").classList.toggle("beside", this.isBeside);
-    this.presets.forEach((button, at) => button.setAttribute("aria-pressed", String(`${PRESETS[at].window}` === `${state.window}`)));
+    this.presets.forEach((button, at) =>
+      button.setAttribute("aria-pressed", String(`${PRESETS[at].window}` === `${state.window}`)),
+    );
     const [low, high] = state.window;
     byId("window").textContent = `${low} to ${high} HU`;
     this.panel.update();
@@ -173,13 +198,17 @@ export class App {
   /** The boxes of what is to be seen, then of what comes next. */
   #wanted() {
     const { record, grid, state, heading } = this;
-    const arrays = [IMAGE, ...new Set([0, 1].flatMap((side) => this.overlaysOf(side).map((one) => `labels/${one.name}`)))];
+    const arrays = [
+      IMAGE,
+      ...new Set([0, 1].flatMap((side) => this.overlaysOf(side).map((one) => `labels/${one.name}`))),
+    ];
     const planes = /** @type {PlaneName[]} */ (Object.keys(PLANES));
     const first = this.active.plane;
     planes.sort((one, other) => Number(other === first) - Number(one === first));
     const found = new Map();
     const add = (/** @type {PlaneName} */ plane, /** @type {number} */ index) => {
-      for (const array of arrays) for (const box of boxesOf(record, grid, array, plane, index)) found.set(box.key, box);
+      for (const array of arrays)
+        for (const box of boxesOf(record, grid, array, plane, index)) found.set(box.key, box);
     };
     for (const plane of planes) add(plane, state.at[PLANES[plane].axis]);
     if (heading.direction !== 0) {
@@ -200,7 +229,8 @@ export class App {
   overlaysOf(side) {
     const { labels, compare, style, visible } = this.state;
     if (!visible) return [];
-    if (this.isBeside) return [side === 0 ? labels : compare].filter(Boolean).map((name) => ({ name, style }));
+    if (this.isBeside)
+      return [side === 0 ? labels : compare].filter(Boolean).map((name) => ({ name, style }));
     const first = labels ? [{ name: labels, style: compare ? "fill" : style }] : [];
     return compare && compare !== labels ? [...first, { name: compare, style: "outline" }] : first;
   }
@@ -255,17 +285,22 @@ export class App {
   /** @param {string} key @returns {boolean} Whether it means something. */
   key(key) {
     const help = /** @type {HTMLDialogElement} */ (byId("help"));
-    if (key === "?") return help.open ? help.close() : help.showModal(), true;
-    if (key === "l") return document.body.classList.toggle("list-open"), document.body.classList.toggle("list-closed"), true;
-    if (key === "/") return document.body.classList.add("list-open"), this.list.search.focus(), true;
+    if (key === "?") return (help.open ? help.close() : help.showModal(), true);
+    if (key === "l")
+      return (
+        document.body.classList.toggle("list-open"),
+        document.body.classList.toggle("list-closed"),
+        true
+      );
+    if (key === "/") return (document.body.classList.add("list-open"), this.list.search.focus(), true);
     if (this.record === null) return false;
     const { state, active } = this;
     const preset = PRESETS.find((one) => one.key === key);
-    if (preset) return this.setWindow(preset.window), true;
+    if (preset) return (this.setWindow(preset.window), true);
     const steps = stepsOf(key, this.grid.shape[active.axis]);
-    if (steps !== null) return this.scroll(active, steps), true;
+    if (steps !== null) return (this.scroll(active, steps), true);
     const flags = { m: "visible", n: "names", c: "crosshair", i: "smooth" };
-    if (Object.hasOwn(flags, key)) return this.change({ [flags[key]]: !state[flags[key]] }), true;
+    if (Object.hasOwn(flags, key)) return (this.change({ [flags[key]]: !state[flags[key]] }), true);
     const actions = {
       o: () => this.change({ style: state.style === "fill" ? "outline" : "fill" }),
       "+": () => this.change({ opacity: Math.min(1, state.opacity + 0.1) }),
@@ -300,33 +335,7 @@ export class App {
   /** @param {{pane: Pane, pixel: {row: number, column: number}} | null} pointer */
   hover(pointer) {
     this.pointer = pointer;
-    this.#tellPlace();
-  }
-
-  /** What is under the pointer; or else at the crosshair. */
-  #tellPlace() {
-    if (this.record === null) return;
-    const pane = this.pointer?.pane ?? this.panes.find((one) => one.shown !== null && one.shown.index === this.state.at[one.axis]);
-    if (!pane?.shown) return;
-    const { row, column } = this.pointer?.pixel ?? pane.pixelOf(this.state.at);
-    const { shown } = pane;
-    const isInside = row >= 0 && column >= 0 && row < shown.height && column < shown.width;
-    const value = isInside ? shown.image[row * shown.width + column] : NaN;
-    const found = Number.isNaN(value) ? [] : this.#place(pane, row, column, value);
-    byId("status").replaceChildren(...found.map(([name, text]) => make("span", {}, make("b", {}, name), text)));
-  }
-
-  /** @param {Pane} pane @param {number} row @param {number} column @param {number} value */
-  #place(pane, row, column, value) {
-    const at = pane.positionOf({ row, column });
-    const voxel = this.grid.voxelOf(at).map(Math.round);
-    const world = this.grid.worldOf(at).map((mm) => mm.toFixed(1));
-    const labels = pane.shown.masks.map(({ overlay, voxels }) => {
-      const label = voxels[row * pane.shown.width + column];
-      return [overlay.name, label ? this.labelName(label) : "–"];
-    });
-    const rounded = Number.isInteger(value) ? value : value.toFixed(1);
-    return [["HU", String(rounded)], ...labels, ["voxel (z, y, x)", voxel.join(", ")], ["RAS+ mm", world.join(", ")]];
+    tellPlace(this);
   }
 
   /** Draw in the next frame, once. */
@@ -338,7 +347,7 @@ export class App {
       if (this.record === null) return;
       const begun = performance.now();
       for (const pane of this.panes) if (pane.side === 0 || this.isBeside) pane.draw();
-      if (!this.pointer) this.#tellPlace();
+      if (!this.pointer) tellPlace(this);
       this.#count(now, performance.now() - begun);
     });
   }

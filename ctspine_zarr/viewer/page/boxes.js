@@ -7,7 +7,11 @@
 const AT_ONCE = 4;
 
 /**
- * @param {string} id @param {string} array @param {number} itemsize @param {Triple} start @param {Triple} stop
+ * @param {string} id
+ * @param {string} array
+ * @param {number} itemsize
+ * @param {Triple} start
+ * @param {Triple} stop
  * @returns {Wanted}
  */
 export function wanted(id, array, itemsize, start, stop) {

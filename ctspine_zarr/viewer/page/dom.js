@@ -22,7 +22,12 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A list to choose from. @param {string} title @param {[string, string][]} options Value and text. @param {(value: string) => void} chosen */
+/**
+ * A list to choose from.
+ * @param {string} title
+ * @param {[string, string][]} options Value and text.
+ * @param {(value: string) => void} chosen
+ */
 export function choice(title, options, chosen) {
   const select = make("select", { title, "aria-label": title, onchange: () => chosen(select.value) });
   select.append(...options.map(([value, text]) => make("option", { value }, text)));

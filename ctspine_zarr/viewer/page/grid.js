@@ -1,13 +1,13 @@
-// Where voxels lie, and how planes look at them. Pure arithmetic; positions and shapes are (z, y, x), as in the
-// store, and the world is (x, y, z): RAS+ mm.
+// Where voxels lie, and how planes look at them. Pure arithmetic; positions and shapes are (z, y, x), as in
+// the store, and the world is (x, y, z): RAS+ mm.
 
 /** @typedef {import("./source.js").CaseRecord} CaseRecord @typedef {import("./source.js").Triple} Triple */
 /** @typedef {"axial" | "coronal" | "sagittal"} PlaneName */
 
 /**
- * The axis that each plane cuts, and those that run along its rows' numbers and its columns'. On the screen both are
- * reversed: what lies superior or anterior is above, the patient's right is on the left, and in the sagittal plane
- * anterior is on the left.
+ * The axis that each plane cuts, and those that run along its rows' numbers and its columns'. On the screen
+ * both are reversed: what lies superior or anterior is above, the patient's right is on the left, and in the
+ * sagittal plane anterior is on the left.
  * @type {Object<PlaneName, {axis: number, rows: number, columns: number}>}
  */
 export const PLANES = {
@@ -20,12 +20,16 @@ export const PLANES = {
 const MOST_DEGREES = 1;
 /** Positions along an axis of the planes through an oblique volume. */
 const MOST_POSITIONS = 1024;
-const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]];
+const SIDES = [
+  ["L", "R"],
+  ["P", "A"],
+  ["I", "S"],
+];
 
 /**
- * The positions that the planes of a case go through. Of a straight case they are its voxels. Of an oblique or
- * sheared one they lie along the axes of the body, evenly, as far apart as its voxels are where these are closest;
- * each shows the voxel next to it, so that every value that is shown is one that was measured.
+ * The positions that the planes of a case go through. Of a straight case they are its voxels. Of an oblique
+ * or sheared one they lie along the axes of the body, evenly, as far apart as its voxels are where these are
+ * closest; each shows the voxel next to it, so that every value that is shown is one that was measured.
  */
 export class Grid {
   /** @param {CaseRecord} record */
@@ -50,9 +54,12 @@ export class Grid {
   #spanWorld(record) {
     const [z, y, x] = record.shape;
     const corners = [];
-    for (const k of [0, z - 1]) for (const j of [0, y - 1]) for (const i of [0, x - 1]) corners.push(apply(this.affine, [i, j, k]));
+    for (const k of [0, z - 1])
+      for (const j of [0, y - 1]) for (const i of [0, x - 1]) corners.push(apply(this.affine, [i, j, k]));
     this.first = [0, 1, 2].map((axis) => Math.min(...corners.map((corner) => corner[axis])));
-    const extents = [0, 1, 2].map((axis) => Math.max(...corners.map((corner) => corner[axis])) - this.first[axis]);
+    const extents = [0, 1, 2].map(
+      (axis) => Math.max(...corners.map((corner) => corner[axis])) - this.first[axis],
+    );
     const step = Math.max(Math.min(...record.spacing), Math.max(...extents) / (MOST_POSITIONS - 1));
     const [right, front, up] = extents.map((mm) => Math.floor(mm / step) + 1);
     this.shape = [up, front, right];
@@ -66,7 +73,10 @@ export class Grid {
     return [x, y, z].map((index, axis) => this.first[axis] + index * this.spacing[0]);
   }
 
-  /** @param {number[]} at Position. @returns {number[]} Stored voxel, (z, y, x), between voxels where the grid is oblique. */
+  /**
+   * @param {number[]} at Position.
+   * @returns {number[]} Stored voxel, (z, y, x), between voxels where the grid is oblique.
+   */
   voxelOf(at) {
     if (this.isStraight) return at;
     return apply(this.inverse, this.worldOf(at)).reverse();
@@ -98,7 +108,9 @@ export class Grid {
   /** The sides that an axis leads from and to. @param {number} axis */
   #sides(axis) {
     const column = 2 - axis;
-    const direction = this.isStraight ? [0, 1, 2].map((row) => this.affine[row][column]) : [0, 1, 2].map((row) => Number(row === column));
+    const direction = this.isStraight
+      ? [0, 1, 2].map((row) => this.affine[row][column])
+      : [0, 1, 2].map((row) => Number(row === column));
     const lengths = direction.map(Math.abs);
     const closest = lengths.indexOf(Math.max(...lengths));
     const [low, high] = SIDES[closest];
@@ -108,7 +120,9 @@ export class Grid {
 
 /** @param {number[][]} affine (4, 4). @param {number[]} at @returns {number[]} */
 export function apply(affine, [x, y, z]) {
-  return [0, 1, 2].map((row) => affine[row][0] * x + affine[row][1] * y + affine[row][2] * z + affine[row][3]);
+  return [0, 1, 2].map(
+    (row) => affine[row][0] * x + affine[row][1] * y + affine[row][2] * z + affine[row][3],
+  );
 }
 
 /** @param {number[][]} affine (4, 4), with an inverse. @returns {number[][]} It, (4, 4). */

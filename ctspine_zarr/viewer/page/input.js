@@ -1,6 +1,5 @@
 // Mouse and keys.
 
-
 /** @typedef {import("./app.js").App} App @typedef {import("./pane.js").Pane} Pane */
 
 /** Bone, soft tissue and lung, as HU at black and white. */
@@ -89,7 +88,9 @@ function begin(event, pane) {
   element.setPointerCapture(event.pointerId);
   const isWindow = event.button === 2 || event.shiftKey;
   let [x, y] = placeOf(event, element);
-  const { window: [low, high] } = app.state;
+  const {
+    window: [low, high],
+  } = app.state;
   const [startX, startY] = [x, y];
   const move = (/** @type {PointerEvent} */ next) => {
     const [toX, toY] = placeOf(next, element);
@@ -98,7 +99,10 @@ function begin(event, pane) {
       const [width, level] = [high - low, (low + high) / 2];
       const wide = Math.max(1, width * Math.exp((toX - startX) / 200));
       const moved = level + ((toY - startY) * width) / 300;
-      app.setWindow([Math.round(moved - wide / 2), Math.round(moved - wide / 2) + Math.max(1, Math.round(wide))]);
+      app.setWindow([
+        Math.round(moved - wide / 2),
+        Math.round(moved - wide / 2) + Math.max(1, Math.round(wide)),
+      ]);
     } else if (event.button === 1) {
       pane.panX += toX - x;
       pane.panY += toY - y;
@@ -125,19 +129,34 @@ function begin(event, pane) {
 /** Keys of the whole page. @param {App} app */
 export function listenToKeys(app) {
   document.addEventListener("keydown", (event) => {
-    const isText = event.target instanceof HTMLElement && event.target.matches("input[type=search], input[type=number], select, textarea");
+    const isText =
+      event.target instanceof HTMLElement &&
+      event.target.matches("input[type=search], input[type=number], select, textarea");
     if (event.key === "Escape" && isText) return void event.target.blur();
     if (isText || event.ctrlKey || event.metaKey || event.altKey) return;
     // Elsewhere than in the planes, keys that move mean what they always do.
     const isMove = ["ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"].includes(event.key);
-    if (isMove && event.target instanceof HTMLElement && event.target.closest("#list, #panel, dialog")) return;
+    if (isMove && event.target instanceof HTMLElement && event.target.closest("#list, #panel, dialog"))
+      return;
     if (app.key(event.key)) event.preventDefault();
   });
 }
 
-/** Slices that a key moves by, along a plane's axis; null for other keys. @param {string} key @param {number} count */
+/**
+ * Slices that a key moves by, along a plane's axis; null for other keys.
+ * @param {string} key
+ * @param {number} count
+ */
 export function stepsOf(key, count) {
-  const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: PAGE, PageDown: -PAGE, Home: -count, End: count };
+  const steps = {
+    ArrowUp: 1,
+    ArrowRight: 1,
+    ArrowDown: -1,
+    ArrowLeft: -1,
+    PageUp: PAGE,
+    PageDown: -PAGE,
+    Home: -count,
+    End: count,
+  };
   return steps[key] ?? null;
 }
-

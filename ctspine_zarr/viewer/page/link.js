@@ -27,7 +27,10 @@ export function formatted(link) {
   const values = new URLSearchParams();
   for (const [name, value] of Object.entries(link)) {
     if (value === undefined || value === null || value === "") continue;
-    values.set(name, Array.isArray(value) ? value.map(short).join(",") : typeof value === "number" ? short(value) : value);
+    values.set(
+      name,
+      Array.isArray(value) ? value.map(short).join(",") : typeof value === "number" ? short(value) : value,
+    );
   }
   // Commas need no escape here, and are easier to read.
   return `#${values.toString().replaceAll("%2C", ",")}`;

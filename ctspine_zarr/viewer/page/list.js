@@ -33,9 +33,14 @@ export class CaseList {
     const make_ = (title, all, options) => choice(title, [["", all], ...options], () => this.filter());
     this.split = make_("Split", "every split", plain(splits));
     this.source = make_("Source", "every source", plain(sources));
-    const named = labels.filter(({ label }) => present.has(label)).map(({ label, name }) => [String(label), name]);
+    const named = labels
+      .filter(({ label }) => present.has(label))
+      .map(({ label, name }) => [String(label), name]);
     this.label = make_("Label", "any label", named);
-    this.finding = make_("Finding", "any finding", [["none", "no finding"], ...codes.map((code) => [`=${code}`, findingWords(code)])]);
+    this.finding = make_("Finding", "any finding", [
+      ["none", "no finding"],
+      ...codes.map((code) => [`=${code}`, findingWords(code)]),
+    ]);
     byId("filters").append(this.split, this.source, this.label, this.finding);
   }
 
@@ -45,30 +50,49 @@ export class CaseList {
     const found = entry.findings.length;
     return make(
       "button",
-      { className: "case", title: `${entry.id}\n${gridWords(entry.shape, entry.spacing)}`, onclick: () => this.app.open(entry.id) },
+      {
+        className: "case",
+        title: `${entry.id}\n${gridWords(entry.shape, entry.spacing)}`,
+        onclick: () => this.app.open(entry.id),
+      },
       make("span", { className: "id" }, entry.id),
       make("span", { className: "about" }, `${entry.split} · ${entry.source}`),
-      make("span", { className: "about" }, rangeWords(names), found ? make("span", { className: "flag" }, entry.findings.map(findingWords).join(", ")) : ""),
+      make(
+        "span",
+        { className: "about" },
+        rangeWords(names),
+        found ? make("span", { className: "flag" }, entry.findings.map(findingWords).join(", ")) : "",
+      ),
     );
   }
 
   #describeDataset() {
     const { title, licence, licence_note: note, citation, location } = this.app.description;
-    const rows = [["Store", location], ["Licence", licence], ["", note], ["Citation", citation]].filter(([, text]) => text);
-    byId("dataset").append(make("summary", {}, title || "Dataset"), ...rows.map(([name, text]) => make("p", {}, name ? make("b", {}, `${name}: `) : "", text)));
+    const rows = [
+      ["Store", location],
+      ["Licence", licence],
+      ["", note],
+      ["Citation", citation],
+    ].filter(([, text]) => text);
+    byId("dataset").append(
+      make("summary", {}, title || "Dataset"),
+      ...rows.map(([name, text]) => make("p", {}, name ? make("b", {}, `${name}: `) : "", text)),
+    );
   }
 
   /** @param {Entry} entry */
   #fits(entry) {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const text = `${entry.id} ${entry.split} ${entry.source} ${entry.labels.map((label) => this.app.labelName(label)).join(" ")}`.toLowerCase();
+    const names = entry.labels.map((label) => this.app.labelName(label));
+    const text = [entry.id, entry.split, entry.source, ...names].join(" ").toLowerCase();
     const code = this.finding.value;
     return (
       words.every((word) => text.includes(word)) &&
       (this.split.value === "" || entry.split === this.split.value) &&
       (this.source.value === "" || entry.source === this.source.value) &&
       (this.label.value === "" || entry.labels.includes(Number(this.label.value))) &&
-      (code === "" || (code === "none" ? entry.findings.length === 0 : entry.findings.includes(code.slice(1))))
+      (code === "" ||
+        (code === "none" ? entry.findings.length === 0 : entry.findings.includes(code.slice(1))))
     );
   }
 
@@ -78,7 +102,8 @@ export class CaseList {
     this.fitting = cases.filter((entry) => this.#fits(entry)).map((entry) => entry.id);
     const fitting = new Set(this.fitting);
     for (const [id, button] of this.buttons) button.parentElement.hidden = !fitting.has(id);
-    this.count.textContent = fitting.size === cases.length ? `${cases.length} cases` : `${fitting.size} of ${cases.length} cases`;
+    this.count.textContent =
+      fitting.size === cases.length ? `${cases.length} cases` : `${fitting.size} of ${cases.length} cases`;
   }
 
   /** @param {string} id The case that is shown. */

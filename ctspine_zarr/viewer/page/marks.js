@@ -38,7 +38,12 @@ function crosshair(context, pane) {
   context.strokeStyle = CROSS;
   context.lineWidth = 1;
   context.beginPath();
-  for (const [fromX, fromY, toX, toY] of [[0, y, x - GAP, y], [x + GAP, y, width, y], [x, 0, x, y - GAP], [x, y + GAP, x, height]]) {
+  for (const [fromX, fromY, toX, toY] of [
+    [0, y, x - GAP, y],
+    [x + GAP, y, width, y],
+    [x, 0, x, y - GAP],
+    [x, y + GAP, x, height],
+  ]) {
     context.moveTo(fromX, fromY);
     context.lineTo(toX, toY);
   }
@@ -91,19 +96,19 @@ function names(context, pane) {
   context.textBaseline = "middle";
   for (const { overlay, outlines } of shown.masks.slice(0, 1)) {
     for (const [label, { row, column }] of outlines) {
-      name(context, placement, row, column, app.labelName(label), app.cssColour(label), 1);
+      name(context, placement, row, column, app.labelName(label), 1);
     }
     for (const { label, centroid } of app.maskNamed(overlay.name)?.labels ?? []) {
       const at = app.grid.positionOf(centroid);
       const mm = Math.abs(at[axis] - shown.index) * app.grid.spacing[axis];
       if (outlines.has(label) || mm > NEAR_MM) continue;
       const { row, column } = pane.pixelOf(at);
-      name(context, placement, row, column, app.labelName(label), app.cssColour(label), 0.5);
+      name(context, placement, row, column, app.labelName(label), 0.5);
     }
   }
 }
 
-function name(context, { left, top, perColumn, perRow }, row, column, text, colour, opacity) {
+function name(context, { left, top, perColumn, perRow }, row, column, text, opacity) {
   context.globalAlpha = opacity;
   const [x, y] = [left + (column + 0.5) * perColumn, top + (row + 0.5) * perRow];
   // A dark seam parts the name from what lies below it, of whatever colour.
@@ -111,7 +116,7 @@ function name(context, { left, top, perColumn, perRow }, row, column, text, colo
   context.strokeStyle = "rgba(0, 0, 0, 0.8)";
   context.lineJoin = "round";
   context.strokeText(text, x, y);
-  context.fillStyle = colour;
+  context.fillStyle = INK;
   context.fillText(text, x, y);
   context.globalAlpha = 1;
 }

@@ -18,7 +18,11 @@ const MOST_ZOOM = 40;
 const LEAST_ZOOM = 0.25;
 
 export class Pane {
-  /** @param {App} app @param {PlaneName} plane @param {number} side 0, or 1 in the row of what is compared with. */
+  /**
+   * @param {App} app
+   * @param {PlaneName} plane
+   * @param {number} side 0, or 1 in the row of what is compared with.
+   */
   constructor(app, plane, side) {
     this.app = app;
     this.plane = plane;
@@ -84,7 +88,11 @@ export class Pane {
     return { left, top, perColumn, perRow, scale };
   }
 
-  /** Row and column of the slice at a place in the pane, which may be beside it. @param {number} x @param {number} y */
+  /**
+   * Row and column of the slice at a place in the pane, which may be beside it.
+   * @param {number} x
+   * @param {number} y
+   */
   pixelAt(x, y) {
     const { left, top, perColumn, perRow } = this.placement;
     return { row: Math.floor((y - top) / perRow), column: Math.floor((x - left) / perColumn) };
@@ -132,11 +140,12 @@ export class Pane {
     if (image === null) return;
     const { rows, columns } = PLANES[this.plane];
     const [height, width] = [app.grid.shape[rows], app.grid.shape[columns]];
+    const [tall, wide] = [app.grid.spacing[rows], app.grid.spacing[columns]];
     const masks = [];
     for (const overlay of overlays) {
       const voxels = sliceOf(app.boxes, app.record, app.grid, `labels/${overlay.name}`, this.plane, index);
       if (voxels === null) return;
-      masks.push({ overlay, voxels, outlines: outlines(voxels, height, width) });
+      masks.push({ overlay, voxels, outlines: outlines(voxels, height, width, tall, wide) });
     }
     this.shown = { key, index, height, width, image, masks };
   }
@@ -176,7 +185,16 @@ export class Pane {
   #drawBase(ratio) {
     const { app, shown } = this;
     const { state } = app;
-    const of = shown === null ? "" : [shown.key, state.window, state.opacity, state.smooth, ...shown.masks.map((one) => one.overlay.style)].join(" ");
+    const of =
+      shown === null
+        ? ""
+        : [
+            shown.key,
+            state.window,
+            state.opacity,
+            state.smooth,
+            ...shown.masks.map((one) => one.overlay.style),
+          ].join(" ");
     const painted = `${of} ${this.zoom} ${this.panX} ${this.panY} ${this.size}`;
     if (painted === this.painted) return;
     this.painted = painted;

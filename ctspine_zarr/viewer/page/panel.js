@@ -24,15 +24,39 @@ export class Panel {
   #labelControls() {
     const { app } = this;
     const names = app.record.masks.map((mask) => [mask.name, mask.name]);
-    this.overlay = choice("Labels that are shown", [...names, ["", "no labels"]], (value) => app.change({ labels: value }));
-    this.compare = choice("Labels to compare with", [["", "compare with …"], ...names], (value) => app.change({ compare: value }));
-    this.how = choice("How two are compared", [["over", "outlined over"], ["beside", "beside"]], (value) => app.change({ how: value }));
+    this.overlay = choice("Labels that are shown", [...names, ["", "no labels"]], (value) =>
+      app.change({ labels: value }),
+    );
+    this.compare = choice("Labels to compare with", [["", "compare with …"], ...names], (value) =>
+      app.change({ compare: value }),
+    );
+    this.how = choice(
+      "How two are compared",
+      [
+        ["over", "outlined over"],
+        ["beside", "beside"],
+      ],
+      (value) => app.change({ how: value }),
+    );
     this.style = make("button", { title: "Filled or outlined (o)", onclick: () => app.key("o") });
     this.names = make("button", { title: "Names (n)", onclick: () => app.key("n") }, "Names");
     this.visible = make("button", { title: "Labels on or off (m)", onclick: () => app.key("m") }, "Show");
-    this.opacity = make("input", { type: "range", min: "0", max: "1", step: "0.05", title: "Opacity (+, −)", "aria-label": "Opacity" });
+    this.opacity = make("input", {
+      type: "range",
+      min: "0",
+      max: "1",
+      step: "0.05",
+      title: "Opacity (+, −)",
+      "aria-label": "Opacity",
+    });
     this.opacity.addEventListener("input", () => app.change({ opacity: Number(this.opacity.value) }));
-    const controls = make("div", { className: "controls" }, this.overlay, make("div", { className: "row" }, this.visible, this.style, this.names), this.opacity);
+    const controls = make(
+      "div",
+      { className: "controls" },
+      this.overlay,
+      make("div", { className: "row" }, this.visible, this.style, this.names),
+      this.opacity,
+    );
     if (names.length > 1) controls.append(make("div", { className: "row" }, this.compare, this.how));
     return make("section", {}, make("h2", {}, "Labels"), controls);
   }
@@ -53,7 +77,11 @@ export class Panel {
         const more = label.pieces > 1 ? ` · ${label.pieces} pieces` : "";
         const button = make(
           "button",
-          { className: "label", title: `${label.name}: ${cm3} cm³, HU ${label.hu_mean.toFixed(0)} in the mean${more}`, onclick: () => app.jump(label) },
+          {
+            className: "label",
+            title: `${label.name}: ${cm3} cm³, HU ${label.hu_mean.toFixed(0)} in the mean${more}`,
+            onclick: () => app.jump(label),
+          },
           swatch(app.cssColour(label.label)),
           make("span", { className: "name" }, label.name),
           make("span", { className: "number" }, `${cm3} cm³`),
@@ -63,15 +91,25 @@ export class Panel {
         return make("li", {}, button);
       }),
     );
-    if (labels.length === 0) this.rows.append(make("li", { className: "none" }, app.record.masks.length ? "no labels" : "This case has no mask."));
+    if (labels.length === 0)
+      this.rows.append(
+        make("li", { className: "none" }, app.record.masks.length ? "no labels" : "This case has no mask."),
+      );
   }
 
   #findings() {
     const { record } = this.app;
     const found = [...record.findings, ...record.masks.flatMap((mask) => mask.findings)];
-    const items = found.map((one) => make("li", {}, make("b", {}, findingWords(one.code)), make("span", {}, one.message)));
-    if (record.transitional) items.unshift(make("li", {}, make("b", {}, "transitional vertebra"), make("span", {}, record.transitional)));
-    const body = items.length ? make("ul", { className: "findings" }, ...items) : make("p", { className: "none" }, "none");
+    const items = found.map((one) =>
+      make("li", {}, make("b", {}, findingWords(one.code)), make("span", {}, one.message)),
+    );
+    if (record.transitional)
+      items.unshift(
+        make("li", {}, make("b", {}, "transitional vertebra"), make("span", {}, record.transitional)),
+      );
+    const body = items.length
+      ? make("ul", { className: "findings" }, ...items)
+      : make("p", { className: "none" }, "none");
     return make("section", { id: "findings" }, make("h2", {}, "Findings"), body);
   }
 
@@ -83,7 +121,10 @@ export class Panel {
       ["HU", `${low} to ${high}`],
       ["Source's axes", record.orientation],
       ["Oblique by", `${record.oblique_degrees.toFixed(1)}°`],
-      ["Planes", this.app.grid.isStraight ? "of the stored voxels" : "of the body; each pixel is the voxel next to it"],
+      [
+        "Planes",
+        this.app.grid.isStraight ? "of the stored voxels" : "of the body; each pixel is the voxel next to it",
+      ],
     ];
     const cells = rows.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]);
     return make("section", {}, make("h2", {}, "Grid (z, y, x)"), make("dl", {}, ...cells));
@@ -109,6 +150,7 @@ export class Panel {
 
   /** @param {number} label That the crosshair is in. */
   mark(label) {
-    for (const button of this.rows?.querySelectorAll("button") ?? []) button.setAttribute("aria-current", String(Number(button.dataset.label) === label));
+    for (const button of this.rows?.querySelectorAll("button") ?? [])
+      button.setAttribute("aria-current", String(Number(button.dataset.label) === label));
   }
 }

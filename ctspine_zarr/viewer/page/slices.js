@@ -1,4 +1,5 @@
-// Slices of a case, of boxes that are held: which boxes one lies in, and its voxels as they stand on the screen.
+// Slices of a case, of boxes that are held: which boxes one lies in, and its voxels as they stand on the
+// screen.
 
 import { IMAGE } from "./source.js";
 import { PLANES } from "./grid.js";
@@ -33,13 +34,21 @@ export function slabDepth(record, plane) {
 }
 
 /**
- * The boxes that a slice of an array lies in: one slab, or of an oblique plane every brick that it goes through.
- * @param {CaseRecord} record @param {Grid} grid @param {string} array @param {PlaneName} plane @param {number} index
+ * The boxes that a slice of an array lies in: one slab, or of an oblique plane every brick that it goes
+ * through.
+ * @param {CaseRecord} record
+ * @param {Grid} grid
+ * @param {string} array
+ * @param {PlaneName} plane
+ * @param {number} index
  * @returns {Wanted[]}
  */
 export function boxesOf(record, grid, array, plane, index) {
   const size = itemsize(record, array);
-  if (!grid.isStraight) return bricksOf(record, grid, plane, index).map(([start, stop]) => wanted(record.id, array, size, start, stop));
+  if (!grid.isStraight)
+    return bricksOf(record, grid, plane, index).map(([start, stop]) =>
+      wanted(record.id, array, size, start, stop),
+    );
   const { axis } = PLANES[plane];
   const depth = slabDepth(record, plane);
   const start = [0, 0, 0];
@@ -61,7 +70,11 @@ function bricksOf(record, grid, plane, index) {
   const size = brickSize(record);
   // A position is linear in the voxel: over a brick it spans the middle's, give or take half of each edge's.
   const zero = grid.positionOf([0, 0, 0])[axis];
-  const slopes = [[1, 0, 0], [0, 1, 0], [0, 0, 1]].map((unit) => grid.positionOf(unit)[axis] - zero);
+  const slopes = [
+    [1, 0, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+  ].map((unit) => grid.positionOf(unit)[axis] - zero);
   const found = [];
   for (let z = 0; z < record.shape[0]; z += size[0]) {
     for (let y = 0; y < record.shape[1]; y += size[1]) {
@@ -69,8 +82,14 @@ function bricksOf(record, grid, plane, index) {
         const start = [z, y, x];
         const stop = start.map((first, along) => Math.min(first + size[along], record.shape[along]));
         // Voxels reach half an edge beyond their middles.
-        const middle = start.reduce((sum, first, along) => sum + slopes[along] * ((first + stop[along] - 1) / 2), zero);
-        const reach = start.reduce((sum, first, along) => sum + Math.abs(slopes[along]) * ((stop[along] - first) / 2), 0);
+        const middle = start.reduce(
+          (sum, first, along) => sum + slopes[along] * ((first + stop[along] - 1) / 2),
+          zero,
+        );
+        const reach = start.reduce(
+          (sum, first, along) => sum + Math.abs(slopes[along]) * ((stop[along] - first) / 2),
+          0,
+        );
         if (Math.abs(index - middle) <= reach + 1e-6) found.push([start, stop]);
       }
     }
@@ -89,10 +108,18 @@ export function sliceOf(boxes, record, grid, array, plane, index) {
   const list = boxesOf(record, grid, array, plane, index);
   const held = list.map((one) => boxes.get(one));
   if (held.some((voxels) => voxels === undefined)) return null;
-  return grid.isStraight ? ofSlab(held[0], list[0], plane, index) : ofBricks(held, list, record, grid, array, plane, index);
+  return grid.isStraight
+    ? ofSlab(held[0], list[0], plane, index)
+    : ofBricks(held, list, record, grid, array, plane, index);
 }
 
-/** @param {Voxels} slab @param {Wanted} box @param {PlaneName} plane @param {number} index @returns {Voxels} */
+/**
+ * @param {Voxels} slab
+ * @param {Wanted} box
+ * @param {PlaneName} plane
+ * @param {number} index
+ * @returns {Voxels}
+ */
 function ofSlab(slab, box, plane, index) {
   const { axis, rows, columns } = PLANES[plane];
   const shape = box.stop.map((last, along) => last - box.start[along]);
@@ -102,14 +129,19 @@ function ofSlab(slab, box, plane, index) {
   let to = 0;
   // The last row and column come first: see PLANES.
   for (let row = height - 1; row >= 0; row--) {
-    let from = (index - box.start[axis]) * strides[axis] + row * strides[rows] + (width - 1) * strides[columns];
+    let from =
+      (index - box.start[axis]) * strides[axis] + row * strides[rows] + (width - 1) * strides[columns];
     for (let column = 0; column < width; column++, from -= strides[columns]) found[to++] = slab[from];
   }
   return found;
 }
 
 /**
- * @param {Voxels[]} held @param {Wanted[]} list @param {CaseRecord} record @param {Grid} grid @param {string} array
+ * @param {Voxels[]} held
+ * @param {Wanted[]} list
+ * @param {CaseRecord} record
+ * @param {Grid} grid
+ * @param {string} array
  * @param {PlaneName} plane @param {number} index @returns {Voxels}
  */
 function ofBricks(held, list, record, grid, array, plane, index) {
@@ -121,7 +153,8 @@ function ofBricks(held, list, record, grid, array, plane, index) {
   /** @type {(Voxels | undefined)[]} By the brick's place. */
   const places = new Array(counts[0] * counts[1] * counts[2]);
   list.forEach(({ start }, at) => {
-    places[((start[0] / size[0]) * counts[1] + start[1] / size[1]) * counts[2] + start[2] / size[2]] = held[at];
+    places[((start[0] / size[0]) * counts[1] + start[1] / size[1]) * counts[2] + start[2] / size[2]] =
+      held[at];
   });
   // The voxel of each pixel is linear in row and column: a first one, and two steps.
   const corner = [0, 0, 0];

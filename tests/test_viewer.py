@@ -1,0 +1,462 @@
+"""The viewer's server: who may ask, what is answered, and that it is what the store holds."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from servers import served
+from trees import Tree, in_mm, labels, voxels
+from viewers import viewed
+
+import ctspine_zarr as cz
+from ctspine_zarr.cli.main import cli
+from ctspine_zarr.publishing.web import Answer, Asked, application
+from ctspine_zarr.viewer.answers import Answers
+from ctspine_zarr.viewer.boxes import MOST_BYTES, parse_box
+from ctspine_zarr.viewer.neuroglancer import label_names, neuroglancer_link, neuroglancer_state
+from ctspine_zarr.viewer.view import names_of
+
+PORT = 4321
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
+HOST = f"127.0.0.1:{PORT}"
+
+
+def asked(answers: Answers, path: str, method: str = "GET", hosts: tuple[str, ...] = (HOST,)) -> Answer:
+    path, _, query = path.partition("?")
+    pairs = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+    return answers(Asked(method, path, pairs, hosts))
+
+
+@pytest.fixture(scope="module")
+def answers(phantom_store: cz.Store) -> Answers:
+    return Answers(phantom_store, PORT)
+
+
+def document(answer: Answer) -> Any:
+    return json.loads(answer.body)
+
+
+def box_of(answer: Answer) -> NDArray[Any]:
+    assert answer.status == 200, answer.body
+    shape = tuple(map(int, answer.headers["X-Shape"].split(",")))
+    return np.frombuffer(answer.body, np.dtype(answer.headers["X-Dtype"]).newbyteorder("<")).reshape(shape)
+
+
+# -- who may ask, and how
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        (),
+        ("evil.example",),
+        (f"evil.example:{PORT}",),
+        ("127.0.0.1",),
+        (f"127.0.0.1:{PORT + 1}",),
+        (f"127.0.0.1.evil.example:{PORT}",),
+        (HOST, "evil.example"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/api/store", "/main.js", "/nothing"])
+def test_nobody_asks_by_another_name(answers: Answers, hosts: tuple[str, ...], path: str) -> None:
+    answer = asked(answers, path, hosts=hosts)
+    assert answer.status == 403
+    assert "legal: 127.0.0.1:4321 or localhost:4321" in document(answer)["error"]
+
+
+@pytest.mark.parametrize("host", [HOST, f"localhost:{PORT}", f"LOCALHOST:{PORT}"])
+def test_this_machine_asks_by_its_own(answers: Answers, host: str) -> None:
+    assert asked(answers, "/api/store", hosts=(host,)).status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_nothing_but_get_and_head_is_answered(answers: Answers, method: str) -> None:
+    answer = asked(answers, "/api/store", method)
+    assert answer.status == 405
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/store", "/api/cases/nobody", "/nothing"])
+def test_every_answer_forbids_foreign_scripts_and_kept_copies(answers: Answers, path: str) -> None:
+    headers = asked(answers, path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert not any(name.lower().startswith("access-control") for name in headers)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../answers.py",
+        "/page/index.html",
+        "//etc/passwd",
+        "/..%2fanswers.py",
+        "/zarr.json",
+        "/receipts/liver_0.json",
+        "/api/cases/../store",
+        "/api/cases/liver_0/../../store",
+        "/api/cases/liver_0/labels/../image",
+        "/api/cases/liver_0/labels/vertebrae/segmentation",
+        "/api/cases/liver_0/zarr.json",
+        "/api",
+        "/index.html/",
+    ],
+)
+def test_no_path_leads_out_of_what_is_answered(answers: Answers, path: str) -> None:
+    answer = asked(answers, path)
+    assert answer.status in {400, 404}
+    assert document(answer)["error"]
+
+
+def test_the_page_is_whole(answers: Answers) -> None:
+    page = asked(answers, "/").body.decode()
+    assert "<script>" not in page
+    assert "style=" not in page
+    unseen, seen = re.findall(r'(?:src|href)="([^":]+)"', page), set()
+    while unseen:
+        name = unseen.pop()
+        answer = asked(answers, f"/{name}")
+        assert answer.status == 200, name
+        seen.add(name)
+        found = re.findall(r'^(?:import|export) .* from "\./([^"]+)"', answer.body.decode(), re.MULTILINE)
+        unseen += [one for one in found if one not in seen]
+    files = {path.name for path in (Path(cz.__file__).parent / "viewer" / "page").iterdir()}
+    assert files == seen | {"index.html"}
+
+
+def test_no_script_of_the_page_makes_markup_of_texts_or_asks_another_server() -> None:
+    for path in (Path(cz.__file__).parent / "viewer" / "page").glob("*.js"):
+        text = path.read_text()
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(", text)
+        assert ("fetch(" in text) == (path.name == "source.js")
+        assert "://" not in text
+        assert len(text.splitlines()) <= 400
+        assert max(map(len, text.splitlines())) <= 110, path.name
+
+
+# -- what is answered
+
+
+def test_the_store_is_told_case_by_case(answers: Answers, phantom_store: cz.Store) -> None:
+    told = document(asked(answers, "/api/store"))
+    assert [one["id"] for one in told["cases"]] == list(phantom_store)
+    for one in told["cases"]:
+        record = phantom_store[one["id"]].record
+        assert (one["split"], one["source"]) == (record.split, record.source)
+        assert one["labels"] == [label.label for label in record.labels]
+    assert {one["label"]: one["name"] for one in told["labels"]} == phantom_store.spec.labels
+    assert told["licence"] == phantom_store.spec.licence
+
+
+def test_a_case_is_told_as_its_record_has_it(answers: Answers, case: cz.Case) -> None:
+    told = document(asked(answers, f"/api/cases/{case.id}"))
+    assert np.array_equal(told["affine"], case.affine)
+    assert tuple(told["shape"]) == case.shape
+    assert tuple(told["chunk"]) == case.record.image.chunk
+    [mask] = told["masks"]
+    assert mask["name"] == case.spec.mask
+    assert [(one["name"], tuple(one["centroid"])) for one in mask["labels"]] == [
+        (one.name, one.centroid) for one in case.record.labels
+    ]
+
+
+@given(data=st.data())
+def test_a_box_is_the_patch_of_the_case(
+    answers: Answers, phantom_store: cz.Store, data: st.DataObject
+) -> None:
+    case = phantom_store[CASE]
+    start = [data.draw(st.integers(0, size - 1)) for size in case.shape]
+    size = [data.draw(st.integers(1, most - first)) for first, most in zip(start, case.shape, strict=True)]
+    stop = [first + n for first, n in zip(start, size, strict=True)]
+    patch = case.patch(start=start, size=size)
+    query = f"?start={','.join(map(str, start))}&stop={','.join(map(str, stop))}"
+    image = box_of(asked(answers, f"/api/cases/{CASE}/image{query}"))
+    mask = box_of(asked(answers, f"/api/cases/{CASE}/labels/vertebrae{query}"))
+    assert image.dtype == patch["image"].dtype == np.int16
+    assert mask.dtype == np.uint8
+    assert np.array_equal(image, patch["image"])
+    assert np.array_equal(mask, patch["segmentation"])
+
+
+def test_an_image_of_other_numbers_comes_as_float32(tree: Tree, tmp_path: Path) -> None:
+    values = voxels().astype("float32") + np.float32(0.25)
+    tree.add("liver_1", in_mm(values), labels())
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
+    answers = Answers(cz.open_store(tmp_path / "s.zarr"), PORT)
+    stop = ",".join(map(str, case.shape))
+    image = box_of(asked(answers, f"/api/cases/liver_1/image?start=0,0,0&stop={stop}"))
+    assert image.dtype == np.float32
+    assert np.array_equal(image, case.image.compute().astype("float32"))
+    assert document(asked(answers, "/api/cases/liver_1"))["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("query", "seen"),
+    [
+        ("", "start None; legal: three indices z,y,x"),
+        ("?start=0,0,0", "stop None; legal"),
+        ("?start=0,0&stop=1,1,1", "start '0,0'; legal"),
+        ("?start=-1,0,0&stop=1,1,1", "start '-1,0,0'; legal"),
+        ("?start=0,0,٣&stop=1,1,1", "start '0,0,٣'; legal"),
+        ("?start=0,0,0&stop=46,96,96", "legal: one voxel or more of a volume of (45, 96, 96)"),
+        ("?start=4,0,0&stop=4,96,96", "legal: one voxel or more"),
+        ("?start=0,0,0&stop=1,1,9999999", "stop '1,1,9999999'; legal"),
+    ],
+)
+@pytest.mark.parametrize("array", ["image", "labels/vertebrae"])
+def test_a_box_that_is_not_there_is_refused(answers: Answers, array: str, query: str, seen: str) -> None:
+    answer = asked(answers, f"/api/cases/{CASE}/{array}{query}")
+    assert answer.status == 400
+    assert seen in document(answer)["error"]
+    assert document(answer)["kind"] == "asked"
+
+
+def test_a_box_of_too_many_bytes_is_refused_and_one_of_as_many_is_not() -> None:
+    shape = (1000, 512, 512)
+    most = MOST_BYTES // (512 * 512 * 2)
+    start, stop = parse_box({"start": "0,0,0", "stop": f"{most},512,512"}, shape, 2)
+    assert math.prod(np.subtract(stop, start)) * 2 == MOST_BYTES
+    with pytest.raises(
+        cz.CtspineError, match=rf"of {MOST_BYTES + 2**19} bytes; legal: at most {MOST_BYTES} bytes"
+    ):
+        parse_box({"start": "0,0,0", "stop": f"{most + 1},512,512"}, shape, 2)
+
+
+def test_an_unknown_case_is_answered_with_the_nearest(answers: Answers) -> None:
+    answer = asked(answers, "/api/cases/liver_00")
+    assert answer.status == 404
+    assert "nearest: liver_0" in document(answer)["error"]
+
+
+def test_the_mask_of_a_case_that_has_none_is_an_error(tree: Tree, tmp_path: Path) -> None:
+    tree.add("liver_1", voxels(), False, section="test_private")
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    answers = Answers(cz.open_store(tmp_path / "s.zarr"), PORT)
+    assert document(asked(answers, "/api/cases/liver_1"))["masks"] == []
+    answer = asked(answers, "/api/cases/liver_1/labels/vertebrae?start=0,0,0&stop=1,1,1")
+    assert answer.status == 404
+
+
+@pytest.fixture
+def with_set(tree: Tree, tmp_path: Path) -> Path:
+    """A store whose case has a label set, in which nothing is where the mask has it."""
+    tree.add("liver_1", voxels(), labels())
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    mask = cz.open_store(tmp_path / "s.zarr")["liver_1"].segmentation.compute()
+    cz.add_labels(tmp_path / "s.zarr", "model", {"liver_1": mask[::-1].copy()})
+    return tmp_path / "s.zarr"
+
+
+def test_a_label_set_is_read_by_its_name(with_set: Path) -> None:
+    store = cz.open_store(with_set)
+    answers = Answers(store, PORT)
+    told = document(asked(answers, "/api/cases/liver_1"))
+    assert [one["name"] for one in told["masks"]] == ["vertebrae", "model"]
+    query = f"?start=0,0,0&stop={','.join(map(str, store['liver_1'].shape))}"
+    mask, model = (
+        box_of(asked(answers, f"/api/cases/liver_1/labels/{name}{query}")) for name in ("vertebrae", "model")
+    )
+    assert np.array_equal(mask, store["liver_1"].segmentation.compute())
+    assert np.array_equal(model, mask[::-1])
+    other = asked(answers, f"/api/cases/liver_1/labels/nobody{query}")
+    assert other.status == 400
+    assert "legal: vertebrae, model" in document(other)["error"]
+
+
+def test_a_store_that_was_updated_says_so(with_set: Path) -> None:
+    store = cz.open_store(with_set)
+    answers = Answers(store, PORT)
+    query = f"?start=0,0,0&stop={','.join(map(str, store['liver_1'].shape))}"
+    cz.remove_labels(with_set, "model")
+    answer = asked(answers, f"/api/cases/liver_1/labels/model{query}")
+    assert answer.status == 409
+    assert document(answer)["kind"] == "updated"
+
+
+def test_a_damaged_chunk_is_an_error_and_no_voxels(with_set: Path) -> None:
+    case = cz.open_store(with_set)["liver_1"]
+    shard = next((with_set / case.record.path / "image" / "c").rglob("0"))
+    while shard.is_dir():
+        shard /= "0"
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 255
+    shard.write_bytes(data)
+    answers = Answers(cz.open_store(with_set), PORT)
+    query = f"?start=0,0,0&stop={','.join(map(str, case.shape))}"
+    answer = asked(answers, f"/api/cases/liver_1/image{query}")
+    assert answer.status == 500
+    assert document(answer)["kind"] == "store"
+
+
+def test_a_store_elsewhere_is_shown_alike(phantom_store: cz.Store, answers: Answers) -> None:
+    cz.publish(phantom_store.location, "memory://shown")
+    elsewhere = Answers(cz.open_store("memory://shown"), PORT)
+    for path in ("image?start=3,4,5&stop=9,60,70", "labels/vertebrae?start=3,4,5&stop=9,60,70"):
+        there, here = (asked(one, f"/api/cases/{CASE}/{path}") for one in (elsewhere, answers))
+        assert there.body == here.body
+
+
+# -- by the socket
+
+
+def test_a_server_answers_over_http_and_head_without_a_body(phantom_store: cz.Store) -> None:
+    with viewed(phantom_store) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        for method, path, host, status in (
+            ("GET", "/api/store", None, 200),
+            ("HEAD", "/api/store", None, 200),
+            ("POST", "/api/store", None, 405),
+            ("GET", "/..%2f..%2fanswers.py", None, 404),
+            ("GET", "/%2e%2e/answers.py", None, 404),
+            ("GET", "/api/store", "evil.example", 403),
+        ):
+            connection.request(method, path, headers={} if host is None else {"Host": host})
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.status == status, (method, path)
+            assert bool(body) == (method != "HEAD")
+            assert answer.headers["Access-Control-Allow-Origin"] is None
+        connection.close()
+
+
+# -- neuroglancer
+
+
+def in_mm_of(transform: Any, voxel: Any) -> NDArray[Any]:
+    """Where neuroglancer puts a voxel's middle: its coordinates are whole at a voxel's lower corner."""
+    return np.asarray(np.asarray(transform["matrix"]) @ [*np.add(voxel, 0.5), 1])
+
+
+@given(fraction=st.tuples(*[st.floats(0, 1)] * 3))
+def test_neuroglancer_is_told_where_every_voxel_lies(phantom_store: cz.Store, fraction: Any) -> None:
+    case = phantom_store[CASE]
+    told = neuroglancer_state(case.record, case.spec, "http://127.0.0.1:1")
+    voxel = np.multiply(fraction, np.subtract(case.shape, 1))
+    right, anterior, superior, _ = case.affine @ [*voxel[::-1], 1]
+    for layer in told["layers"]:
+        source = layer["source"] if layer["type"] == "image" else layer["source"][0]
+        assert list(source["transform"]["inputDimensions"]) == ["z", "y", "x"]
+        found = in_mm_of(source["transform"], voxel)
+        assert np.allclose(found, [-right, -anterior, -superior])
+    assert told["dimensions"] == {name: [0.001, "m"] for name in "lpi"}
+
+
+def test_neuroglancer_gets_layers_colours_and_names(with_set: Path) -> None:
+    case = cz.open_store(with_set)["liver_1"]
+    told = json.loads(json.dumps(neuroglancer_state(case.record, case.spec, "http://127.0.0.1:1")))
+    image, mask, model = told["layers"]
+    assert (image["type"], mask["type"], mask["name"], model["name"]) == (
+        "image",
+        "segmentation",
+        "vertebrae",
+        "model",
+    )
+    assert image["source"]["url"] == f"zarr3://http://127.0.0.1:1/{case.record.path}/image"
+    assert (mask["visible"], model["visible"]) == (True, False)
+    own = json.loads((with_set / case.record.path / "labels" / "vertebrae" / "zarr.json").read_text())
+    colours = {
+        str(one["label-value"]): "#" + bytes(one["rgba"][:3]).hex()
+        for one in own["attributes"]["ome"]["image-label"]["colors"]
+    }
+    assert mask["segmentColors"] == colours
+    names = label_names(case.record, case.spec, "vertebrae")["inline"]
+    assert dict(zip(names["ids"], names["properties"][0]["values"], strict=True)) == {"23": "L4", "24": "L5"}
+
+
+def test_what_neuroglancer_is_told_of_is_served_to_it(with_set: Path) -> None:
+    case = cz.open_store(with_set)["liver_1"]
+    with served(application(with_set, names_of(case))) as url:
+        told = neuroglancer_state(case.record, case.spec, url)
+        for layer in told["layers"]:
+            sources = layer["source"] if isinstance(layer["source"], list) else [layer["source"]]
+            for source in sources:
+                kind, _, place = source["url"].partition("://")
+                name = {"zarr3": "zarr.json", "precomputed": "info"}[kind]
+                host, _, path = place.removeprefix("http://").partition("/")
+                connection = http.client.HTTPConnection(host, timeout=60)
+                connection.request("GET", f"/{path}/{name}", headers={"Origin": "https://x.example"})
+                answer = connection.getresponse()
+                assert answer.headers["Access-Control-Allow-Origin"] == "*"
+                assert json.load(answer)
+                connection.close()
+
+
+def test_the_address_of_neuroglancer_holds_its_state(case: cz.Case) -> None:
+    told = neuroglancer_state(case.record, case.spec, "http://127.0.0.1:1")
+    base, _, state = neuroglancer_link(told, "https://n.example").partition("/#!")
+    assert base == "https://n.example"
+    assert json.loads(urllib.parse.unquote(state)) == told
+
+
+def test_neuroglancer_is_not_told_of_what_it_cannot_read(tree: Tree, tmp_path: Path) -> None:
+    tree.add("liver_1", voxels(), labels())
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", codec="compact", workers=1))
+    done = CliRunner().invoke(cli, ["view", str(tmp_path / "s.zarr"), "liver_1", "--neuroglancer"])
+    assert done.exit_code == 2
+    assert "legal for neuroglancer: blosc-zstd, zstd" in done.output
+
+
+# -- the command
+
+
+def test_the_command_says_where_it_is_and_ends_well(phantom_store: cz.Store) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ctspine_zarr",
+        "view",
+        phantom_store.location,
+        "liver_0",
+        "--no-browser",
+    ]
+    # A shell gives what it starts in the background no SIGINT: put it back.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        try:
+            found = re.fullmatch(r".* is at (http://127\.0\.0\.1:\d+/)#case=liver_0; Ctrl-C ends\n", line)
+            assert found, line
+            with urllib.request.urlopen(found[1], timeout=60) as answer:  # noqa: S310 - loopback
+                assert b"main.js" in answer.read()
+        finally:
+            process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_an_unknown_case_ends_the_command(phantom_store: cz.Store) -> None:
+    done = CliRunner().invoke(cli, ["view", phantom_store.location, "liver_00", "--no-browser"])
+    assert done.exit_code == 2
+    assert "nearest: liver_0" in done.output
+
+
+def test_neuroglancer_needs_a_case(phantom_store: cz.Store) -> None:
+    done = CliRunner().invoke(cli, ["view", phantom_store.location, "--neuroglancer"])
+    assert done.exit_code == 2
+    assert "--neuroglancer needs a CASE" in done.output

@@ -1,0 +1,25 @@
+"""The viewer's server on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from servers import App, Message, Receive, Send, served
+
+import ctspine_zarr as cz
+from ctspine_zarr.publishing.web import answering
+from ctspine_zarr.viewer.answers import Answers
+
+
+@contextlib.contextmanager
+def viewed(store: cz.Store) -> Iterator[str]:
+    """Where the viewer of a store answers: `http://127.0.0.1:PORT`."""
+    apps: list[App] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await apps[0](scope, receive, send)
+
+    with served(app) as url:
+        apps.append(answering(Answers(store, int(url.rpartition(":")[2]))))
+        yield url
