@@ -11,10 +11,21 @@ PARALLEL ?= -n logical --dist worksteal
 # Each of hundreds of processes would compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-native test-frameworks train lint lint-native check-aarch64 format benchmark clean
+.PHONY: demo view browser test test-slow test-native test-frameworks train lint lint-native check-aarch64 format benchmark clean
 
 demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
+
+view: demo/spine.zarr
+	$(PYTHON) -c "import starlette, uvicorn" 2>/dev/null || \
+		$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --editable ".[serve]"
+	$(VENV)/bin/ctspine-zarr view demo/spine.zarr
+
+demo/spine.zarr:
+	$(MAKE) demo
+
+browser:
+	sh scripts/setup_browser.sh
 
 test: $(VENV)/kernel
 	$(PYTHON) -m pytest -m "not slow" $(PARALLEL)

@@ -129,7 +129,7 @@ def test_damage_is_status_4(tree: Tree, tmp_path: Path) -> None:
         (["verify", "STORE", "liver_7"], 2, "no case 'liver_7' among 9 in"),
         (["verify", "STORE", "--digest", "0f"], 2, "digest '0f'; legal: the 64 hex digits of the store's"),
         (["export", "STORE", "liver_0"], 2, "Missing option '--output'"),
-        (["view"], 2, "No such command 'view'"),
+        (["show"], 2, "No such command 'show'"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_a_status(
@@ -178,6 +178,7 @@ def test_help_names_every_command_and_status() -> None:
         "metadata",
         "publish",
         "nnunet",
+        "view",
         "serve",
     ]
     for name in cli.commands:

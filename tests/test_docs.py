@@ -27,7 +27,9 @@ REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
 GLOSSARY = (REPOSITORY / "docs" / "glossary.md").read_text()
-SOURCES = "\n".join(path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*.py")))
+SOURCES = "\n".join(
+    path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*")) if path.suffix in {".py", ".js"}
+)
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
@@ -100,7 +102,8 @@ def test_the_makefile_has_the_targets_that_are_named() -> None:
 
 
 def test_the_setup_script_is_plain_shell() -> None:
-    subprocess.run(["sh", "-n", REPOSITORY / "scripts" / "setup_venv.sh"], check=True)
+    for name in ("setup_venv.sh", "setup_browser.sh"):
+        subprocess.run(["sh", "-n", REPOSITORY / "scripts" / name], check=True)
 
 
 def test_the_readmes_commands_for_elsewhere_are_legal() -> None:
@@ -149,6 +152,17 @@ def test_the_commands_of_the_cluster_page_are_legal() -> None:
         assert any(f"--{name}" in one.opts for c in main.cli.commands.values() for one in c.params), name
 
 
+def test_the_commands_of_the_viewers_page_are_legal() -> None:
+    page = (REPOSITORY / "docs" / "viewer.md").read_text()
+    lines = [line.split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
+    assert len(lines) == 3
+    for _, name, *arguments in lines:
+        command = main.cli.commands[name]
+        assert command.make_context(name, arguments).params["store"] == "spine.zarr"
+    for block in re.findall(r"```python no-run\n(.*?)```", page, re.DOTALL):
+        compile(block, "docs/viewer.md", "exec")
+
+
 @pytest.mark.parametrize("name", ["docs/frameworks.md", "docs/deriving.md"])
 def test_the_python_of_a_page_is_python(name: str) -> None:
     for block in re.findall(r"```python[^\n]*\n(.*?)```", (REPOSITORY / name).read_text(), re.DOTALL):
@@ -182,6 +196,7 @@ def test_every_option_of_a_build_is_in_the_readme() -> None:
         "docs/asking.md",
         "docs/quality.md",
         "docs/pictures.md",
+        "docs/viewer.md",
     ],
 )
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from servers import served
-from trees import Tree, in_mm, labels, voxels
+from trees import NnunetTree, Tree, in_mm, labels, voxels
 from viewers import viewed
 
 import ctspine_zarr as cz
@@ -248,13 +248,17 @@ def test_an_unknown_case_is_answered_with_the_nearest(answers: Answers) -> None:
     assert "nearest: liver_0" in document(answer)["error"]
 
 
-def test_the_mask_of_a_case_that_has_none_is_an_error(tree: Tree, tmp_path: Path) -> None:
-    tree.add("liver_1", voxels(), False, section="test_private")
+def test_the_mask_of_a_case_that_has_none_is_an_error(tmp_path: Path) -> None:
+    tree = NnunetTree(tmp_path / "source")
+    tree.add("a", voxels())
+    tree.add("t", voxels(), False, folder="Ts")
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
     answers = Answers(cz.open_store(tmp_path / "s.zarr"), PORT)
-    assert document(asked(answers, "/api/cases/liver_1"))["masks"] == []
-    answer = asked(answers, "/api/cases/liver_1/labels/vertebrae?start=0,0,0&stop=1,1,1")
+    assert document(asked(answers, "/api/cases/t"))["masks"] == []
+    name = cz.open_store(tmp_path / "s.zarr").spec.mask
+    answer = asked(answers, f"/api/cases/t/labels/{name}?start=0,0,0&stop=1,1,1")
     assert answer.status == 404
+    assert document(answer)["kind"] == "unknown"
 
 
 @pytest.fixture

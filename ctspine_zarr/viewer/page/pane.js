@@ -175,7 +175,7 @@ export class Pane {
     const { app, shown } = this;
     const count = app.grid.shape[this.axis];
     const name = this.plane[0].toUpperCase() + this.plane.slice(1);
-    const overlay = app.isBeside ? ` · ${app.overlaysOf(this.side)[0]?.name ?? "no labels"}` : "";
+    const overlay = app.isBeside ? `\n${app.overlaysOf(this.side)[0]?.name ?? "no labels"}` : "";
     const text = shown === null ? `${name} · reading …` : `${name} ${shown.index} of ${count - 1}${overlay}`;
     if (this.title.textContent !== text) this.title.textContent = text;
     this.element.classList.toggle("late", shown !== null && shown.index !== app.state.at[this.axis]);

@@ -33,7 +33,7 @@ export class Panel {
     this.how = choice(
       "How two are compared",
       [
-        ["over", "outlined over"],
+        ["over", "outlined"],
         ["beside", "beside"],
       ],
       (value) => app.change({ how: value }),
@@ -99,7 +99,9 @@ export class Panel {
 
   #findings() {
     const { record } = this.app;
-    const found = [...record.findings, ...record.masks.flatMap((mask) => mask.findings)];
+    const ofSet = (/** @type {import("./source.js").Mask} */ mask) =>
+      mask.findings.map((one) => ({ ...one, message: `${mask.name}: ${one.message}` }));
+    const found = [...record.findings, ...record.masks.flatMap(ofSet)];
     const items = found.map((one) =>
       make("li", {}, make("b", {}, findingWords(one.code)), make("span", {}, one.message)),
     );
