@@ -347,8 +347,11 @@ def test_a_server_answers_over_http_and_head_without_a_body(phantom_store: cz.St
 
 
 def in_mm_of(transform: Any, voxel: Any) -> NDArray[Any]:
-    """Where neuroglancer puts a voxel's middle: its coordinates are whole at a voxel's lower corner."""
-    return np.asarray(np.asarray(transform["matrix"]) @ [*np.add(voxel, 0.5), 1])
+    """Where neuroglancer puts a voxel's middle: its coordinates are whole at a voxel's lower corner, the
+    steps are metres, the first corner is in mm, as its own panel of dimensions shows.
+    """
+    steps, first = np.hsplit(np.asarray(transform["matrix"]), [3])
+    return 1000 * steps @ np.add(voxel, 0.5) + first[:, 0]
 
 
 @given(fraction=st.tuples(*[st.floats(0, 1)] * 3))

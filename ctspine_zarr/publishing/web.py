@@ -127,8 +127,6 @@ def listen(host: str, port: int) -> socket.socket:
             listening.close()
             raise
     except OSError as error:
-        message = (
-            f"cannot listen at {host}:{port}: {error.strerror or error}; legal: another --host or --port"
-        )
+        message = f"cannot listen at {host}:{port}: {error.strerror or error}; legal: another address or port"
         raise StorageError(message) from error
     return listening

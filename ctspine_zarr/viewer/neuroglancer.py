@@ -26,7 +26,8 @@ DEMO: Final = "https://neuroglancer-demo.appspot.com"
 
 _NAMES: Final = "/neuroglancer-names"
 # Towards left, posterior and inferior, in mm.
-_DIMENSIONS: Final = {name: [0.001, "m"] for name in ("l", "p", "i")}
+_MM: Final = 0.001
+_DIMENSIONS: Final = {name: [_MM, "m"] for name in ("l", "p", "i")}
 _SHADER: Final = "#uicontrol invlerp normalized\nvoid main() {\n  emitGrayscale(normalized());\n}\n"
 _READ: Final = ("blosc-zstd", "zstd")
 
@@ -61,7 +62,7 @@ def neuroglancer_state(record: Record, spec: Spec, url: str) -> dict[str, Any]:
         "crossSectionScale": max(z, y, x) / 400,
         "projectionScale": max(z, y, x) * 1.5,
         "layers": layers,
-        "selectedLayer": {"layer": layers[-1]["name"], "visible": True},
+        "selectedLayer": {"layer": layers[min(1, len(layers) - 1)]["name"], "visible": True},
         "layout": "4panel",
     }
 
@@ -107,10 +108,12 @@ def _matrix(record: Record) -> NDArray[np.float64]:
 
 
 def _transform(record: Record) -> dict[str, Any]:
+    # Its steps count in the unit without a prefix, m; its first corner in units of the dimension, mm.
+    matrix = _matrix(record) * [_MM, _MM, _MM, 1]
     return {
         "outputDimensions": _DIMENSIONS,
         "inputDimensions": {name: [1, ""] for name in AXES},
-        "matrix": _matrix(record).tolist(),
+        "matrix": matrix.tolist(),
     }
 
 
@@ -147,5 +150,6 @@ def _mask_layer(
         "segments": list(colours),
         "segmentColors": colours,
         "selectedAlpha": 0.4,
+        "tab": "segments",
         "visible": visible,
     }
