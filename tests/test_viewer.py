@@ -351,7 +351,7 @@ def in_mm_of(transform: Any, voxel: Any) -> NDArray[Any]:
     steps are metres, the first corner is in mm, as its own panel of dimensions shows.
     """
     steps, first = np.hsplit(np.asarray(transform["matrix"]), [3])
-    return 1000 * steps @ np.add(voxel, 0.5) + first[:, 0]
+    return np.asarray(1000 * steps @ np.add(voxel, 0.5) + first[:, 0])
 
 
 @given(fraction=st.tuples(*[st.floats(0, 1)] * 3))

@@ -662,6 +662,34 @@ def test_every_slice_of_every_plane_comes_where_little_is_held(
     assert opened_real("viewer.boxes.peak") <= 12 * 2**20
 
 
+def test_the_next_slab_is_read_ahead_of_the_scrolling(view: View) -> None:
+    view.go(20, 40, 50)
+    view.requests.clear()
+    view("viewer.scroll(viewer.panes[0], -1)")
+    view.settled()
+    view.until("viewer.boxes.underWay.size === 0")
+    assert {(tuple(start), tuple(stop)) for _, start, stop in view.boxes} == {((8, 0, 0), (16, 96, 96))}
+
+
+def test_what_is_no_longer_wanted_is_given_up(view: View) -> None:
+    given_up: list[str] = []
+    at = view.state["at"]
+    view.page.on("requestfailed", lambda request: given_up.append(request.url))
+    # Nobody answers these.
+    view.page.route("**/image?*", lambda _: None)
+    view("viewer.goTo([0, viewer.state.at[1], viewer.state.at[2]])")
+    view.until("viewer.boxes.underWay.size === 1")
+    assert view(f"{view.pane('axial')}.shown.index") == at[0]
+    assert "reading" in view(
+        "getComputedStyle(document.querySelector('.late .pane-title'), '::after').content"
+    )
+    view.go(*at)
+    view.until("viewer.boxes.underWay.size === 0")
+    view.page.unroute("**/image?*")
+    assert [url.partition("?")[2] for url in given_up] == ["start=0,0,0&stop=8,96,96"]
+    assert view.page.locator("#message").is_hidden()
+
+
 # -- what goes wrong
 
 
