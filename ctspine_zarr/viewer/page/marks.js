@@ -11,6 +11,8 @@ const GAP = 9;
 const LENGTHS_MM = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 /** mm from a plane within which the centroid of a label that is not in it is still named, paler. */
 const NEAR_MM = 6;
+/** Pixels of a name, from top to bottom. */
+const NAME_HEIGHT = 12;
 
 /** @param {CanvasRenderingContext2D} context @param {Pane} pane */
 export function drawMarks(context, pane) {
@@ -94,23 +96,33 @@ function names(context, pane) {
   context.font = "600 12px system-ui, sans-serif";
   context.textAlign = "center";
   context.textBaseline = "middle";
-  for (const { overlay, outlines } of shown.masks.slice(0, 1)) {
-    for (const [label, { row, column }] of outlines) {
-      name(context, placement, row, column, app.labelName(label), 1);
-    }
-    for (const { label, centroid } of app.maskNamed(overlay.name)?.labels ?? []) {
-      const at = app.grid.positionOf(centroid);
-      const mm = Math.abs(at[axis] - shown.index) * app.grid.spacing[axis];
-      if (outlines.has(label) || mm > NEAR_MM) continue;
-      const { row, column } = pane.pixelOf(at);
-      name(context, placement, row, column, app.labelName(label), 0.5);
-    }
+  const [first] = shown.masks;
+  if (first === undefined) return;
+  const found = [...first.outlines].sort(([, one], [, other]) => other.depth - one.depth);
+  const places = found.map(([label, { row, column }]) => ({ label, row, column, opacity: 1 }));
+  for (const { label, centroid } of app.maskNamed(first.overlay.name)?.labels ?? []) {
+    const at = app.grid.positionOf(centroid);
+    const mm = Math.abs(at[axis] - shown.index) * app.grid.spacing[axis];
+    const isNear = mm <= NEAR_MM && !first.outlines.has(label);
+    if (isNear) places.push({ label, ...pane.pixelOf(at), opacity: 0.5 });
+  }
+  /** @type {[number, number][]} */
+  const taken = [];
+  for (const { label, row, column, opacity } of places) {
+    const x = placement.left + (column + 0.5) * placement.perColumn;
+    const y = placement.top + (row + 0.5) * placement.perRow;
+    const text = app.labelName(label);
+    // One over another, neither could be read: the thicker label has its name.
+    const width = context.measureText(text).width;
+    if (taken.some(([left, top]) => Math.abs(left - x) < width && Math.abs(top - y) < NAME_HEIGHT)) continue;
+    taken.push([x, y]);
+    name(context, x, y, text, opacity);
   }
 }
 
-function name(context, { left, top, perColumn, perRow }, row, column, text, opacity) {
+/** @param {CanvasRenderingContext2D} context */
+function name(context, x, y, text, opacity) {
   context.globalAlpha = opacity;
-  const [x, y] = [left + (column + 0.5) * perColumn, top + (row + 0.5) * perRow];
   // A dark seam parts the name from what lies below it, of whatever colour.
   context.lineWidth = 3;
   context.strokeStyle = "rgba(0, 0, 0, 0.8)";
