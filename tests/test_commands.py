@@ -337,15 +337,17 @@ def test_verbose_shows_progress_beside_a_document_and_a_log_has_the_text(
     assert "INFO 9 of 9 cases are whole" in log.read_text()
 
 
-def test_the_document_of_what_is_served_is_one_line(phantom_store: cz.Store) -> None:
-    command = [sys.executable, "-m", "ctspine_zarr", "serve", phantom_store.location, "--port", "0", "--json"]
+@pytest.mark.parametrize("name", [("serve",), ("view", "--no-browser")])
+def test_the_document_of_what_is_served_is_one_line(phantom_store: cz.Store, name: tuple[str, ...]) -> None:
+    own = [sys.executable, "-m", "ctspine_zarr"]
+    command = [*own, *name, phantom_store.location, "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == ""
     assert found["location"] == phantom_store.location
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", found["url"])
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/?", found["url"])
 
 
 @given(st.floats() | st.integers(0, 9))

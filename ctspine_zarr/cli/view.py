@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from ctspine_zarr.cli.options import storage_options
+from ctspine_zarr.cli import complete, logs
+from ctspine_zarr.cli.options import json_option, storage_options, store_argument
 
 
 @click.command()
-@click.argument("store")
-@click.argument("case", required=False)
+@store_argument
+@click.argument("case", required=False, shell_complete=complete.cases)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 for any that is free."
 )
@@ -23,6 +24,7 @@ from ctspine_zarr.cli.options import storage_options
     help="Serve a local STORE to pages of any origin instead, and say the address of CASE in neuroglancer.",
 )
 @storage_options
+@json_option
 def view(
     store: str,
     case: str | None,
@@ -37,7 +39,7 @@ def view(
     from ctspine_zarr.viewer import view as viewer
 
     def tell(url: str) -> None:
-        click.echo(f"{store} is at {url}; Ctrl-C ends")
+        logs.answer(f"{store} is at {url}; Ctrl-C ends", {"location": store, "url": url}, in_a_line=True)
 
     with contextlib.suppress(KeyboardInterrupt):
         if not neuroglancer:
