@@ -26,6 +26,7 @@ from viewers import viewed
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
+from ctspine_zarr.format.findings import Code, worst
 from ctspine_zarr.publishing.web import Answer, Asked, application
 from ctspine_zarr.viewer.answers import Answers
 from ctspine_zarr.viewer.boxes import MOST_BYTES, parse_box
@@ -35,6 +36,7 @@ from ctspine_zarr.viewer.view import names_of
 PORT = 4321
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 HOST = f"127.0.0.1:{PORT}"
+PAGE = Path(cz.__file__).parent / "viewer" / "page"
 
 
 def asked(answers: Answers, path: str, method: str = "GET", hosts: tuple[str, ...] = (HOST,)) -> Answer:
@@ -139,12 +141,12 @@ def test_the_page_is_whole(answers: Answers) -> None:
         seen.add(name)
         found = re.findall(r'^(?:import|export) .* from "\./([^"]+)"', answer.body.decode(), re.MULTILINE)
         unseen += [one for one in found if one not in seen]
-    files = {path.name for path in (Path(cz.__file__).parent / "viewer" / "page").iterdir()}
+    files = {path.name for path in PAGE.iterdir()}
     assert files == seen | {"index.html"}
 
 
 def test_no_script_of_the_page_makes_markup_of_texts_or_asks_another_server() -> None:
-    for path in (Path(cz.__file__).parent / "viewer" / "page").glob("*.js"):
+    for path in PAGE.glob("*.js"):
         text = path.read_text()
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(", text)
         assert ("fetch(" in text) == (path.name == "source.js")
@@ -163,8 +165,14 @@ def test_the_store_is_told_case_by_case(answers: Answers, phantom_store: cz.Stor
         record = phantom_store[one["id"]].record
         assert (one["split"], one["source"]) == (record.split, record.source)
         assert one["labels"] == [label.label for label in record.labels]
+        assert one["severity"] == worst(record.findings)
     assert {one["label"]: one["name"] for one in told["labels"]} == phantom_store.spec.labels
     assert told["licence"] == phantom_store.spec.licence
+
+
+def test_the_page_has_words_for_every_kind_of_finding() -> None:
+    words = (PAGE / "words.js").read_text()
+    assert set(re.findall(r"^  (\w+): \"", words, re.MULTILINE)) == set(Code)
 
 
 def test_a_case_is_told_as_its_record_has_it(answers: Answers, case: cz.Case) -> None:
@@ -176,6 +184,9 @@ def test_a_case_is_told_as_its_record_has_it(answers: Answers, case: cz.Case) ->
     assert mask["name"] == case.spec.mask
     assert [(one["name"], tuple(one["centroid"])) for one in mask["labels"]] == [
         (one.name, one.centroid) for one in case.record.labels
+    ]
+    assert [(one["code"], one["severity"]) for one in told["findings"]] == [
+        (one.code, one.severity) for one in case.record.findings
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ctspine_zarr.format.record import Finding, Label, Record
+from ctspine_zarr.format.findings import Finding, worst
+from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
 from ctspine_zarr.geometry import obliqueness, shear
 from ctspine_zarr.read.store import Store
@@ -74,6 +75,7 @@ def _entry(record: Record) -> Json:
         "shape": list(record.shape),
         "spacing": list(record.spacing),
         "findings": sorted({finding.code for finding in record.findings}),
+        "severity": worst(record.findings),
         "labels": [label.label for label in record.labels],
         "label_sets": list(record.sets),
     }
@@ -101,4 +103,9 @@ def _label(label: Label) -> Json:
 
 
 def _finding(finding: Finding) -> Json:
-    return {"code": finding.code, "message": finding.message, "labels": list(finding.labels)}
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "message": finding.message,
+        "labels": list(finding.labels),
+    }

@@ -47,7 +47,7 @@ export class CaseList {
   /** @param {Entry} entry */
   #button(entry) {
     const names = entry.labels.map((label) => this.app.labelName(label));
-    const found = entry.findings.length;
+    const found = entry.findings.map(findingWords).join(", ");
     return make(
       "button",
       {
@@ -61,7 +61,7 @@ export class CaseList {
         "span",
         { className: "about" },
         rangeWords(names),
-        found ? make("span", { className: "flag" }, entry.findings.map(findingWords).join(", ")) : "",
+        found ? make("span", { className: `flag ${entry.severity}` }, found) : "",
       ),
     );
   }

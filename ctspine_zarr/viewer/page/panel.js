@@ -102,13 +102,10 @@ export class Panel {
     const ofSet = (/** @type {import("./source.js").Mask} */ mask) =>
       mask.findings.map((one) => ({ ...one, message: `${mask.name}: ${one.message}` }));
     const found = [...record.findings, ...record.masks.flatMap(ofSet)];
-    const items = found.map((one) =>
-      make("li", {}, make("b", {}, findingWords(one.code)), make("span", {}, one.message)),
-    );
-    if (record.transitional)
-      items.unshift(
-        make("li", {}, make("b", {}, "transitional vertebra"), make("span", {}, record.transitional)),
-      );
+    const item = (/** @type {string} */ title, /** @type {string} */ text, className = "") =>
+      make("li", { className }, make("b", {}, title), make("span", {}, text));
+    const items = found.map((one) => item(findingWords(one.code), one.message, one.severity));
+    if (record.transitional) items.unshift(item("transitional vertebra", record.transitional));
     const body = items.length
       ? make("ul", { className: "findings" }, ...items)
       : make("p", { className: "none" }, "none");

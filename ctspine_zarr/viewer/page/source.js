@@ -5,13 +5,14 @@
  * @typedef {[number, number, number]} Triple  Along z, y and x.
  * @typedef {{label: number, name: string, colour: Triple}} LabelName
  * @typedef {{id: string, split: string, source: string, shape: Triple, spacing: Triple, findings: string[],
- *   labels: number[], label_sets: string[]}} Entry
+ *   severity: Severity | null, labels: number[], label_sets: string[]}} Entry
  * @typedef {{location: string, name: string, title: string, licence: string, licence_note: string,
  *   citation: string, is_partial: boolean, splits: string[], sources: string[], mask: string,
  *   label_sets: Object<string, number>, labels: LabelName[], cases: Entry[]}} Description
  * @typedef {{label: number, name: string, voxels: number, start: Triple, stop: Triple, centroid: Triple,
  *   pieces: number, hu_mean: number}} Label
- * @typedef {{code: string, message: string, labels: number[]}} Finding
+ * @typedef {"info" | "warning" | "error"} Severity
+ * @typedef {{code: string, severity: Severity, message: string, labels: number[]}} Finding
  * @typedef {{name: string, labels: Label[], findings: Finding[]}} Mask
  * @typedef {{id: string, split: string, source: string, shape: Triple, spacing: Triple, affine: number[][],
  *   orientation: string, oblique_degrees: number, shear_degrees: number, chunk: Triple,
