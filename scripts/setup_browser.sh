@@ -6,7 +6,7 @@ for name in chromium chromium-browser google-chrome chrome; do
 done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
-    apt-get install -qq -y --no-install-recommends chromium >/dev/null
+    apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
 else
     echo "the viewer's browser tests need Chromium or Chrome on the PATH, such as Debian's package chromium" >&2
     exit 1
