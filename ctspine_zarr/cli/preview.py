@@ -77,7 +77,7 @@ def preview(  # noqa: PLR0917 - the options of one command
     """Make a picture of a CASE of STORE, or contact sheets of many.
 
     A picture has three planes along the spine, labels outlined and named; a contact sheet each case from the
-    side, its labels in colour, and a mark where it has findings; options choose which cases are on it.
+    side, its labels in colour, and a mark where it has warnings; options choose which cases are on it.
     """
     from ctspine_zarr.cli import documents
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.text import cases_table, size
 
@@ -154,5 +155,9 @@ def case_text(record: Mapping[str, Any]) -> str:
         lines.append(f"{label['name']:<8}{label['voxels']:>10,}  {start}{stop}{centroid:<26}{mean}")
     for name, one in sets.items():
         lines.append(f"label set {name}: {', '.join(label['name'] for label in one['labels'])}")
-    lines += [f"finding  {finding['code']}: {finding['message']}" for finding in record["findings"]]
+    lines += [_finding(**one) for one in record["findings"]]
     return in_lines(lines)
+
+
+def _finding(code: str, message: str, **_: Any) -> str:
+    return f"{Finding(code, message).severity:<8} {code}: {message}"

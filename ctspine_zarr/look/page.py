@@ -169,7 +169,9 @@ def of_case(record: Record, spec: Spec, png: bytes | None) -> str:
 
 def findings(found: Collection[Finding]) -> str:
     """A table of findings."""
-    return bounded(("finding", "message"), [(one.code, one.message) for one in found])
+    return bounded(
+        ("finding", "severity", "message"), [(one.code, one.severity, one.message) for one in found]
+    )
 
 
 def refusals(refused: Iterable[Refused | tuple[str, str]]) -> str:

@@ -57,9 +57,9 @@ def of_case(planes: Mapping[View, Plane], record: Record, spec: Spec, window: tu
         spec: of its dataset.
         window: HU that become black and white.
     """
-    figure = Plot(figsize=(15, 7), layout="constrained")
+    figure = Plot(figsize=(17, 6), layout="constrained")
     figure.suptitle(f"{record.id}   {record.split}   {record.source}", parse_math=False)
-    grid = figure.subplots(1, 6, width_ratios=(2, 2, 2, 1, 1, 1))
+    grid = figure.subplots(1, 6, width_ratios=(3, 3, 3, 1, 1, 1))
     for axes, plane in zip(grid[:3], planes.values(), strict=True):
         _draw_plane(axes, plane, spec, window)
     # From the head down, as the levels lie in the body.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ctspine_zarr.errors import UnknownValue, integer
+from ctspine_zarr.format.findings import Severity
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.look import canvas
 from ctspine_zarr.look.canvas import Picture
@@ -42,7 +43,7 @@ def thumbnail(plane: Plane, size: tuple[int, int], window: tuple[float, float]) 
 
 
 def tile(plane: Plane | None, record: Record, window: tuple[float, float]) -> Picture:
-    """A case on a contact sheet: its picture, id, split, source, number of labels and of findings.
+    """A case on a contact sheet: its picture, id, split, source, numbers of labels and of odd findings.
 
     Args:
         plane: of the case; None where it is damaged, which the tile then says.
@@ -62,8 +63,9 @@ def tile(plane: Plane | None, record: Record, window: tuple[float, float]) -> Pi
     for at, text in enumerate((record.id, f"{record.split}  {record.source}", labels)):
         below, shade = room + at * canvas.line_height(_TEXT), canvas.GREY if at else canvas.WHITE
         canvas.write(picture, (0, below), canvas.elided(text, _TEXT, width), _TEXT, shade, dark=False)
-    if record.findings:
-        _mark(picture, len(record.findings))
+    odd = sum(finding.severity is not Severity.INFO for finding in record.findings)
+    if odd:
+        _mark(picture, odd)
     return picture
 
 

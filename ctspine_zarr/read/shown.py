@@ -74,7 +74,7 @@ class ShownStore(Mapping[str, Case]):
         """A contact sheet: of each case the sagittal plane along its spine, with its labels in colour.
 
         Below each stand its id, split, source and number of labels; a triangle says how many findings it
-        has. One case is read after another, and only its small picture is kept.
+        has that are warnings or errors. One case is read after another, and only its small picture is kept.
 
         Args:
             page: of `pages`, from 1: the first has the first 200 cases, and so on.
