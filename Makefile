@@ -11,7 +11,10 @@ PARALLEL ?= -n logical --dist worksteal
 # Each of hundreds of processes would compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo view browser test test-slow test-native test-frameworks train lint lint-native check-aarch64 format benchmark clean
+# Where the site is built.
+SITE ?= docs/_build/html
+
+.PHONY: demo docs test test-slow test-native test-frameworks train lint lint-native check-aarch64 format benchmark clean
 
 demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
@@ -45,6 +48,11 @@ test-frameworks: $(FRAMEWORKS)/kernel
 		tests/test_nnunet_bridge.py \
 		tests/test_docs.py::test_the_readmes_python_runs
 
+# Every warning is an error; the notebooks are run; then links, anchors and what the pages load are checked.
+docs: $(VENV)/docs-ready
+	$(PYTHON) -m sphinx -W --keep-going -j auto -b html -d docs/_build/doctrees docs $(SITE)
+	CTSPINE_SITE=$(abspath $(SITE)) $(PYTHON) -m pytest -q tests/test_site.py
+
 train: $(FRAMEWORKS)/train-ready $(FRAMEWORKS)/kernel
 	$(FRAMEWORKS)/bin/python scripts/train_unet.py $(ARGUMENTS)
 
@@ -71,10 +79,14 @@ benchmark: $(VENV)/kernel
 	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) native/target demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) native/target demo docs/_build docs/api dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/ready: pyproject.toml scripts/setup_venv.sh
 	sh scripts/setup_venv.sh $(VENV)
+	touch $@
+
+$(VENV)/docs-ready: $(VENV)/kernel
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --group docs
 	touch $@
 
 $(VENV)/kernel: $(VENV)/ready scripts/build_kernel.sh $(KERNEL)
