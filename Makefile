@@ -46,7 +46,7 @@ test-frameworks: $(FRAMEWORKS)/kernel
 	$(FRAMEWORKS)/bin/python -m pytest tests/test_frameworks.py
 	$(FRAMEWORKS)/bin/python -m pytest tests/test_torch.py tests/test_monai.py tests/test_torchio.py \
 		tests/test_nnunet_bridge.py \
-		tests/test_docs.py::test_the_readmes_python_runs
+		tests/test_docs.py::test_a_page_runs
 
 # Every warning is an error; the notebooks are run; then links, anchors and what the pages load are checked.
 docs: $(VENV)/docs-ready

@@ -1,11 +1,13 @@
 """Samples as MONAI's `MetaTensor`, a reader for its `LoadImaged`, and its data lists.
 
-from ctspine_zarr import Patches
-from ctspine_zarr.monai import Stream, make_loader
+    from ctspine_zarr import Patches
+    from ctspine_zarr.monai import Stream, make_loader
 
-stream = Stream(store.select(split="train"), Patches(96), transform=monai.transforms.Compose(...))
-for batch in make_loader(stream, batch_size=2):
-    batch["image"].affine  # of each sample
+    stream = Stream(store.select(split="train"), Patches(96), transform=monai.transforms.Compose(...))
+    for batch in make_loader(stream, batch_size=2):
+        batch["image"].affine  # of each sample
+
+Needs MONAI 1.5 or newer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Cases as TorchIO's subjects, whose voxels are read when they are needed; for TorchIO 1.2 and 2 (alpha).
 
-from ctspine_zarr.torchio import subjects
+    from ctspine_zarr.torchio import subjects
 
-dataset = torchio.SubjectsDataset(subjects(store.select(split="train")), transform=...)
+    dataset = torchio.SubjectsDataset(subjects(store.select(split="train")), transform=...)
+
+Needs TorchIO 1.2 or newer.
 """
 
 from __future__ import annotations

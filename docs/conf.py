@@ -41,6 +41,8 @@ myst_enable_extensions = ["attrs_inline", "colon_fence"]
 # Notebooks are run anew by each build, and end it where a cell fails.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+# Each begins in a folder of its own, as for a user who has just got it.
+nb_execution_in_temp = True
 nb_execution_timeout = 120
 nb_execution_show_tb = True
 # Widgets would bring scripts from elsewhere.
@@ -60,6 +62,7 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 autodoc_mock_imports = ["datasets", "monai", "nnunetv2", "tensorflow", "torch", "torchio"]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 add_module_names = False
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
@@ -76,7 +79,7 @@ html_theme_options = {"navigation_with_keys": True}
 
 
 def _public(
-    _: Sphinx, environment: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+    app: Sphinx, environment: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.Node | None:
     """A reference to where a public name is defined leads to where it is documented."""
     target = str(node.get("reftarget", ""))
@@ -84,12 +87,30 @@ def _public(
     if not target.startswith("ctspine_zarr.") or name not in ctspine_zarr.__all__:
         return content if target.startswith("ctspine_zarr.") and node.get("refdomain") == "py" else None
     domain: Any = environment.get_domain("py")
-    found: nodes.Node | None = domain.resolve_any_xref(
-        environment, node["refdoc"], environment.app.builder, f"ctspine_zarr.{name}", node, content
+    found: list[tuple[str, nodes.Node]] = domain.resolve_any_xref(
+        environment, node["refdoc"], app.builder, f"ctspine_zarr.{name}", node, content
     )
-    return found
+    return found[0][1] if found else content
+
+
+def _examples_are_code(_: Sphinx, *told: Any) -> None:
+    """What a docstring indents after a paragraph is code, without a mark that says so."""
+    lines: list[str] = told[-1]
+    marked: list[str] = []
+    for number, line in enumerate(lines):
+        before = next((one for one in reversed(lines[:number]) if one.strip()), "")
+        begins = line.startswith("    ") and number and not lines[number - 1].strip()
+        if begins and not before.startswith(" ") and not before.startswith(_SECTIONS):
+            marked += ["::", ""]
+        marked.append(line)
+    lines[:] = marked
+
+
+_SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
 
 
 def setup(app: Sphinx) -> None:
     """The handlers of this site."""
+    # Before napoleon, which moves what sections have.
+    app.connect("autodoc-process-docstring", _examples_are_code, priority=400)
     app.connect("missing-reference", _public)

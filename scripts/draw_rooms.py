@@ -2,8 +2,8 @@
 
     python scripts/draw_rooms.py [FILE]
 
-A room's layer is one above the highest of those that it imports from. Colours are such that the drawing reads on
-white and on black.
+A room's layer is one above the highest of those that it imports from. Colours are such that the drawing
+reads on white and on black.
 """
 
 import ast
@@ -31,9 +31,7 @@ def rooms() -> dict[str, set[str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         room = room_of(path.relative_to(PACKAGE).with_suffix("").parts)
         if room:
-            found.setdefault(room, set()).update(
-                other for other in imports(path) if other and other != room
-            )
+            found.setdefault(room, set()).update(other for other in imports(path) if other and other != room)
     return found
 
 

@@ -2,70 +2,302 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
+import functools
 import importlib.util
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import click
+import documents
 import numpy as np
 import obstore.store
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from documents import NOTEBOOKS, PAGES, REPOSITORY, Block
 from servers import served
 from zarr.storage import ObjectStore
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import build, derive, main, talk
+from ctspine_zarr.cli import build, main, talk
 from ctspine_zarr.datasets import DATASETS, ctspine1k, verse
 from ctspine_zarr.publishing.web import application
 from ctspine_zarr.write.case_objects import WRITER
 
-REPOSITORY = Path(__file__).parents[1]
-README = (REPOSITORY / "README.md").read_text()
-CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
-GLOSSARY = (REPOSITORY / "docs" / "glossary.md").read_text()
-SOURCES = "\n".join(
-    path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*")) if path.suffix in {".py", ".js"}
-)
+README = documents.text_of("README.md")
+CONTRIBUTING = documents.text_of("CONTRIBUTING.md")
+GLOSSARY = documents.text_of("docs/glossary.md")
+BUILDING = documents.text_of("docs/building.md")
+TEXTS = "\n".join(documents.text_of(page) for page in PAGES)
+SOURCES = "\n".join(path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*.py")))
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+BLOCKS = [block for page in PAGES for block in documents.blocks(page)]
+# What a block of Python may need, and where it is run: here, or by the framework's own tests.
+HERE, ELSEWHERE = {"torch"}, {"monai", "torchio"}
+
+
+def script(name: str) -> Any:
+    """A module of `scripts`."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def workplace(
     phantom: Path, phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A folder with `CTSpine1K` and, once built, `spine.zarr`."""
-    (tmp_path / "CTSpine1K").symlink_to(phantom)
-    shutil.copytree(phantom_store.location, tmp_path / "spine.zarr")
+    """A folder with `CTSpine1K`, `spine.zarr`, and what `make demo` leaves in `demo`."""
+    (tmp_path / "demo").mkdir()
+    for name in ("CTSpine1K", "demo/phantom"):
+        (tmp_path / name).symlink_to(phantom)
+    for name in ("spine.zarr", "demo/spine.zarr"):
+        shutil.copytree(phantom_store.location, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+def does_run(block: Block) -> bool:
+    if block.language == "sh":
+        return block.status is not None
+    missing = [name for name in set(block.words) & HERE if importlib.util.find_spec(name) is None]
+    return block.language == "python" and not set(block.words) & (ELSEWHERE | {"no-run"}) and not missing
+
+
+RUN = [page for page in PAGES if any(does_run(block) for block in documents.blocks(page))]
+# Run as a program, with damage of every kind, by tests of its own.
+RUN.remove("docs/format.md")
+
+
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_the_readmes_python_runs(workplace: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 6
+@pytest.mark.parametrize("page", RUN)
+def test_a_page_runs(page: str, workplace: Path) -> None:
+    blocks = [block for block in documents.blocks(page) if does_run(block)]
+    for block in blocks:
+        for command in block.commands if block.language == "sh" else ():
+            if command[1] == "build":
+                shutil.rmtree(workplace / command[3], ignore_errors=True)
     names: dict[str, object] = {}
     for block in blocks:
-        if "ctspine_zarr.torch" not in block or importlib.util.find_spec("torch"):
-            exec(compile(block, str(workplace), "exec"), names)  # noqa: S102 - our own
+        if block.language == "python":
+            # Its line numbers are those of the page.
+            code = "\n" * (block.line - 1) + block.text
+            exec(compile(code, str(REPOSITORY / page), "exec"), names)  # noqa: S102 - our own
+            continue
+        for command in block.commands:
+            assert command[0] == "ctspine-zarr", command
+            done = CliRunner().invoke(main.cli, command[1:])
+            assert done.exit_code == block.status, (command, done.output)
 
 
-def test_the_readmes_commands_run(workplace: Path) -> None:
-    text = README.split("## From the Hub")[0]
-    lines = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert [line[1] for line in lines] == ["build", "build", "verify", "info", "export", "export"]
-    shutil.rmtree(workplace / "spine.zarr")
-    for line in lines:
-        done = CliRunner().invoke(main.cli, line[1:])
-        assert done.exit_code == 0, done.output
+def test_the_pages_that_must_run_do() -> None:
+    tutorials = [f"tutorials/{who}" for who in ("analyst", "builder", "trainer")]
+    how = ["building", "reading", "training", "labels", "exporting", "verifying", "elsewhere", "deriving"]
+    assert {"README.md", *(f"docs/{name}.md" for name in (*tutorials, *how))} <= set(RUN)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.line}")
+def test_a_block_is_of_a_language_that_is_checked(block: Block) -> None:
+    if block.language == "python":
+        assert set(block.words) <= HERE | ELSEWHERE | {"no-run"}
+        compile(block.text, block.page, "exec")
+    elif block.language == "sh":
+        assert set(block.words) <= {"run", "run=4"}
+    else:
+        assert block.language in {"indented", "text"} or block.language.startswith("{"), block.language
+
+
+FOREIGN = ("git", "cd", "source", "export", "nnUNetv2_train", "nnUNetv2_predict")
+COMMANDS = [
+    (f"{block.page}:{block.line}", command)
+    for block in BLOCKS
+    if block.language in {"sh", "indented"}
+    for command in block.commands
+]
+
+
+def require_legal(arguments: list[str]) -> None:
+    """Do nothing where click takes a command with its arguments, or there is one that stands alone."""
+    command: click.Command = main.cli
+    context = click.Context(command)
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+        found = command.get_command(context, name)
+        assert found is not None, name
+        command, context = found, click.Context(found, parent=context)
+    if arguments:
+        try:
+            command.make_context(command.name, list(arguments))
+        except click.exceptions.Exit as ended:  # as --version and --help do
+            assert ended.exit_code == 0  # noqa: PT017 - it need not be raised
+
+
+@pytest.mark.parametrize(("place", "command"), COMMANDS, ids=lambda one: one if isinstance(one, str) else "")
+def test_a_command_of_a_page_is_legal(place: str, command: list[str]) -> None:
+    program, *arguments = command
+    text = " ".join(command)
+    for inner in re.findall(r"\$\(ctspine-zarr (.*?)\)", text):
+        require_legal(inner.split())
+    if program == "ctspine-zarr":
+        require_legal(arguments)
+    elif program == "make":
+        assert arguments[0] in TARGETS, place
+    elif program.startswith("scripts/"):
+        assert os.access(REPOSITORY / program, os.X_OK), place
+    elif program in {"python", "bash", "sh"}:
+        assert not arguments or (REPOSITORY / arguments[0]).is_file(), place
+    elif program == "pip":
+        assert arguments[0] == "install", place
+    else:
+        assert program in FOREIGN, (place, program)
+
+
+def test_the_commands_of_the_pages_are_found() -> None:
+    assert len([command for _, command in COMMANDS if command[0] == "ctspine-zarr"]) >= 40
+    pages = {place.partition(":")[0] for place, _ in COMMANDS}
+    assert pages >= {"README.md", "docs/cluster.md", "docs/nnunet.md"}
+
+
+INLINE = [(page, text) for page in PAGES for text in documents.inline(page)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_command_in_a_sentence_is_legal(page: str) -> None:
+    for text in documents.inline(page):
+        if text.startswith("ctspine-zarr ") and "..." not in text:
+            require_legal(text.split()[1:])
+        for target in re.findall(r"^make ([a-z0-9-]+)", text):
+            assert target in TARGETS, target
+
+
+def options_of(command: click.Command) -> set[str]:
+    own = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+    if not isinstance(command, click.Group):
+        return own
+    context = click.Context(command)
+    inner = [command.get_command(context, name) for name in command.list_commands(context)]
+    return own.union(*(options_of(one) for one in inner if one is not None))
+
+
+def test_an_option_in_a_sentence_exists() -> None:
+    scripts = "".join(path.read_text() for path in (REPOSITORY / "scripts").rglob("*.py"))
+    legal = options_of(main.cli) | set(re.findall(r'"(--[a-z-]+)"', scripts))
+    named = {name for _, text in INLINE for name in re.findall(r"^(--[a-z-]+)", text)}
+    assert len(named) > 30
+    assert named - legal == set()
+
+
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+
+
+def test_an_extra_that_is_named_exists() -> None:
+    named = re.findall(r"ctspine-zarr\[([a-z,]+)\]", TEXTS + SOURCES)
+    assert named
+    assert {name for names in named for name in names.split(",")} <= set(EXTRAS)
+
+
+def test_a_part_of_the_benchmark_that_is_named_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
+    parse = script("benchmark").parse_arguments
+    commands = [text.split() for _, text in INLINE if text.startswith("python scripts/benchmark.py")]
+    commands += [command for _, command in COMMANDS if "scripts/benchmark.py" in command]
+    assert len(commands) >= 8
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", command[1:])
+        assert isinstance(parse(), argparse.Namespace)
+
+
+def test_each_table_of_the_benchmarks_has_its_command() -> None:
+    sections = re.split(r"^## ", documents.text_of("docs/benchmarks.md"), flags=re.MULTILINE)[1:]
+    assert len(sections) >= 5
+    for section in sections:
+        assert "`python scripts/benchmark.py " in section
+
+
+def test_the_readme_is_short_and_has_the_picture() -> None:
+    assert len(README.encode()) <= 6000
+    assert "](docs/images/overview.png)" in README
+    assert (REPOSITORY / "docs" / "images" / "overview.png").stat().st_size <= 150_000
+
+
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+@functools.cache
+def messages() -> set[str]:
+    """Every text of the package, with an ellipsis for what is put in."""
+    found = set()
+    for path in sorted(Path(cz.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else ELLIPSIS for part in node.values)
+                found.add("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def test_every_message_that_is_explained_exists() -> None:
+    explained = re.findall(r"^### `(.*)`$", documents.text_of("docs/troubleshooting.md"), re.MULTILINE)
+    assert len(explained) >= 25
+    assert [text for text in explained if not any(text in one for one in messages())] == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = documents.text_of("docs/api.md")
+    named = re.findall(r"^   ([A-Za-z_]+)$", page, re.MULTILINE)
+    assert len(named) == len(set(named))
+    assert set(named) == {*cz.__all__, "torch", "monai", "torchio", "hf", "tf"}
+
+
+def test_the_drawing_of_the_rooms_is_that_of_the_imports() -> None:
+    drawn = (REPOSITORY / "docs" / "images" / "rooms.svg").read_text()
+    assert drawn == script("draw_rooms").drawing(), "run python scripts/draw_rooms.py"
+
+
+def test_the_rooms_have_a_row_each_in_the_architecture() -> None:
+    named = re.findall(r"^\| `([a-z_]+)/` \|", documents.text_of("docs/architecture.md"), re.MULTILINE)
+    rooms = [path.parent.name for path in Path(cz.__file__).parent.glob("*/__init__.py")]
+    assert sorted(named) == sorted(rooms)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
+    # They are run, and shown with outputs, by `make docs`.
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert cells[0]["cell_type"] == "markdown"
+    assert any("write_phantom(" in "".join(cell["source"]) for cell in code)
+
+
+def test_there_are_four_notebooks() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["bone_density", "clusters", "explore", "train"]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    index = documents.text_of("docs/index.md")
+    listed = {f"docs/{name}.md" for name in re.findall(r"^([a-z_]+(?:/[a-z_]+)?)$", index, re.MULTILINE)}
+    pages = {page for page in PAGES if page.startswith("docs/")} - {"docs/index.md"}
+    assert listed >= pages
+    assert {f"docs/notebooks/{path.stem}.md" for path in NOTEBOOKS} <= listed
 
 
 def test_every_exit_status_is_documented() -> None:
-    table = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", BUILDING, re.MULTILINE)}
     assert table == {0, talk.FAILED, talk.USAGE, talk.REFUSED, talk.DAMAGED, talk.INTERRUPTED}
 
 
@@ -77,10 +309,11 @@ def test_every_dependency_has_its_reason() -> None:
         assert name in reasons, name
 
 
-def test_every_command_is_in_the_readme() -> None:
-    for command in main.cli.commands:
-        assert f"ctspine-zarr {command}" in README
-    for command in ("make demo", "make test"):
+def test_every_command_is_on_a_page() -> None:
+    context = click.Context(main.cli)
+    for name in main.cli.list_commands(context):
+        assert f"ctspine-zarr {name}" in TEXTS, name
+    for command in ("make demo", "make test", "make docs"):
         assert command in README
 
 
@@ -96,9 +329,8 @@ def test_every_public_name_states_its_guarantees() -> None:
 
 
 def test_the_makefile_has_the_targets_that_are_named() -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     texts = README + CONTRIBUTING + (REPOSITORY / ".ci" / "run").read_text()
-    assert set(re.findall(r"make ([a-z0-9-]+)", texts)) <= targets
+    assert set(re.findall(r"make ([a-z0-9-]+)", texts)) <= TARGETS
 
 
 def test_the_setup_script_is_plain_shell() -> None:
@@ -106,16 +338,7 @@ def test_the_setup_script_is_plain_shell() -> None:
         subprocess.run(["sh", "-n", REPOSITORY / "scripts" / name], check=True)
 
 
-def test_the_readmes_commands_for_elsewhere_are_legal() -> None:
-    text = README.split("## From the Hub")[1].split("## Read it")[0]
-    lines = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert [line[1] for line in lines] == ["build", "publish", "publish", "serve"]
-    for _, name, *arguments in lines:
-        command = main.cli.commands[name]
-        assert command.make_context(name, arguments).params["store"]
-
-
-def test_other_readers_see_image_and_mask_over_http_as_the_readme_says(phantom_store: cz.Store) -> None:
+def test_other_readers_see_image_and_mask_over_http_as_the_page_says(phantom_store: cz.Store) -> None:
     case = phantom_store["liver_0"]
     with served(application(Path(phantom_store.location))) as url:
         own = ObjectStore(
@@ -132,84 +355,26 @@ def test_other_readers_see_image_and_mask_over_http_as_the_readme_says(phantom_s
         assert np.array_equal(tree["labels/vertebrae/segmentation"], case.segmentation.compute())
 
 
-def test_the_readme_has_every_dataset_with_its_licence() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", README, re.MULTILINE))
+def test_every_dataset_has_a_row_with_its_licence() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", BUILDING, re.MULTILINE))
     assert list(rows) == list(DATASETS)
     for spec in (ctspine1k.SPEC, verse.SPEC):
         assert rows[spec.layout] == spec.licence
 
 
-def test_the_commands_of_the_cluster_page_are_legal() -> None:
-    page = (REPOSITORY / "docs" / "cluster.md").read_text()
-    lines = [line.split("#")[0].split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert len(lines) >= 5
-    for _, name, *arguments in lines:
-        command = main.cli.commands[name]
-        command.make_context(name, arguments, resilient_parsing=False)
-    for block in re.findall(r"```python no-run\n(.*?)```", page, re.DOTALL):
-        compile(block, "docs/cluster.md", "exec")
-    for name in re.findall(r"`--([a-z-]+)", page):
-        assert any(f"--{name}" in one.opts for c in main.cli.commands.values() for one in c.params), name
-
-
-def test_the_commands_of_the_viewers_page_are_legal() -> None:
-    page = (REPOSITORY / "docs" / "viewer.md").read_text()
-    lines = [line.split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert len(lines) == 3
-    for _, name, *arguments in lines:
-        command = main.cli.commands[name]
-        assert command.make_context(name, arguments).params["store"] == "spine.zarr"
-    for block in re.findall(r"```python no-run\n(.*?)```", page, re.DOTALL):
-        compile(block, "docs/viewer.md", "exec")
-
-
-@pytest.mark.parametrize("name", ["docs/frameworks.md", "docs/deriving.md"])
-def test_the_python_of_a_page_is_python(name: str) -> None:
-    for block in re.findall(r"```python[^\n]*\n(.*?)```", (REPOSITORY / name).read_text(), re.DOTALL):
-        compile(block, name, "exec")
-    assert name in README
-
-
-def test_the_options_of_deriving_are_those_of_the_command() -> None:
-    named = set(re.findall(r"`(--[a-z-]+)", (REPOSITORY / "docs" / "deriving.md").read_text()))
-    assert named <= {option for one in derive.derive.params for option in one.opts}
-
-
-def test_every_option_of_a_build_is_in_the_readme() -> None:
+def test_every_option_of_a_build_is_on_a_page() -> None:
     options = {name for one in build.build.params for name in one.opts if name.startswith("--")}
-    # What is usual, and told by --help.
-    assert {name for name in options if name not in README} <= {"--workers", "--codec"}
+    assert [name for name in options if name not in TEXTS] == []
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/format.md",
-        "docs/glossary.md",
-        "docs/cluster.md",
-        "docs/commands.md",
-        "docs/deriving.md",
-        "docs/frameworks.md",
-        "docs/nnunet.md",
-        "docs/asking.md",
-        "docs/quality.md",
-        "docs/pictures.md",
-        "docs/viewer.md",
-    ],
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:
-    text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-")
-        for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\((?!https?:)([^)]*)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        else:
-            assert (REPOSITORY / page).parent.joinpath(target).is_file(), target
+    for target in re.findall(r"\]\((?!https?:)([^)]*)\)", documents.prose(page)):
+        path, _, anchor = target.partition("#")
+        found = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+        assert found.is_file(), target
+        if anchor:
+            assert anchor in documents.anchors(str(found.resolve().relative_to(REPOSITORY))), target
 
 
 def glossary() -> dict[str, str]:
@@ -244,7 +409,7 @@ RETIRED = ("record.vertebrae", 'by="vertebra"', "catalog.jsonl", "DerivedFolder"
 
 @pytest.mark.parametrize("name", RETIRED)
 def test_a_retired_name_does_not_come_back(name: str) -> None:
-    assert name not in SOURCES + README + CONTRIBUTING + GLOSSARY
+    assert name not in SOURCES + TEXTS
 
 
 def test_the_rooms_of_the_house_are_where_the_page_says() -> None:
@@ -252,24 +417,3 @@ def test_the_rooms_of_the_house_are_where_the_page_says() -> None:
     assert {room for room in rooms if f"{room}/" not in CONTRIBUTING} == set()
     named = set(re.findall(r"\b([a-z]+)/  ", CONTRIBUTING)) - {"docs", "native"}
     assert named <= rooms
-
-
-def test_the_page_on_asking_runs(workplace: Path) -> None:
-    page = (REPOSITORY / "docs" / "asking.md").read_text()
-    (workplace / "clinical.csv").write_text("case,age\nliver_0,63\n")
-    (workplace / "Path.csv").write_text("liver_0/study/1.0-Supine  1.0  B30f-1\n")
-    lines = [line.split() for line in page.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert len(lines) == 11
-    for line in lines:
-        done = CliRunner().invoke(main.cli, line[1:])
-        assert done.exit_code == 0, (line, done.output, done.exception)
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(block, str(workplace), "exec"), names)  # noqa: S102 - our own
-    assert list(cz.open_store("spine.zarr").metadata.columns)[:2] == ["study", "series"]
-    options = {name for one in main.cli.commands["cases"].params for name in (*one.opts, *one.secondary_opts)}
-    named = set(re.findall(r"`(--[a-z-]+)`", page))
-    assert named - options == {"--all", "--metadata-key"}
-    assert {"--storage-option"} == {name for name in options if name not in page}
-    columns = set(re.findall(r"`([a-z0-9_]+)`", page.split("| columns of")[1].split("\n\n")[0]))
-    assert set(cz.open_store("spine.zarr").vertebrae.columns) - columns == {"start_y", "stop_y"}

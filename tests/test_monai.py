@@ -516,7 +516,7 @@ def test_the_page_runs(phantom_store: cz.Store, tmp_path: Path, monkeypatch: pyt
     shutil.copytree(phantom_store.location, tmp_path / "spine.zarr")
     monkeypatch.chdir(tmp_path)
     section = PAGE.split("## TorchIO")[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    blocks = re.findall(r"```python(?: monai)?\n(.*?)```", section, re.DOTALL)
     assert len(blocks) >= 3
     names: dict[str, Any] = {}
     for block in blocks:

@@ -139,7 +139,7 @@ def test_the_page_runs(phantom_store: cz.Store, tmp_path: Path, monkeypatch: pyt
     shutil.copytree(phantom_store.location, tmp_path / "spine.zarr")
     monkeypatch.chdir(tmp_path)
     section = PAGE.split("## TorchIO")[1].split("\n## ")[0]
-    [block] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    [block] = re.findall(r"```python torchio\n(.*?)```", section, re.DOTALL)
     names: dict[str, Any] = {"store": cz.open_store("spine.zarr")}
     exec(compile(block, "docs/frameworks.md", "exec"), names)  # noqa: S102 - our own
     assert next(iter(names["loader"]))["image"]["data"].shape == (2, 1, 32, 32, 16)
