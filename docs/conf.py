@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util.docstrings import prepare_docstring
 
 import ctspine_zarr
 
@@ -57,12 +60,12 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
 # What is large and optional is not installed to build pages.
 autodoc_mock_imports = ["datasets", "monai", "nnunetv2", "tensorflow", "torch", "torchio"]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_use_ivar = True
+# Shown by that name, and no targets of links: many classes have an attribute `bytes`.
+napoleon_custom_sections = [("Attributes", "params_style")]
 add_module_names = False
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
@@ -93,24 +96,76 @@ def _public(
     return found[0][1] if found else content
 
 
-def _examples_are_code(_: Sphinx, *told: Any) -> None:
-    """What a docstring indents after a paragraph is code, without a mark that says so."""
-    lines: list[str] = told[-1]
+_SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
+
+
+def _prepared(_: Sphinx, what: str, __: str, documented: Any, ___: Any, lines: list[str]) -> None:
+    """A docstring's lines, as napoleon takes them."""
+    found = _each_attribute_alone(lines)
+    if what == "class":
+        for base in documented.__mro__[1:]:
+            if base.__module__.startswith("ctspine_zarr.") and dataclasses.is_dataclass(base):
+                found = _with_attributes_of(base, found)
+    if what == "property":
+        # Else what comes before a colon would be taken for its type.
+        found = ["", *found]
+    lines[:] = _examples_are_code(found)
+
+
+def _with_attributes_of(base: type, lines: list[str]) -> list[str]:
+    """The lines with a base's attributes at their end: it is not public, and they are."""
+    inherited = _each_attribute_alone(prepare_docstring(base.__doc__ or ""))
+    if "Attributes:" not in inherited:
+        return lines
+    at = inherited.index("Attributes:")
+    while lines and not lines[-1].strip():
+        lines = lines[:-1]
+    begun = [] if "Attributes:" in lines else ["", "Attributes:"]
+    return [*lines, *begun, *inherited[at + 1 :]]
+
+
+def _examples_are_code(lines: list[str]) -> list[str]:
+    """What is indented after a paragraph is code, without a mark that says so."""
     marked: list[str] = []
     for number, line in enumerate(lines):
         before = next((one for one in reversed(lines[:number]) if one.strip()), "")
         begins = line.startswith("    ") and number and not lines[number - 1].strip()
-        if begins and not before.startswith(" ") and not before.startswith(_SECTIONS):
+        if begins and not before.startswith((" ", *_SECTIONS)):
             marked += ["::", ""]
         marked.append(line)
-    lines[:] = marked
+    return marked
 
 
-_SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
+def _each_attribute_alone(lines: list[str]) -> list[str]:
+    """Attributes that are described together, `a, b: text`, one by one; napoleon does so with arguments."""
+    found: list[str] = []
+    names: list[str] = []
+    entry: list[str] = []
+    section = ""
+
+    def end() -> None:
+        for name in names:
+            found.extend([f"    {name}:{entry[0]}", *entry[1:]])
+        names.clear()
+
+    for line in lines:
+        if line and not line.startswith(" "):
+            section = line.strip()
+        head = re.fullmatch(r"    (\w+(?:, \w+)*):(.*)", line) if section == "Attributes:" else None
+        if head:
+            end()
+            names, entry = head[1].split(", "), [head[2]]
+        elif names and line.startswith("     "):
+            entry.append(line)
+        else:
+            end()
+            found.append(line)
+    end()
+    return found
 
 
 def setup(app: Sphinx) -> None:
     """The handlers of this site."""
     # Before napoleon, which moves what sections have.
-    app.connect("autodoc-process-docstring", _examples_are_code, priority=400)
+    app.connect("autodoc-process-docstring", _prepared, priority=400)
     app.connect("missing-reference", _public)

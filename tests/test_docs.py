@@ -290,7 +290,9 @@ def test_there_are_four_notebooks() -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     index = documents.text_of("docs/index.md")
-    listed = {f"docs/{name}.md" for name in re.findall(r"^([a-z_]+(?:/[a-z_]+)?)$", index, re.MULTILINE)}
+    listed = {
+        f"docs/{name}.md" for name in re.findall(r"^(?:.* <)?([a-z_]+(?:/[a-z_]+)?)>?$", index, re.MULTILINE)
+    }
     pages = {page for page in PAGES if page.startswith("docs/")} - {"docs/index.md"}
     assert listed >= pages
     assert {f"docs/notebooks/{path.stem}.md" for path in NOTEBOOKS} <= listed
