@@ -117,11 +117,14 @@ def _with_attributes_of(base: type, lines: list[str]) -> list[str]:
     inherited = _each_attribute_alone(prepare_docstring(base.__doc__ or ""))
     if "Attributes:" not in inherited:
         return lines
-    at = inherited.index("Attributes:")
-    while lines and not lines[-1].strip():
-        lines = lines[:-1]
-    begun = [] if "Attributes:" in lines else ["", "Attributes:"]
-    return [*lines, *begun, *inherited[at + 1 :]]
+    more = [line for line in inherited[inherited.index("Attributes:") + 1 :] if line.strip()]
+    if "Attributes:" not in lines:
+        return [*lines, "", "Attributes:", *more]
+    own = lines.index("Attributes:") + 1
+    end = own
+    while end < len(lines) and lines[end].startswith(" "):
+        end += 1
+    return [*lines[:end], *more, *lines[end:]]
 
 
 def _examples_are_code(lines: list[str]) -> list[str]:
