@@ -103,7 +103,8 @@ def _prepared(_: Sphinx, what: str, __: str, documented: Any, ___: Any, lines: l
     """A docstring's lines, as napoleon takes them."""
     found = _each_attribute_alone(lines)
     if what == "class":
-        for base in documented.__mro__[1:]:
+        bases: tuple[type, ...] = documented.__mro__[1:]
+        for base in bases:
             if base.__module__.startswith("ctspine_zarr.") and dataclasses.is_dataclass(base):
                 found = _with_attributes_of(base, found)
     if what == "property":
