@@ -50,7 +50,7 @@ test-frameworks: $(FRAMEWORKS)/kernel
 
 # Every warning is an error; the notebooks are run; then links, anchors and what the pages load are checked.
 docs: $(VENV)/docs-ready
-	$(PYTHON) -m sphinx -W --keep-going --fresh-env --write-all -j auto -b html -d docs/_build/doctrees docs $(SITE)
+	$(PYTHON) -m sphinx -q -W --keep-going --fresh-env --write-all -j auto -b html -d docs/_build/doctrees docs $(SITE)
 	CTSPINE_SITE=$(abspath $(SITE)) $(PYTHON) -m pytest -q tests/test_site.py
 
 train: $(FRAMEWORKS)/train-ready $(FRAMEWORKS)/kernel
