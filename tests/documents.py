@@ -69,7 +69,8 @@ class Block:
 
 
 def _uncommented(line: str) -> str:
-    return re.sub(r"(^|\s)#.*$", "", line)
+    """A line without its comment, and without a file that its output goes to."""
+    return re.sub(r"\s>\s\S+$", "", re.sub(r"(^|\s)#.*$", "", line).rstrip())
 
 
 def text_of(page: str) -> str:
