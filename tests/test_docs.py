@@ -60,7 +60,7 @@ def script(name: str) -> Any:
 def workplace(
     phantom: Path, phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A folder with `CTSpine1K`, `spine.zarr`, two tables of metadata, and `demo` as `make demo` leaves it."""
+    """A folder with `CTSpine1K`, `spine.zarr`, two tables, and `demo` as `make demo` leaves it."""
     (tmp_path / "demo").mkdir()
     for name in ("CTSpine1K", "demo/phantom"):
         (tmp_path / name).symlink_to(phantom)
