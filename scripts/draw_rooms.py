@@ -15,8 +15,8 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "ctspine_zarr"
 DRAWING = REPOSITORY / "docs" / "images" / "rooms.svg"
 
-# Modules at the top: each of these has a box; what all rooms share has one together.
-ALONE = ("hf", "monai", "preview", "tf", "torch", "torchio", "zarr_codec")
+# Modules at the top: what all rooms share has one box together, each other one its own.
+COMMON = ("digest", "errors", "geometry", "kernel", "outputs", "pages", "scaling", "text")
 SHARED = "shared ground"
 
 WIDTH, MARGIN, LABEL = 900, 16, 8
@@ -41,7 +41,7 @@ def room_of(parts: tuple[str, ...]) -> str:
         return ""
     if (PACKAGE / parts[0]).is_dir():
         return parts[0]
-    return parts[0] if parts[0] in ALONE else SHARED
+    return SHARED if parts[0] in COMMON else parts[0]
 
 
 def imports(path: Path) -> set[str]:

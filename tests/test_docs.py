@@ -84,6 +84,22 @@ RUN = [page for page in PAGES if any(does_run(block) for block in documents.bloc
 RUN.remove("docs/format.md")
 
 
+def asked(_: dict[str, Any]) -> None:
+    assert list(cz.open_store("spine.zarr").metadata.columns)[:2] == ["study", "series"]
+
+
+def judged(names: dict[str, Any]) -> None:
+    assert list(names["clean"]) == list(names["store"])
+
+
+def drawn(_: dict[str, Any]) -> None:
+    assert len(list(Path.cwd().glob("*.png"))) == 6
+
+
+# What a page has done, beyond that it ran.
+DONE = {"docs/asking.md": asked, "docs/quality.md": judged, "docs/pictures.md": drawn}
+
+
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_runs(page: str, workplace: Path) -> None:
@@ -92,7 +108,7 @@ def test_a_page_runs(page: str, workplace: Path) -> None:
     if first[1:2] == ["build"]:
         # What a page begins by building is not there yet.
         shutil.rmtree(workplace / first[3], ignore_errors=True)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for block in blocks:
         if block.language == "python":
             # Its line numbers are those of the page.
@@ -103,8 +119,8 @@ def test_a_page_runs(page: str, workplace: Path) -> None:
             assert command[0] == "ctspine-zarr", command
             done = CliRunner().invoke(main.cli, command[1:])
             assert done.exit_code == block.status, (command, done.output)
-    if page == "docs/asking.md":
-        assert list(cz.open_store("spine.zarr").metadata.columns)[:2] == ["study", "series"]
+    if page in DONE:
+        DONE[page](names)
 
 
 def test_the_pages_that_must_run_do() -> None:
@@ -120,7 +136,7 @@ def test_the_pages_that_must_run_do() -> None:
         "elsewhere",
         "deriving",
     ]
-    assert {"README.md", *(f"docs/{name}.md" for name in (*tutorials, *how))} <= set(RUN)
+    assert {"README.md", *(f"docs/{name}.md" for name in (*tutorials, *how)), *DONE} <= set(RUN)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.line}")

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from arrays import decoded
-from click.testing import CliRunner
 from matplotlib.container import BarContainer
 from msgspec.structs import replace
 from PIL import Image
@@ -281,22 +280,6 @@ def test_hostile_names_are_drawn_as_they_are(phantom_store: cz.Store) -> None:
     store = cz.Store(phantom_store.storage, root, entries, phantom_store.reading)
     assert store.plot()._repr_png_()
     assert store["liver_0"].plot()._repr_png_()
-
-
-def test_the_page_of_pictures_runs(
-    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "spine.zarr").symlink_to(phantom_store.location)
-    monkeypatch.chdir(tmp_path)
-    lines = [line.split() for line in PAGE.splitlines() if line.startswith("    ctspine-zarr ")]
-    assert len(lines) == 3
-    for line in lines:
-        done = CliRunner().invoke(cli, line[1:])
-        assert done.exit_code == 0, done.output
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(compile(block, "docs/pictures.md", "exec"), names)  # noqa: S102 - our own
-    assert len(list(tmp_path.glob("*.png"))) == 6
 
 
 def test_the_options_and_picture_of_the_page_are_there() -> None:

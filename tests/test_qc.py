@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -253,24 +252,3 @@ def test_the_page_has_the_table_of_codes() -> None:
     rows = [f"| `{code}` | {kind.severity} | {kind.meaning} |" for code, kind in KINDS.items()]
     assert "\n".join(rows) in PAGE
     assert len(rows) == len(Code)
-
-
-def blocks() -> Iterator[str]:
-    yield from re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
-
-def test_the_commands_and_the_python_of_the_page_run(
-    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "spine.zarr").symlink_to(phantom_store.location)
-    monkeypatch.chdir(tmp_path)
-    lines = [
-        line.split("#")[0].split() for line in PAGE.splitlines() if line.startswith("    ctspine-zarr qc")
-    ]
-    assert len(lines) == 5
-    for line in lines:
-        assert CliRunner().invoke(main.cli, line[1:]).exit_code == 0, line
-    names: dict[str, Any] = {}
-    for block in blocks():
-        exec(compile(block, "docs/quality.md", "exec"), names)  # noqa: S102 - our own
-    assert list(names["clean"]) == list(phantom_store)
