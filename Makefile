@@ -14,7 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where the site is built.
 SITE ?= docs/_build/html
 
-.PHONY: demo docs test test-slow test-native test-frameworks train lint lint-native check-aarch64 format benchmark clean
+.PHONY: demo docs view browser test test-slow test-native test-frameworks train lint lint-native check-aarch64 format \
+	benchmark clean
 
 demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")

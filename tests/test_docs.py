@@ -38,7 +38,9 @@ CONTRIBUTING = documents.text_of("CONTRIBUTING.md")
 GLOSSARY = documents.text_of("docs/glossary.md")
 BUILDING = documents.text_of("docs/building.md")
 TEXTS = "\n".join(documents.text_of(page) for page in PAGES)
-SOURCES = "\n".join(path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*.py")))
+SOURCES = "\n".join(
+    path.read_text() for path in sorted(Path(cz.__file__).parent.rglob("*")) if path.suffix in {".py", ".js"}
+)
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 BLOCKS = [block for page in PAGES for block in documents.blocks(page)]
@@ -348,7 +350,7 @@ def test_every_command_is_on_a_page() -> None:
     context = click.Context(main.cli)
     for name in main.cli.list_commands(context):
         assert f"ctspine-zarr {name}" in TEXTS, name
-    for command in ("make demo", "make test", "make docs"):
+    for command in ("make demo", "make view", "make test", "make docs"):
         assert command in README
 
 
