@@ -142,7 +142,7 @@ def test_xarray_converts_as_lazily(
 ) -> None:
     dataset = case.to_xarray(window=(-450, 1050))
     assert dataset.image.dtype == np.float32
-    assert dataset.image.attrs == {"window": [-450, 1050]}
+    assert dataset.image.attrs == {"long_name": "CT", "units": "1", "window": [-450, 1050]}
     with decoded(monkeypatch) as count, dask.config.set(scheduler="synchronous"):
         found = dataset.image.isel(z=20).values
     assert count[0] == 4
