@@ -34,7 +34,9 @@ def on_cluster(client: Client) -> Runner:
     """The runner of a cluster: an item for each thread of its workers at once.
 
     An item whose worker dies is tried on another one, as often as the scheduler's own setting
-    `distributed.scheduler.allowed-failures` says: 3 times by default.
+    `distributed.scheduler.allowed-failures` says: 3 times by default. The scheduler blames whatever a
+    worker had, also what only waited there; so an item is given up only where its workers died as often
+    once more, with no other item under way.
     """
     from distributed import KilledWorker
 

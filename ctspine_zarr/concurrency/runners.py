@@ -111,7 +111,7 @@ class OnExecutor(Runner):
     Attributes:
         executor: any of `concurrent.futures`; where it breaks, the run ends.
         count: tells how many items it has under way at once, which may change.
-        deaths: exceptions which say that an item's workers died of it, and of no other item.
+        deaths: exceptions which say that workers died each time that they had an item.
     """
 
     executor: Executor
@@ -149,7 +149,8 @@ class Flight[Item, Result]:
 
     Args:
         submit: gives an item to the executor.
-        deaths: exceptions which say that an item's workers died of it.
+        deaths: exceptions which say that workers died each time that they had an item. Another item may
+            have been the cause, so it is tried again, alone, once all others are done.
 
     Attributes:
         busy: worker -> its item, all along: also while an item is submitted to what breaks just then.
@@ -164,6 +165,18 @@ class Flight[Item, Result]:
 
     def run(self, queue: Iterator[Item], workers: Callable[[], int]) -> Iterator[Progress[Item, Result]]:
         """Work off a queue."""
+        suspects: list[Item] = []
+        yield from self._work_off(queue, workers, suspects.append)
+        for item in suspects:
+            yield from self._work_off(iter([item]), lambda: 1, None)
+
+    def _work_off(
+        self,
+        queue: Iterator[Item],
+        workers: Callable[[], int],
+        suspect: Callable[[Item], None] | None,
+    ) -> Iterator[Progress[Item, Result]]:
+        """Work off a queue; what workers die of is handed over, or without a result where nobody takes it."""
         while True:
             free = [worker for worker in range(workers()) if worker not in self.busy]
             for worker, item in zip(free, queue, strict=False):
@@ -173,17 +186,22 @@ class Flight[Item, Result]:
             if not self.busy:
                 return
             for future in wait(self._futures, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
-                result = self._result(future)
+                result, is_dead = self._result(future)
                 worker = self._futures.pop(future)
-                yield Finished(worker, self.busy.pop(worker), result)
+                item = self.busy.pop(worker)
+                if is_dead and suspect is not None:
+                    suspect(item)
+                else:
+                    yield Finished(worker, item, result)
 
     def cancel(self) -> None:
         """Let nothing begin that has not begun."""
         for future in self._futures:
             future.cancel()
 
-    def _result(self, future: Future[Result]) -> Result | None:
+    def _result(self, future: Future[Result]) -> tuple[Result | None, bool]:
+        """The result, and whether workers died instead of giving one."""
         try:
-            return future.result()
+            return future.result(), False
         except self._deaths:
-            return None
+            return None, True
