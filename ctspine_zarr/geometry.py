@@ -19,6 +19,9 @@ from ctspine_zarr.errors import UnknownValue
 
 type Affine = NDArray[np.float64]
 type Shape = tuple[int, int, int]
+type Row = tuple[float, float, float, float]
+type Rows = tuple[Row, Row, Row, Row]
+"""Of a (4, 4) matrix, as records have them."""
 
 CANONICAL: Final = "SAR"
 """The stored orientation: axes (z, y, x) towards superior, anterior and right."""
@@ -204,9 +207,19 @@ def shear(affine: Affine) -> float:
     return float(np.degrees(np.arcsin(np.clip(np.abs(cosines), 0, 1))).max())
 
 
+def voxel_volume(affine: Affine | Rows) -> float:
+    """The volume of a voxel in mm3: the determinant of its axes, which do not need to be at right angles.
+
+    Args:
+        affine: (4, 4), voxel indices -> RAS+ mm, as an array, or as the rows that a record has.
+    """
+    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = affine
+    return float(abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)))
+
+
 def spacing_excess(affine: Affine) -> float:
     """How far the product of the spacing exceeds a voxel's volume, as a share of it; 0 without shear."""
-    return float(np.prod(spacing_of(affine)) / abs(np.linalg.det(affine[:3, :3]))) - 1
+    return float(np.prod(spacing_of(affine))) / voxel_volume(affine) - 1
 
 
 def axis_aligned_error(affine: Affine, shape: Shape) -> float:

@@ -12,6 +12,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 
 from ctspine_zarr import nifti
+from ctspine_zarr.format.record import rows_of
 from ctspine_zarr.geometry import (
     Affine,
     Reorientation,
@@ -23,6 +24,7 @@ from ctspine_zarr.geometry import (
     shear,
     spacing_excess,
     spacing_of,
+    voxel_volume,
 )
 
 ORIENTATIONS = [
@@ -132,6 +134,9 @@ def test_shear_is_the_lean_of_one_axis_towards_another(
     affine = affine_of(rotation(angles) @ leaning, spacing)
     assert shear(affine) == pytest.approx(abs(lean), abs=1e-6)
     assert spacing_excess(affine) == pytest.approx(1 / np.cos(np.radians(lean)) - 1, abs=1e-9)
+    # Of a leaning box: an edge times the height over it.
+    assert voxel_volume(affine) == pytest.approx(np.prod(spacing) * np.cos(np.radians(lean)))
+    assert voxel_volume(affine) == voxel_volume(rows_of(affine))
 
 
 @given(

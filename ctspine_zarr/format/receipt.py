@@ -17,9 +17,9 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.encoding import UNSEALED, Document, Sha256, decode, encode, sealed
 from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.layout import FORMAT_VERSION
-from ctspine_zarr.format.record import Count, Record, Row
+from ctspine_zarr.format.record import Count, Record
 from ctspine_zarr.format.spec import LabelValue, Name
-from ctspine_zarr.geometry import Reorientation
+from ctspine_zarr.geometry import Reorientation, Rows
 
 type Digest128 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 type Axis = Annotated[int, Meta(ge=0, le=2)]
@@ -154,7 +154,7 @@ class NiftiSource(Struct, frozen=True, kw_only=True):
     inflated_sha256: Sha256
     dtype: Annotated[str, Meta(max_length=8)]
     shape: tuple[int, ...]
-    affine: tuple[Row, Row, Row, Row]
+    affine: Rows
     sform_code: int
     qform_code: int
     slope: float

@@ -16,13 +16,12 @@ from ctspine_zarr.format.layout import case_keys, case_path, grid, group_name, m
 from ctspine_zarr.format.names import is_legal_name, require_legal
 from ctspine_zarr.format.shard import ENTRY_BYTES
 from ctspine_zarr.format.spec import LabelValue
-from ctspine_zarr.geometry import Affine, Shape, oriented, spacing_of
+from ctspine_zarr.geometry import Affine, Rows, Shape, oriented, spacing_of, voxel_volume
 
 type Triple = tuple[float, float, float]
 type Count = Annotated[int, Meta(ge=0, le=2**50)]
 type Size = Annotated[int, Meta(ge=1, le=2**14)]
 type Sizes = tuple[Size, Size, Size]
-type Row = tuple[float, float, float, float]
 type Cell = str | int | float | bool
 type Columns = Annotated[Mapping[Annotated[str, Meta(max_length=128)], Cell], Meta(max_length=256)]
 type Dtype = Literal["int16", "int32", "float32", "float64", "uint8"]
@@ -205,7 +204,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     content: Sha256
     is_replaced: bool
     shape: Sizes
-    affine: tuple[Row, Row, Row, Row]
+    affine: Rows
     orientation: str
     image: StoredArray
     segmentation: StoredArray | None
@@ -280,25 +279,20 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return case_keys({mask_path(name, array.tag): array.bytes > 0 for name, array in masks})
 
 
-def rows_of(affine: Affine) -> tuple[Row, Row, Row, Row]:
+def rows_of(affine: Affine) -> Rows:
     """The rows of a (4, 4) matrix, as records have them."""
     first, second, third, fourth = (tuple(row) for row in affine.tolist())
     return first, second, third, fourth
 
 
-def _require_affine(rows: tuple[Row, Row, Row, Row]) -> None:
+def _require_affine(rows: Rows) -> None:
     x, y, z = (math.hypot(*(row[axis] for row in rows[:3])) for axis in range(3))
     is_affine = list(rows[3]) == [0, 0, 0, 1] and all(math.isfinite(row[3]) for row in rows)
     is_affine = is_affine and all(_LEAST_MM < mm < _MOST_MM for mm in (x, y, z))
     # Nearer to a plane than that, it has no inverse in floats, or one that says nothing.
-    if not (is_affine and abs(_determinant(rows)) > _LEAST_VOLUME * x * y * z):
+    if not (is_affine and voxel_volume(rows) > _LEAST_VOLUME * x * y * z):
         message = f"affine {rows}; legal: finite, invertible, its last row 0 0 0 1, spacings in mm"
         raise ValueError(message)
-
-
-def _determinant(rows: tuple[Row, Row, Row, Row]) -> float:
-    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = rows
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
 def _require_orientation(codes: str) -> None:

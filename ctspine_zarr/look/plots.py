@@ -15,6 +15,7 @@ import numpy as np
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
+from ctspine_zarr.geometry import voxel_volume
 from ctspine_zarr.look.planes import Plane, View
 
 try:
@@ -64,7 +65,7 @@ def of_case(planes: Mapping[View, Plane], record: Record, spec: Spec, window: tu
         _draw_plane(axes, plane, spec, window)
     # From the head down, as the levels lie in the body.
     labels = sorted(record.labels, key=lambda label: label.centroid[0])
-    voxel = abs(float(np.linalg.det(record.affine_matrix[:3, :3]))) / 1000
+    voxel = voxel_volume(record.affine) / 1000
     heights = [(one.stop[0] - one.start[0]) * record.spacing[0] for one in labels]
     _draw_levels(
         grid[3],

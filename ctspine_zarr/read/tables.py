@@ -10,6 +10,7 @@ from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.findings import worst
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.geometry import voxel_volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,7 @@ def _label_rows(record: Record, regions: Mapping[int, str]) -> Iterator[tuple[ob
     about = (record.id, record.split, record.source, record.patient_id)
     # As numbers of Python: a table has many rows of few numbers each.
     (a, b, c, right), (d, e, f, front), (g, h, i, top), _ = record.affine
-    voxel = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) / 1000
+    voxel = voxel_volume(record.affine) / 1000
     for label in record.labels:
         z, y, x = label.centroid
         yield (
