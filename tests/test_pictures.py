@@ -25,6 +25,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import StorageError, UnknownCase, UnknownValue
 from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.format.layout import grid
 from ctspine_zarr.format.spec import colour
 from ctspine_zarr.look import canvas, overview, panels, sheet
@@ -151,12 +152,15 @@ def test_the_line_goes_straight_beyond_the_vertebrae(bent_case: cz.Case) -> None
     assert (line.columns[0], line.columns[-1]) == (20, 28)
 
 
-def test_a_stray_bends_no_line(bent_case: cz.Case) -> None:
-    record = bent_case.record
+@pytest.mark.parametrize("is_named", [True, False])
+def test_neither_a_stray_nor_a_few_voxels_bend_a_line(bent_case: cz.Case, is_named: bool) -> None:
+    record, spec = bent_case.record, bent_case.spec
     far = {"start": (30, 40, 40), "stop": (32, 46, 46), "centroid": (31.0, 44.0, 44.0)}
-    stray = replace(record.labels[0], label=25, voxels=2, largest=2, **far)
-    one = centre_line(replace(record, labels=(*record.labels, stray)), bent_case.spec)
-    assert np.array_equal(one.columns, centre_line(record, bent_case.spec).columns)
+    voxels = record.labels[0].voxels if is_named else 2
+    stray = replace(record.labels[0], label=25, voxels=voxels, largest=voxels, **far)
+    findings = (Finding(Code.STRAY_LABEL, "far", (25,)),) if is_named else ()
+    one = centre_line(replace(record, labels=(*record.labels, stray), findings=findings), spec)
+    assert np.array_equal(one.columns, centre_line(record, spec).columns)
 
 
 @pytest.mark.parametrize("views", [["axial"], ["sagittal"], ["coronal"], ["sagittal", "coronal", "axial"]])
@@ -428,6 +432,7 @@ def test_the_command_writes_what_python_draws(phantom_store: cz.Store, tmp_path:
     status, output = run(*asked)
     assert (status, "give --overwrite" in output) == (1, True)
     assert run(*asked, "--overwrite")[0] == 0
+    assert np.array_equal(pixels(path), np.asarray(phantom_store["liver_0"].preview()))
     assert len(pixels(path)) == 720
 
 

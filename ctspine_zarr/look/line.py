@@ -9,12 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr.format.levels import middle_voxel, sound_labels
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec
 
 # Of the line, along z: less than a vertebra with its disc, so that no bend of the spine is lost.
 _SMOOTH_MM: Final = 20.0
-# Of the median size: what is smaller is a stray, and bends no line.
+# Of the median size: what is smaller bends no line, even where it is no stray.
 _LEAST_SHARE: Final = 0.02
 
 
@@ -35,11 +36,12 @@ class CentreLine:
 def centre_line(record: Record, spec: Spec) -> CentreLine:
     """The line through the centroids of a case's vertebrae, smoothed over 20 mm.
 
-    It is linear between centroids and goes straight up and down beyond the first and the last one. Labels
-    that are no level count where there is no other; then, and where there is none, the line is upright:
-    through the voxel that is the mean of their centroids, or the volume's middle.
+    It is linear between centroids and goes straight up and down beyond the first and the last one. Strays,
+    and levels of few voxels, are left out. Labels that are no level count where there is no other; then, and
+    where there is none, the line is upright: through the voxel that is the mean of their centroids, or the
+    volume's middle.
     """
-    levels = _without_strays([label for label in record.labels if label.label in spec.levels])
+    levels = _large([label for label in sound_labels(record) if label.label in spec.levels])
     if not levels:
         return _upright(record)
     heights, places = _by_height(levels)
@@ -48,8 +50,7 @@ def centre_line(record: Record, spec: Spec) -> CentreLine:
         _nearest(_smooth(np.interp(along, heights, place), record.spacing[0]), size)
         for place, size in zip(places, record.shape[1:], strict=True)
     )
-    middles = sorted(label.centroid[0] for label in levels)
-    return CentreLine(rows, columns, round(middles[len(middles) // 2]))
+    return CentreLine(rows, columns, round(middle_voxel(record, spec)[0]))
 
 
 def _upright(record: Record) -> CentreLine:
@@ -62,7 +63,7 @@ def _upright(record: Record) -> CentreLine:
     return CentreLine(rows, columns, middle[0])
 
 
-def _without_strays(labels: Sequence[Label]) -> list[Label]:
+def _large(labels: Sequence[Label]) -> list[Label]:
     if not labels:
         return []
     least = _LEAST_SHARE * float(np.median([label.voxels for label in labels]))

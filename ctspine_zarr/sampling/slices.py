@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue, choose
+from ctspine_zarr.format.levels import sound_labels
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Lattice, Shape
 from ctspine_zarr.read.regions import PLANES, plane_size
@@ -22,7 +23,6 @@ from ctspine_zarr.sampling.units import (
     Usual,
     reorientation_of,
     require_cases,
-    sound_labels,
 )
 
 _OPEN_SLICES: Final = 128

@@ -15,9 +15,9 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from ctspine_zarr.errors import UnknownValue, number, require_known
+from ctspine_zarr.format.levels import sound_labels
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.sampling.units import sound_labels
 
 type Where = Literal["box", "centroid", "voxel"]
 type By = Literal["label", "region"]

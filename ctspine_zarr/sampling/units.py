@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import UnknownValue
-from ctspine_zarr.format.findings import Code
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.geometry import Lattice, Reorientation, Shape, oriented
 
@@ -190,12 +189,6 @@ def reorientation_of(record: Record, orientation: str) -> Reorientation:
         codes = record.orientation
         orientation = codes[2] + codes[:2]
     return oriented(orientation)
-
-
-def sound_labels(record: Record) -> list[Label]:
-    """A case's labels, without those that its findings call strays; none where it has no mask."""
-    strays = {label for found in record.findings if found.code == Code.STRAY_LABEL for label in found.labels}
-    return [label for label in record.labels if label.label not in strays]
 
 
 def require_cases(count: int) -> None:

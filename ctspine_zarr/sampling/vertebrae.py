@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.format.levels import sound_labels
 from ctspine_zarr.format.record import Label, Record, Triple
 from ctspine_zarr.geometry import Lattice, Shape
-from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases, sound_labels
+from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases
 from ctspine_zarr.sampling.volumes import steps_of
 
 

@@ -10,9 +10,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from ctspine_zarr.errors import UnknownValue, number
+from ctspine_zarr.format.levels import sound_labels
 from ctspine_zarr.format.record import Label, Record, Triple
 from ctspine_zarr.geometry import Lattice, Shape
-from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases, sound_labels
+from ctspine_zarr.sampling.units import Draw, OneByOne, SampleBox, Unit, Usual, require_cases
 
 type Box = tuple[Shape, Shape]
 """Start and size, (z, y, x)."""
