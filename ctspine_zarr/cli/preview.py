@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from ctspine_zarr.errors import DamagedStore
     from ctspine_zarr.read.select import Criteria
 
-_BONE: Final = "-450,1050"
 
-
-def _parse_window(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
+def _parse_window(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
+    if value is None:
+        return None
     try:
         low, high = map(float, value.split(","))
     except ValueError:
@@ -44,10 +47,8 @@ def _parse_window(ctx: click.Context, parameter: click.Parameter, value: str) ->
 @click.option(
     "--window",
     metavar="LO,HI",
-    default=_BONE,
-    show_default=True,
     callback=_parse_window,
-    help="HU that become black and white; the usual ones are for bone.",
+    help="HU that become black and white; by default those for bone.",
 )
 @click.option(
     "--height",
@@ -65,7 +66,7 @@ def preview(  # noqa: PLR0917 - the options of one command
     store: str,
     case: str | None,
     output: Path,
-    window: tuple[float, float],
+    window: tuple[float, float] | None,
     height: int,
     columns: int | None,
     *,
@@ -91,7 +92,8 @@ def preview(  # noqa: PLR0917 - the options of one command
         damaged[found] = str(error)
         logs.fault(f"damaged {found}: {error}")
 
-    paths = cz.preview(
+    make = cz.preview if window is None else partial(cz.preview, window=window)
+    paths = make(
         store,
         output,
         case,
@@ -100,7 +102,6 @@ def preview(  # noqa: PLR0917 - the options of one command
         overwrite=overwrite,
         on_damaged=note,
         storage_options=storage_option,
-        window=window,
         **criteria,
     )
     logs.answer("\n".join(map(str, paths)), documents.previewed(store, paths, damaged))
