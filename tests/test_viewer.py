@@ -9,8 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,26 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from servers import served
 from trees import NnunetTree, Tree, in_mm, labels, voxels
-from viewers import viewed
+from turned import AXES, added
+from viewers import answers_of, viewed
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
-from ctspine_zarr.format.findings import Code, worst
+from ctspine_zarr.errors import StorageError
+from ctspine_zarr.format.documents import WINDOW
+from ctspine_zarr.format.findings import Code, Finding, worst
+from ctspine_zarr.format.levels import middle_voxel
+from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.look.line import centre_line
 from ctspine_zarr.publishing.web import Answer, Asked, application
 from ctspine_zarr.viewer.answers import Answers
 from ctspine_zarr.viewer.boxes import MOST_BYTES, parse_box
+from ctspine_zarr.viewer.documents import case_document
 from ctspine_zarr.viewer.neuroglancer import label_names, neuroglancer_link, neuroglancer_state
 from ctspine_zarr.viewer.view import names_of
 
@@ -47,7 +58,7 @@ def asked(answers: Answers, path: str, method: str = "GET", hosts: tuple[str, ..
 
 @pytest.fixture(scope="module")
 def answers(phantom_store: cz.Store) -> Answers:
-    return Answers(phantom_store, PORT)
+    return answers_of(phantom_store, PORT)
 
 
 def document(answer: Answer) -> Any:
@@ -85,6 +96,12 @@ def test_nobody_asks_by_another_name(answers: Answers, hosts: tuple[str, ...], p
 @pytest.mark.parametrize("host", [HOST, f"localhost:{PORT}", f"LOCALHOST:{PORT}"])
 def test_this_machine_asks_by_its_own(answers: Answers, host: str) -> None:
     assert asked(answers, "/api/store", hosts=(host,)).status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.1:80", "localhost:80"])
+def test_at_the_port_of_http_browsers_name_no_port(phantom_store: cz.Store, host: str) -> None:
+    assert asked(answers_of(phantom_store, 80), "/api/store", hosts=(host,)).status == 200
+    assert asked(answers_of(phantom_store, 80), "/api/store", hosts=("evil.example",)).status == 403
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
@@ -155,6 +172,31 @@ def test_no_script_of_the_page_makes_markup_of_texts_or_asks_another_server() ->
         assert max(map(len, text.splitlines())) <= 110, path.name
 
 
+def keys_of(document: Any) -> set[str]:
+    """Names of all fields of a document."""
+    if isinstance(document, dict):
+        return {*document, *(key for value in document.values() for key in keys_of(value))}
+    return {key for one in document for key in keys_of(one)} if isinstance(document, list) else set()
+
+
+def test_every_field_that_the_page_is_told_is_read_by_a_script(with_set: Path) -> None:
+    answers = answers_of(cz.open_store(with_set), PORT)
+    told = [document(asked(answers, path)) for path in ("/api/store", "/api/cases/liver_1")]
+    scripts = "".join(path.read_text() for path in PAGE.glob("*.js"))
+    # Types in comments name all of them.
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", scripts, flags=re.DOTALL)
+    read = {*re.findall(r"\.(\w+)", code)}
+    for names in re.findall(r"\{([\w\s,:\[\]]*)\} (?:=|of)|\(\{([\w\s,]*)\}\)", code):
+        read |= set(re.findall(r"\w+", "".join(names)))
+    assert len(keys_of(told)) > 25
+    assert keys_of(told) - read == set()
+
+
+def test_the_first_preset_is_the_window_of_the_stores() -> None:
+    [found] = re.findall(r"PRESETS = \[\s*\{.*?window: \[(-?\d+), (-?\d+)\]", (PAGE / "input.js").read_text())
+    assert tuple(map(float, found)) == WINDOW
+
+
 # -- what is answered
 
 
@@ -166,8 +208,10 @@ def test_the_store_is_told_case_by_case(answers: Answers, phantom_store: cz.Stor
         assert (one["split"], one["source"]) == (record.split, record.source)
         assert one["labels"] == [label.label for label in record.labels]
         assert one["severity"] == worst(record.findings)
+        assert one["findings"] == sorted({finding.code for finding in record.findings})
     assert {one["label"]: one["name"] for one in told["labels"]} == phantom_store.spec.labels
     assert told["licence"] == phantom_store.spec.licence
+    assert told["is_partial"] is False
 
 
 def test_the_page_has_words_for_every_kind_of_finding() -> None:
@@ -188,6 +232,66 @@ def test_a_case_is_told_as_its_record_has_it(answers: Answers, case: cz.Case) ->
     assert [(one["code"], one["severity"]) for one in told["findings"]] == [
         (one.code, one.severity) for one in case.record.findings
     ]
+
+
+def test_volumes_of_labels_are_those_of_the_table_where_axes_lean(tree: Tree, tmp_path: Path) -> None:
+    sheared = AXES.copy()
+    sheared[0, 2] = 2.5
+    added(tree, "liver_22", "LPS", sheared)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    store = cz.open_store(tmp_path / "s.zarr")
+    [mask] = document(asked(answers_of(store, PORT), "/api/cases/liver_22"))["masks"]
+    told = [one["cm3"] for one in mask["labels"]]
+    voxels = [label.voxels for label in store["liver_22"].record.labels]
+    assert told == store.vertebrae["cm3"].tolist()
+    # A lean changes no volume, but every length along it.
+    assert told == pytest.approx(np.multiply(voxels, 0.8 * 0.9 * 2.5 / 1000))
+    assert math.prod(store["liver_22"].spacing) > 1.4 * 0.8 * 0.9 * 2.5
+
+
+def middles(record: Record, spec: Spec) -> list[Any]:
+    """The place that the viewer, a picture and neuroglancer begin at."""
+    state = neuroglancer_state(record, spec, "http://127.0.0.1:1")
+    told, z = case_document(record, spec)["middle"], centre_line(record, spec).middle
+    right, anterior, superior = np.negative(state["position"])
+    voxel = np.linalg.solve(record.affine_matrix, [right, anterior, superior, 1])[2::-1]
+    return [told, z, voxel]
+
+
+@pytest.mark.parametrize("strays", [0, 2, 4])
+def test_all_begin_at_the_middle_one_of_the_levels_that_are_no_strays(case: cz.Case, strays: int) -> None:
+    labels = sorted(case.record.labels, key=lambda label: label.centroid)
+    found = Finding(Code.STRAY_LABEL, "far", tuple(label.label for label in labels[:strays]))
+    left = labels[strays:]
+    assert len(left) > 2
+    expected = left[len(left) // 2].centroid
+    told, z, voxel = middles(replace(case.record, findings=(found,)), case.spec)
+    assert tuple(told) == expected
+    assert z == round(expected[0])
+    assert voxel == pytest.approx(expected)
+
+
+def test_where_no_label_is_a_sound_level_others_are_begun_at(case: cz.Case) -> None:
+    record, spec = case.record, case.spec
+    expected = middle_voxel(record, spec)
+    strays = Finding(Code.STRAY_LABEL, "far", tuple(label.label for label in record.labels))
+    assert middle_voxel(replace(record, findings=(strays,)), spec) == expected
+    # An organ far below moves the middle only where there is no level.
+    organ = replace(record.labels[0], label=200, start=(0, 0, 0), stop=(1, 1, 1), centroid=(0.0, 0.0, 0.0))
+    with_organ = replace(record, labels=(*record.labels, organ))
+    assert middle_voxel(with_organ, spec) == expected
+    assert middle_voxel(replace(record, labels=(organ,)), spec) == (0, 0, 0)
+    assert middle_voxel(replace(record, labels=()), spec) == tuple(size // 2 for size in record.shape)
+
+
+def test_a_case_that_has_a_label_set_alone_begins_at_its_middle(with_set: Path) -> None:
+    store = cz.open_store(with_set)
+    record = store["liver_1"].record
+    bare = replace(record, segmentation=None, labels=())
+    assert middle_voxel(bare, store.spec) == middle_voxel(
+        store.select(labels="model")["liver_1"].record, store.spec
+    )
+    assert middle_voxel(bare, store.spec) != middle_voxel(record, store.spec)
 
 
 @given(data=st.data())
@@ -213,7 +317,7 @@ def test_an_image_of_other_numbers_comes_as_float32(tree: Tree, tmp_path: Path) 
     tree.add("liver_1", in_mm(values), labels())
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
     case = cz.open_store(tmp_path / "s.zarr")["liver_1"]
-    answers = Answers(cz.open_store(tmp_path / "s.zarr"), PORT)
+    answers = answers_of(cz.open_store(tmp_path / "s.zarr"), PORT)
     stop = ",".join(map(str, case.shape))
     image = box_of(asked(answers, f"/api/cases/liver_1/image?start=0,0,0&stop={stop}"))
     assert image.dtype == np.float32
@@ -264,7 +368,7 @@ def test_the_mask_of_a_case_that_has_none_is_an_error(tmp_path: Path) -> None:
     tree.add("a", voxels())
     tree.add("t", voxels(), False, folder="Ts")
     cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
-    answers = Answers(cz.open_store(tmp_path / "s.zarr"), PORT)
+    answers = answers_of(cz.open_store(tmp_path / "s.zarr"), PORT)
     assert document(asked(answers, "/api/cases/t"))["masks"] == []
     name = cz.open_store(tmp_path / "s.zarr").spec.mask
     answer = asked(answers, f"/api/cases/t/labels/{name}?start=0,0,0&stop=1,1,1")
@@ -284,7 +388,7 @@ def with_set(tree: Tree, tmp_path: Path) -> Path:
 
 def test_a_label_set_is_read_by_its_name(with_set: Path) -> None:
     store = cz.open_store(with_set)
-    answers = Answers(store, PORT)
+    answers = answers_of(store, PORT)
     told = document(asked(answers, "/api/cases/liver_1"))
     assert [one["name"] for one in told["masks"]] == ["vertebrae", "model"]
     query = f"?start=0,0,0&stop={','.join(map(str, store['liver_1'].shape))}"
@@ -298,14 +402,94 @@ def test_a_label_set_is_read_by_its_name(with_set: Path) -> None:
     assert "legal: vertebrae, model" in document(other)["error"]
 
 
-def test_a_store_that_was_updated_says_so(with_set: Path) -> None:
-    store = cz.open_store(with_set)
-    answers = Answers(store, PORT)
-    query = f"?start=0,0,0&stop={','.join(map(str, store['liver_1'].shape))}"
-    cz.remove_labels(with_set, "model")
-    answer = asked(answers, f"/api/cases/liver_1/labels/model{query}")
+WHOLE = "?start=0,0,0&stop=18,24,20"
+MODEL = f"/api/cases/liver_1/labels/model{WHOLE}"
+
+
+def names_told(answers: Answers) -> list[str]:
+    return [one["name"] for one in document(asked(answers, "/api/cases/liver_1"))["masks"]]
+
+
+def test_a_store_that_was_updated_says_so_and_is_shown_as_it_is_now(with_set: Path) -> None:
+    answers = answers_of(cz.open_store(with_set), PORT)
+    state = document(asked(answers, "/api/store"))["state"]
+    kept = box_of(asked(answers, MODEL))
+    other = np.zeros_like(kept)
+    other[3:9, 2:8, 1:5] = 24
+    cz.add_labels(with_set, "model", {"liver_1": other}, replace=True)
+    answer = asked(answers, MODEL)
     assert answer.status == 409
     assert document(answer)["kind"] == "updated"
+    # The page that was loaded before hears the same until it is loaded again.
+    for path in (MODEL, f"/api/cases/liver_1/image{WHOLE}", "/api/cases/liver_1?"):
+        late = asked(answers, f"{path}&state={state}")
+        assert (late.status, document(late)["kind"]) == (409, "updated")
+    now = document(asked(answers, "/api/store"))["state"]
+    assert now != state
+    assert np.array_equal(box_of(asked(answers, f"{MODEL}&state={now}")), other)
+
+
+def test_a_page_that_is_loaded_shows_what_was_added(with_set: Path) -> None:
+    answers = answers_of(cz.open_store(with_set), PORT)
+    mask = box_of(asked(answers, MODEL))
+    cz.add_labels(with_set, "second", {"liver_1": mask})
+    # Whoever knows the store as it was is shown it.
+    assert names_told(answers) == ["vertebrae", "model"]
+    asked(answers, "/api/store")
+    assert names_told(answers) == ["vertebrae", "model", "second"]
+
+
+def test_a_store_that_cannot_be_opened_again_stays_as_it_was(with_set: Path) -> None:
+    store = cz.open_store(with_set)
+
+    def again() -> cz.Store:
+        message = "no way there"
+        raise StorageError(message)
+
+    answers = Answers(store, PORT, again)
+    cz.remove_labels(with_set, "model")
+    for _ in range(2):
+        assert asked(answers, MODEL).status == 409
+        assert asked(answers, "/api/store").status == 200
+        assert names_told(answers) == ["vertebrae", "model"]
+        image = box_of(asked(answers, f"/api/cases/liver_1/image{WHOLE}"))
+        assert np.array_equal(image, store["liver_1"].image.compute())
+
+
+def test_requests_at_once_open_an_updated_store_again_once(with_set: Path) -> None:
+    openings: list[cz.Store] = []
+
+    def again() -> cz.Store:
+        openings.append(cz.open_store(with_set))
+        return openings[-1]
+
+    answers = Answers(cz.open_store(with_set), PORT, again)
+    cz.remove_labels(with_set, "model")
+    together = threading.Barrier(8)
+
+    def ask() -> int:
+        together.wait()
+        return asked(answers, MODEL).status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = [one.result() for one in [pool.submit(ask) for _ in range(8)]]
+    assert 409 in statuses
+    assert set(statuses) <= {409, 400}
+    assert len(openings) == 1
+
+
+def test_a_partial_store_is_shown_as_far_as_it_is_built(tree: Tree, tmp_path: Path) -> None:
+    tree.add("liver_1", voxels(), labels())
+    location = tmp_path / "s.zarr"
+    cz.build_store(cz.plan_build(tree.root, location, workers=1))
+    whole = cz.open_store(location)
+    begun = cz.Store(whole.storage, replace(whole.root, catalog=None), {}, whole.reading)
+    answers = Answers(begun, PORT, lambda: begun)
+    told = document(asked(answers, "/api/store"))
+    assert (told["is_partial"], told["cases"]) == (True, [])
+    # Cases come without another root.
+    answers = Answers(begun, PORT, lambda: whole)
+    assert len(document(asked(answers, "/api/store"))["cases"]) == 1
 
 
 def test_a_damaged_chunk_is_an_error_and_no_voxels(with_set: Path) -> None:
@@ -316,7 +500,7 @@ def test_a_damaged_chunk_is_an_error_and_no_voxels(with_set: Path) -> None:
     data = bytearray(shard.read_bytes())
     data[40] ^= 255
     shard.write_bytes(data)
-    answers = Answers(cz.open_store(with_set), PORT)
+    answers = answers_of(cz.open_store(with_set), PORT)
     query = f"?start=0,0,0&stop={','.join(map(str, case.shape))}"
     answer = asked(answers, f"/api/cases/liver_1/image{query}")
     assert answer.status == 500
@@ -325,7 +509,7 @@ def test_a_damaged_chunk_is_an_error_and_no_voxels(with_set: Path) -> None:
 
 def test_a_store_elsewhere_is_shown_alike(phantom_store: cz.Store, answers: Answers) -> None:
     cz.publish(phantom_store.location, "memory://shown")
-    elsewhere = Answers(cz.open_store("memory://shown"), PORT)
+    elsewhere = answers_of(cz.open_store("memory://shown"), PORT)
     for path in ("image?start=3,4,5&stop=9,60,70", "labels/vertebrae?start=3,4,5&stop=9,60,70"):
         there, here = (asked(one, f"/api/cases/{CASE}/{path}") for one in (elsewhere, answers))
         assert there.body == here.body

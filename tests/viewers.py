@@ -12,6 +12,11 @@ from ctspine_zarr.publishing.web import answering
 from ctspine_zarr.viewer.answers import Answers
 
 
+def answers_of(store: cz.Store, port: int) -> Answers:
+    """The answers to a page of a store, which is opened again where it was updated."""
+    return Answers(store, port, lambda: cz.open_store(store.location))
+
+
 @contextlib.contextmanager
 def viewed(store: cz.Store) -> Iterator[str]:
     """Where the viewer of a store answers: `http://127.0.0.1:PORT`."""
@@ -21,5 +26,5 @@ def viewed(store: cz.Store) -> Iterator[str]:
         await apps[0](scope, receive, send)
 
     with served(app) as url:
-        apps.append(answering(Answers(store, int(url.rpartition(":")[2]))))
+        apps.append(answering(answers_of(store, int(url.rpartition(":")[2]))))
         yield url

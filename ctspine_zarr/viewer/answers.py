@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any, Final
 
@@ -20,8 +22,11 @@ from ctspine_zarr.publishing.web import Answer, Asked
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.viewer.boxes import read_box
-from ctspine_zarr.viewer.documents import case_document, store_document
+from ctspine_zarr.viewer.documents import case_document, state_of, store_document
 
+# Of this machine.
+_NAMES: Final = ("127.0.0.1", "localhost")
+_HTTP_PORT: Final = 80
 _TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -57,15 +62,23 @@ class Answers:
     Paths: `/` and the page's files; `/api/store`; `/api/cases/ID`; voxels at `/api/cases/ID/image` and
     `/api/cases/ID/labels/NAME`, with a query as `read_box` has it. Errors are JSON: `error`, a sentence,
     and `kind`: `updated`, `unknown`, `asked` or `store`.
+
+    `/api/store` tells of the store as it is then, and names its `state`: where it was updated, or is partial,
+    it is opened again. So it is where a read finds that it was updated, and the answer is then `updated`. The
+    same is answered to a query with another `state`, so that nobody who knows the cases of one state gets
+    voxels of another.
     """
 
-    def __init__(self, store: Store, port: int) -> None:
-        """Of a store, to whoever asks for this machine by name at a port."""
-        self._store = store
+    def __init__(self, store: Store, port: int, again: Callable[[], Store]) -> None:
+        """Of a store, to whoever asks for this machine by name at a port; `again` opens it as it is now."""
+        self._opened = _Opened(store)
+        self._again = again
+        self._opening = threading.Lock()
         # Another site's name that was made to lead here (DNS rebinding) is no name of this machine.
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._hosts = {f"{name}:{port}" for name in _NAMES}
+        # Of the port that HTTP has by default, browsers say nothing.
+        self._hosts |= set(_NAMES) if port == _HTTP_PORT else set()
         self._page = _page()
-        self._sets: dict[str, Store] = {}
 
     def __call__(self, asked: Asked) -> Answer:
         """The answer, whatever is asked."""
@@ -79,34 +92,67 @@ class Answers:
             return _error(message, 403, "asked")
         if asked.method not in {"GET", "HEAD"}:
             return _error(f"method {asked.method}; legal: GET or HEAD", 405, "asked", {"Allow": "GET, HEAD"})
+        if asked.path in self._page:
+            return self._page[asked.path]
+        opened = self._opened
         try:
-            return self._found(asked)
+            if asked.path == "/api/store":
+                return _json(store_document(self._as_it_is(opened).store))
+            return opened.answer(asked)
         except CtspineError as error:
+            if isinstance(error, StoreUpdated):
+                self._open_again(opened)
             status, kind = next((status, kind) for of, status, kind in _STATUSES if isinstance(error, of))
             return _error(str(error), status, kind)
 
-    def _found(self, asked: Asked) -> Answer:
-        if asked.path in self._page:
-            return self._page[asked.path]
+    def _as_it_is(self, opened: _Opened) -> _Opened:
+        """What was opened, or, where the store is another by now, that."""
+        updated = opened.store.reading.updated
+        if opened.store.is_partial or (updated is not None and updated()):
+            self._open_again(opened)
+        return self._opened
+
+    def _open_again(self, opened: _Opened) -> None:
+        """Open the store again, unless another request has; where that fails, what was opened stays."""
+        with self._opening, contextlib.suppress(CtspineError):
+            if self._opened is opened:
+                self._opened = _Opened(self._again())
+
+
+class _Opened:
+    """A store as it was opened once, with its selections by label set."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._state = state_of(store)
+        self._sets: dict[str, Store] = {}
+
+    def answer(self, asked: Asked) -> Answer:
+        """What is asked of its cases.
+
+        Raises:
+            CtspineError: as the public reading does.
+        """
+        if asked.query.get("state", self._state) != self._state:
+            message = f"{self.store.location} was updated since the page was loaded"
+            return _error(message, 409, "updated")
         match asked.path.split("/")[1:]:
-            case ["api", "store"]:
-                return _json(store_document(self._store))
             case ["api", "cases", case]:
-                return _json(case_document(self._store[case].record, self._store.spec))
+                return _json(case_document(self.store[case].record, self.store.spec))
             case ["api", "cases", case, "image"]:
-                return _voxels(self._store[case], "image", asked.query)
+                return _voxels(self.store[case], "image", asked.query)
             case ["api", "cases", case, "labels", name]:
                 return _voxels(self._labelled(case, name), "segmentation", asked.query)
         return _error(f"nothing at {asked.path}; legal: the page at /", 404, "unknown")
 
     def _labelled(self, case: str, name: str) -> Case:
         """The case with that label set, or with its own mask, as the one that is read."""
-        one = self._store[case]
-        if name == self._store.spec.mask and name not in one.record.sets:
+        one = self.store[case]
+        if name == self.store.spec.mask and name not in one.record.sets:
             return one
-        require_known(f"label set of {case}", [name], [self._store.spec.mask, *one.record.sets])
+        require_known(f"label set of {case}", [name], [self.store.spec.mask, *one.record.sets])
         if name not in self._sets:
-            self._sets[name] = self._store.select(labels=name)
+            self._sets[name] = self.store.select(labels=name)
         return self._sets[name][case]
 
 

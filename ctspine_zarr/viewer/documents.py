@@ -6,16 +6,22 @@ from collections.abc import Iterable
 from typing import Any
 
 from ctspine_zarr.format.findings import Finding, worst
+from ctspine_zarr.format.levels import middle_voxel
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
-from ctspine_zarr.geometry import obliqueness, shear
+from ctspine_zarr.geometry import obliqueness, shear, voxel_volume
 from ctspine_zarr.read.store import Store
 
 type Json = dict[str, Any]
 
 
+def state_of(store: Store) -> str:
+    """What tells a state of a store from any other: the digests of its root and of its cases."""
+    return f"{store.digest}-{store.reading.cases_digest}"
+
+
 def store_document(store: Store) -> Json:
-    """The dataset, its labels with their colours, and one entry a case."""
+    """The dataset, its labels with their colours, and one entry a case; of which state, `state` says."""
     spec = store.spec
     return {
         "location": store.location,
@@ -25,10 +31,9 @@ def store_document(store: Store) -> Json:
         "licence_note": spec.licence_note,
         "citation": spec.citation,
         "is_partial": store.is_partial,
+        "state": state_of(store),
         "splits": list(spec.splits),
         "sources": list(spec.sources),
-        "mask": spec.mask,
-        "label_sets": store.label_sets,
         "labels": [
             {"label": value, "name": name, "colour": list(colour(value))}
             for value, name in sorted(spec.labels.items())
@@ -40,7 +45,8 @@ def store_document(store: Store) -> Json:
 def case_document(record: Record, spec: Spec) -> Json:
     """A case: its grid, its masks with what is known of each label, and its findings.
 
-    `masks` has the case's own mask first, where it has one, then the label sets.
+    `masks` has the case's own mask first, where it has one, then the label sets. `middle` is the voxel that
+    is shown first.
     """
     affine = record.affine_matrix
     return {
@@ -57,6 +63,7 @@ def case_document(record: Record, spec: Spec) -> Json:
         "dtype": box_dtype(record.image.dtype),
         "hu_range": [record.intensity.min, record.intensity.max],
         "transitional": record.transitional,
+        "middle": list(middle_voxel(record, spec)),
         "findings": [_finding(one) for one in record.findings],
         "masks": list(_masks(record, spec)),
     }
@@ -77,25 +84,24 @@ def _entry(record: Record) -> Json:
         "findings": sorted({finding.code for finding in record.findings}),
         "severity": worst(record.findings),
         "labels": [label.label for label in record.labels],
-        "label_sets": list(record.sets),
     }
 
 
 def _masks(record: Record, spec: Spec) -> Iterable[Json]:
+    voxel = voxel_volume(record.affine) / 1000
     if record.has_mask:
-        yield {"name": spec.mask, "labels": [_label(one) for one in record.labels], "findings": []}
+        yield {"name": spec.mask, "labels": [_label(one, voxel) for one in record.labels], "findings": []}
     for name, one in record.sets.items():
         findings = [_finding(finding) for finding in one.findings]
-        yield {"name": name, "labels": [_label(label) for label in one.labels], "findings": findings}
+        yield {"name": name, "labels": [_label(label, voxel) for label in one.labels], "findings": findings}
 
 
-def _label(label: Label) -> Json:
+def _label(label: Label, voxel: float) -> Json:
+    """A label, where a voxel has so many cm3."""
     return {
         "label": label.label,
         "name": label.name,
-        "voxels": label.voxels,
-        "start": list(label.start),
-        "stop": list(label.stop),
+        "cm3": label.voxels * voxel,
         "centroid": list(label.centroid),
         "pieces": label.pieces,
         "hu_mean": label.hu.mean,
@@ -107,5 +113,4 @@ def _finding(finding: Finding) -> Json:
         "code": finding.code,
         "severity": finding.severity,
         "message": finding.message,
-        "labels": list(finding.labels),
     }

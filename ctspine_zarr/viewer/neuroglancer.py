@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.layout import AXES, IMAGE, mask_path
+from ctspine_zarr.format.levels import middle_voxel
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
 
@@ -58,7 +59,7 @@ def neuroglancer_state(record: Record, spec: Spec, url: str) -> dict[str, Any]:
     z, y, x = np.multiply(record.shape, record.spacing)
     return {
         "dimensions": _DIMENSIONS,
-        "position": _position(record),
+        "position": (_matrix(record) @ [*np.add(middle_voxel(record, spec), 0.5), 1]).tolist(),
         "crossSectionScale": max(z, y, x) / 400,
         "projectionScale": max(z, y, x) * 1.5,
         "layers": layers,
@@ -115,14 +116,6 @@ def _transform(record: Record) -> dict[str, Any]:
         "inputDimensions": {name: [1, ""] for name in AXES},
         "matrix": matrix.tolist(),
     }
-
-
-def _position(record: Record) -> list[float]:
-    """The centroid of the label in the middle, in mm; the volume's middle where there is none."""
-    centroids = sorted(label.centroid for label in record.labels)
-    middle = centroids[len(centroids) // 2] if centroids else np.divide(record.shape, 2) - 0.5
-    found: list[float] = (_matrix(record) @ [*np.add(middle, 0.5), 1]).tolist()
-    return found
 
 
 def _source(url: str, transform: Mapping[str, Any]) -> dict[str, Any]:

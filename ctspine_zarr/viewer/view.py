@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import webbrowser
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -51,7 +52,8 @@ def view(
         NotAStore, DamagedStore: there is no store.
         StorageError: it cannot be read, or the port cannot be had.
     """
-    store = open_store(location, storage_options=storage_options, cache_bytes=_CACHE_BYTES)
+    opening = partial(open_store, location, storage_options=storage_options, cache_bytes=_CACHE_BYTES)
+    store = opening()
     if case is not None:
         require_case(case, store.keys(), store.location)
     with listen(_HOST, port) as listening:
@@ -61,7 +63,7 @@ def view(
             on_ready(url)
         if browser:
             webbrowser.open(url)
-        run(answering(Answers(store, number)), listening)
+        run(answering(Answers(store, number, opening)), listening)
 
 
 def view_in_neuroglancer(

@@ -58,6 +58,9 @@ export class App {
     this.names = new Map(this.description.labels.map(({ label, name }) => [label, name]));
     this.palette = colours(this.description.labels);
     document.title = `${this.description.name} · ctspine_zarr`;
+    byId("store-note").textContent = this.description.is_partial
+      ? "partial: its first build has not ended"
+      : "";
     this.#makePage();
     const link = parsed(location.hash);
     const first = link.case ?? this.description.cases[0]?.id;
@@ -124,7 +127,7 @@ export class App {
     Object.assign(this.state, {
       labels: wantsNone ? "" : (known(link.labels) ?? own),
       compare: known(link.compare) ?? (names.includes(compare) ? compare : ""),
-      at: this.grid.clipped(link.at ? this.grid.positionOf(link.at) : this.#middle()),
+      at: this.grid.clipped(this.grid.positionOf(link.at ?? record.middle)),
     });
     for (const name of ["window", "how", "style", "opacity"])
       if (link[name] !== undefined) this.state[name] = link[name];
@@ -140,14 +143,6 @@ export class App {
     this.list.mark(record.id);
     this.panel.fill();
     this.changed();
-  }
-
-  /** Position of the middle label's centroid; of the volume's middle where there is none. */
-  #middle() {
-    const labels = this.record.masks[0]?.labels ?? [];
-    const byHeight = [...labels].sort((one, other) => one.centroid[0] - other.centroid[0]);
-    const middle = byHeight[Math.floor(byHeight.length / 2)];
-    return middle ? this.grid.positionOf(middle.centroid) : this.grid.shape.map((count) => count / 2);
   }
 
   /** @param {import("./link.js").Link} link That was put into the address by hand. */
@@ -365,8 +360,8 @@ export class App {
   /** @param {Error & {kind?: string}} error */
   tell(error) {
     const element = byId("message");
-    const more = error.kind === "updated" ? " Click to load the page again." : " Click to try again.";
-    element.textContent = error.message + more;
+    const more = error.kind === "updated" ? "Click to load the page again." : "Click to try again.";
+    element.textContent = `${error.message}. ${more}`;
     element.dataset.kind = error.kind ?? "";
     element.hidden = false;
   }

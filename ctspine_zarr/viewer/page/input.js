@@ -11,7 +11,7 @@ export const PRESETS = [
 
 /** What the help shows. */
 export const HELP = [
-  ["wheel, ↑ ↓", "next slice of the plane under the pointer"],
+  ["wheel, ↑ ↓ ← →", "next slice of the plane under the pointer"],
   ["Page Up, Page Down", "ten slices"],
   ["Home, End", "first or last slice"],
   ["click, drag", "move the crosshair; the other planes follow"],

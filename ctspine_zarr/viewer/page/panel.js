@@ -69,11 +69,9 @@ export class Panel {
   #fillLabels() {
     const { app } = this;
     const labels = app.maskNamed(app.state.labels)?.labels ?? [];
-    const [z, y, x] = app.record.spacing;
-    const volume = (z * y * x) / 1000;
     this.rows.replaceChildren(
       ...labels.map((label) => {
-        const cm3 = (label.voxels * volume).toFixed(1);
+        const cm3 = label.cm3.toFixed(1);
         const more = label.pieces > 1 ? ` · ${label.pieces} pieces` : "";
         const button = make(
           "button",

@@ -5,19 +5,19 @@
  * @typedef {[number, number, number]} Triple  Along z, y and x.
  * @typedef {{label: number, name: string, colour: Triple}} LabelName
  * @typedef {{id: string, split: string, source: string, shape: Triple, spacing: Triple, findings: string[],
- *   severity: Severity | null, labels: number[], label_sets: string[]}} Entry
+ *   severity: Severity | null, labels: number[]}} Entry
  * @typedef {{location: string, name: string, title: string, licence: string, licence_note: string,
- *   citation: string, is_partial: boolean, splits: string[], sources: string[], mask: string,
- *   label_sets: Object<string, number>, labels: LabelName[], cases: Entry[]}} Description
- * @typedef {{label: number, name: string, voxels: number, start: Triple, stop: Triple, centroid: Triple,
- *   pieces: number, hu_mean: number}} Label
+ *   citation: string, is_partial: boolean, state: string, splits: string[], sources: string[],
+ *   labels: LabelName[], cases: Entry[]}} Description
+ * @typedef {{label: number, name: string, cm3: number, centroid: Triple, pieces: number,
+ *   hu_mean: number}} Label
  * @typedef {"info" | "warning" | "error"} Severity
- * @typedef {{code: string, severity: Severity, message: string, labels: number[]}} Finding
+ * @typedef {{code: string, severity: Severity, message: string}} Finding
  * @typedef {{name: string, labels: Label[], findings: Finding[]}} Mask
  * @typedef {{id: string, split: string, source: string, shape: Triple, spacing: Triple, affine: number[][],
  *   orientation: string, oblique_degrees: number, shear_degrees: number, chunk: Triple,
  *   dtype: "int16" | "float32", hu_range: [number, number], transitional: string | null,
- *   findings: Finding[], masks: Mask[]}} CaseRecord
+ *   middle: Triple, findings: Finding[], masks: Mask[]}} CaseRecord
  * @typedef {Int16Array | Float32Array | Uint8Array} Voxels
  */
 
@@ -37,14 +37,19 @@ export const IMAGE = "image";
 
 /** A store behind `ctspine-zarr view`. */
 export class ServerSource {
+  /** Of the store, as it was told of: what is asked afterwards is asked of that. */
+  state = "";
+
   /** @returns {Promise<Description>} The dataset and its cases. */
   async describe() {
-    return (await this.#answer("api/store")).json();
+    const description = await (await this.#answer("api/store")).json();
+    this.state = encodeURIComponent(description.state);
+    return description;
   }
 
   /** @param {string} id @returns {Promise<CaseRecord>} What is known of a case. */
   async record(id) {
-    return (await this.#answer(`api/cases/${encodeURIComponent(id)}`)).json();
+    return (await this.#answer(`api/cases/${encodeURIComponent(id)}?state=${this.state}`)).json();
   }
 
   /**
@@ -57,7 +62,7 @@ export class ServerSource {
    */
   async box(id, array, start, stop, signal) {
     const path = array.split("/").map(encodeURIComponent).join("/");
-    const url = `api/cases/${encodeURIComponent(id)}/${path}?start=${start}&stop=${stop}`;
+    const url = `api/cases/${encodeURIComponent(id)}/${path}?start=${start}&stop=${stop}&state=${this.state}`;
     const answer = await this.#answer(url, signal);
     const kind = KINDS[answer.headers.get("X-Dtype")];
     // Typed arrays have the machine's order of bytes: little-endian wherever browsers run.
