@@ -149,10 +149,18 @@ def test_rules_and_lists_are_compared_where_listed_cases_are(store: cz.Store) ->
     assert known == (1, 1, 2, 1)
     assert (known.recall, known.precision) == (1.0, 0.5)
     report = cz.quality_report(store)
-    assert "of 1 known faults that lists name here, rules find 1: recall 100%" in report.text()
+    assert "of 1 cases here that lists name, rules find what is said of 1: recall 100%" in report.text()
     assert report.json()["known_faults"]["precision_at_least"] == 0.5
     others = [one for one in cases if not one.case.endswith("0291")]
     assert agreement(others, store.spec) is None
+
+
+def test_a_case_that_two_lines_name_counts_once() -> None:
+    assert len(list_of("CTSpine1K")[f"{COLONOG}0482"]) == 2
+    missing = Finding(Code.MISSING_LEVEL, "absent between present ones: T8", (15,))
+    for found in ((), (missing,)):
+        case = Examined(f"{COLONOG}0482", "train", "COLONOG", found, {})
+        assert agreement([case], ctspine1k.SPEC) == (1, len(found), len(found), len(found))
 
 
 def test_lists_are_of_cases_and_labels_that_there_may_be() -> None:

@@ -96,9 +96,9 @@ class Agreement(NamedTuple):
     """What rules find, beside what lists of known faults name, of the cases that are here.
 
     Attributes:
-        listed: faults of cases here that lists name.
-        found: of those, the ones that a rule finds too: a warning or error about one of the labels that
-            the list names, or about any where it names none.
+        listed: cases here that lists name.
+        found: of those, the ones of which a rule finds what a list says: a warning or error about one of
+            the labels that a line names, or about any where it names none.
         flagged: cases here with a warning or error by a rule about labels.
         confirmed: of those, the ones that a list names.
     """
@@ -110,12 +110,12 @@ class Agreement(NamedTuple):
 
     @property
     def recall(self) -> float | None:
-        """Share of listed faults that are found; None where none is listed."""
+        """Share of listed cases that are found; None where none is listed."""
         return self.found / self.listed if self.listed else None
 
     @property
     def precision(self) -> float | None:
-        """Share of flagged cases that are listed, which is a lower bound: no list is complete."""
+        """Share of flagged cases that are listed: a lower bound, and a low one, for lists here are parts."""
         return self.confirmed / self.flagged if self.flagged else None
 
 
@@ -126,14 +126,17 @@ def agreement(cases: Sequence[Examined], spec: Spec) -> Agreement | None:
         return None
     told = {one.case: set(_told(one)) for one in cases}
     values = {name: label for label, name in spec.labels.items()}
-    lines = [line for one in cases for line in known.get(one.case, ())]
+    listed = [case for case in told if case in known]
     found = [
-        line
-        for line in lines
-        if (told[line.case] & {values.get(name) for name in line.labels} if line.labels else told[line.case])
+        case
+        for case in listed
+        if any(
+            told[case] & {values.get(name) for name in line.labels} if line.labels else told[case]
+            for line in known[case]
+        )
     ]
     flagged = [case for case, labels in told.items() if labels]
-    return Agreement(len(lines), len(found), len(flagged), sum(case in known for case in flagged))
+    return Agreement(len(listed), len(found), len(flagged), sum(case in known for case in flagged))
 
 
 def leak_findings(rows: Sequence[tuple[str, str, int, str]]) -> dict[str, Finding]:

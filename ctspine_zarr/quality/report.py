@@ -105,11 +105,11 @@ def _agreement_lines(known: Agreement | None) -> list[str]:
     if known is None:
         return []
     recall, precision = _share(known.recall), _share(known.precision)
-    listed = f"of {known.listed} known faults that lists name here, rules find {known.found}"
+    listed = f"of {known.listed} cases here that lists name, rules find what is said of {known.found}"
     flagged = f"of {known.flagged} cases that rules flag, lists name {known.confirmed}"
     return [
         f"{listed}: recall {recall}",
-        f"{flagged}: precision at least {precision}, for no list is complete",
+        f"{flagged}: precision at least {precision}, for lists here are parts",
     ]
 
 
