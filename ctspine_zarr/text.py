@@ -40,9 +40,24 @@ def file_kind(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "a file")
 
 
-def some_names(names: Sequence[str]) -> str:
-    """The first 20 names, and whether there are more."""
-    return ", ".join(names[:_MOST_NAMED]) + ", ..." * (len(names) > _MOST_NAMED)
+def some_names(names: Sequence[str], most: int = _MOST_NAMED) -> str:
+    """The first names, 20 by default, and whether there are more."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """The voxels along each axis: `133 x 512 x 512`."""
+    return " x ".join(map(str, shape))
+
+
+def spacing_text(spacing: Sequence[float]) -> str:
+    """The mm along each axis, three digits of each: `2.5 x 0.781 x 0.781`."""
+    return " x ".join(f"{mm:.3g}" for mm in spacing)
+
+
+def span_text(names: Sequence[str]) -> str:
+    """The first and the last of some names, and how many there are: `T11 to L5 (7)`."""
+    return ", ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)})"
 
 
 def cases_table(cases: Mapping[str, Mapping[str, int]]) -> list[str]:

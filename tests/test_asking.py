@@ -182,6 +182,20 @@ def test_what_is_listed_parses_back_to_the_table(
         ]
 
 
+def test_a_parquet_file_has_a_document(phantom_store: cz.Store, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    done = run("cases", phantom_store.location, "--split", "train", "--parquet", path, "--json")
+    assert json.loads(done.stdout) == {"path": str(path), "rows": parquet.read_table(path).num_rows}
+
+
+def test_a_log_has_the_table_and_csv_is_no_line_of_it(phantom_store: cz.Store, tmp_path: Path) -> None:
+    log, store = tmp_path / "log.txt", phantom_store.location
+    table = run("cases", store, "--log-file", log).stdout.splitlines()
+    assert [line.split(" INFO ", 1)[1] for line in log.read_text().splitlines()] == table
+    assert run("cases", store, "--csv", "--log-file", log).stdout == run("cases", store, "--csv", "-q").stdout
+    assert len(log.read_text().splitlines()) == len(table)
+
+
 def test_a_parquet_file_is_not_replaced_unasked(phantom_store: cz.Store, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(b"mine")
@@ -241,7 +255,8 @@ def test_options_choose_as_select_does(
         (["--case", "liver_99"], "no case 'liver_99' among 9"),
         (["--has-label", "S1"], "the sacrum has no label"),
         (["--label-set", "model"], "unknown label set 'model'"),
-        (["--json", "--csv"], "--json, --csv and --parquet at once; legal: one of them"),
+        (["--json", "--csv"], "--csv and --json or --parquet at once; legal: one of them"),
+        (["--csv", "--parquet", "t.parquet"], "--csv and --json or --parquet at once; legal: one of them"),
     ],
 )
 def test_what_cannot_be_chosen_is_wrong_usage(

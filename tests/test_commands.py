@@ -207,6 +207,11 @@ def test_a_command_takes_json_and_the_page_has_its_keys(name: str) -> None:
     assert re.search(rf"^\| .*`{name}`.* \| .*`\w+`", PAGE, re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_takes_the_options_of_its_logs(name: str) -> None:
+    assert {"--quiet", "--verbose", "--log-file"} <= {one for of in COMMANDS[name].params for one in of.opts}
+
+
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if not callable(step)])
 def test_a_document_stands_alone_and_the_status_is_the_same(told: dict[str, Both], name: str) -> None:
     both = told[name]
@@ -230,7 +235,7 @@ def test_the_page_names_what_a_plan_and_a_result_have(told: dict[str, Both]) -> 
     [paragraph] = re.findall(r"^The `plan` of a build has .*?\n\n", PAGE, re.DOTALL | re.MULTILINE)
     plan, _, result = paragraph.partition("Its `result`")
     assert set(re.findall(r"`(\w+)`", plan)) - {"plan"} == set(document["plan"])
-    assert "but\nfor `location`" in result
+    assert "but for `location`" in " ".join(result.split())
     assert ["location", *document["result"]] == list(told["finalize"].document)
 
 
@@ -309,6 +314,11 @@ def test_the_document_of_an_export_has_files_and_failures(told: dict[str, Both])
         (["score", "STORE", "none"], talk.USAGE),
         (["labels", "remove", "STORE", "none"], talk.USAGE),
         (["nnunet", "preprocess", "nowhere", "x"], talk.FAILED),
+        (["preview", "STORE", "liver_0", "--columns", "2", "-o", "x.png"], talk.USAGE),
+        (["preview", "STORE", "--all", "--height", "300", "-o", "x.png"], talk.USAGE),
+        (["preview", "STORE", "liver_0", "--all", "-o", "x.png"], talk.USAGE),
+        (["view", "STORE", "--neuroglancer"], talk.USAGE),
+        (["derive", "STORE", "x.zarr", "--spacing", "1,2"], talk.USAGE),
         (["serve", "/nowhere.zarr"], talk.FAILED),
         (["build", "/nowhere", "s.zarr"], talk.FAILED),
         (["build", "/nowhere", "s.zarr", "--codec", "none"], talk.USAGE),
@@ -417,6 +427,16 @@ def test_a_shell_completes_label_sets(tmp_path: Path, phantom_store: cz.Store) -
         assert completed(*words, str(place), "p") == ["prediction"]
     assert completed("export", str(place), "--label-set", "") == ["prediction"]
     assert completed("nnunet", "raw", str(place), "raw", "--label-set", "") == ["prediction"]
+
+
+def test_a_shell_completes_codes_and_tables_of_metadata(phantom_store: cz.Store, tmp_path: Path) -> None:
+    place = str(shutil.copytree(phantom_store.location, tmp_path / "s.zarr"))
+    codes = {found.code for record in phantom_store.records.values() for found in record.findings}
+    assert completed("cases", place, "--without-finding", "") == sorted(codes)
+    assert completed("metadata", place, "--remove", "") == []
+    (tmp_path / "clinical.csv").write_text("case,age\nliver_0,63\n")
+    cz.add_metadata(place, tmp_path / "clinical.csv")
+    assert completed("metadata", place, "--remove", "") == ["clinical.csv"]
 
 
 @pytest.mark.parametrize("words", [["info"], ["build", "source"], ["publish"], ["repair"], ["nnunet", "raw"]])

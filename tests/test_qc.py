@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from trees import Tree, edited, in_mm, packed, voxels
 import ctspine_zarr as cz
 from ctspine_zarr.cli import main
 from ctspine_zarr.datasets import ctspine1k, verse
-from ctspine_zarr.errors import UnknownCase, UnknownValue
+from ctspine_zarr.errors import DamagedStore, UnknownCase, UnknownValue
 from ctspine_zarr.format.findings import KINDS, Code, Finding
 from ctspine_zarr.quality.examined import Examined, agreement
 from ctspine_zarr.quality.lists import list_of, listed
@@ -143,7 +144,7 @@ def test_headers_are_as_the_build_saw_them(tree: Tree, tmp_path: Path) -> None:
 
 
 def test_rules_and_lists_are_compared_where_listed_cases_are(store: cz.Store) -> None:
-    cases = quality.examined(store)
+    cases = quality.quality_report(store).cases
     known = agreement(cases, store.spec)
     assert known is not None
     assert known == (1, 1, 2, 1)
@@ -247,10 +248,38 @@ def test_a_wrong_use_of_the_command_is_one_line(store: cz.Store, tmp_path: Path)
         cz.quality_report(store, cases=["nobody"])
 
 
-def test_a_receipt_that_is_gone_is_damage(store: cz.Store) -> None:
-    next(Path(store.location).glob("receipts/*")).unlink()
-    with pytest.raises(cz.CtspineError, match="receipt"):
-        cz.qc(cz.open_store(store.location))
+def test_a_case_without_its_receipt_is_damaged_and_the_others_are_looked_at(
+    source: Tree, scan: Scan, tmp_path: Path
+) -> None:
+    image, mask = on_disk(scan.image), on_disk(scan.mask)
+    source.add(f"{COLONOG}0902", image, mask, source="COLONOG", section="test_private")
+    cz.build_store(cz.plan_build(source.root, tmp_path / "s.zarr", workers=1))
+    before = cz.qc(cz.open_store(tmp_path / "s.zarr"))
+    gone = f"{COLONOG}0901"
+    (tmp_path / "s.zarr" / cz.open_store(tmp_path / "s.zarr")[gone].record.receipt_key).unlink()
+    store = cz.open_store(tmp_path / "s.zarr")
+    with pytest.raises(DamagedStore, match="receipt"):
+        cz.qc(store)
+    report = cz.quality_report(store)
+    assert list(report.damaged) == [gone]
+    pd.testing.assert_frame_equal(report.findings, before[before.case != gone].reset_index(drop=True))
+    assert "leak" in set(report.findings.code)
+    assert f"<li>{gone}: " in report.html()
+    done = run(store.location)
+    assert (done.exit_code, done.stderr.count("\n")) == (4, 1)
+    assert f"damaged {gone}: " in done.stderr
+    assert "3 cases: 0 with errors, 3 more with warnings; 1 more are damaged" in done.stdout
+    [told] = json.loads(run(store.location, "--json").stdout)["damaged"]
+    assert told == {"case": gone, "problem": report.damaged[gone]}
+    assert run(store.location, "--case", f"{COLONOG}0900").exit_code == 0
+
+
+def test_a_store_without_any_receipt_is_damaged_throughout(store: cz.Store) -> None:
+    for path in Path(store.location).glob("receipts/*"):
+        path.unlink()
+    report = cz.quality_report(cz.open_store(store.location))
+    assert (report.cases, sorted(report.damaged)) == ((), sorted(store))
+    assert "0 cases: 0 with errors, 0 more with warnings; 3 more are damaged" in report.text()
 
 
 PAGE = (Path(__file__).parents[1] / "docs" / "quality.md").read_text()

@@ -106,7 +106,11 @@ def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
     from ctspine_zarr.cli import documents, report
     from ctspine_zarr.cli.progress import follow
 
-    document, described = documents.planned(plan), report.in_lines(cz.describe(plan))
+    def described() -> str:
+        return report.in_lines(cz.describe(plan))
+
+    # As it is before anything is written: free disk is asked for.
+    document = documents.planned(plan) if logs.current().is_json else {}
     if building["dry_run"]:
         logs.answer(described, documents.build(document, None))
         _end(plan.refused)
@@ -128,7 +132,7 @@ def carry_out(plan: cz.Plan, store: str, building: Building) -> NoReturn:
         logs.refusal(line)
     for joined in result.metadata:
         logs.output(str(joined), final=True)
-    logs.answer(report.built(result) + done, documents.build(document, result))
+    logs.answer(report.built(result) + done, lambda: documents.build(document, result))
     _end(result.refused)
 
 

@@ -11,6 +11,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli.options import (
     Command,
     json_option,
+    numbers,
     scheduler_option,
     storage_options,
     take_over_option,
@@ -69,20 +70,6 @@ def planned(building: Building) -> Planned:
     }
 
 
-def _parse_chunk(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, int, int] | None:
-    """Three sizes with commas between them."""
-    if text is None:
-        return None
-    try:
-        z, y, x = (int(size) for size in text.split(","))
-    except ValueError as error:
-        message = f"{text!r} is not of the form Z,Y,X"
-        raise click.BadParameter(message, ctx, parameter) from error
-    return z, y, x
-
-
 _FORM: Final = (
     click.option(
         "--codec",
@@ -93,7 +80,7 @@ _FORM: Final = (
     click.option(
         "--chunk",
         metavar="Z,Y,X",
-        callback=_parse_chunk,
+        callback=numbers(int, 3),
         help="Voxels of a chunk. [default: those of STORE, or 8,64,64]",
     ),
     click.option("--rebuild", is_flag=True, help="Build cases again that have another --codec or --chunk."),

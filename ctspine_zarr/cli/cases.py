@@ -9,7 +9,13 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
+from ctspine_zarr.cli.options import (
+    json_option,
+    overwrite_option,
+    selection_options,
+    storage_options,
+    store_argument,
+)
 from ctspine_zarr.errors import UnknownValue
 
 if TYPE_CHECKING:
@@ -28,9 +34,10 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a Parquet file; needs pyarrow.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@overwrite_option
 @json_option
 @storage_options
+@logs.logged
 def cases(
     store: str,
     *,
@@ -48,20 +55,19 @@ def cases(
     """
     from ctspine_zarr.cli import tables
 
-    if logs.current().is_json + as_csv + (parquet is not None) > 1:
-        message = "--json, --csv and --parquet at once; legal: one of them"
+    if as_csv and (logs.current().is_json or parquet is not None):
+        message = "--csv and --json or --parquet at once; legal: one of them"
         raise UnknownValue(message)
     chosen = cz.open_store(store, storage_options=storage_option).select(**criteria)
     table = chosen.vertebrae if vertebrae else chosen.cases.reset_index()
     added = list[str]()
     if metadata:
         table, added = tables.with_metadata(table, chosen.metadata)
-    if logs.current().is_json:
-        logs.answer(None, tables.rows_of(table))
-    elif as_csv:
-        click.echo(tables.as_csv(table), nl=False)
+    if as_csv:
+        logs.exact(tables.as_csv(table))
     elif parquet is not None:
         cz.write_parquet(table, parquet, overwrite=overwrite)
-        click.echo(f"{len(table)} rows in {parquet}")
+        logs.answer(f"{len(table)} rows in {parquet}", {"path": str(parquet), "rows": len(table)})
     else:
-        tables.show(tables.labels_of(table, added) if vertebrae else tables.cases_of(table, added))
+        shown = tables.labels_of if vertebrae else tables.cases_of
+        logs.answer(lambda: tables.text(shown(table, added)), lambda: tables.rows_of(table))

@@ -73,3 +73,11 @@ label_sets = _names(lambda store: store.label_sets)
 
 labels = _names(lambda store: store.spec.labels.values())
 """Names of its labels."""
+
+metadata = _names(lambda store: sorted({name for one in store.records.values() for name in one.metadata}))
+"""Names of its tables of metadata."""
+
+findings = _names(
+    lambda store: sorted({found.code for one in store.records.values() for found in one.findings})
+)
+"""Codes of the findings that its cases have."""

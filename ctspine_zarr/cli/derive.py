@@ -10,20 +10,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.build import carry_out
 from ctspine_zarr.cli.building import Building, building_options, chosen_options, planned
-from ctspine_zarr.cli.options import options, store_argument
-
-
-def _parse_numbers(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[float, ...] | None:
-    """Numbers with commas between them."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(number) for number in text.split(","))
-    except ValueError as error:
-        message = f"{text!r} is not numbers with commas between them"
-        raise click.BadParameter(message, ctx, parameter) from error
+from ctspine_zarr.cli.options import numbers, options, store_argument
 
 
 @click.command()
@@ -31,9 +18,9 @@ def _parse_numbers(
 @store_argument
 @click.option(
     "--spacing",
-    metavar="MM",
-    callback=_parse_numbers,
-    help="Of all cases, in mm: one number, or Z,Y,X. [default: each case's own]",
+    metavar="MM|Z,Y,X",
+    callback=numbers(float, 1, 3),
+    help="Of all cases, in mm. [default: each case's own]",
 )
 @click.option("--crop", type=click.Choice(["spine", "labels"]), help="Only a box around these.")
 @click.option(
@@ -45,7 +32,7 @@ def _parse_numbers(
     help="What labels become: contiguous, regions, binary, verse, totalsegmentator, or a .json file.",
 )
 @click.option("--ignore", multiple=True, metavar="LABEL", help="To be passed over in training; repeatable.")
-@click.option("--window", metavar="LO,HI", callback=_parse_numbers, help="HU; values beyond are cut off.")
+@click.option("--window", metavar="LO,HI", callback=numbers(float, 2), help="HU; values beyond are cut off.")
 @click.option(
     "--mask-by",
     type=click.Choice(["nearest", "majority"]),

@@ -13,6 +13,7 @@ from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.options import (
     executor,
     json_option,
+    overwrite_option,
     scheduler_option,
     selection_options,
     storage_options,
@@ -54,7 +55,7 @@ _MOST_NAMED: Final = 8
 @click.option(
     "--margin", type=click.FloatRange(0), default=20.0, show_default=True, help="Around the box, in mm."
 )
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@overwrite_option
 @workers_option
 @scheduler_option
 @json_option

@@ -16,6 +16,7 @@ from ctspine_zarr.cli.options import json_option, storage_options, store_argumen
 @click.argument("case", shell_complete=complete.cases, nargs=-1)
 @json_option
 @storage_options
+@logs.logged
 def info(store: str, case: tuple[str, ...], *, storage_option: dict[str, Any]) -> None:
     """Say what STORE, or each CASE of it, holds."""
     from ctspine_zarr.cli import documents, report
@@ -23,7 +24,7 @@ def info(store: str, case: tuple[str, ...], *, storage_option: dict[str, Any]) -
     opened = cz.open_store(store, storage_options=storage_option)
     if not case:
         document = documents.store(opened)
-        logs.answer(report.store_text(document), document)
+        logs.answer(lambda: report.store_text(document), document)
         return
     found = [documents.case(opened[one]) for one in case]
-    logs.answer("\n\n".join(map(report.case_text, found)), found if len(found) > 1 else found[0])
+    logs.answer(lambda: "\n\n".join(map(report.case_text, found)), found if len(found) > 1 else found[0])

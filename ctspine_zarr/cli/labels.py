@@ -93,6 +93,7 @@ def remove(store: str, name: str, *, take_over: bool, storage_option: dict[str, 
 )
 @json_option
 @storage_options
+@logs.logged
 def score(store: str, name: str, csv_file: Path | None, *, storage_option: dict[str, Any]) -> None:
     """Score the label set NAME of STORE against its masks.
 

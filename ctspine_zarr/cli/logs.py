@@ -30,6 +30,8 @@ _FINAL: Final = "is_final"
 _TOLD: Final = "is_told"
 _SHOWN: Final = "is_shown"
 
+type Document = Mapping[str, Any] | Sequence[Any]
+
 
 def progress(text: str, *, shown: bool = False) -> None:
     """Tell of progress in one line.
@@ -56,30 +58,43 @@ def error(text: str) -> None:
     _LOG.error(printable(text))
 
 
-def output(text: str, *, final: bool = False) -> None:
+def output(text: str | Callable[[], str], *, final: bool = False) -> None:
     """Write lines to standard output.
 
     Args:
-        text: lines that are printable.
+        text: lines that are printable, or what makes them, called where somebody reads them.
         final: whether they are the command's result, which --quiet leaves.
     """
-    for line in text.split("\n"):
+    if not current().needs_text:
+        return
+    for line in (text if isinstance(text, str) else text()).split("\n"):
         _LOG.info(line, extra={_OUTPUT: True, _TOLD: True, _FINAL: final})
 
 
-def answer(text: str | None, document: Mapping[str, Any] | Sequence[Any], *, in_a_line: bool = False) -> None:
+def answer(
+    text: str | Callable[[], str] | None,
+    document: Document | Callable[[], Document],
+    *,
+    in_a_line: bool = False,
+) -> None:
     """Write a command's result to standard output: its text, or with --json its document.
 
     Args:
-        text: lines that are printable; None where they were written already.
-        document: of JSON's types.
+        text: lines that are printable, or what makes them; None where they were written already.
+        document: of JSON's types, or what makes it. What nobody reads is not made.
         in_a_line: whether the document is one line.
     """
     if text is not None:
         output(text, final=True)
     if current().is_json:
+        made = document() if callable(document) else document
         # Escapes leave nothing in it that a terminal would obey.
-        click.echo(json.dumps(document, indent=None if in_a_line else 1, allow_nan=False))
+        click.echo(json.dumps(made, indent=None if in_a_line else 1, allow_nan=False))
+
+
+def exact(text: str) -> None:
+    """Write a file of text, such as CSV, to standard output as it is: other programs read it."""
+    click.echo(text, nl=False)
 
 
 class Logs:
@@ -99,6 +114,11 @@ class Logs:
     def quiet(self) -> bool:
         """Whether no progress is shown."""
         return self._quiet or (self.is_json and not self._verbose)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the text of a result is read: by a person, or in a file."""
+        return not self.is_json or bool(self._files)
 
     def print_document(self) -> None:
         """Give standard output to one document."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import logs
+from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.options import json_option, storage_options, store_argument, take_over_option
 from ctspine_zarr.errors import UnknownValue
 
@@ -21,7 +21,12 @@ from ctspine_zarr.errors import UnknownValue
     metavar="COLUMN=case|patient",
     help="The column that tells which case, or patient, a row is of. [default: case or patient_id]",
 )
-@click.option("--remove", metavar="NAME", help="Take the table of that name out instead.")
+@click.option(
+    "--remove",
+    metavar="NAME",
+    shell_complete=complete.metadata,
+    help="Take the table of that name out instead.",
+)
 @take_over_option
 @json_option
 @storage_options

@@ -140,6 +140,7 @@ def preprocess(
 
 @nnunet.command()
 @json_option
+@logs.logged
 def trainers() -> None:
     """Say the folder for nnUNet_extTrainer, in which nnU-Net finds CTSpineTrainer."""
     import ctspine_zarr.nnunet

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 type Command = Callable[..., Any]
 type Option = Callable[[Command], Command]
 """What gives a command an option."""
+type Parse[T] = Callable[[click.Context, click.Parameter, str | None], tuple[T, ...] | None]
+"""What gives an option its value, as click calls it."""
 
 
 def _parse_options(
@@ -31,6 +33,29 @@ def _parse_options(
             raise click.BadParameter(message, ctx, parameter)
         found[key] = {"true": True, "false": False}.get(value.lower(), value)
     return found
+
+
+def numbers[T: (int, float)](kind: type[T], *counts: int) -> Parse[T]:
+    """What parses numbers with commas between them, for an option whose metavar says how many.
+
+    Args:
+        kind: of numbers.
+        counts: how many are legal.
+    """
+
+    def parse(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[T, ...] | None:
+        if text is None:
+            return None
+        try:
+            found = tuple(kind(number) for number in text.split(","))
+        except ValueError:
+            found = ()
+        if len(found) not in counts:
+            message = f"{text!r} is not of the form {parameter.metavar}"
+            raise click.BadParameter(message, ctx, parameter)
+        return found
+
+    return parse
 
 
 def with_options(command: Command, *options: Option) -> Command:
@@ -90,6 +115,9 @@ scheduler_option = click.option(
 )
 """Of a command that may run elsewhere."""
 
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+"""Of a command that writes files."""
+
 take_over_option = click.option(
     "--take-over",
     is_flag=True,
@@ -141,6 +169,7 @@ _SELECTION: Final = (
         "only_without_finding",
         multiple=True,
         metavar="CODE",
+        shell_complete=complete.findings,
         help="Only cases without this finding, such as missing_level; repeatable.",
     ),
     click.option(

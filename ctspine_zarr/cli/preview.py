@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import complete, logs
-from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
+from ctspine_zarr.cli.options import (
+    json_option,
+    numbers,
+    overwrite_option,
+    selection_options,
+    storage_options,
+    store_argument,
+)
 from ctspine_zarr.cli.talk import DAMAGED
+from ctspine_zarr.errors import UnknownValue
 
 if TYPE_CHECKING:
     from ctspine_zarr.errors import DamagedStore
     from ctspine_zarr.read.select import Criteria
 
-
-def _parse_window(
-    ctx: click.Context, parameter: click.Parameter, value: str | None
-) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    try:
-        low, high = map(float, value.split(","))
-    except ValueError:
-        message = f"{value!r} is not of the form LO,HI"
-        raise click.BadParameter(message, ctx, parameter) from None
-    return low, high
+_BONE: Final = "-450,1050"
+_HEIGHT: Final = 720
 
 
 @click.command()
@@ -47,18 +44,18 @@ def _parse_window(
 @click.option(
     "--window",
     metavar="LO,HI",
-    callback=_parse_window,
-    help="HU that become black and white; by default those for bone.",
+    default=_BONE,
+    show_default=True,
+    callback=numbers(float, 2),
+    help="HU that become black and white; the usual ones are for bone.",
 )
 @click.option(
     "--height",
     type=click.IntRange(160, 8192),
-    default=720,
-    show_default=True,
-    help="Of a case's picture, in pixels.",
+    help=f"Of a case's picture, in pixels. [default: {_HEIGHT}]",
 )
 @click.option("--columns", type=click.IntRange(1, 50), help="Cases beside each other on a contact sheet.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@overwrite_option
 @json_option
 @storage_options
 @logs.logged
@@ -66,8 +63,8 @@ def preview(  # noqa: PLR0917 - the options of one command
     store: str,
     case: str | None,
     output: Path,
-    window: tuple[float, float] | None,
-    height: int,
+    window: tuple[float, float],
+    height: int | None,
     columns: int | None,
     *,
     is_all: bool,
@@ -84,24 +81,29 @@ def preview(  # noqa: PLR0917 - the options of one command
 
     is_sheet = is_all or (case is None and bool(criteria))
     if is_sheet == (case is not None):
-        message = "name a CASE; or give --all, or options that choose cases, for contact sheets"
-        raise click.UsageError(message)
+        message = (
+            "a CASE and contact sheets of many, or neither; legal: a CASE, --all, or options that choose"
+        )
+        raise UnknownValue(message)
+    if (height if is_sheet else columns) is not None:
+        message = "--height is of a CASE's picture, --columns of contact sheets; legal: each with its own"
+        raise UnknownValue(message)
     damaged: dict[str, str] = {}
 
     def note(found: str, error: DamagedStore) -> None:
         damaged[found] = str(error)
         logs.fault(f"damaged {found}: {error}")
 
-    make = cz.preview if window is None else partial(cz.preview, window=window)
-    paths = make(
+    paths = cz.preview(
         store,
         output,
         case,
-        height=height,
+        height=_HEIGHT if height is None else height,
         columns=columns,
         overwrite=overwrite,
         on_damaged=note,
         storage_options=storage_option,
+        window=window,
         **criteria,
     )
     logs.answer("\n".join(map(str, paths)), documents.previewed(store, paths, damaged))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,7 +13,7 @@ from ctspine_zarr.cli import logs
 from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
 from ctspine_zarr.cli.talk import DAMAGED
 
-_SEVERITIES = ("info", "warning", "error")
+_SEVERITIES: Final = ("info", "warning", "error")
 
 
 @click.command()
@@ -39,6 +39,7 @@ _SEVERITIES = ("info", "warning", "error")
 )
 @selection_options
 @storage_options
+@logs.logged
 def qc(
     store: str,
     *,
@@ -50,12 +51,14 @@ def qc(
 ) -> None:
     """Say what is odd about the cases of STORE: labels, grids, leaks; no voxel is read.
 
-    Findings are no damage, and the exit status is 0 unless --fail-on is given.
+    Findings are no damage, and the exit status is 0 unless --fail-on is given, or a receipt is damaged.
     """
     opened = cz.open_store(store, storage_options=storage_option)
     report = cz.quality_report(opened, severity=severity, **criteria)
     if html is not None:
         report.save(html)
-    logs.answer(report.text(), report.json())
-    if fail_on is not None and report.holds(fail_on):
-        sys.exit(DAMAGED)
+    for case, problem in report.damaged.items():
+        logs.fault(f"damaged {case}: {problem}")
+    logs.answer(report.text, report.json)
+    is_found = fail_on is not None and report.holds(fail_on)
+    sys.exit(DAMAGED if report.damaged or is_found else 0)

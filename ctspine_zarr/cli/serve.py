@@ -17,6 +17,7 @@ from ctspine_zarr.cli.options import json_option, store_argument
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any that is free."
 )
 @json_option
+@logs.logged
 def serve(store: str, host: str, port: int) -> None:
     """Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."""
     # starlette and uvicorn are optional.

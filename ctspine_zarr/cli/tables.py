@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import click
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.read.tables import LISTS
-from ctspine_zarr.text import size
+from ctspine_zarr.text import shape_text, size, spacing_text, span_text
 
 type Rows = list[dict[str, Any]]
 
@@ -60,9 +60,9 @@ def cases_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
             "case": row["case"],
             "split": row["split"],
             "source": row["source"],
-            "size (z, y, x)": f"{row['slices']} x {row['rows']} x {row['columns']}",
-            "spacing mm": " x ".join(f"{row[f'spacing_{axis}']:.3g}" for axis in "zyx"),
-            "labels": _span(row["labels"]) if row["has_mask"] else "no mask",
+            "size (z, y, x)": shape_text([row["slices"], row["rows"], row["columns"]]),
+            "spacing mm": spacing_text([row[f"spacing_{axis}"] for axis in "zyx"]),
+            "labels": span_text(row["labels"]) if row["has_mask"] else "no mask",
             "findings": ", ".join(dict.fromkeys(row["findings"])),
             "stored": size(row["stored_bytes"]),
             **_texts(row, added),
@@ -99,34 +99,33 @@ def _texts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _span(labels: Sequence[str]) -> str:
-    """The first and the last label, and how many there are."""
-    return ", ".join(labels) if len(labels) < 3 else f"{labels[0]} to {labels[-1]} ({len(labels)})"
-
-
-def show(rows: Rows) -> None:
-    """Print a table: laid out for a terminal's width; elsewhere, or where it is long, a line a row."""
+def text(rows: Rows) -> str:
+    """A table: laid out for a terminal's width; elsewhere, or where it is long, a line a row."""
     # What a store says is text, and no markup.
     shown = [{printable(name): printable(cell) for name, cell in row.items()} for row in rows]
+    lines: Iterable[str] = ()
     if shown and _is_terminal() and len(shown) <= _MOST_LAID_OUT:
-        Console(highlight=False).print(_laid_out(shown))
+        lines = _laid_out(shown)
     elif shown:
-        click.echo("\n".join(_lines(shown)))
-    click.echo(f"{len(rows)} rows")
+        lines = _lines(shown)
+    return "\n".join([*lines, f"{len(rows)} rows"])
 
 
 def _is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _laid_out(rows: Rows) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _laid_out(rows: Rows) -> list[str]:
+    table = Table(box=None, pad_edge=False)
     for name in rows[0]:
         side: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         table.add_column(Text(name), justify=side, overflow="fold", no_wrap=name == "case")
     for row in rows:
         table.add_row(*map(Text, row.values()))
-    return table
+    page = Console(file=io.StringIO(), width=Console().width, highlight=False, color_system=None)
+    with page.capture() as captured:
+        page.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def _lines(rows: Rows) -> Iterator[str]:

@@ -9,6 +9,7 @@ import click
 
 from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.options import json_option, storage_options, store_argument
+from ctspine_zarr.errors import UnknownValue
 
 
 @click.command()
@@ -23,8 +24,9 @@ from ctspine_zarr.cli.options import json_option, storage_options, store_argumen
     is_flag=True,
     help="Serve a local STORE to pages of any origin instead, and say the address of CASE in neuroglancer.",
 )
-@storage_options
 @json_option
+@storage_options
+@logs.logged
 def view(
     store: str,
     case: str | None,
@@ -52,7 +54,9 @@ def view(
                 on_ready=tell,
             )
         elif case is None or storage_option:
-            message = "--neuroglancer needs a CASE, of a local STORE"
-            raise click.UsageError(message)
+            message = (
+                "--neuroglancer without a CASE, or with --storage-option; legal: a CASE of a local STORE"
+            )
+            raise UnknownValue(message)
         else:
             viewer.view_in_neuroglancer(store, case, port=port, on_ready=tell)

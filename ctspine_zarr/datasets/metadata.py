@@ -43,6 +43,8 @@ MOST_NAME: Final = 128
 MOST_ROW: Final = 1 << 16
 """Characters of a row as JSON: all rows of 1,005 cases are 66 MB at the most."""
 
+# Keys of rows, and ids of cases, that match nothing and are named.
+_MOST_TOLD: Final = 5
 _BLANK: Final = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,300})?(?:\.[0-9]{0,300})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -106,17 +108,12 @@ class Joined:
         """What was joined, and what was not, in a line for a person."""
         told = [f"{self.name}: a row for {len(self.rows)} cases"]
         if self.unmatched_rows:
-            rows = _first([printable(key[:MOST_NAME]) for key in self.unmatched_rows])
+            rows = some_names([printable(key[:MOST_NAME]) for key in self.unmatched_rows], _MOST_TOLD)
             told.append(f"{len(self.unmatched_rows)} rows of no case: {rows}")
         if self.unmatched_cases:
-            cases = _first(self.unmatched_cases)
+            cases = some_names(self.unmatched_cases, _MOST_TOLD)
             told.append(f"{len(self.unmatched_cases)} cases without a row: {cases}")
         return "; ".join(told)
-
-
-def _first(names: Sequence[str]) -> str:
-    """The first five names, and whether there are more."""
-    return ", ".join(names[:5]) + ", ..." * (len(names) > 5)
 
 
 def read_sheet(data: bytes, name: str, key: str | None = None) -> Sheet:

@@ -15,6 +15,7 @@ from ctspine_zarr.look.canvas import Picture
 from ctspine_zarr.look.panels import Style, panel
 from ctspine_zarr.look.planes import VIEWS, Plane, View
 from ctspine_zarr.look.window import require_window
+from ctspine_zarr.text import shape_text, spacing_text
 
 LEAST_HEIGHT: Final = 160
 MOST_HEIGHT: Final = 8192
@@ -104,13 +105,11 @@ def require_height(height: int) -> int:
 
 
 def _facts(record: Record, spec: Spec, window: tuple[float, float]) -> list[str]:
-    z, y, x = record.shape
-    spacing = " x ".join(f"{mm:.3g}" for mm in record.spacing)
     facts = [
         record.split,
         record.source,
-        f"{z} x {y} x {x} voxels",
-        f"{spacing} mm",
+        f"{shape_text(record.shape)} voxels",
+        f"{spacing_text(record.spacing)} mm",
         f"{window[0]:g} to {window[1]:g} HU",
     ]
     return [*facts, f"labels: {spec.mask}" if record.has_mask else "no mask"]

@@ -15,7 +15,7 @@ from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
-from ctspine_zarr.text import size
+from ctspine_zarr.text import shape_text, size, spacing_text, span_text
 
 MOST_ROWS: Final = 10
 """Rows of a table of cases or messages; of the others their number is told."""
@@ -152,10 +152,10 @@ def of_case(record: Record, spec: Spec, png: bytes | None) -> str:
         spec: of its dataset.
         png: a picture of it; None for none.
     """
-    hu = record.intensity
+    hu, spacing = record.intensity, spacing_text(record.spacing)
     facts = [
         f"{record.split}, {record.source}",
-        f"{_shape(record)} voxels (z, y, x) of {_spacing(record)} mm, {record.image.dtype}",
+        f"{shape_text(record.shape)} voxels (z, y, x) of {spacing} mm, {record.image.dtype}",
         f"{hu.min:g} to {hu.max:g} HU, median {hu.p50:g}",
         f"{size(record.stored_bytes)}, {size(record.source_bytes)} as .nii.gz",
         f"labels: {spec.mask}" if record.has_mask else "no mask",
@@ -187,15 +187,10 @@ def _cell(kind: str, value: object) -> str:
 
 
 def _case_row(record: Record) -> Row:
-    labels = _range(record.labels) if record.has_mask else "no mask"
+    labels = span_text([label.name for label in record.labels]) if record.has_mask else "no mask"
     codes = ", ".join(dict.fromkeys(finding.code for finding in record.findings))
-    return record.id, record.split, record.source, _shape(record), _spacing(record), labels, codes
-
-
-def _range(labels: Sequence[Label]) -> str:
-    if len(labels) < 3:
-        return ", ".join(label.name for label in labels)
-    return f"{labels[0].name} to {labels[-1].name} ({len(labels)})"
+    size, spacing = shape_text(record.shape), spacing_text(record.spacing)
+    return record.id, record.split, record.source, size, spacing, labels, codes
 
 
 def _labels(record: Record) -> str:
@@ -212,11 +207,3 @@ def _labels(record: Record) -> str:
 def _coloured(label: Label) -> Markup:
     red, green, blue = colour(label.label)
     return Markup(f'<span style="color:rgb({red},{green},{blue})">&#9632;</span> {text(label.name)}')
-
-
-def _shape(record: Record) -> str:
-    return " x ".join(map(str, record.shape))
-
-
-def _spacing(record: Record) -> str:
-    return " x ".join(f"{mm:.3g}" for mm in record.spacing)

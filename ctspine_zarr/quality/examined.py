@@ -16,6 +16,7 @@ from ctspine_zarr.quality.lists import list_of
 from ctspine_zarr.quality.masks import mask_findings
 from ctspine_zarr.quality.rules import label_findings
 from ctspine_zarr.quality.spine import Spine
+from ctspine_zarr.text import some_names
 
 _FAULTS: Final = at_least(Severity.WARNING)
 
@@ -62,6 +63,35 @@ class Examined:
         """The same with those findings alone that weigh as much, or more."""
         kept = at_least(severity)
         return replace(self, findings=tuple(one for one in self.findings if one.severity in kept))
+
+
+class Told(NamedTuple):
+    """One finding of a case, as a row of a table.
+
+    Attributes:
+        case, split, source: as the case's record has them.
+        code, severity, message: of the finding.
+        labels: names that it concerns.
+        figures: name -> value.
+    """
+
+    case: str
+    split: str
+    source: str
+    code: str
+    severity: str
+    message: str
+    labels: tuple[str, ...]
+    figures: dict[str, float]
+
+
+def rows(cases: Iterable[Examined], spec: Spec) -> Iterator[Told]:
+    """A row a finding, case by case."""
+    for one in cases:
+        for found in one.findings:
+            about = (found.code, str(found.severity), found.message)
+            labels = tuple(spec.labels.get(label, str(label)) for label in found.labels)
+            yield Told(one.case, one.split, one.source, *about, labels, dict(found.figures))
 
 
 class Counted(NamedTuple):
@@ -151,8 +181,7 @@ def leak_findings(rows: Sequence[tuple[str, str, int, str]]) -> dict[str, Findin
     found: dict[str, Finding] = {}
     for case, split, group, why in rows:
         elsewhere = [f"{other} ({place})" for other, place in groups[group] if place != split]
-        more = ", ..." * (len(elsewhere) > _MOST_NAMED)
-        message = f"in {split}, and by its {why} beside {', '.join(elsewhere[:_MOST_NAMED])}{more}"
+        message = f"in {split}, and by its {why} beside {some_names(elsewhere, _MOST_NAMED)}"
         found[case] = Finding(Code.LEAK, message, figures={"cases": float(len(groups[group]))})
     return found
 

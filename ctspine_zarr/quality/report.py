@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from string import Template
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
 
-from ctspine_zarr.format.findings import KINDS, Code, Finding, Severity, worst
+from ctspine_zarr.format.findings import KINDS, Code, Severity, worst
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.quality.examined import Agreement, Examined, agreement, counted
-from ctspine_zarr.quality.figures import LEAST_BONE, MOST_AIR, MOST_ASYMMETRY, MOST_RATIO
+from ctspine_zarr.quality.examined import Agreement, Examined, Told, agreement, counted, rows
+from ctspine_zarr.quality.figures import AIR_HU, BONE_HU, LEAST_BONE, MOST_AIR, MOST_ASYMMETRY, MOST_RATIO
 
 _BARS: Final = 40
 
@@ -32,25 +33,33 @@ class _Axis(NamedTuple):
 
 
 _AXES: Final[Mapping[str, _Axis]] = {
-    "bone_share": _Axis("Share of voxels of 200 HU and more", 0, 1, LEAST_BONE, 1),
-    "air_share": _Axis("Share of voxels below -300 HU", 0, 1, 0, MOST_AIR),
+    "bone_share": _Axis(f"Share of voxels of {BONE_HU} HU and more", 0, 1, LEAST_BONE, 1),
+    "air_share": _Axis(f"Share of voxels below {AIR_HU} HU", 0, 1, 0, MOST_AIR),
     "asymmetry": _Axis("Asymmetry, right less left", -1, 1, -MOST_ASYMMETRY, MOST_ASYMMETRY),
     "volume_ratio": _Axis("Volume over that of neighbours", 0, 3, 1 / MOST_RATIO, MOST_RATIO),
 }
 
 
-def lines(cases: Sequence[Examined], spec: Spec) -> list[str]:
-    """A line a finding, case by case; how often each kind was found; how lists and rules agree."""
+def lines(cases: Sequence[Examined], spec: Spec, damaged: Collection[str] = ()) -> list[str]:
+    """A line a finding, case by case; how often each kind was found; how lists and rules agree.
+
+    Args:
+        cases: with the findings that are to be told.
+        spec: of the dataset.
+        damaged: ids of the cases that could not be looked at.
+    """
     told = [line for one in cases for line in _case_lines(one)]
     counts = counted(cases)
     table = [f"{'severity':<10}{'code':<18}{'cases':>7}{'findings':>10}"] if counts else []
     table += [f"{row.severity:<10}{row.code:<18}{row.cases:>7,}{row.findings:>10,}" for row in counts]
-    found = [*told, *table, _summary(cases), *_agreement_lines(agreement(cases, spec))]
+    found = [*told, *table, _summary(_Grades.of(cases, damaged)), *_agreement_lines(agreement(cases, spec))]
     return [printable(line) for line in found]
 
 
-def document(location: str, cases: Sequence[Examined], spec: Spec) -> dict[str, Any]:
-    """The same as one JSON document."""
+def document(
+    location: str, cases: Sequence[Examined], spec: Spec, damaged: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The same as one JSON document; of damaged cases it says what is wrong."""
     known = agreement(cases, spec)
     return {
         "location": location,
@@ -58,11 +67,18 @@ def document(location: str, cases: Sequence[Examined], spec: Spec) -> dict[str, 
         "counts": [row._asdict() for row in counted(cases)],
         "known_faults": known
         and {**known._asdict(), "recall": known.recall, "precision_at_least": known.precision},
-        "findings": [_finding(one, found, spec) for one in cases for found in one.findings],
+        "damaged": [{"case": case, "problem": problem} for case, problem in damaged.items()],
+        "findings": [{**row._asdict(), "labels": list(row.labels)} for row in rows(cases, spec)],
     }
 
 
-def page(location: str, cases: Sequence[Examined], told: Sequence[Examined], spec: Spec) -> str:
+def page(
+    location: str,
+    cases: Sequence[Examined],
+    told: Sequence[Examined],
+    spec: Spec,
+    damaged: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The same as one page of HTML, which asks for nothing else.
 
     Args:
@@ -70,18 +86,21 @@ def page(location: str, cases: Sequence[Examined], told: Sequence[Examined], spe
         cases: whose figures are drawn.
         told: the same cases, with the findings that are to be told.
         spec: of the dataset.
+        damaged: id of each case that could not be looked at -> what is wrong.
     """
     template = Template((resources.files(__package__) / "report.html").read_text(encoding="utf-8"))
     levels = [figures for one in cases for figures in one.figures.values()]
+    grades = _Grades.of(told, damaged)
     parts = {
         "title": _text(f"Quality of {spec.name}"),
-        "about": _text(f"{location}: {_summary(told)}"),
-        "tiles": "".join(_tile(*tile) for tile in _tiles(told)),
+        "about": _text(f"{location}: {_summary(grades)}"),
+        "tiles": "".join(_tile(*tile) for tile in _tiles(grades)),
         "kinds": "\n".join(_kind_rows(told)),
         "levels": f"{len(levels):,}",
         "figures": "".join(_drawn(name, levels) for name in _AXES),
-        "known": _known(agreement(told, spec)),
-        "findings": "\n".join(_row(one, found, spec) for one in told for found in one.findings),
+        "known": _list("Known faults", _agreement_lines(agreement(told, spec))),
+        "damaged": _list("Damaged cases", [f"{case}: {problem}" for case, problem in damaged.items()]),
+        "findings": "\n".join(map(_row, rows(told, spec))),
     }
     return template.substitute(parts)
 
@@ -90,15 +109,28 @@ def _case_lines(one: Examined) -> Iterator[str]:
     if one.findings:
         yield f"{one.case}  {one.split}, {one.source}"
     for found in one.findings:
-        figures = _figures(found)
+        figures = _figures(found.figures)
         more = f"  [{figures}]" * bool(figures)
         yield f"  {found.severity:<9}{found.code:<18}{found.message}{more}"
 
 
-def _summary(cases: Iterable[Examined]) -> str:
-    grades = [worst(one.findings) for one in cases]
-    errors, warnings = grades.count(Severity.ERROR), grades.count(Severity.WARNING)
-    return f"{len(grades):,} cases: {errors:,} with errors, {warnings:,} more with warnings"
+class _Grades(NamedTuple):
+    """How many cases there are, and those that have errors, warnings at most, or are damaged."""
+
+    cases: int
+    errors: int
+    warnings: int
+    damaged: int
+
+    @classmethod
+    def of(cls, cases: Sequence[Examined], damaged: Collection[str]) -> Self:
+        grades = [worst(one.findings) for one in cases]
+        return cls(len(cases), grades.count(Severity.ERROR), grades.count(Severity.WARNING), len(damaged))
+
+
+def _summary(grades: _Grades) -> str:
+    graded = f"{grades.cases:,} cases: {grades.errors:,} with errors, {grades.warnings:,} more with warnings"
+    return f"{graded}; {grades.damaged:,} more are damaged" if grades.damaged else graded
 
 
 def _agreement_lines(known: Agreement | None) -> list[str]:
@@ -117,37 +149,21 @@ def _share(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.0%}"
 
 
-def _names(found: Finding, spec: Spec) -> list[str]:
-    return [spec.labels.get(label, str(label)) for label in found.labels]
-
-
-def _figures(found: Finding) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items())
-
-
-def _finding(one: Examined, found: Finding, spec: Spec) -> dict[str, Any]:
-    return {
-        "case": one.case,
-        "split": one.split,
-        "source": one.source,
-        "code": found.code,
-        "severity": str(found.severity),
-        "message": found.message,
-        "labels": _names(found, spec),
-        "figures": dict(found.figures),
-    }
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 def _text(text: str) -> str:
     return html.escape(printable(text))
 
 
-def _tiles(cases: Sequence[Examined]) -> Iterator[tuple[str, int]]:
-    grades = [worst(one.findings) for one in cases]
-    yield "cases", len(grades)
-    yield "with errors", grades.count(Severity.ERROR)
-    yield "with warnings at most", grades.count(Severity.WARNING)
-    yield "with neither", len(grades) - grades.count(Severity.ERROR) - grades.count(Severity.WARNING)
+def _tiles(grades: _Grades) -> Iterator[tuple[str, int]]:
+    yield "cases", grades.cases
+    yield "with errors", grades.errors
+    yield "with warnings at most", grades.warnings
+    yield "with neither", grades.cases - grades.errors - grades.warnings
+    if grades.damaged:
+        yield "damaged", grades.damaged
 
 
 def _tile(name: str, count: int) -> str:
@@ -170,14 +186,12 @@ def _severity(severity: Severity) -> str:
     return f'<td class="{severity}" data-key="{place}">{severity}</td>'
 
 
-def _row(one: Examined, found: Finding, spec: Spec) -> str:
-    labels = ", ".join(_names(found, spec))
-    cells = "".join(
-        f"<td>{_text(text)}</td>" for text in (found.code, labels, found.message, _figures(found))
-    )
+def _row(row: Told) -> str:
+    texts = (row.code, ", ".join(row.labels), row.message, _figures(row.figures))
+    cells = "".join(f"<td>{_text(text)}</td>" for text in texts)
     return (
-        f'<tr><td class="case">{_text(one.case)}</td><td>{_text(one.split)}</td><td>{_text(one.source)}</td>'
-        f"{_severity(found.severity)}{cells}</tr>"
+        f'<tr><td class="case">{_text(row.case)}</td><td>{_text(row.split)}</td><td>{_text(row.source)}</td>'
+        f"{_severity(Severity(row.severity))}{cells}</tr>"
     )
 
 
@@ -205,8 +219,7 @@ def _bars(axis: _Axis, counts: Sequence[int]) -> Iterator[str]:
         yield f'<div{beyond} style="height:{100 * math.sqrt(count / most):.1f}%" title="{title}"></div>'
 
 
-def _known(known: Agreement | None) -> str:
-    if known is None:
-        return ""
-    told = "".join(f"<li>{_text(line)}</li>" for line in _agreement_lines(known))
-    return f"<h2>Known faults</h2><ul>{told}</ul>"
+def _list(title: str, texts: Iterable[str]) -> str:
+    """A heading and a list; nothing of nothing."""
+    told = "".join(f"<li>{_text(line)}</li>" for line in texts)
+    return f"<h2>{title}</h2><ul>{told}</ul>" if told else ""

@@ -14,6 +14,7 @@ from typing import Final
 from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.format.record import Label
 from ctspine_zarr.quality.figures import (
+    BONE_HU,
     LEAST_BONE,
     MOST_AIR,
     MOST_ASYMMETRY,
@@ -86,7 +87,7 @@ def boneless(spine: Spine) -> Iterator[Finding]:
         # The inside alone of a vertebra is soft.
         is_core = ratio is not None and ratio < 1 and _is_odd(ratio, level)
         if not is_core and (air is None or air <= MOST_AIR):
-            message = f"{level.name} lies off the bone: {share:.1%} of it has 200 HU or more"
+            message = f"{level.name} lies off the bone: {share:.1%} of it has {BONE_HU} HU or more"
             yield _of(level, Code.BONE_SHARE, message, share=share)
 
 
