@@ -164,9 +164,9 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
     ("room", "known"),
     [
         ("format", ("geometry", "errors", "digest", "kernel")),
-        ("quality", ("format", "geometry")),
+        ("quality", ("format", "geometry", "text")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
-        ("look", ("format", "geometry", "errors", "text")),
+        ("look", ("format", "geometry", "errors", "text", "scaling")),
         ("viewer", ("format", "geometry", "errors", "read", "publishing")),
         ("storage", ("hub", "concurrency", "errors", "digest", "text")),
     ],
