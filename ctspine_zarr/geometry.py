@@ -10,7 +10,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ type Shape = tuple[int, int, int]
 type Row = tuple[float, float, float, float]
 type Rows = tuple[Row, Row, Row, Row]
 """Of a (4, 4) matrix, as records have them."""
+type PlaneName = Literal["sagittal", "coronal", "axial"]
 
 CANONICAL: Final = "SAR"
 """The stored orientation: axes (z, y, x) towards superior, anterior and right."""

@@ -24,7 +24,7 @@ from trees import Tree, VerseTree, labels, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
-from ctspine_zarr.datasets.metadata import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, Sheet, read_sheet
+from ctspine_zarr.datasets.metadata import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, MetadataTable, read_table
 from ctspine_zarr.datasets.series import parsed
 from ctspine_zarr.errors import DamagedStore, SourceError, StorageError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.catalog import Entry
@@ -78,7 +78,7 @@ def test_columns_of_text_have_types() -> None:
         "a.nii.gz;63;1.5;007;true;05.01.2020; two words \r\n"
         "b;;2;8;FALSE;NA;\r\n"
     )
-    assert read_sheet(text.encode(), "some/where/t.csv") == Sheet(
+    assert read_table(text.encode(), "some/where/t.csv") == MetadataTable(
         "t.csv",
         "case",
         {
@@ -95,7 +95,7 @@ def test_a_workbook_has_types_of_its_own_and_dates_are_iso_text() -> None:
         [4, 61, dt.date(2020, 1, 5), dt.datetime(2020, 1, 5, 12, 30), 1, "unnamed"],  # noqa: DTZ001 - as Excel has it
         ["p5", 1.5, None, None, "text", None],
     ]
-    assert read_sheet(workbook(*rows), "t.xlsx") == Sheet(
+    assert read_table(workbook(*rows), "t.xlsx") == MetadataTable(
         "t.xlsx",
         "patient",
         {
@@ -117,8 +117,8 @@ def test_a_workbook_has_types_of_its_own_and_dates_are_iso_text() -> None:
 )
 def test_a_key_is_a_column_and_what_it_tells(key: str, by: str, ids: list[str]) -> None:
     header = "name\twho\todd=case" if key != "odd=case" else "name\twho\todd"
-    sheet = read_sheet(f"{header}\na\tx\t1\nb\ty\t2\n".encode(), "t.tsv", key)
-    assert (sheet.by, list(sheet.rows)) == (by, ids)
+    table = read_table(f"{header}\na\tx\t1\nb\ty\t2\n".encode(), "t.tsv", key)
+    assert (table.by, list(table.rows)) == (by, ids)
 
 
 @pytest.mark.parametrize(
@@ -153,24 +153,24 @@ def test_a_key_is_a_column_and_what_it_tells(key: str, by: str, ids: list[str]) 
 )
 def test_a_file_that_is_no_table_is_told(name: str, data: bytes, message: str) -> None:
     with pytest.raises(SourceError) as told:
-        read_sheet(data, name)
+        read_table(data, name)
     assert message in str(told.value)
     assert len(str(told.value)) < 800
 
 
 def test_a_key_that_is_no_column_is_told() -> None:
     with pytest.raises(UnknownValue, match="t.csv has no column 'who' for a key; legal: case, a"):
-        read_sheet(b"case,a\nx,1\n", "t.csv", "who=patient")
+        read_table(b"case,a\nx,1\n", "t.csv", "who=patient")
 
 
 @given(st.binary(max_size=300), st.sampled_from(["t.csv", "t.tsv", "t.xlsx"]))
 def test_whatever_a_file_holds_it_is_a_table_or_an_error(data: bytes, name: str) -> None:
     for start in (b"", b"case,a\n", b"case\ta\n"):
         try:
-            sheet = read_sheet(start + data, name)
+            table = read_table(start + data, name)
         except SourceError:
             continue
-        json.dumps({key: dict(row) for key, row in sheet.rows.items()}, allow_nan=False)
+        json.dumps({key: dict(row) for key, row in table.rows.items()}, allow_nan=False)
 
 
 @given(
@@ -188,9 +188,9 @@ def test_whatever_a_file_holds_it_is_a_table_or_an_error(data: bytes, name: str)
 )
 def test_a_column_says_what_its_cells_say(cells: list[str]) -> None:
     table = pd.DataFrame({"case": [f"c{n}" for n in range(len(cells))], "value": cells})
-    sheet = read_sheet(table.to_csv(index=False, sep="\t").encode(), "t.tsv")
+    found = read_table(table.to_csv(index=False, sep="\t").encode(), "t.tsv")
     for number, text in enumerate(cells):
-        value = sheet.rows[f"c{number}"].get("value")
+        value = found.rows[f"c{number}"].get("value")
         if value is None:
             assert text.strip().lower() in {"", "na", "n/a", "nan", "null", "none"}
         elif isinstance(value, str):
@@ -229,9 +229,9 @@ def test_a_series_says_how_its_patient_lay(
 
 def test_the_list_of_series_is_known_by_its_form() -> None:
     line = "1.3.6.1.4.1.9328.50.4.0001/01-01-2000-1-Abdomen-0.4.1/4.000000-Coloprone  1.0  B30f-0.4.2"
-    sheet = read_sheet(f"{line}\r\nHN_P001/a/3.0-Hn  2.0  eFoV-9\r\n\r\n".encode(), "Path.csv")
-    assert sheet.by == "case"
-    assert sheet.rows == {
+    table = read_table(f"{line}\r\nHN_P001/a/3.0-Hn  2.0  eFoV-9\r\n\r\n".encode(), "Path.csv")
+    assert table.by == "case"
+    assert table.rows == {
         "1.3.6.1.4.1.9328.50.4.0001": {
             "study": "01-01-2000-1-Abdomen-0.4.1",
             "series": "4.000000-Coloprone  1.0  B30f-0.4.2",
@@ -244,12 +244,12 @@ def test_the_list_of_series_is_known_by_its_form() -> None:
 
 
 def test_the_authors_list_has_the_positions_that_were_counted(facts: Path) -> None:
-    sheet = read_sheet((facts / "Path.csv").read_bytes(), "Path.csv")
-    positions = Counter(row.get("position") for row in sheet.rows.values())
+    table = read_table((facts / "Path.csv").read_bytes(), "Path.csv")
+    positions = Counter(row.get("position") for row in table.rows.values())
     assert positions == {"prone": 291, "supine": 320, None: 204}
     listed = {name.removesuffix(".nii.gz") for name in (facts / "data_split.txt").read_text().split()}
-    assert set(sheet.rows) <= listed
-    assert {row["thickness_mm"] for row in sheet.rows.values() if "thickness_mm" in row} == {1.0, 2.0, 5.0}
+    assert set(table.rows) <= listed
+    assert {row["thickness_mm"] for row in table.rows.values() if "thickness_mm" in row} == {1.0, 2.0, 5.0}
 
 
 # -- joined
@@ -467,15 +467,15 @@ def test_the_commands_join_tell_and_remove(source: Tree, clinical: Path, tmp_pat
     done = run("build", source.root, location, "--metadata", clinical, "--workers", 1)
     assert done.exit_code == 0, done.output
     assert done.stdout.count("1 rows of no case: liver_9; 1 cases without a row: liver_3") == 2
-    sheet = tmp_path / "x.xlsx"
-    sheet.write_bytes(workbook(["who", "grade"], ["liver_3", 2]))
-    done = run("metadata", location, sheet, "--key", "who=case")
+    table = tmp_path / "x.xlsx"
+    table.write_bytes(workbook(["who", "grade"], ["liver_3", 2]))
+    done = run("metadata", location, table, "--key", "who=case")
     assert (
         done.stdout == "x.xlsx: a row for 1 cases; 2 cases without a row: liver_1, liver_2; 1 cases changed\n"
     )
     assert list(cz.open_store(location).metadata.columns) == ["age", "sex", "visit", "grade"]
     assert run("metadata", location, "--remove", "x.xlsx").stdout == "removed x.xlsx of 1 cases\n"
-    for arguments in ([], [sheet, "--remove", "x.xlsx"], [sheet, "--key", "none"], ["--remove", "y.csv"]):
+    for arguments in ([], [table, "--remove", "x.xlsx"], [table, "--key", "none"], ["--remove", "y.csv"]):
         assert run("metadata", location, *arguments).exit_code == 2
     assert run("metadata", location, tmp_path / "none.csv").exit_code == 1
     done = run("cases", location, "--json", "--metadata")

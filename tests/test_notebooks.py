@@ -26,7 +26,7 @@ from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.findings import Finding
-from ctspine_zarr.look import page
+from ctspine_zarr.look import markup
 from ctspine_zarr.read import pictures
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -155,8 +155,8 @@ def test_names_of_others_are_text(phantom_store: cz.Store) -> None:
     reports = (cz.CaseReport(HOSTILE, (HOSTILE,)),)
     verification = cz.Verification(reports, (HOSTILE,), (Refused(HOSTILE, HOSTILE),), HOSTILE)
     for text in (
-        page.of_case(record, spec, None),
-        page.of_store(HOSTILE, spec, {"liver_0": record}, 1, [HOSTILE]),
+        markup.of_case(record, spec, None),
+        markup.of_store(HOSTILE, spec, {"liver_0": record}, 1, [HOSTILE]),
         verification._repr_html_(),
         cz.BuildResult((), (), (Refusal(HOSTILE, HOSTILE),), 1.0, {HOSTILE: (HOSTILE,)})._repr_html_(),
     ):

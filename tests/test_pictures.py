@@ -28,10 +28,11 @@ from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Code, Finding
 from ctspine_zarr.format.layout import grid
 from ctspine_zarr.format.spec import colour
-from ctspine_zarr.look import canvas, overview, panels, sheet
+from ctspine_zarr.geometry import PlaneName
+from ctspine_zarr.look import canvas, overview, panes, sheet
 from ctspine_zarr.look.line import centre_line
 from ctspine_zarr.look.placing import spread, thinned
-from ctspine_zarr.look.planes import VIEWS, Plane, View, cut, letters
+from ctspine_zarr.look.planes import PLANES, Plane, cut, letters
 from ctspine_zarr.read import shown
 from ctspine_zarr.read.planes import read_planes, sagittal
 
@@ -65,10 +66,10 @@ def bent_case(tree: Tree) -> cz.Case:
     return cz.open_store(location)["liver_1"]
 
 
-def planes_of(case: cz.Case) -> dict[View, Plane]:
+def planes_of(case: cz.Case) -> dict[PlaneName, Plane]:
     line = centre_line(case.record, case.spec)
-    cuts = [cut(view, case.shape, line) for view in VIEWS]
-    return dict(zip(VIEWS, read_planes(case.record, case.fill, cuts), strict=True))
+    cuts = [cut(view, case.shape, line) for view in PLANES]
+    return dict(zip(PLANES, read_planes(case.record, case.fill, cuts), strict=True))
 
 
 def drawn_mask(plane: Plane) -> NDArray[np.uint8]:
@@ -165,7 +166,7 @@ def test_neither_a_stray_nor_a_few_voxels_bend_a_line(bent_case: cz.Case, is_nam
 
 @pytest.mark.parametrize("views", [["axial"], ["sagittal"], ["coronal"], ["sagittal", "coronal", "axial"]])
 def test_only_the_chunks_on_the_planes_are_decoded(
-    views: list[View], phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
+    views: list[PlaneName], phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = cz.open_store(phantom_store.location)["1.3.6.1.4.1.9328.50.4.0001"]
     line = centre_line(case.record, case.spec)
@@ -214,14 +215,14 @@ def test_a_picture_has_the_proportions_of_the_body(
 
 def sizes_drawn(case: cz.Case, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
     drawn: dict[str, tuple[int, int]] = {}
-    draw = panels.panel
+    draw = panes.pane
 
     def noted(plane: Plane, size: tuple[int, int], *others: Any) -> canvas.Picture:
         drawn[plane.view] = size
         return draw(plane, size, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(overview, "panel", noted)
+        patch.setattr(overview, "pane", noted)
         case.preview()
     return drawn
 
@@ -320,7 +321,7 @@ def test_every_text_is_inside_the_picture(bent_case: cz.Case, monkeypatch: pytes
 def test_a_long_or_strange_name_stays_within_its_plane(bent_case: cz.Case) -> None:
     plane = planes_of(bent_case)["sagittal"]
     names = {22: "A" * 128, 23: "<script>" * 16, 24: "\u4e2d"}
-    picture = panels.panel(plane, (120, 200), (-450, 1050), names, panels.Style())
+    picture = panes.pane(plane, (120, 200), (-450, 1050), names, panes.Style())
     assert picture.size == (120, 200)
 
 
@@ -342,7 +343,7 @@ def without_mask(store: cz.Store, case: str) -> cz.Store:
 
 def test_a_case_without_a_mask_has_a_picture_without_colours(phantom_store: cz.Store) -> None:
     case = without_mask(phantom_store, "liver_0")["liver_0"]
-    picture = np.asarray(panels.panel(planes_of(case)["axial"], (100, 100), (-450, 1050), {}, panels.Style()))
+    picture = np.asarray(panes.pane(planes_of(case)["axial"], (100, 100), (-450, 1050), {}, panes.Style()))
     assert np.ptp(picture.astype(int), axis=2).max() == 0
     assert picture.max() > 200
     assert case.preview(height=200).height == 200

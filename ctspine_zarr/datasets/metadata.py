@@ -58,7 +58,7 @@ _KEYS: Final[Mapping[str, By]] = {
 
 
 @dataclass(frozen=True)
-class Sheet:
+class MetadataTable:
     """A table of metadata.
 
     Attributes:
@@ -116,7 +116,7 @@ class Joined:
         return "; ".join(told)
 
 
-def read_sheet(data: bytes, name: str, key: str | None = None) -> Sheet:
+def read_table(data: bytes, name: str, key: str | None = None) -> MetadataTable:
     """A table from the bytes of a file.
 
     Args:
@@ -141,11 +141,11 @@ def read_sheet(data: bytes, name: str, key: str | None = None) -> Sheet:
         raise _wrong(name, f"ending {ending!r}; legal: {', '.join(ENDINGS)}")
     if ending == ".xlsx":
         rows = sheet_rows(data, name, MOST_ROWS + 2, MOST_COLUMNS + 1)
-        return _sheet(rows, name, key, _of_workbook)
+        return _table(rows, name, key, _of_workbook)
     text = _decoded(data, name)
     if key is None and is_series_list(text):
         return _keyed(name, "case", list(COLUMNS), list(series_of(text, name)))
-    return _sheet(_separated(text, name, ending), name, key, _of_texts)
+    return _table(_separated(text, name, ending), name, key, _of_texts)
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -166,9 +166,9 @@ def _separated(text: str, name: str, ending: str) -> list[list[str]]:
         raise _wrong(name, f"no table: {error}; legal: cells of up to {MOST_CELL} characters") from error
 
 
-def _sheet(
+def _table(
     rows: Iterable[Sequence[Any]], name: str, key: str | None, typed: Callable[[list[Any]], list[Cell | None]]
-) -> Sheet:
+) -> MetadataTable:
     """The table of rows, of which the first that is not blank names the columns."""
     filled = [(at, row) for at, row in enumerate(rows, 1) if any(not _is_blank(cell) for cell in row)]
     if len(filled) < 2 or len(filled) > MOST_ROWS + 1:
@@ -188,7 +188,7 @@ def _sheet(
     return _keyed(name, by, [header[at] for at in kept], lines)
 
 
-def _keyed(name: str, by: By, columns: list[str], lines: Sequence[Line]) -> Sheet:
+def _keyed(name: str, by: By, columns: list[str], lines: Sequence[Line]) -> MetadataTable:
     if twice := [key for key, count in Counter(key for key, _ in lines).items() if count > 1]:
         raise _wrong(name, f"several rows of {some_names(list(map(printable, twice)))}; legal: one of each")
     rows: dict[str, Columns] = {}
@@ -199,7 +199,7 @@ def _keyed(name: str, by: By, columns: list[str], lines: Sequence[Line]) -> Shee
             legal = f"cells of {MOST_CELL} characters, and rows of {MOST_ROW}, at the most"
             raise _wrong(name, f"the row of {printable(key[:MOST_NAME])} is too long; legal: {legal}")
         rows[key] = row
-    return Sheet(name, by, rows)
+    return MetadataTable(name, by, rows)
 
 
 def _header(cells: Sequence[Any], name: str) -> list[str]:

@@ -25,7 +25,7 @@ from ctspine_zarr.sampling.volumes import spacing_in_mm, triple_in_mm
 from ctspine_zarr.scaling import Window, require_window
 from ctspine_zarr.storage import Location, open_storage
 from ctspine_zarr.write.document import Part, PlannedCase
-from ctspine_zarr.write.metadata import sheets_of
+from ctspine_zarr.write.metadata import tables_of
 from ctspine_zarr.write.plan import Plan
 from ctspine_zarr.write.planning import plan_of
 
@@ -119,7 +119,7 @@ def plan_derive(
         part=part,
     )
     # Parts know nothing of it, and who ends them neither.
-    return plan if part else replace(plan, metadata=sheets_of(source.records))
+    return plan if part else replace(plan, metadata=tables_of(source.records))
 
 
 def derived_spec(spec: Spec, derived: Derived, label_map: LabelMap | None) -> Spec:

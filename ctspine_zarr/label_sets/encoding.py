@@ -17,7 +17,7 @@ from ctspine_zarr.quality.rules import label_findings
 from ctspine_zarr.quality.spine import Spine
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.write.foreground import Found, foreground_meter, histograms_of
-from ctspine_zarr.write.grid_findings import mask_findings
+from ctspine_zarr.write.grid_findings import label_set_findings
 from ctspine_zarr.write.ingest import EncodedMask, encode_mask, labels_of, recipe_of, require_one_grid
 from ctspine_zarr.write.label_sets import EncodedSet
 from ctspine_zarr.write.values import Survey, convert, require_label_range
@@ -48,7 +48,7 @@ def encode_set(volume: Volume, case: Case) -> EncodedSet:
     offset = require_one_grid(case.shape, case.affine, volume.header)
     histograms = histograms_of(found)
     spine = Spine(labels, case.shape, case.spec, histograms)
-    findings = *mask_findings(volume.header, offset), *label_findings(spine)
+    findings = *label_set_findings(volume.header, offset), *label_findings(spine)
     return EncodedSet(mask.array, labels, findings, histograms)
 
 

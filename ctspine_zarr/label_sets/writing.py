@@ -11,9 +11,9 @@ from ctspine_zarr.errors import CaseRefused, Malformed, OtherFormat
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.encoding import encode
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.storage import Storage
+from ctspine_zarr.write.changes import read_documents
 from ctspine_zarr.write.label_sets import EncodedSet, WrittenCase
 
 AT_ONCE: Final = 32
@@ -31,14 +31,9 @@ def read_case(storage: Storage, entry: Entry, spec: Spec, name: str) -> WrittenC
         StorageError: they cannot be read.
     """
     record = entry.record
-    keys = [record.receipt_key, f"{record.path}/{layout.METADATA}"]
-    receipt, group = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
     try:
-        seen = WrittenCase.of(receipt, group, record)
-        if name in record.sets and seen.is_ahead(entry, name):
-            return seen
-        found = seen.restored(record, spec)
-        found.require(entry)
+        seen = read_documents(storage, record)
+        return seen if name in record.sets and seen.is_ahead(entry, name) else seen.held(entry, spec)
     # A ValueError where what was begun is another set's removal: parts of the receipt are of two states.
     except (Malformed, OtherFormat, ValueError) as error:
         message = (
@@ -46,7 +41,6 @@ def read_case(storage: Storage, entry: Entry, spec: Spec, name: str) -> WrittenC
             "again what was interrupted, or verify"
         )
         raise CaseRefused(message) from error
-    return found
 
 
 def put_voxels(storage: Storage, path: str, name: str, encoded: EncodedSet) -> None:

@@ -63,7 +63,7 @@ def grey(values: NDArray[np.float32], window: tuple[float, float]) -> Picture:
 
 
 def outline(picture: Picture, mask: NDArray[np.bool_], colour: Colour, width: int, fill: float) -> None:
-    """Draw what a mask covers onto a picture, its edge smoothed and just inside it.
+    """What a mask covers, on a picture: filled, its edge smoothed and just inside it.
 
     Args:
         picture: which the whole mask covers, whatever its own size.
@@ -127,7 +127,7 @@ def write(
     *,
     dark: bool = True,
 ) -> None:
-    """Write a line of text, its left upper corner at a pixel, with a thin dark edge that any ground needs."""
+    """A line of text on a picture, its left upper corner at a pixel, with a thin dark edge around it."""
     place = (round(at[0]) + 1, round(at[1]))
     stroke = max(1, size // 9) if dark else 0
     draw = ImageDraw.Draw(picture)
@@ -137,17 +137,17 @@ def write(
 def line(
     picture: Picture, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int = 1
 ) -> None:
-    """Draw a straight line."""
+    """A straight line on a picture."""
     ImageDraw.Draw(picture).line((*start, *end), fill=colour, width=width)
 
 
 def rectangle(picture: Picture, box: tuple[int, int, int, int], colour: Colour) -> None:
-    """Fill a rectangle from left and top to right and bottom, these two not included."""
+    """A filled rectangle on a picture, from left and top to right and bottom, these two not included."""
     picture.paste(colour, box)
 
 
 def triangle(picture: Picture, corners: tuple[tuple[float, float], ...], colour: Colour) -> None:
-    """Fill a triangle."""
+    """A filled triangle on a picture."""
     ImageDraw.Draw(picture).polygon(corners, fill=colour)
 
 

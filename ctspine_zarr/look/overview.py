@@ -10,11 +10,12 @@ from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.geometry import PlaneName
 from ctspine_zarr.look import canvas
 from ctspine_zarr.look.canvas import Picture
-from ctspine_zarr.look.panels import Style, panel
-from ctspine_zarr.look.planes import VIEWS, Plane, View
-from ctspine_zarr.look.window import require_window
+from ctspine_zarr.look.panes import Style, pane
+from ctspine_zarr.look.planes import PLANES, Plane
+from ctspine_zarr.scaling import require_window
 from ctspine_zarr.text import shape_text, spacing_text
 
 LEAST_HEIGHT: Final = 160
@@ -37,13 +38,13 @@ class _Layout:
     """Where the three planes go, at pixels for a mm."""
 
     scale: float
-    places: Mapping[View, tuple[int, int]]
-    sizes: Mapping[View, tuple[int, int]]
+    places: Mapping[PlaneName, tuple[int, int]]
+    sizes: Mapping[PlaneName, tuple[int, int]]
     width: int
 
 
 def overview(
-    planes: Mapping[View, Plane],
+    planes: Mapping[PlaneName, Plane],
     record: Record,
     spec: Spec,
     *,
@@ -56,7 +57,7 @@ def overview(
     Above them stand id, split, source, size, spacing and window, below them a scale bar.
 
     Args:
-        planes: of `VIEWS`.
+        planes: of `PLANES`.
         record: of the case.
         spec: of its dataset.
         height: of the picture in pixels, 160 to 8192.
@@ -85,7 +86,7 @@ def overview(
         )
     style = Style(edge=max(1, height // 640), text=text)
     for view, (left, down) in layout.places.items():
-        drawn = panel(planes[view], layout.sizes[view], window, spec.labels, style)
+        drawn = pane(planes[view], layout.sizes[view], window, spec.labels, style)
         picture.paste(drawn, (left, top + down))
         _write_sides(picture, planes[view], (left, top + down, *layout.sizes[view]), text)
     _draw_bar(picture, layout.scale, text)
@@ -131,25 +132,25 @@ def _band(text: int, lines: int = 1) -> int:
     return lines * canvas.line_height(text) + _MARGIN
 
 
-def _laid_out(planes: Mapping[View, Plane], height: int, text: int) -> _Layout:
+def _laid_out(planes: Mapping[PlaneName, Plane], height: int, text: int) -> _Layout:
     """The planes side by side; of a flat volume, the sagittal above the coronal and the axial beside them."""
     gutter = canvas.line_height(text)
-    tall = {view: planes[view].size[0] for view in VIEWS}
-    wide = {view: planes[view].size[1] for view in VIEWS}
+    tall = {view: planes[view].size[0] for view in PLANES}
+    wide = {view: planes[view].size[1] for view in PLANES}
     is_flat = 2 * tall["sagittal"] <= tall["axial"]
     across = max(wide["sagittal"], wide["coronal"]) + wide["axial"] if is_flat else sum(wide.values())
     # A margin above and below each plane, and to either side.
     down = height - (4 * gutter + _APART if is_flat else 2 * gutter)
     highest = max(2 * tall["sagittal"] if is_flat else 0, *tall.values())
     scale = min(max(1, down) / highest, _MOST_WIDE * height / across)
-    sizes = {view: (max(1, round(wide[view] * scale)), max(1, round(tall[view] * scale))) for view in VIEWS}
-    columns = [["sagittal", "coronal"], ["axial"]] if is_flat else [[view] for view in VIEWS]
+    sizes = {view: (max(1, round(wide[view] * scale)), max(1, round(tall[view] * scale))) for view in PLANES}
+    columns = [["sagittal", "coronal"], ["axial"]] if is_flat else [[view] for view in PLANES]
     places, left = {}, _MARGIN
     for column in columns:
-        width = max(_outer(planes[view], sizes[view], text) for view in VIEWS if view in column)
-        tall_column = sum(sizes[view][1] + 2 * gutter for view in VIEWS if view in column)
+        width = max(_outer(planes[view], sizes[view], text) for view in PLANES if view in column)
+        tall_column = sum(sizes[view][1] + 2 * gutter for view in PLANES if view in column)
         top = max(0, height - tall_column - _APART * (len(column) - 1)) // 2
-        for view in VIEWS:
+        for view in PLANES:
             if view in column:
                 places[view] = (left + (width - sizes[view][0]) // 2, top + gutter)
                 top += sizes[view][1] + 2 * gutter + _APART

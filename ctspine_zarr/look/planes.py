@@ -9,21 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctspine_zarr.geometry import Affine, Shape, spacing_of
+from ctspine_zarr.geometry import Affine, PlaneName, Shape, spacing_of
 from ctspine_zarr.look.line import CentreLine
 
-type View = Literal["sagittal", "coronal", "axial"]
-
-VIEWS: Final[tuple[View, ...]] = ("sagittal", "coronal", "axial")
+PLANES: Final[tuple[PlaneName, ...]] = ("sagittal", "coronal", "axial")
 """The planes of a picture or figure of a case, from left to right."""
 
 # The axes, of (z, y, x), that run down and across each plane.
-_AXES: Final[dict[View, tuple[int, int]]] = {"sagittal": (0, 1), "coronal": (0, 2), "axial": (1, 2)}
+_AXES: Final[dict[PlaneName, tuple[int, int]]] = {"sagittal": (0, 1), "coronal": (0, 2), "axial": (1, 2)}
 _OPPOSITE: Final = dict(zip("RLAPSI", "LRPAIS", strict=True))
 # Of an axis towards a second side of the body, about 15 degrees: below it the axis has one letter.
 _LEAST_SIDE: Final = 0.25
@@ -40,7 +38,7 @@ class Cut:
         first: along the plane's first axis and its second, the index of its first voxel.
     """
 
-    view: View
+    view: PlaneName
     shape: tuple[int, int]
     boxes: tuple[tuple[Shape, Shape], ...]
     first: tuple[int, int] = (0, 0)
@@ -66,7 +64,7 @@ class Plane:
         sides: letters of the sides of the body at the left, right, top and bottom.
     """
 
-    view: View
+    view: PlaneName
     image: NDArray[Any]
     mask: NDArray[np.uint8] | None
     spacing: tuple[float, float]
@@ -79,7 +77,7 @@ class Plane:
         return rows * self.spacing[0], columns * self.spacing[1]
 
 
-def cut(view: View, shape: Shape, line: CentreLine, reach: int | None = None) -> Cut:
+def cut(view: PlaneName, shape: Shape, line: CentreLine, reach: int | None = None) -> Cut:
     """The cut of a volume in a plane.
 
     The axial plane is flat, at the line's middle. The other two follow the line: each of their rows has

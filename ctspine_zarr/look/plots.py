@@ -15,8 +15,8 @@ import numpy as np
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.record import Label, Record
 from ctspine_zarr.format.spec import Spec, colour
-from ctspine_zarr.geometry import voxel_volume
-from ctspine_zarr.look.planes import Plane, View
+from ctspine_zarr.geometry import PlaneName, voxel_volume
+from ctspine_zarr.look.planes import Plane
 
 try:
     from matplotlib.axes import Axes
@@ -46,7 +46,9 @@ class Plot(Figure):
         return file.getvalue()
 
 
-def of_case(planes: Mapping[View, Plane], record: Record, spec: Spec, window: tuple[float, float]) -> Plot:
+def of_case(
+    planes: Mapping[PlaneName, Plane], record: Record, spec: Spec, window: tuple[float, float]
+) -> Plot:
     """Three planes of a case with its labels, and of each label HU, height and volume.
 
     Heights are those of the labels' boxes along z, in mm; volumes are voxels times a voxel's, in cm3. HU are

@@ -11,7 +11,7 @@ from ctspine_zarr.format.findings import Severity
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.look import canvas
 from ctspine_zarr.look.canvas import Picture
-from ctspine_zarr.look.panels import Style, panel
+from ctspine_zarr.look.panes import Style, pane
 from ctspine_zarr.look.planes import Plane
 
 TILE: Final = (184, 232)
@@ -39,7 +39,7 @@ def thumbnail(plane: Plane, size: tuple[int, int], window: tuple[float, float]) 
     """
     tall, wide = plane.size
     scale = min(size[0] / wide, size[1] / tall)
-    return panel(plane, (max(1, round(wide * scale)), max(1, round(tall * scale))), window, {}, _STYLE)
+    return pane(plane, (max(1, round(wide * scale)), max(1, round(tall * scale))), window, {}, _STYLE)
 
 
 def tile(plane: Plane | None, record: Record, window: tuple[float, float]) -> Picture:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format.catalog import Refused
-from ctspine_zarr.look import page
+from ctspine_zarr.look import markup
 from ctspine_zarr.storage import Storage
 
 
@@ -65,11 +65,11 @@ class Verification:
         problems = [("the store", problem) for problem in self.problems]
         problems += [(one.case, problem) for one in damaged for problem in one.problems]
         parts = [
-            page.bounded(("damaged", "problem"), problems),
-            page.refusals(self.refused),
-            page.bounded(("not built, but in the source",), [(case,) for case in self.unbuilt]),
+            markup.bounded(("damaged", "problem"), problems),
+            markup.refusals(self.refused),
+            markup.bounded(("not built, but in the source",), [(case,) for case in self.unbuilt]),
         ]
-        return page.block(f"Verification: {'whole' if self.is_whole else 'damaged'}", facts, parts)
+        return markup.block(f"Verification: {'whole' if self.is_whole else 'damaged'}", facts, parts)
 
 
 def require_here(storage: Storage, error: DamagedStore | StorageError) -> None:

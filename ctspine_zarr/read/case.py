@@ -13,19 +13,18 @@ from ctspine_zarr import nifti
 from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.format.documents import WINDOW
-from ctspine_zarr.geometry import CANONICAL, Shape
-from ctspine_zarr.look.window import require_window
+from ctspine_zarr.geometry import CANONICAL, PlaneName, Shape
 from ctspine_zarr.read.filling import Filling
 from ctspine_zarr.read.filling import fill as fill_arrays
 from ctspine_zarr.read.known import KnownCase
 from ctspine_zarr.read.labelled import xarray_of
 from ctspine_zarr.read.original import original_bytes
 from ctspine_zarr.read.planes import three_planes
-from ctspine_zarr.read.regions import Plane, Region, patch_region, patch_regions, patch_size, plane_regions
+from ctspine_zarr.read.regions import Region, patch_region, patch_regions, patch_size, plane_regions
 from ctspine_zarr.read.reuse import reused
 from ctspine_zarr.read.sample import AIR, Name, Sample, first, mapped, sample_of
 from ctspine_zarr.read.saving import SourceGrid, save_nifti
-from ctspine_zarr.scaling import Scaling, Window
+from ctspine_zarr.scaling import Scaling, Window, require_window
 
 if TYPE_CHECKING:
     import dask.array
@@ -62,7 +61,7 @@ class Case(KnownCase):
         """
         return self.to_dask("segmentation")
 
-    def slice(self, index: int, axis: Plane = "axial") -> Sample:
+    def slice(self, index: int, axis: PlaneName = "axial") -> Sample:
         """One 2-D slice, of the image and, where the case has one, of the mask.
 
         Args:
@@ -76,7 +75,7 @@ class Case(KnownCase):
         """
         return mapped(self.slices([index], axis), first)
 
-    def slices(self, indices: Iterable[int], axis: Plane = "axial") -> Sample:
+    def slices(self, indices: Iterable[int], axis: PlaneName = "axial") -> Sample:
         """Many 2-D slices; each chunk that any of them touches is decoded once.
 
         Returns:
@@ -224,7 +223,7 @@ class Case(KnownCase):
         return of_case(planes, self.record, self.spec, window)
 
     def _repr_html_(self) -> str:
-        from ctspine_zarr.look.page import of_case
+        from ctspine_zarr.look.markup import of_case
 
         return of_case(self.record, self.spec, self._thumbnail())
 
@@ -237,7 +236,7 @@ class Case(KnownCase):
         try:
             from ctspine_zarr.read.pictures import small_picture
 
-            return small_picture(self.record, self.spec, self.fill, WINDOW)
+            return small_picture(self.record, self.spec, self.fill)
         except CtspineError:
             return None
 

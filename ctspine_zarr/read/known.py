@@ -18,6 +18,7 @@ from ctspine_zarr.read.original import kept_source
 from ctspine_zarr.read.proof import proven
 from ctspine_zarr.read.sample import NAMES, Name, require_array
 from ctspine_zarr.storage import Storage
+from ctspine_zarr.text import shape_text, spacing_text
 
 
 class KnownCase:
@@ -43,12 +44,9 @@ class KnownCase:
         return type(self), (self._storage, self.entry, self.spec, self._reading)
 
     def __repr__(self) -> str:
-        size = "x".join(map(str, self.shape))
-        spacing = "x".join(f"{mm:.3g}" for mm in self.spacing)
+        grid = f"{shape_text(self.shape)} at {spacing_text(self.spacing)} mm"
         labels = ", ".join(self.labels) if self.has_mask else "no mask"
-        return (
-            f"<Case {self.id} ({self.record.split}, {self.record.source}) {size} at {spacing} mm: {labels}>"
-        )
+        return f"<Case {self.id} ({self.record.split}, {self.record.source}) {grid}: {labels}>"
 
     @property
     def id(self) -> str:

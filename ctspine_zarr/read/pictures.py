@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.look.canvas import Picture, png
 from ctspine_zarr.look.overview import overview, require_height
 from ctspine_zarr.look.sheet import thumbnail
-from ctspine_zarr.look.window import require_window
 from ctspine_zarr.read.planes import Fill, sagittal, three_planes
+from ctspine_zarr.scaling import require_window
 
 _THUMBNAIL: Final = (220, 260)
 # To either side of the spine: a vertebra with its processes, and some of what is around it.
@@ -32,11 +33,11 @@ def picture(record: Record, spec: Spec, fill: Fill, *, height: int, window: tupl
     return overview(planes, record, spec, height=height, window=window)
 
 
-def small_picture(record: Record, spec: Spec, fill: Fill, window: tuple[float, float]) -> bytes | None:
+def small_picture(record: Record, spec: Spec, fill: Fill) -> bytes | None:
     """The spine of a case from the side, a PNG of 220 x 260 pixels at most; only 7 cm around it are read.
 
     None where that are more voxels than any CT has there.
     """
     if record.shape[0] * min(record.shape[1], 2 * _THUMBNAIL_MM / record.spacing[1]) > _MOST_VOXELS:
         return None
-    return png(thumbnail(sagittal(record, spec, fill, _THUMBNAIL_MM), _THUMBNAIL, window))
+    return png(thumbnail(sagittal(record, spec, fill, _THUMBNAIL_MM), _THUMBNAIL, WINDOW))

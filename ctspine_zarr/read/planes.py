@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
+from ctspine_zarr.geometry import PlaneName
 from ctspine_zarr.look.line import centre_line
-from ctspine_zarr.look.planes import VIEWS, Cut, Plane, View, cut, plane
+from ctspine_zarr.look.planes import PLANES, Cut, Plane, cut, plane
 from ctspine_zarr.read.regions import Region, patch_region
 from ctspine_zarr.read.sample import Name
 
@@ -44,7 +45,7 @@ def read_planes(record: Record, fill: Fill, cuts: Sequence[Cut]) -> list[Plane]:
     ]
 
 
-def three_planes(record: Record, spec: Spec, fill: Fill) -> dict[View, Plane]:
+def three_planes(record: Record, spec: Spec, fill: Fill) -> dict[PlaneName, Plane]:
     """The planes of a picture of a case, along its spine.
 
     Args:
@@ -55,8 +56,8 @@ def three_planes(record: Record, spec: Spec, fill: Fill) -> dict[View, Plane]:
     Raises: as `read_planes` does.
     """
     line = centre_line(record, spec)
-    cuts = [cut(view, record.shape, line) for view in VIEWS]
-    return dict(zip(VIEWS, read_planes(record, fill, cuts), strict=True))
+    cuts = [cut(view, record.shape, line) for view in PLANES]
+    return dict(zip(PLANES, read_planes(record, fill, cuts), strict=True))
 
 
 def sagittal(record: Record, spec: Spec, fill: Fill, reach_mm: float | None = None) -> Plane:

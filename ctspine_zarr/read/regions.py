@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, SupportsIndex
+from typing import Any, SupportsIndex
 
 from numpy.typing import NDArray
 
@@ -14,8 +14,6 @@ from ctspine_zarr.arrays.indexing import Ranges
 from ctspine_zarr.errors import OutOfBounds, UnknownValue, choose
 from ctspine_zarr.format.codecs import Box
 from ctspine_zarr.geometry import Shape
-
-type Plane = Literal["axial", "coronal", "sagittal"]
 
 PLANES = MappingProxyType({"axial": 0, "coronal": 1, "sagittal": 2})
 """Name of a plane -> the axis it is cut across."""

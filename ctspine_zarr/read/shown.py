@@ -13,10 +13,10 @@ from ctspine_zarr.format.catalog import Root
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.look.page import of_store
-from ctspine_zarr.look.window import require_window
+from ctspine_zarr.look.markup import of_store
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.planes import sagittal
+from ctspine_zarr.scaling import require_window
 
 if TYPE_CHECKING:
     from ctspine_zarr.look.canvas import Picture

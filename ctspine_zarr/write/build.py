@@ -15,7 +15,7 @@ from ctspine_zarr.datasets.cases import Refusal, SourceCase
 from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
-from ctspine_zarr.look import page
+from ctspine_zarr.look import markup
 from ctspine_zarr.manifest.claims import Claim, ClaimedStorage, Held, claimed
 from ctspine_zarr.manifest.commit import begin, put_changed
 from ctspine_zarr.sources.source import CaseVolumes
@@ -92,10 +92,10 @@ class BuildResult:
             f"{len(self.whole):,} were whole before",
             f"{len(self.refused):,} refused",
         ]
-        refused = page.refusals((one.case, one.reason) for one in self.refused)
+        refused = markup.refusals((one.case, one.reason) for one in self.refused)
         dropped = [(case, ", ".join(names)) for case, names in self.dropped.items()]
-        parts = [page.cases(records), refused, page.bounded(("case", "label sets dropped"), dropped)]
-        return page.block("Build", facts, parts)
+        parts = [markup.cases(records), refused, markup.bounded(("case", "label sets dropped"), dropped)]
+        return markup.block("Build", facts, parts)
 
 
 @dataclass(frozen=True, slots=True)

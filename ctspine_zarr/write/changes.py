@@ -13,7 +13,8 @@ from typing import Self
 
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.format.receipt import encode_receipt
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, encode_receipt
+from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.claims import Held
 from ctspine_zarr.manifest.commit import put_changed, sweep, switch
@@ -22,6 +23,22 @@ from ctspine_zarr.manifest.state import load
 from ctspine_zarr.storage import Storage, all_at_once
 from ctspine_zarr.write.label_sets import WrittenCase
 from ctspine_zarr.write.state import documents_of, own_provenance
+
+
+def read_documents(storage: Storage, record: Record) -> WrittenCase:
+    """A case as its documents have it, which may be ahead of the catalog.
+
+    Args:
+        storage: of the store.
+        record: of the case, as the catalog has it.
+
+    Raises:
+        Malformed, OtherFormat: they are no receipt and no group of a case.
+        StorageError: they cannot be read.
+    """
+    keys = [record.receipt_key, f"{record.path}/{layout.METADATA}"]
+    receipt, group = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
+    return WrittenCase.of(receipt, group, record)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def grid_findings(image: Header, mask: Header | None, offset: float) -> Iterator
             yield from _of_file(name, header)
 
 
-def mask_findings(mask: Header, offset: float) -> Iterator[Finding]:
+def label_set_findings(mask: Header, offset: float) -> Iterator[Finding]:
     """What is odd about the header of a label set's file; see `grid_findings`."""
     yield from _apart(offset)
     yield from _of_file("mask", mask)

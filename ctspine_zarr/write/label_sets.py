@@ -87,6 +87,17 @@ class WrittenCase:
         arrays = {path: one for path, one in members.items() if one.get("node_type") == "array"}
         return cls(decode_receipt(receipt, record.receipt_key), facts, arrays)
 
+    def held(self, entry: Entry, spec: Spec) -> Self:
+        """The same as the catalog has it, whatever else was begun.
+
+        Raises:
+            Malformed: its documents are not those that the catalog proves.
+            ValueError: parts of them are of two states.
+        """
+        found = self.restored(entry.record, spec)
+        found.require(entry)
+        return found
+
     def restored(self, record: Record, spec: Spec) -> Self:
         """The same with the label sets that its record in the catalog has, whatever else was begun."""
         receipt, facts = self.receipt, self.facts

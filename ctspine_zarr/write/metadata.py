@@ -11,17 +11,16 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from ctspine_zarr.datasets.metadata import MOST_BYTES, Joined, Sheet, read_sheet
+from ctspine_zarr.datasets.metadata import MOST_BYTES, Joined, MetadataTable, read_table
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, SourceError, UnknownValue, require_known
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.format.record import Columns, Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.claims import Claim, claimed
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
-from ctspine_zarr.write.changes import Change, make_hold, tidy
+from ctspine_zarr.write.changes import Change, make_hold, read_documents, tidy
 from ctspine_zarr.write.label_sets import WrittenCase
 
 type Files = str | Path | Sequence[str | Path]
@@ -61,7 +60,7 @@ def add_metadata(
 
     Args:
         location: of the store.
-        files: of one table or several: `.csv`, `.tsv` or `.xlsx`, as `read_sheet` says.
+        files: of one table or several: `.csv`, `.tsv` or `.xlsx`, as `read_table` says.
         key: the column that tells which case a row is of: `COLUMN=case` or `COLUMN=patient`.
         take_over: see `build_store`.
         storage_options: see `open_store`.
@@ -77,8 +76,8 @@ def add_metadata(
         StoreInUse: another process writes to the store.
         StorageError: the store cannot be read or written.
     """
-    sheets = read_sheets(files, key)
-    return added_to(open_storage(location, options=storage_options), sheets, take_over=take_over)
+    tables = read_tables(files, key)
+    return added_to(open_storage(location, options=storage_options), tables, take_over=take_over)
 
 
 def remove_metadata(
@@ -105,10 +104,10 @@ def remove_metadata(
     state = load(storage)
     names = dict.fromkeys(sorted(name for one in state.records.values() for name in one.metadata))
     require_known("metadata", [name], names)
-    return added_to(storage, [Sheet(name, "case", {})], take_over=take_over)[0]
+    return added_to(storage, [MetadataTable(name, "case", {})], take_over=take_over)[0]
 
 
-def read_sheets(files: Files, key: str | None) -> tuple[Sheet, ...]:
+def read_tables(files: Files, key: str | None) -> tuple[MetadataTable, ...]:
     """The tables of files; see `add_metadata`.
 
     Raises:
@@ -116,31 +115,31 @@ def read_sheets(files: Files, key: str | None) -> tuple[Sheet, ...]:
         UnknownValue: a key that is no column.
     """
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
-    sheets = tuple(read_sheet(_bytes_of(path), path.name, key) for path in paths)
-    if len({sheet.name for sheet in sheets}) < len(sheets):
+    tables = tuple(read_table(_bytes_of(path), path.name, key) for path in paths)
+    if len({table.name for table in tables}) < len(tables):
         message = f"metadata {', '.join(map(str, paths))}; legal: files of different names"
         raise SourceError(message)
-    return sheets
+    return tables
 
 
-def planned_sheets(files: Files, key: str | None, *, is_part: bool) -> tuple[Sheet, ...]:
+def planned_tables(files: Files, key: str | None, *, is_part: bool) -> tuple[MetadataTable, ...]:
     """The tables of a plan, of which nobody but its one builder knows.
 
     Raises:
-        SourceError: as `read_sheets`.
+        SourceError: as `read_tables`.
         UnknownValue: tables for a part of a plan, or a key without a table, or one that is no column.
     """
-    sheets = read_sheets(files, key)
-    if sheets and is_part:
+    tables = read_tables(files, key)
+    if tables and is_part:
         message = "metadata for a part of a plan; legal: once it is finalized, ctspine-zarr metadata"
         raise UnknownValue(message)
-    if key is not None and not sheets:
+    if key is not None and not tables:
         message = f"metadata key {key!r} without metadata; legal: both"
         raise UnknownValue(message)
-    return sheets
+    return tables
 
 
-def sheets_of(records: Mapping[str, Record]) -> tuple[Sheet, ...]:
+def tables_of(records: Mapping[str, Record]) -> tuple[MetadataTable, ...]:
     """The tables that were joined to cases, as far as they have rows.
 
     Args:
@@ -151,36 +150,38 @@ def sheets_of(records: Mapping[str, Record]) -> tuple[Sheet, ...]:
         name: {case: one.metadata[name] for case, one in records.items() if name in one.metadata}
         for name in names
     }
-    return tuple(Sheet(name, "case", rows[name]) for name in names)
+    return tuple(MetadataTable(name, "case", rows[name]) for name in names)
 
 
-def added_to(storage: Storage, sheets: Sequence[Sheet], *, take_over: bool) -> tuple[MetadataAdded, ...]:
+def added_to(
+    storage: Storage, tables: Sequence[MetadataTable], *, take_over: bool
+) -> tuple[MetadataAdded, ...]:
     """As `add_metadata`, of a store by its storage, which can be written."""
     state = load(storage)
     state.require_ended(storage.location)
-    if not _changed(state, sheets) and _is_tidy(storage, state):
-        return tuple(_told(sheet, state, ()) for sheet in sheets)
-    claim = Claim.own(secrets.token_hex(32), f"to add metadata: {', '.join(sheet.name for sheet in sheets)}")
+    if not _changed(state, tables) and _is_tidy(storage, state):
+        return tuple(_told(table, state, ()) for table in tables)
+    claim = Claim.own(secrets.token_hex(32), f"to add metadata: {', '.join(table.name for table in tables)}")
     with claimed(storage, claim, take_over=take_over) as held:
         state = load(storage)
-        changed = _changed(state, sheets)
+        changed = _changed(state, tables)
         for some in itertools.batched(state.entries, _AT_ONCE):
             named = [entry for entry in some if entry.record.id in changed]
             if named:
                 cases = [_with_metadata(storage, one, changed[one.record.id], state.spec) for one in named]
                 make_hold([Change.to(case, state.spec) for case in cases], held)
         tidy(held)
-    return tuple(_told(sheet, state, changed) for sheet in sheets)
+    return tuple(_told(table, state, changed) for table in tables)
 
 
-def joined_to(sheet: Sheet, records: Mapping[str, Record]) -> Joined:
+def joined_to(table: MetadataTable, records: Mapping[str, Record]) -> Joined:
     """A table beside the cases of a store."""
-    return sheet.joined({case: record.patient_id for case, record in records.items()})
+    return table.joined({case: record.patient_id for case, record in records.items()})
 
 
-def _told(sheet: Sheet, state: State, changed: Collection[str]) -> MetadataAdded:
-    found = joined_to(sheet, state.records)
-    had = {case: state.records[case].metadata.get(sheet.name) for case in changed}
+def _told(table: MetadataTable, state: State, changed: Collection[str]) -> MetadataAdded:
+    found = joined_to(table, state.records)
+    had = {case: state.records[case].metadata.get(table.name) for case in changed}
     own = tuple(case for case, row in had.items() if row != found.rows.get(case))
     return MetadataAdded(found.name, found.rows, found.unmatched_rows, found.unmatched_cases, own)
 
@@ -192,9 +193,9 @@ def _is_tidy(storage: Storage, state: State) -> bool:
     return not any(layout.is_build(key) or (layout.is_catalog(key) and key != own) for key in keys)
 
 
-def _changed(state: State, sheets: Sequence[Sheet]) -> dict[str, dict[str, Columns]]:
+def _changed(state: State, tables: Sequence[MetadataTable]) -> dict[str, dict[str, Columns]]:
     """Case id -> the metadata to be, of each case that has other metadata."""
-    joined = [joined_to(sheet, state.records) for sheet in sheets]
+    joined = [joined_to(table, state.records) for table in tables]
     found = {}
     for case, record in state.records.items():
         new = dict(record.metadata)
@@ -222,11 +223,8 @@ def _with_metadata(
         DamagedStore: its documents are not those that the catalog proves.
     """
     record = entry.record
-    keys = [record.receipt_key, f"{record.path}/{layout.METADATA}"]
-    receipt, group = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
     try:
-        written = WrittenCase.of(receipt, group, record).restored(record, spec)
-        written.require(entry)
+        written = read_documents(storage, record).held(entry, spec)
     # A ValueError where parts of the documents are of two states.
     except (Malformed, OtherFormat, ValueError) as error:
         message = f"case {record.id}: its documents are damaged ({error}); run verify, and repair"

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ctspine_zarr.datasets.cases import Refusal
-from ctspine_zarr.datasets.metadata import Joined, Sheet
+from ctspine_zarr.datasets.metadata import Joined, MetadataTable
 from ctspine_zarr.errors import NoSpace
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.profiles import PROFILES, Profile
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.look import page
+from ctspine_zarr.look import markup
 from ctspine_zarr.manifest.holdings import Holdings
 from ctspine_zarr.sources.source import Supply
 from ctspine_zarr.storage import Storage, free_bytes, share_disk
@@ -72,7 +72,7 @@ class Plan:
     refused: tuple[Refusal, ...]
     part: Part | None = None
     rebuild: bool = False
-    metadata: tuple[Sheet, ...] = ()
+    metadata: tuple[MetadataTable, ...] = ()
 
     @property
     def joined(self) -> tuple[Joined, ...]:
@@ -84,9 +84,9 @@ class Plan:
         stored = {case: entry.record.patient_id for case, entry in self.holdings.entries.items()}
         every = dict.fromkeys(self.document.elsewhere, "") | stored | own
         found = []
-        for sheet in self.metadata:
-            every_row = sheet.joined(every)
-            found.append(replace(sheet.joined(own), unmatched_rows=every_row.unmatched_rows))
+        for table in self.metadata:
+            every_row = table.joined(every)
+            found.append(replace(table.joined(own), unmatched_rows=every_row.unmatched_rows))
         return tuple(found)
 
     @property
@@ -145,9 +145,11 @@ class Plan:
 
     def _repr_html_(self) -> str:
         pending = [(p.case.id, p.case.split, p.case.source, size(p.case.bytes)) for p in self.pending]
-        refused = page.refusals((one.case, one.reason) for one in self.refused)
-        table = page.bounded(("to build", "split", "source", ".nii.gz"), pending)
-        return page.block(f"Plan: {self.storage.location}", [], [page.lines(describe(self)), table, refused])
+        refused = markup.refusals((one.case, one.reason) for one in self.refused)
+        table = markup.bounded(("to build", "split", "source", ".nii.gz"), pending)
+        return markup.block(
+            f"Plan: {self.storage.location}", [], [markup.lines(describe(self)), table, refused]
+        )
 
     @property
     def _new_bytes(self) -> int:

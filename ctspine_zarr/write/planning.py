@@ -42,7 +42,7 @@ from ctspine_zarr.write.document import (
     write_plan,
 )
 from ctspine_zarr.write.estimates import estimate, worker_memory
-from ctspine_zarr.write.metadata import Files, planned_sheets
+from ctspine_zarr.write.metadata import Files, planned_tables
 from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.resume import has_form, whole_cases
@@ -115,7 +115,7 @@ def plan_build(
         StorageError: the store cannot be read, or is not one that can be written.
     """
     _require_chunk(chunk)
-    sheets = planned_sheets(metadata, metadata_key, is_part=part is not None)
+    tables = planned_tables(metadata, metadata_key, is_part=part is not None)
     storage = open_storage(store, options=storage_options)
     kept = None if plan_file is None else read_plan(Path(plan_file))
     place = source if kept is None or "://" not in kept.source else kept.source
@@ -126,7 +126,7 @@ def plan_build(
     if kept is not None:
         _require_no_more(kept, selection, asked, (codec, chunk))
         found = plan_for(kept, origin, storage, workers=workers, part=part, rebuild=rebuild)
-        return replace(found, metadata=sheets)
+        return replace(found, metadata=tables)
     described = asked.describe(origin)
     listing = _selected(selection, described)
     _require_all(origin, listing)
@@ -144,7 +144,7 @@ def plan_build(
         plan_file=plan_file,
         part=part,
     )
-    return replace(found, metadata=sheets)
+    return replace(found, metadata=tables)
 
 
 def plan_of(

@@ -50,7 +50,7 @@ class _Name:
     edge: float
 
 
-def panel(
+def pane(
     plane: Plane, size: tuple[int, int], window: tuple[float, float], names: Mapping[int, str], style: Style
 ) -> Picture:
     """A picture of a plane.
