@@ -6,17 +6,20 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from zarr.storage import LocalStore, MemoryStore
 
+import ctspine_zarr as cz
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.catalog import CatalogFile, Entry, Provenance, Root, counted, encode_catalog
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.inventory import documents_above
+from ctspine_zarr.storage import open_storage
 
 
 def objects(folder: Path) -> dict[str, bytes]:
@@ -78,6 +81,49 @@ class FailingStore(MemoryStore):
 
     def contents(self) -> dict[str, bytes]:
         return {key: value.to_bytes() for key, value in self._store_dict.items()}
+
+
+class Killed(BaseException):
+    """The end of a process, which nothing catches."""
+
+
+class KilledAt(FailingStore):
+    """A store that ends at its n-th put of what it consists of: nothing is done after it."""
+
+    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+        if self.is_dead:
+            raise Killed
+        await super().set(key, value, byte_range)
+
+    async def delete(self, key: str) -> None:
+        if self.is_dead:
+            raise Killed
+        await super().delete(key)
+
+    @property
+    def is_dead(self) -> bool:
+        return 0 < self._fail_at <= len(self.puts)
+
+
+def filled(contents: Mapping[str, bytes], fail_at: int = -1) -> KilledAt:
+    store = KilledAt(-1, Killed())
+    location = open_storage(store)
+    for key, data in contents.items():
+        location.put(key, data)
+    store.puts.clear()
+    store._fail_at = fail_at
+    return store
+
+
+def without_masks(store: cz.Store, *cases: str) -> cz.Store:
+    """The store, as if these cases had come without a mask."""
+    entries = {
+        case: Entry(replace(entry.record, segmentation=None, labels=()), entry.receipt, entry.group)
+        if case in cases
+        else entry
+        for case, entry in store.entries.items()
+    }
+    return cz.Store(store.storage, store.root, entries, store.reading)
 
 
 class CountingStore(LocalStore):

@@ -16,24 +16,19 @@ import pandas as pd
 import pytest
 import scipy.ndimage
 import xarray as xr
-from click.testing import CliRunner, Result
+from commands import run
 from msgspec.structs import replace
 from nibabel.affines import apply_affine
 from pyarrow import parquet
 from trees import NnunetTree, Tree, labels, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import MissingDependency, StorageError
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.read.labelled import _words
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def canonical(root: Path, name: str) -> nibabel.Nifti1Image:

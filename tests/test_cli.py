@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 from hostile import OWN, Author, build_every_kind, put_for_now
 from stores import objects
 from trees import Tree, packed, voxels
@@ -26,10 +26,6 @@ CASE = "1.3.6.1.4.1.9328.50.4.0001"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
 """ISO 8601, seconds, a zone."""
 REPOSITORY = Path(__file__).parents[1]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def test_build_info_verify_export(phantom: Path, tmp_path: Path) -> None:

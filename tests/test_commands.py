@@ -18,7 +18,8 @@ import nibabel
 import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 from trees import AFFINE, Tree, labels, packed, voxels
@@ -26,6 +27,7 @@ from trees import AFFINE, Tree, labels, packed, voxels
 import ctspine_zarr as cz
 from ctspine_zarr.cli import documents, main, talk
 from ctspine_zarr.cli.main import cli
+from ctspine_zarr.format.findings import QUALITIES, Severity
 from ctspine_zarr.text import size
 
 REPOSITORY = Path(__file__).parents[1]
@@ -42,10 +44,6 @@ def leaves(group: click.Group = cli, before: tuple[str, ...] = ()) -> Iterator[t
 
 
 COMMANDS = dict(leaves())
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 # -- help
@@ -92,6 +90,17 @@ def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
 def test_a_misspelt_command_is_told_its_name() -> None:
     assert "No such command 'biuld'. Did you mean 'build'?" in run("biuld").stderr
     assert run("biuld").exit_code == talk.USAGE
+
+
+def choices(command: str, option: str) -> list[str]:
+    [kind] = [one.type for one in COMMANDS[command].params if option in one.opts]
+    assert isinstance(kind, click.Choice)
+    return list(kind.choices)
+
+
+def test_choices_that_help_may_not_import_are_those_of_the_library() -> None:
+    assert choices("qc", "--severity") == choices("qc", "--fail-on") == list(map(str, Severity))
+    assert choices("cases", "--quality") == list(QUALITIES)
 
 
 # -- the page

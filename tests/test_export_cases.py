@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
-from click.testing import CliRunner, Result
 from conftest import Bucket
 from executors import Ranks
 from stores import DeadlyStore, objects
@@ -16,7 +17,6 @@ from trees import Tree, voxels
 from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import UnknownCase, UnknownValue
 
 CASES = ("a", "b", "c", "d")
@@ -42,8 +42,7 @@ def damage(store: Path, case: str) -> None:
     (store / cz.open_store(store)[case].record.path / "image/c/0/0/0").write_bytes(b"nothing")
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["export", *map(str, arguments)])
+run = functools.partial(commands.run, "export")
 
 
 @pytest.mark.parametrize("place", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])

@@ -20,7 +20,7 @@ import zarr
 from click.testing import CliRunner
 from conftest import Bucket
 from numpy.typing import NDArray
-from stores import FailingStore, builds, objects
+from stores import Killed, KilledAt, builds, filled, objects
 from trees import AFFINE, NnunetTree, Tree, labels, voxels
 
 import ctspine_zarr as cz
@@ -40,10 +40,6 @@ from ctspine_zarr.nnunet.raw import write_raw
 from ctspine_zarr.storage import Storage, open_storage
 
 type Masks = dict[str, NDArray[np.uint8]]
-
-
-class Killed(BaseException):
-    """The end of a process, which nothing catches."""
 
 
 @pytest.fixture
@@ -398,34 +394,6 @@ def test_a_whole_set_need_not_be_in_memory(store: cz.Store) -> None:
             yield case, moved()
 
     assert store.add_labels("prediction", pairs()).added == tuple(store) == tuple(taken)
-
-
-class KilledAt(FailingStore):
-    """A store that ends at its n-th put of what it consists of: nothing is done after it."""
-
-    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
-        if self.is_dead:
-            raise Killed
-        await super().set(key, value, byte_range)
-
-    async def delete(self, key: str) -> None:
-        if self.is_dead:
-            raise Killed
-        await super().delete(key)
-
-    @property
-    def is_dead(self) -> bool:
-        return 0 < self._fail_at <= len(self.puts)
-
-
-def filled(contents: Mapping[str, bytes], fail_at: int = -1) -> KilledAt:
-    store = KilledAt(-1, Killed())
-    location = open_storage(store)
-    for key, data in contents.items():
-        location.put(key, data)
-    store.puts.clear()
-    store._fail_at = fail_at
-    return store
 
 
 GIVEN = {"liver_1": moved(), "liver_2": canonical(), "liver_3": canonical() * 0}

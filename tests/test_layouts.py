@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
+import commands
 import nibabel
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -19,7 +20,6 @@ from trees import NnunetTree, Tree, VerseTree, labels, load, voxels
 from turned import AXES, added, rotated
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.maintain.subjects import subject_names
@@ -43,8 +43,7 @@ def store(location: Path) -> cz.Store:
     return cz.open_store(location)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["export", *map(str, arguments)])
+run = functools.partial(commands.run, "export")
 
 
 def world(mask: Path) -> dict[int, NDArray[Any]]:

@@ -14,16 +14,14 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from stores import builds, objects
-from test_label_sets import Killed, filled
+from stores import Killed, builds, filled, objects
 from trees import Tree, VerseTree, labels, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets.metadata import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, MetadataTable, read_table
 from ctspine_zarr.datasets.series import parsed
 from ctspine_zarr.errors import DamagedStore, SourceError, StorageError, StoreMismatch, UnknownValue
@@ -32,10 +30,6 @@ from ctspine_zarr.format.catalog import Entry
 CONTROLS = ("Cc", "Cs", "Zs", "Zl", "Zp")
 LONG = b"," + b"y" * 4000
 CLINICAL = "case,age,sex,visit\nliver_1,63,F,2020-01-05\nliver_2,,M,\nliver_9,7,,\n"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def workbook(*rows: list[Any]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -19,9 +18,9 @@ from arrays import decoded
 from matplotlib.container import BarContainer
 from msgspec.structs import replace
 from PIL import Image
+from stores import without_masks
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.catalog import Entry, Refused
@@ -29,8 +28,6 @@ from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.look import markup
 from ctspine_zarr.read import pictures
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = (DOCS / "pictures.md").read_text()
 HOSTILE = "<script>alert(1)</script>&\"'\u202e\n"
 VOID = {"img", "hr", "br"}
 
@@ -230,9 +227,7 @@ def test_a_cases_plot_has_its_figures(case: cz.Case) -> None:
 
 
 def test_a_case_without_a_mask_has_a_plot(phantom_store: cz.Store) -> None:
-    entry = phantom_store.entries["liver_0"]
-    bare = Entry(replace(entry.record, segmentation=None, labels=()), entry.receipt, entry.group)
-    store = cz.Store(phantom_store.storage, phantom_store.root, {"liver_0": bare}, phantom_store.reading)
+    store = without_masks(phantom_store, "liver_0").select(cases="liver_0")
     assert len(store["liver_0"].plot().axes) == 6
     assert len(store.plot().axes) == 6
     assert shown(store["liver_0"]).text.count("no mask") == 1
@@ -280,11 +275,3 @@ def test_hostile_names_are_drawn_as_they_are(phantom_store: cz.Store) -> None:
     store = cz.Store(phantom_store.storage, root, entries, phantom_store.reading)
     assert store.plot()._repr_png_()
     assert store["liver_0"].plot()._repr_png_()
-
-
-def test_the_options_and_picture_of_the_page_are_there() -> None:
-    options = {name for one in cli.commands["preview"].params for name in one.opts}
-    assert set(re.findall(r"`(--[a-z-]+)", PAGE)) <= options
-    picture = DOCS / "images" / "overview.png"
-    assert picture.stat().st_size <= 150_000
-    assert f"]({picture.relative_to(DOCS)})" in PAGE

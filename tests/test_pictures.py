@@ -9,20 +9,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import commands
 import nibabel
 import numpy as np
 import pytest
 from arrays import decoded
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from PIL import Image
+from stores import without_masks
 from trees import Tree, in_mm
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import StorageError, UnknownCase, UnknownValue
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Code, Finding
@@ -335,14 +335,8 @@ def test_a_case_without_labels_has_a_picture(tree: Tree) -> None:
     assert (line.middle, set(line.rows), set(line.columns)) == (9, {12}, {10})
 
 
-def without_mask(store: cz.Store, case: str) -> cz.Store:
-    entry = store.entries[case]
-    bare = Entry(replace(entry.record, segmentation=None, labels=()), entry.receipt, entry.group)
-    return cz.Store(store.storage, store.root, {case: bare}, store.reading)
-
-
 def test_a_case_without_a_mask_has_a_picture_without_colours(phantom_store: cz.Store) -> None:
-    case = without_mask(phantom_store, "liver_0")["liver_0"]
+    case = without_masks(phantom_store, "liver_0")["liver_0"]
     picture = np.asarray(panes.pane(planes_of(case)["axial"], (100, 100), (-450, 1050), {}, panes.Style()))
     assert np.ptp(picture.astype(int), axis=2).max() == 0
     assert picture.max() > 200
@@ -419,7 +413,7 @@ def test_many_cases_take_several_sheets(phantom_store: cz.Store, monkeypatch: py
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(cli, ["preview", *map(str, arguments)])
+    done = commands.run("preview", *arguments)
     return done.exit_code, done.output
 
 

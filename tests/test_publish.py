@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tensorstore
 import zarr
-from click.testing import CliRunner
+from commands import run
 from conftest import Bucket, Hub
 from hostile import Author, dumps, resealed
 from obstore.store import HTTPStore
@@ -30,7 +30,6 @@ from trees import NnunetTree, Tree, voxels
 from zarr.storage import ObjectStore
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch, StoreUpdated
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.publishing.card import dataset_card
@@ -475,10 +474,6 @@ def test_serve_ends_at_ctrl_c(phantom_store: cz.Store) -> None:
 
 
 # -- on the command line
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def test_the_commands_reach_a_bucket(phantom: Path, bucket: Bucket, tmp_path: Path) -> None:

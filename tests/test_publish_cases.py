@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from conftest import Bucket, Hub
 from executors import Ranks
 from stores import DeadlyStore, objects
@@ -16,7 +17,6 @@ from trees import Tree, voxels
 from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import DamagedStore, NotAStore, NoWorkers, StorageError, UnknownValue
 from ctspine_zarr.storage import Storage, open_storage
 
@@ -48,8 +48,7 @@ def contents(storage: Storage) -> dict[str, bytes]:
     return {key: storage.get(key) or b"" for key in storage.sizes()}
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["publish", *map(str, arguments)])
+run = functools.partial(commands.run, "publish")
 
 
 @pytest.mark.parametrize("place", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])

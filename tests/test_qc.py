@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
-from test_quality import Scan, phantom_scan
+from scans import Scan, phantom_scan
 from trees import Tree, edited, in_mm, packed, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli import main
 from ctspine_zarr.datasets import ctspine1k, verse
 from ctspine_zarr.errors import DamagedStore, UnknownCase, UnknownValue
 from ctspine_zarr.format.findings import KINDS, Code, Finding
@@ -213,8 +213,7 @@ def test_a_page_has_every_finding_and_every_level(store: cz.Store) -> None:
     assert len(heights) == 4 * 40
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main.cli, ["qc", *map(str, arguments)])
+run = functools.partial(commands.run, "qc")
 
 
 def test_the_command_tells_people_programs_and_makefiles(store: cz.Store, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +15,28 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scans import HU, SPEC, Mask, Scan, phantom_scan
 from trees import nibabel_canonical
 
 import ctspine_zarr as cz
-from ctspine_zarr.datasets import ctspine1k
 from ctspine_zarr.format.findings import KINDS, Code, Finding, Severity, worst
 from ctspine_zarr.format.histogram import histogram_of
-from ctspine_zarr.format.record import Label, LabelIntensity
-from ctspine_zarr.quality.figures import BONE_HU, air_share, bone_share
+from ctspine_zarr.format.record import Label
+from ctspine_zarr.quality import rules
+from ctspine_zarr.quality.figures import (
+    AIR_HU,
+    BONE_HU,
+    LEAST_BONE,
+    MOST_AIR,
+    MOST_ASYMMETRY,
+    MOST_NARROW,
+    MOST_RATIO,
+    air_share,
+    bone_share,
+)
 from ctspine_zarr.quality.rules import label_findings
 from ctspine_zarr.quality.spine import Spine
-from ctspine_zarr.write.measure import measure_labels
-
-SPEC = ctspine1k.SPEC
-HU = LabelIntensity(mean=0, std=0, p00_5=0, p05=0, p50=0, p95=0, p99_5=0)
-
-type Mask = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Scan:
-    """An image and its mask, (z, y, x)."""
-
-    image: NDArray[Any]
-    mask: Mask
-
-    @property
-    def spine(self) -> Spine:
-        z, y, x = self.mask.shape
-        measured = measure_labels(self.mask)
-        labels = [Label(name=SPEC.labels[one.label], hu=HU, **one.fields) for one in measured]
-        counts = {one.label: histogram_of(self._values(one)) for one in labels}
-        return Spine(labels, (z, y, x), SPEC, counts)
-
-    def _values(self, one: Label) -> NDArray[Any]:
-        box = tuple(slice(*ends) for ends in zip(one.start, one.stop, strict=True))
-        values: NDArray[Any] = self.image[box][self.mask[box] == one.label]
-        return values
-
-    def with_mask(self, mask: Mask) -> Scan:
-        return replace(self, mask=mask)
-
-    def without(self, label: int) -> Mask:
-        return np.where(self.mask == label, 0, self.mask).astype(np.uint8)
+from ctspine_zarr.write import grid_findings
 
 
 def faults(scan: Scan) -> list[tuple[str, tuple[int, ...]]]:
@@ -176,10 +154,6 @@ FAULTS = (
     a_label_is_dilated,
     a_label_is_eroded,
 )
-
-
-def phantom_scan(store: cz.Store, case: str = "1.3.6.1.4.1.9328.50.4.0001") -> Scan:
-    return Scan(np.asarray(store[case].image[:]), np.asarray(store[case].segmentation[:]))
 
 
 def real_scan(mini: Path, source: str, case: str) -> Scan:
@@ -322,3 +296,27 @@ def test_figures_that_no_document_may_have_are_refused(figures: dict[str, Any]) 
     document = {"code": "order", "message": "", "labels": [], "figures": figures}
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(msgspec.json.encode(document), type=Finding)
+
+
+def test_the_words_of_codes_have_the_bounds_of_their_rules() -> None:
+    said = {code: kind.meaning for code, kind in KINDS.items()}
+    assert f"largest below {rules._LARGEST_SHARE * 100:g} %" in said[Code.SPLIT_VERTEBRA]
+    assert f"Below {LEAST_BONE * 100:g} %" in said[Code.BONE_SHARE]
+    assert f"have {BONE_HU} HU or more" in said[Code.BONE_SHARE]
+    assert f"Over {MOST_AIR * 100:g} %" in said[Code.OUTSIDE_BODY]
+    assert f"below {AIR_HU} HU" in said[Code.OUTSIDE_BODY]
+    assert "three times as far" in said[Code.ASYMMETRY]
+    assert (1 + MOST_ASYMMETRY) / (1 - MOST_ASYMMETRY) == 3
+    assert f"over {MOST_RATIO:g} times" in said[Code.VOLUME]
+    assert f"below 1/{MOST_RATIO:g}." in said[Code.VOLUME]
+    offsets = f"over {grid_findings._NOTED_OFFSET:g} voxel (below {grid_findings.MOST_OFFSET:g},"
+    assert offsets in said[Code.MASK_OFFSET]
+    assert f"over {grid_findings.MOST_OFFSET:g} voxel" in said[Code.SFORM_QFORM]
+
+
+def test_the_page_has_the_bounds_of_the_rules() -> None:
+    page = " ".join((Path(__file__).parents[1] / "docs" / "quality.md").read_text().split())
+    assert f"{BONE_HU} HU is above muscle and organs, {AIR_HU} HU midway" in page
+    assert f"above {BONE_HU} HU;" in page
+    assert "below three quarters as wide" in page
+    assert MOST_NARROW == 0.75

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 from conftest import Bucket
 from servers import folder, served
 from stores import FailingStore, builds, catalog_of, objects
 from trees import Tree, packed, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import NotAStore, StorageError, StoreMismatch, UnknownValue
 from ctspine_zarr.storage import open_storage
 
@@ -417,10 +416,6 @@ def test_interrupted_at_any_put_and_run_again_it_ends_whole(
 
 
 # -- the command
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def test_the_command_says_what_it_mended_and_what_it_left(origin: Path, location: Path) -> None:

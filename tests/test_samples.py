@@ -18,14 +18,13 @@ import scipy.ndimage
 from arrays import decoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from numpy.typing import NDArray
+from stores import without_masks
 from trees import Tree, labels, load, packed, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.arrays.voxels import Voxels
 from ctspine_zarr.errors import DamagedStore, NoMask, OutOfBounds, UnknownValue
-from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.layout import DEFAULT_CHUNK
 from ctspine_zarr.sampling.strategies import Aim, Strategy
 from ctspine_zarr.training import samples
@@ -350,17 +349,6 @@ def test_what_is_no_kind_of_samples_is_refused(train: cz.Store) -> None:
 
 
 # Cases without a mask
-
-
-def without_masks(store: cz.Store, *cases: str) -> cz.Store:
-    """The store, as if these cases had come without a mask."""
-    entries = {
-        case: Entry(replace(entry.record, segmentation=None, labels=()), entry.receipt, entry.group)
-        if case in cases
-        else entry
-        for case, entry in store.entries.items()
-    }
-    return cz.Store(store.storage, store.root, entries, store.reading)
 
 
 @pytest.fixture(scope="session")

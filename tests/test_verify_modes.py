@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 from conftest import Hub
 from servers import folder, served
 from stores import CountingStore, objects
 from trees import Tree, packed, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.cli.main import cli
 from ctspine_zarr.errors import NotAStore, SourceError, StorageError, UnknownValue
 from ctspine_zarr.storage import Storage
 
@@ -47,10 +46,6 @@ def source(origin: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def location(origin: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(origin / "s.zarr", tmp_path / "s.zarr"))
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def problems(result: cz.Verification) -> list[str]:
