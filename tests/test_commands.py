@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -101,6 +102,13 @@ def choices(command: str, option: str) -> list[str]:
 def test_choices_that_help_may_not_import_are_those_of_the_library() -> None:
     assert choices("qc", "--severity") == choices("qc", "--fail-on") == list(map(str, Severity))
     assert choices("cases", "--quality") == list(QUALITIES)
+
+
+def test_the_defaults_of_a_picture_are_those_of_the_library() -> None:
+    defaults = inspect.signature(cz.preview).parameters
+    shown = run("preview", "--help").stdout
+    assert f"[default: {defaults['height'].default}]" in shown
+    assert "[default: {:g},{:g}]".format(*defaults["window"].default) in shown
 
 
 # -- the page
