@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from ctspine_zarr.errors import DamagedStore
     from ctspine_zarr.read.select import Criteria
 
-_BONE: Final = "-450,1050"
-_HEIGHT: Final = 720
-
 
 @click.command()
 @store_argument
@@ -44,15 +41,13 @@ _HEIGHT: Final = 720
 @click.option(
     "--window",
     metavar="LO,HI",
-    default=_BONE,
-    show_default=True,
     callback=numbers(float, 2),
-    help="HU that become black and white; the usual ones are for bone.",
+    help="HU that become black and white; by default those for bone.",
 )
 @click.option(
     "--height",
     type=click.IntRange(160, 8192),
-    help=f"Of a case's picture, in pixels. [default: {_HEIGHT}]",
+    help="Of a case's picture, in pixels. [default: 720]",
 )
 @click.option("--columns", type=click.IntRange(1, 50), help="Cases beside each other on a contact sheet.")
 @overwrite_option
@@ -63,7 +58,7 @@ def preview(  # noqa: PLR0917 - the options of one command
     store: str,
     case: str | None,
     output: Path,
-    window: tuple[float, float],
+    window: tuple[float, float] | None,
     height: int | None,
     columns: int | None,
     *,
@@ -88,6 +83,8 @@ def preview(  # noqa: PLR0917 - the options of one command
     if (height if is_sheet else columns) is not None:
         message = "--height is of a CASE's picture, --columns of contact sheets; legal: each with its own"
         raise UnknownValue(message)
+    given = {"height": height, "window": window}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     damaged: dict[str, str] = {}
 
     def note(found: str, error: DamagedStore) -> None:
@@ -98,12 +95,11 @@ def preview(  # noqa: PLR0917 - the options of one command
         store,
         output,
         case,
-        height=_HEIGHT if height is None else height,
         columns=columns,
         overwrite=overwrite,
         on_damaged=note,
         storage_options=storage_option,
-        window=window,
+        **asked,
         **criteria,
     )
     logs.answer("\n".join(map(str, paths)), documents.previewed(store, paths, damaged))

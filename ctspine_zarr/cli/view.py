@@ -54,9 +54,7 @@ def view(
                 on_ready=tell,
             )
         elif case is None or storage_option:
-            message = (
-                "--neuroglancer without a CASE, or with --storage-option; legal: a CASE of a local STORE"
-            )
+            message = "--neuroglancer needs a CASE; legal: one of a local STORE, without --storage-option"
             raise UnknownValue(message)
         else:
             viewer.view_in_neuroglancer(store, case, port=port, on_ready=tell)
