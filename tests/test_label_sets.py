@@ -598,6 +598,16 @@ def test_a_build_keeps_label_sets_and_drops_those_of_another_image(store: cz.Sto
     assert cz.verify(location).is_whole
 
 
+def test_a_mask_that_has_lost_its_labels_loses_no_label_set(store: cz.Store, source: Tree) -> None:
+    store.add_labels("prediction", {"liver_1": moved()})
+    source.add("liver_1", mask=labels() * 0)
+    cz.build_store(cz.plan_build(source.root, store.location, workers=1))
+    again = opened(store)
+    assert again.label_sets == {"prediction": 1}
+    assert again["liver_1"].record.labels == ()
+    assert cz.verify(store.location, source=source.root).is_whole
+
+
 def test_the_command_that_builds_says_what_it_dropped(store: cz.Store, source: Tree) -> None:
     store.add_labels("prediction", {"liver_1": moved()})
     source.add("liver_1", voxels(7), section=None)

@@ -405,6 +405,36 @@ def test_a_case_with_a_row_is_mended(source: Tree, clinical: Path, tmp_path: Pat
     assert cz.verify(location, source=source.root).is_whole
 
 
+@pytest.mark.parametrize("end", ["build", "repair"])
+def test_label_sets_outlive_a_join_that_was_interrupted(
+    source: Tree, clinical: Path, tmp_path: Path, end: str
+) -> None:
+    built(source, tmp_path / "s.zarr")
+    cz.add_labels(tmp_path / "s.zarr", "model", {"liver_2": np.ascontiguousarray(labels().T)})
+    contents = objects(tmp_path / "s.zarr")
+    clean = filled(contents)
+    cz.add_metadata(clean, clinical)
+    path = "train/MSD-T10/liver_2"
+    last = clean.puts.index("receipts/liver_2.json") + 1
+    # Killed after each document of the case, before a catalog says so.
+    for nth in [at for at, key in enumerate(clean.puts, 1) if key.startswith(path) and at < last] + [last]:
+        dying = filled(contents, nth)
+        with pytest.raises((Killed, StorageError)):
+            cz.add_metadata(dying, clinical)
+        left = filled(dying.contents())
+        if end == "repair":
+            assert cz.repair(left, source=source.root).is_whole, nth
+            assert without_time(left.contents()) == without_time(contents), nth
+            continue
+        source.add("liver_2", voxels(1), labels() * 0)
+        assert cz.build_store(cz.plan_build(source.root, left, workers=1)).dropped == {}, nth
+        source.add("liver_2", voxels(1))
+        assert list(cz.open_store(left)["liver_2"].record.sets) == ["model"], nth
+        cz.add_metadata(left, clinical)
+        assert cz.verify(left).is_whole, nth
+        assert cz.open_store(left)["liver_2"].record.metadata == {"clinical.csv": {"sex": "M"}}
+
+
 def test_a_store_of_endless_columns_is_damaged(phantom_store: cz.Store) -> None:
     entries = {}
     for number in range(100):

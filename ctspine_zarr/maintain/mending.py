@@ -195,18 +195,25 @@ def _with_own_sets(
 ) -> tuple[Objects, Receipt]:
     """A case made again, with the documents of its label sets as the store has them.
 
+    What was begun and did not come to hold, such as a join of metadata, is left out.
+
     Raises:
         NotMendable: the store's own receipt or facts are damaged as well.
     """
     record = entry.record
     documents = [(record.receipt_key, entry.receipt), (f"{record.path}/{layout.METADATA}", entry.group)]
-    kept, group = (_document(storage, key, digest) for key, digest in documents)
-    if kept is None or group is None:
-        seen = f"{documents[kept is not None][0]} is lost or altered, which tells of the case's label sets"
+    kept, group = (_bytes_at(storage, key) for key, _ in documents)
+    try:
+        own = WrittenCase.of(kept, group, record).restored(record, spec)
+        own.require(entry)
+    # A ValueError where parts of the documents are of two states.
+    except (Malformed, OtherFormat, ValueError) as error:
+        right = [data is not None and sha256(data) == documents[at][1] for at, data in enumerate((kept, group))]
+        seen = f"{documents[right[0]][0]} is lost or altered, which tells of the case's label sets"
         message = f"{seen}; legal: another store, or the build again, which drops them"
-        raise NotMendable(message)
+        raise NotMendable(message) from error
     new = WrittenCase.of(encode_receipt(receipt), bytes(objects[layout.METADATA]), receipt.record)
-    mended = new.with_sets_of(WrittenCase.of(kept, group, record), spec)
+    mended = new.with_sets_of(own, spec)
     return {**objects, **mended.documents(spec)}, mended.receipt
 
 
@@ -305,9 +312,14 @@ def _kept_files(entry: Entry, storage: Storage) -> Arrays[SourceFile] | None:
 
 def _document(storage: Storage, key: str, digest: str) -> bytes | None:
     """A document of that sha256; None where there is none at that key."""
+    data = _bytes_at(storage, key)
+    return data if data is not None and sha256(data) == digest else None
+
+
+def _bytes_at(storage: Storage, key: str) -> bytes | None:
+    """A document, whatever it says; None where there is none, or it cannot be read."""
     try:
-        data = storage.get(key, most=MOST_DOCUMENT_BYTES)
+        return storage.get(key, most=MOST_DOCUMENT_BYTES)
     except StorageError as error:
         require_here(storage, error)
         return None
-    return data if data is not None and sha256(data) == digest else None

@@ -136,12 +136,15 @@ class WrittenCase:
         """The same with the label sets of another case of the same image, which has them in its order."""
         receipt, facts, sets = self.receipt, self.facts, other.facts.record.sets
         record = structs.replace(facts.record, sets=sets)
+        shards = {f"{layout.mask_path(name, one.array.tag)}/{layout.SHARD}" for name, one in sets.items()}
+        # Not its mask's: where the mask has no label now, it has no shard.
+        of_sets = {key: one for key, one in other.receipt.objects.items() if key in shards}
         kept = structs.replace(
             receipt,
             record=record,
             files=structs.replace(receipt.files, sets=other.receipt.files.sets),
             voxels=structs.replace(receipt.voxels, sets=other.receipt.voxels.sets),
-            objects={**other.receipt.objects, **receipt.objects},
+            objects={**of_sets, **receipt.objects},
             foreground_of_sets=other.receipt.foreground_of_sets,
         )
         voxels = structs.replace(facts.voxels, sets=other.facts.voxels.sets)
