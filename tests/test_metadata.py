@@ -486,6 +486,50 @@ def test_what_cannot_be_joined_is_an_error_before_anything_is_written(
         cz.add_metadata(partial, clinical)
 
 
+def test_a_table_of_no_case_takes_no_row_away(source: Tree, clinical: Path, tmp_path: Path) -> None:
+    location = tmp_path / "s.zarr"
+    built(source, location, metadata=clinical)
+    before = objects(location)
+    other = tmp_path / "other" / "clinical.csv"
+    other.parent.mkdir()
+    other.write_text("case,who,age\nliver_1,x,1\n")
+    by_case = (
+        "clinical.csv: none of its 1 rows is of a case here: x; legal: of cases, such as liver_1, liver_2"
+    )
+    by_patient = "none of its 1 rows is of a patient here: x; legal: of patients, as of liver_1"
+    for key, message in (("who=case", by_case), ("who=patient", by_patient)):
+        with pytest.raises(SourceError, match=message):
+            cz.add_metadata(location, other, key=key)
+        with pytest.raises(SourceError, match=message):
+            cz.plan_build(source.root, location, metadata=other, metadata_key=key)
+        assert run("metadata", location, other, "--key", key).exit_code == 1
+    assert objects(location) == before
+
+
+def test_a_table_is_taken_out_whenever_that_was_interrupted(
+    source: Tree, clinical: Path, tmp_path: Path
+) -> None:
+    built(source, tmp_path / "s.zarr", metadata=clinical)
+    contents = objects(tmp_path / "s.zarr")
+    clean = filled(contents)
+    cz.remove_metadata(clean, "clinical.csv")
+    expected = without_time(clean.contents())
+    for nth in itertools.count(1):
+        dying = filled(contents, nth)
+        try:
+            cz.remove_metadata(dying, "clinical.csv")
+        except (Killed, StorageError):
+            last = dying.puts[-1]
+        else:
+            break
+        left = filled(dying.contents())
+        cz.remove_metadata(left, "clinical.csv")
+        assert without_time(left.contents()) == expected, last
+        with pytest.raises(UnknownValue, match="unknown metadata"):
+            cz.remove_metadata(left, "clinical.csv")
+    assert nth > len(clean.written)
+
+
 def test_the_commands_join_tell_and_remove(source: Tree, clinical: Path, tmp_path: Path) -> None:
     location = tmp_path / "s.zarr"
     done = run("build", source.root, location, "--metadata", clinical, "--workers", 1)

@@ -104,12 +104,30 @@ class Joined:
     unmatched_rows: tuple[str, ...]
     unmatched_cases: tuple[str, ...]
 
+    def require_some(self, table: MetadataTable) -> None:
+        """Do nothing where a row is of a case, or there is no row.
+
+        Args:
+            table: the table.
+
+        Raises:
+            SourceError: none of its rows is: it may be another dataset's, or keyed by another column.
+        """
+        if table.rows and len(self.unmatched_rows) == len(table.rows):
+            seen = f"none of its {len(table.rows)} rows is of a {table.by} here: {self._keys}"
+            cases = some_names(self.unmatched_cases, _MOST_TOLD)
+            legal = f"of cases, such as {cases}" if table.by == "case" else f"of patients, as of {cases}"
+            raise _wrong(self.name, f"{seen}; legal: {legal}, or another key: COLUMN=case or COLUMN=patient")
+
+    @property
+    def _keys(self) -> str:
+        return some_names([printable(key[:MOST_NAME]) for key in self.unmatched_rows], _MOST_TOLD)
+
     def __str__(self) -> str:
         """What was joined, and what was not, in a line for a person."""
         told = [f"{self.name}: a row for {len(self.rows)} cases"]
         if self.unmatched_rows:
-            rows = some_names([printable(key[:MOST_NAME]) for key in self.unmatched_rows], _MOST_TOLD)
-            told.append(f"{len(self.unmatched_rows)} rows of no case: {rows}")
+            told.append(f"{len(self.unmatched_rows)} rows of no case: {self._keys}")
         if self.unmatched_cases:
             cases = some_names(self.unmatched_cases, _MOST_TOLD)
             told.append(f"{len(self.unmatched_cases)} cases without a row: {cases}")

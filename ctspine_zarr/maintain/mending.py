@@ -204,12 +204,11 @@ def _with_own_sets(
     documents = [(record.receipt_key, entry.receipt), (f"{record.path}/{layout.METADATA}", entry.group)]
     kept, group = (_bytes_at(storage, key) for key, _ in documents)
     try:
-        own = WrittenCase.of(kept, group, record).restored(record, spec)
-        own.require(entry)
+        own = WrittenCase.of(kept, group, record).held(entry, spec)
     # A ValueError where parts of the documents are of two states.
     except (Malformed, OtherFormat, ValueError) as error:
-        right = [data is not None and sha256(data) == documents[at][1] for at, data in enumerate((kept, group))]
-        seen = f"{documents[right[0]][0]} is lost or altered, which tells of the case's label sets"
+        altered = [key for key, digest in documents if _document(storage, key, digest) is None]
+        seen = f"{', '.join(altered)} is lost or altered, which tells of the case's label sets"
         message = f"{seen}; legal: another store, or the build again, which drops them"
         raise NotMendable(message) from error
     new = WrittenCase.of(encode_receipt(receipt), bytes(objects[layout.METADATA]), receipt.record)

@@ -146,7 +146,9 @@ def build_store(
     """
     begun = time.monotonic()
     result = _built(plan, on_event or _ignore, executor, take_over=take_over)
-    joined = added_to(plan.storage, plan.metadata, take_over=take_over) if plan.metadata else ()
+    joined: tuple[MetadataAdded, ...] = ()
+    if plan.metadata:
+        joined = added_to(plan.storage, plan.metadata, take_over=take_over, is_planned=True)
     return replace(result, metadata=joined, seconds=time.monotonic() - begun)
 
 

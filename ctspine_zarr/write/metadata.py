@@ -69,7 +69,8 @@ def add_metadata(
         What was joined and what was not, of each table.
 
     Raises:
-        SourceError: a file that cannot be read, or is no such table; nothing was written.
+        SourceError: a file that cannot be read, or is no such table, or one of whose rows none is of a case
+            here; nothing was written.
         UnknownValue: a key that is no column; nothing was written.
         NotAStore, DamagedStore: there is no store, or a document of it is damaged.
         StoreMismatch: its first build has not ended.
@@ -97,13 +98,15 @@ def remove_metadata(
         The result, of whose `changed` are the cases that had a row.
 
     Raises:
-        UnknownValue: no case has a row of such a table.
+        UnknownValue: no case has a row of such a table, and nobody was interrupted who took it out.
         Others: as `add_metadata`.
     """
     storage = open_storage(location, options=storage_options)
     state = load(storage)
     names = dict.fromkeys(sorted(name for one in state.records.values() for name in one.metadata))
-    require_known("metadata", [name], names)
+    # Where something is left of work that was interrupted, it may have been this, which is then completed.
+    if _is_tidy(storage, state):
+        require_known("metadata", [name], names)
     return added_to(storage, [MetadataTable(name, "case", {})], take_over=take_over)[0]
 
 
@@ -154,11 +157,21 @@ def tables_of(records: Mapping[str, Record]) -> tuple[MetadataTable, ...]:
 
 
 def added_to(
-    storage: Storage, tables: Sequence[MetadataTable], *, take_over: bool
+    storage: Storage, tables: Sequence[MetadataTable], *, take_over: bool, is_planned: bool = False
 ) -> tuple[MetadataAdded, ...]:
-    """As `add_metadata`, of a store by its storage, which can be written."""
+    """As `add_metadata`, of a store by its storage, which can be written.
+
+    Args:
+        storage: of the store.
+        tables: the tables.
+        take_over: see `build_store`.
+        is_planned: whether rows are known to be of cases that a plan has, if not all of them of the store.
+    """
     state = load(storage)
     state.require_ended(storage.location)
+    if not is_planned:
+        for table in tables:
+            joined_to(table, state.records).require_some(table)
     if not _changed(state, tables) and _is_tidy(storage, state):
         return tuple(_told(table, state, ()) for table in tables)
     claim = Claim.own(secrets.token_hex(32), f"to add metadata: {', '.join(table.name for table in tables)}")

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.datasets.metadata import Joined, MetadataTable
@@ -88,6 +88,19 @@ class Plan:
             every_row = table.joined(every)
             found.append(replace(table.joined(own), unmatched_rows=every_row.unmatched_rows))
         return tuple(found)
+
+    def joining(self, tables: tuple[MetadataTable, ...]) -> Self:
+        """The plan with tables of metadata.
+
+        Raises:
+            SourceError: none of the rows of one is of a case that there is.
+        """
+        found = replace(self, metadata=tables)
+        for table, joined in zip(tables, found.joined, strict=True):
+            # Of cases that are not selected nobody knows the patients.
+            if table.by == "case" or not self.document.elsewhere:
+                joined.require_some(table)
+        return found
 
     @property
     def spec(self) -> Spec:

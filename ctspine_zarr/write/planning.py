@@ -104,7 +104,7 @@ def plan_build(
     Raises:
         SourceError: the source is laid out as no dataset is, has no split list, or is on the Hub
             and lacks a file of a selected case; or the plan file cannot be read or written; or a file of
-            metadata is no table, or has a key twice.
+            metadata is no table, has a key twice, or has no row of any case.
         HubError: the Hub cannot be reached, or has no such repository.
         UnknownCase, UnknownValue: the selection, dataset or codec names what does not exist, the
             store is one that several workers cannot share, or the plan was made for something else;
@@ -126,7 +126,7 @@ def plan_build(
     if kept is not None:
         _require_no_more(kept, selection, asked, (codec, chunk))
         found = plan_for(kept, origin, storage, workers=workers, part=part, rebuild=rebuild)
-        return replace(found, metadata=tables)
+        return found.joining(tables)
     described = asked.describe(origin)
     listing = _selected(selection, described)
     _require_all(origin, listing)
@@ -144,7 +144,7 @@ def plan_build(
         plan_file=plan_file,
         part=part,
     )
-    return replace(found, metadata=tables)
+    return found.joining(tables)
 
 
 def plan_of(
