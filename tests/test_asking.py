@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import scipy.ndimage
 import xarray as xr
+from click.testing import Result
 from commands import run
 from msgspec.structs import replace
 from nibabel.affines import apply_affine
@@ -23,7 +24,7 @@ from pyarrow import parquet
 from trees import NnunetTree, Tree, labels, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import MissingDependency, StorageError
+from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError, UnknownValue
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.read.labelled import _words
@@ -191,6 +192,151 @@ def test_a_log_has_the_table_and_csv_is_no_line_of_it(phantom_store: cz.Store, t
     assert len(log.read_text().splitlines()) == len(table)
 
 
+def with_rows(store: cz.Store, *rows: dict[str, dict[str, Any]]) -> cz.Store:
+    """The store, of whose first cases each has metadata: file -> column -> value."""
+    entries = dict(store.entries)
+    for case, metadata in zip(store, rows, strict=False):
+        record = replace(store[case].record, metadata=metadata)
+        entries[case] = Entry(record, "0" * 64, "0" * 64)
+    return cz.Store(store.storage, store.root, entries, store.reading)
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, store: cz.Store, *options: object) -> Result:
+    """The answer of `cases --metadata` about a store that is open."""
+    with monkeypatch.context() as patch:
+        patch.setattr(cz, "open_store", lambda *_, **__: store)
+        return run("cases", "somewhere", "--metadata", *options)
+
+
+@pytest.mark.parametrize("number", [20231105, 2**53 + 1, -(2**63) + 1, 2**63, -(10**30)])
+def test_an_integer_is_an_integer_wherever_others_are_missing(
+    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = with_rows(phantom_store, {"t.csv": {"n": number, "x": 0.5}}, {"t.csv": {"x": number}})
+    assert store.metadata["n"].iloc[0] == number
+    assert store.metadata["x"].iloc[:2].tolist() == [0.5, number]
+    for row in (json.loads(asked(monkeypatch, store, "--json").stdout)[0],):
+        assert (row["n"], type(row["n"])) == (number, int)
+    table = pd.read_csv(io.StringIO(asked(monkeypatch, store, "--csv").stdout), dtype=str)
+    assert [table["n"].iloc[0], table["x"].iloc[0]] == [str(number), "0.5"]
+    assert int(float(table["x"].iloc[1])) == int(float(number))
+    lines = asked(monkeypatch, store).stdout.splitlines()
+    assert lines[1].split()[-2:] == [str(number), "0.5"]
+    assert asked(monkeypatch, store, "--parquet", tmp_path / "t.parquet").exit_code == 0
+    kept = parquet.read_table(tmp_path / "t.parquet")["n"].to_pylist()
+    assert kept[0] == (number if abs(number) < 2**63 else str(number))
+    assert kept[1:] == [None] * 8
+
+
+def test_a_case_of_which_a_number_is_missing_is_neither_more_nor_less(phantom_store: cz.Store) -> None:
+    store = with_rows(phantom_store, {"t.csv": {"age": 63}}, {"t.csv": {"age": 40}})
+    first, second, *_ = store
+    assert list(store.select(cases=store.metadata.age > 60)) == [first]
+    assert list(store.select(cases=store.metadata.age <= 60)) == [second]
+
+
+def test_every_column_of_every_table_is_there_under_a_name_of_its_own(
+    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "a.csv": {"age": 1, "b.csv:age": 2, "case": 3, "a.csv:b.csv:age": 4},
+        "b.csv": {"age": 5},
+        "b.csv:x.csv": {"y": 6},
+        "c.csv": {"b.csv:x.csv:y": 7, "y": 8},
+        "b.csv:b.csv:x.csv": {"y": 9},
+    }
+    cells = sorted(cell for columns in row.values() for cell in columns.values())
+    table = with_rows(phantom_store, row).metadata
+    assert sorted(table.iloc[0].tolist()) == cells
+    assert table.columns.is_unique
+    assert {"a.csv:age", "a.csv:case"} <= {*table.columns}
+    backwards = dict(reversed(row.items()))
+    pd.testing.assert_frame_equal(with_rows(phantom_store, backwards).metadata, table)
+    cz.write_parquet(table, tmp_path / "t.parquet")
+    store = with_rows(phantom_store, {"t.csv": {name: cell for cell, name in enumerate(NAMES)}})
+    [plain] = [json.loads(run("cases", phantom_store.location, "--case", next(iter(store)), "--json").stdout)]
+    first = json.loads(asked(monkeypatch, store, "--json").stdout)[0]
+    assert first | plain[0] == first
+    assert sorted(cell for name, cell in first.items() if name not in plain[0]) == list(range(len(NAMES)))
+    shown = [line.split("  ") for line in asked(monkeypatch, store).stdout.splitlines()[:2]]
+    assert [len([cell for cell in line if cell.strip()]) for line in shown] == [8 + len(NAMES)] * 2
+    for option in ([], ["--vertebrae"]):
+        path = tmp_path / f"{len(option)}.parquet"
+        assert asked(monkeypatch, store, "--parquet", path, *option).exit_code == 0
+        assert {"metadata:stored", "metadata:case", "t.csv:case"} <= {*parquet.read_schema(path).names}
+
+
+NAMES = [
+    *(
+        "metadata:case",
+        "case",
+        "split",
+        "source",
+        "stored",
+        "spread",
+        "cut",
+        "HU mean",
+        "spacing mm",
+        "level",
+    ),
+    *("labels", "findings", "pieces", "cm3", "size (z, y, x)", "5 % to 95 %", "centroid (z, y, x)"),
+]
+
+
+def test_lists_are_lists_and_columns_of_their_names_are_what_they_are(
+    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = with_rows(phantom_store, {"t.csv": {"labels": "a b", "findings": 3}}, {"t.csv": {"labels": "c"}})
+    cz.write_parquet(store.metadata, tmp_path / "t.parquet")
+    found = parquet.read_table(tmp_path / "t.parquet").to_pydict()
+    assert (found["labels"][:3], found["findings"][:2]) == (["a b", "c", None], [3, None])
+    done = asked(monkeypatch, store, "--vertebrae", "--csv")
+    assert done.exit_code == 0, done.exception
+    assert pd.read_csv(io.StringIO(done.stdout))["metadata:labels"].iloc[0] == "a b"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pd.DataFrame({"a": [1]}, pd.Index([2], name="a")), "two columns 'a'; legal: names that differ"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns 'a'"),
+        (pd.DataFrame([[1, 2]], columns=["1", 1]), "two columns '1'"),
+        (pd.DataFrame({"a": [1 + 2j]}), "column 'a': .*; legal: numbers, texts"),
+        (pd.DataFrame({"a": [(1 + 2j,)]}), "column 'a': .*; legal: numbers, texts"),
+        (pd.DataFrame({"labels": [(1,)]}), "column 'labels': .*; legal: .* tuples of texts"),
+        (pd.DataFrame({"a": [object()]}), "column 'a': .*; legal: numbers, texts"),
+    ],
+)
+def test_what_no_parquet_file_can_have_is_told(table: pd.DataFrame, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownValue, match=message):
+        cz.write_parquet(table, tmp_path / "t.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_of_endless_cells_is_damaged(
+    phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"t.csv": {f"c{case}-{at}": at for at in range(10)}} for case in range(9)]
+    store = with_rows(phantom_store, *rows)
+    monkeypatch.setattr("ctspine_zarr.read.tables._MOST_CELLS", 90 * 9)
+    assert store.select().metadata.shape == (9, 90)
+    monkeypatch.setattr("ctspine_zarr.read.tables._MOST_CELLS", 90 * 9 - 1)
+    with pytest.raises(DamagedStore, match="1 tables, 90 columns and 9 rows; legal: at most 16384 columns"):
+        _ = store.metadata
+
+
+def test_csv_on_a_terminal_is_no_command_and_elsewhere_is_as_it_is(
+    phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = with_rows(phantom_store, {"t.csv": {"note": "\x1b[31mred\u202e"}})
+    assert "\x1b[31mred\u202e" in asked(monkeypatch, store, "--csv").stdout
+    monkeypatch.setattr("ctspine_zarr.cli.tables._is_terminal", lambda: True)
+    lines = asked(monkeypatch, store, "--csv").stdout.splitlines()
+    assert all(map(str.isprintable, lines))
+    assert "\\x1b[31mred\\u202e" in lines[1]
+    assert len(lines) == 10
+
+
 def test_a_parquet_file_is_not_replaced_unasked(phantom_store: cz.Store, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(b"mine")
@@ -252,6 +398,8 @@ def test_options_choose_as_select_does(
         (["--label-set", "model"], "unknown label set 'model'"),
         (["--json", "--csv"], "--csv and --json or --parquet at once; legal: one of them"),
         (["--csv", "--parquet", "t.parquet"], "--csv and --json or --parquet at once; legal: one of them"),
+        (["--json", "--csv"], "--json, --csv and --parquet at once; legal: one of them"),
+        (["--overwrite"], "--overwrite without a file; legal: with --parquet"),
     ],
 )
 def test_what_cannot_be_chosen_is_wrong_usage(

@@ -82,6 +82,12 @@ def test_columns_of_text_have_types() -> None:
     )
 
 
+def test_a_letter_in_an_id_is_no_exponent() -> None:
+    table = read_table(b"case,id,x\na,1e5,1e5\nb,2E7,2.5e-3\nc,30,30\n", "t.csv")
+    assert [row["id"] for row in table.rows.values()] == ["1e5", "2E7", "30"]
+    assert [row["x"] for row in table.rows.values()] == [100_000.0, 0.0025, 30.0]
+
+
 def test_a_workbook_has_types_of_its_own_and_dates_are_iso_text() -> None:
     rows: list[list[Any]] = [
         [None],
@@ -355,6 +361,7 @@ def test_tables_have_their_places_by_the_names_of_their_files(
     assert list(table.columns) == ["clinical.csv:age", "sex", "visit", "other.csv:age", "implant"]
     assert [table[name].iloc[0] for name in ("clinical.csv:age", "other.csv:age")] == [63, 62]
     assert table["implant"].dtype == "boolean"
+    assert list(cz.open_store(tmp_path / "s.zarr").select(cases=table["implant"])) == ["liver_1"]
     assert table["other.csv:age"].dtype == np.float64
     assert table.index.tolist() == ["liver_1", "liver_2", "liver_3"]
     clinical.write_text("case,weight\nliver_3,70\n")
@@ -442,7 +449,9 @@ def test_a_store_of_endless_columns_is_damaged(phantom_store: cz.Store) -> None:
         record = replace(phantom_store["liver_0"].record, id=f"c{number}", metadata={"t.csv": row})
         entries[record.id] = Entry(record, "0" * 64, "0" * 64)
     store = cz.Store(phantom_store.storage, phantom_store.root, entries, phantom_store.reading)
-    with pytest.raises(DamagedStore, match="metadata of 1 tables; legal: at most 16384 columns in all"):
+    with pytest.raises(
+        DamagedStore, match="metadata of 1 tables, 25600 columns .*; legal: at most 16384 columns in all"
+    ):
         _ = store.metadata
 
 
@@ -543,6 +552,8 @@ def test_the_commands_join_tell_and_remove(source: Tree, clinical: Path, tmp_pat
     )
     assert list(cz.open_store(location).metadata.columns) == ["age", "sex", "visit", "grade"]
     assert run("metadata", location, "--remove", "x.xlsx").stdout == "removed x.xlsx of 1 cases\n"
+    done = run("metadata", location, "--remove", "clinical.csv", "--key", "who=case")
+    assert (done.exit_code, "--key 'who=case' with --remove; legal: with FILEs" in done.stderr) == (2, True)
     for arguments in ([], [table, "--remove", "x.xlsx"], [table, "--key", "none"], ["--remove", "y.csv"]):
         assert run("metadata", location, *arguments).exit_code == 2
     assert run("metadata", location, tmp_path / "none.csv").exit_code == 1

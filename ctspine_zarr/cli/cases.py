@@ -58,13 +58,16 @@ def cases(
     if as_csv and (logs.current().is_json or parquet is not None):
         message = "--csv and --json or --parquet at once; legal: one of them"
         raise UnknownValue(message)
+    if overwrite and parquet is None:
+        message = "--overwrite without a file; legal: with --parquet"
+        raise UnknownValue(message)
     chosen = cz.open_store(store, storage_options=storage_option).select(**criteria)
     table = chosen.vertebrae if vertebrae else chosen.cases.reset_index()
     added = list[str]()
     if metadata:
         table, added = tables.with_metadata(table, chosen.metadata)
     if as_csv:
-        logs.exact(tables.as_csv(table))
+        logs.exact(tables.shown_csv(table))
     elif parquet is not None:
         cz.write_parquet(table, parquet, overwrite=overwrite)
         logs.answer(f"{len(table)} rows in {parquet}", {"path": str(parquet), "rows": len(table)})

@@ -94,7 +94,8 @@ def answer(
 
 def exact(text: str) -> None:
     """Write a file of text, such as CSV, to standard output as it is: other programs read it."""
-    click.echo(text, nl=False)
+    # Escapes too: click leaves them out of what is no terminal's.
+    click.echo(text, nl=False, color=True)
 
 
 class Logs:

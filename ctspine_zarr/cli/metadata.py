@@ -52,6 +52,9 @@ def metadata(
         message = "FILEs and --remove, or neither; legal: one of them"
         raise UnknownValue(message)
     if remove is not None:
+        if key is not None:
+            message = f"--key {key!r} with --remove; legal: with FILEs"
+            raise UnknownValue(message)
         removed = cz.remove_metadata(store, remove, take_over=take_over, storage_options=storage_option)
         text = f"removed {remove} of {len(removed.changed)} cases"
         logs.answer(text, documents.metadata_added(store, [removed]))

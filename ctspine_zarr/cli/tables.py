@@ -21,25 +21,51 @@ type Rows = list[dict[str, Any]]
 
 # Rows that rich lays out at once; it takes seconds for thousands.
 _MOST_LAID_OUT: Final = 500
+_PRINTED: Final = (
+    *("case", "split", "source", "size (z, y, x)", "spacing mm", "labels", "findings", "stored", "level"),
+    *("cm3", "HU mean", "spread", "5 % to 95 %", "centroid (z, y, x)", "pieces", "cut"),
+)
+"""Names of columns that a person reads."""
+
 _RIGHT: Final = ("size (z, y, x)", "stored", "cm3", "HU mean", "spread", "5 % to 95 %", "pieces")
 
 
 def with_metadata(table: pd.DataFrame, metadata: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """A table with the columns of metadata by its `case`, and how these are named there."""
-    own = {name: f"metadata:{name}" if name in table.columns else str(name) for name in metadata.columns}
-    return table.join(metadata.rename(columns=own), on="case"), list(own.values())
+    """A table with the columns of metadata by its `case`, and how these are named there.
+
+    A name that the table has, or that is printed for a person, begins with `metadata:`, as often as it takes.
+    """
+    taken = {*map(str, table.columns), *_PRINTED}
+    own = dict[str, str]()
+    # Those first that can be what they are.
+    for name in sorted(metadata.columns, key=lambda name: printable(name) in taken):
+        new = name
+        while printable(new) in taken:
+            new = f"metadata:{new}"
+        own[name] = new
+        taken.add(printable(new))
+    return table.join(metadata.rename(columns=own), on="case"), [own[name] for name in metadata.columns]
 
 
 def as_csv(table: pd.DataFrame) -> str:
     """CSV with a line of names; lists are joined by spaces, objects are JSON."""
     flat = table.copy()
     for name in [name for name, dtype in table.dtypes.items() if dtype.name == "object"]:
-        join = " ".join if name in LISTS else _cell
-        flat[name] = [join(value) for value in table[name]]
+        cells = [_cell(value, is_list=name in LISTS) for value in table[name]]
+        # Else pandas would make floats of large integers.
+        flat[name] = pd.Series(cells, flat.index, dtype="object")
     return str(flat.to_csv(index=False, lineterminator="\n"))
 
 
-def _cell(value: Any) -> Any:
+def shown_csv(table: pd.DataFrame) -> str:
+    """CSV as it is for other programs, and for a terminal so that nothing in it is a command."""
+    text = as_csv(table)
+    return "\n".join(map(printable, text.split("\n"))) if _is_terminal() else text
+
+
+def _cell(value: Any, *, is_list: bool) -> Any:
+    if is_list and isinstance(value, tuple | list):
+        return " ".join(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | Mapping) else value
 
 
@@ -94,7 +120,8 @@ def labels_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
 def _texts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     cells = {name: row[name] for name in names}
     return {
-        name: "" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell)
+        # A float as far as it is exact.
+        name: "" if cell is None else f"{cell:.15g}" if isinstance(cell, float) else str(cell)
         for name, cell in cells.items()
     }
 

@@ -2,7 +2,8 @@
 
 A table is read column by column. Blank cells, and those that say NA or NaN, are left out. A column whose
 cells are all whole numbers, numbers, or true and false, is of these; every other is text as it stands, so
-that an id keeps its zeros. Dates of a workbook are ISO text.
+that an id keeps its zeros. Without a point in any cell, what looks like an exponent is a letter of an id, as
+of `1e5`. Dates of a workbook are ISO text.
 """
 
 from __future__ import annotations
@@ -268,11 +269,17 @@ def _of_texts(cells: list[Any]) -> list[Cell | None]:
     kind: Callable[[str], Cell] = str
     if all(_INTEGER.fullmatch(text) for text in said):
         kind = int
-    elif all(_NUMBER.fullmatch(text) and _is_number(text) for text in said):
+    elif _are_numbers(said):
         kind = float
     elif all(text.lower() in _FLAGS for text in said):
         kind = _flag
     return [None if text is None else kind(text) for text in texts]
+
+
+def _are_numbers(texts: list[str]) -> bool:
+    has_point = any("." in text for text in texts)
+    is_id = not has_point and any("e" in text.lower() for text in texts)
+    return not is_id and all(_NUMBER.fullmatch(text) and _is_number(text) for text in texts)
 
 
 def _flag(text: str) -> bool:

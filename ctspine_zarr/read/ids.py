@@ -32,7 +32,7 @@ def ids_of(asked: CaseIds, known: Collection[str], where: str) -> set[str]:
     Raises:
         UnknownCase: an id that there is not; the message names the nearest ones.
         UnknownValue: no ids, an id twice, or a boolean Series that does not say True or False exactly
-            once of each case.
+            once of each case; in one of pandas' `boolean`, what is missing is no True, as in pandas itself.
     """
     ids = list(_named(asked, known, where))
     for case in ids:
@@ -70,6 +70,9 @@ def _is_flag(value: object) -> bool:
 
 def _chosen(series: pd.Series[Any], known: Collection[str], where: str) -> list[Any]:
     """The ids of which a boolean Series says True."""
+    # What compares with nothing, such as an age that nobody knows, is neither more nor less.
+    if series.dtype.name == "boolean":
+        series = series.fillna(False)
     if faults := list(_faults(series, known)):
         legal = f"True or False, once, for each of the {len(known)} cases in {where}"
         message = f"a boolean Series {', and '.join(faults)}; legal: {legal}"

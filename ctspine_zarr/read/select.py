@@ -19,7 +19,8 @@ class Criteria(TypedDict, total=False):
 
     Attributes:
         cases: ids, each once; a table that is indexed by them; or a boolean Series indexed by the ids
-            of all cases that there are, of which it says True or False.
+            of all cases that there are, of which it says True or False; one of pandas' `boolean` may
+            have gaps, which are no True.
         split: one of the dataset's splits, such as train, or several.
         source: one of its sources, or several.
         min_slices, max_slices: axial slices, inclusive.

@@ -171,12 +171,13 @@ class Store(ShownStore):
     def metadata(self) -> pd.DataFrame:
         """One row a case, indexed by case id: the columns of every table that was joined (`add_metadata`).
 
-        A column that several tables have is named `FILE:COLUMN`. What a case lacks is missing: integers with
-        gaps are float64, so that `select(cases=store.metadata.age > 60)` is False there. Rows of the
-        dataset's own spreadsheet stand in `cases`.
+        A column that several tables have is named `FILE:COLUMN`, and so is one named `case`. What a case
+        lacks is missing: integers with gaps are `Int64`, flags with gaps `boolean`, so that
+        `select(cases=store.metadata.age > 60)` leaves it out. Rows of the dataset's own spreadsheet stand in
+        `cases`.
 
         Raises:
-            DamagedStore: more columns than any store that was written has.
+            DamagedStore: more columns, or cells, than any store that was written has.
         """
         return metadata_table(self.records.values())
 
@@ -189,7 +190,8 @@ class Store(ShownStore):
         Raises:
             UnknownCase: `cases` with one that is not here; the message names the nearest ones.
             UnknownValue: a split, source, label or label set that does not exist; `cases` with one twice,
-                or a boolean Series that does not say True or False exactly once of each case here.
+                or a boolean Series that does not say True or False exactly once of each case here; what is
+                missing in one of dtype `boolean` is no True.
         """
         asked, cases = criteria.pop("labels", None), criteria.get("cases")
         store = self if asked is None or asked == self.label_set else self._with_labels(asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ctspine_zarr.errors import DamagedStore
@@ -20,6 +20,8 @@ LISTS: Final = ("labels", "findings")
 
 # Of 64 tables.
 _MOST_COLUMNS: Final = 1 << 14
+# Blank ones too: more than 8,000 cases with as many columns, a gigabyte.
+_MOST_CELLS: Final = 1 << 27
 
 _CASE: Final = (
     *("case", "split", "source", "patient_id"),
@@ -130,7 +132,7 @@ def metadata_table(records: Iterable[Record]) -> pd.DataFrame:
     """One row a case, indexed by case id; see `Store.metadata` for the columns.
 
     Raises:
-        DamagedStore: more columns than any store that was written has.
+        DamagedStore: more columns, or cells, than any store that was written has.
     """
     import pandas as pd
 
@@ -139,29 +141,51 @@ def metadata_table(records: Iterable[Record]) -> pd.DataFrame:
     for metadata in rows.values():
         for name, row in metadata.items():
             tables.setdefault(name, {}).update(dict.fromkeys(row))
-    if sum(map(len, tables.values())) > _MOST_COLUMNS:
-        message = f"metadata of {len(tables)} tables; legal: at most {_MOST_COLUMNS} columns in all"
-        raise DamagedStore(message)
-    several = Counter(column for columns in tables.values() for column in columns)
+    _require_bounded(tables, len(rows))
     cells = {
-        column if several[column] == 1 else f"{name}:{column}": [
-            metadata.get(name, {}).get(column) for metadata in rows.values()
-        ]
-        for name, columns in sorted(tables.items())
-        for column in columns
+        own: [metadata.get(name, {}).get(column) for metadata in rows.values()]
+        for (name, column), own in _own_names(tables).items()
     }
     index = pd.Index(list(rows), name="case", dtype="str")
     return pd.DataFrame({name: _typed(values, index) for name, values in cells.items()}, index=index)
 
 
+def _require_bounded(tables: Mapping[str, Collection[str]], rows: int) -> None:
+    columns = sum(map(len, tables.values()))
+    if columns > _MOST_COLUMNS or columns * rows > _MOST_CELLS:
+        seen = f"metadata of {len(tables)} tables, {columns} columns and {rows} rows"
+        message = f"{seen}; legal: at most {_MOST_COLUMNS} columns in all, and {_MOST_CELLS} cells"
+        raise DamagedStore(message)
+
+
+def _own_names(tables: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], str]:
+    """(table, column) -> the column's name, or `TABLE:COLUMN` where that is another's too, or the index's."""
+    pairs = [(name, column) for name, columns in sorted(tables.items()) for column in columns]
+    several = Counter(column for _, column in pairs)
+    of_tables = {f"{name}:{column}" for name, column in pairs}
+    alone = {column for column, count in several.items() if count == 1} - of_tables - {"case"}
+    found, used = dict[tuple[str, str], str](), set(alone)
+    for name, column in pairs:
+        own = column if column in alone else f"{name}:{column}"
+        # Names of files may have colons as well.
+        while column not in alone and own in used:
+            own = f"{name}:{own}"
+        used.add(own)
+        found[name, column] = own
+    return found
+
+
 def _typed(values: list[Any], index: pd.Index[Any]) -> pd.Series[Any]:
     import pandas as pd
 
-    kinds = {type(value) for value in values if value is not None}
-    # Mixed with others, or of more than 64 bits, numbers stay as they are.
-    is_number = kinds <= {int, float} and all(value is None or abs(value) < 2**63 for value in values)
+    there = [value for value in values if value is not None]
+    kinds, has_gaps = {type(value) for value in there}, len(there) < len(values)
     if kinds == {bool}:
-        return pd.Series(values, index, dtype="bool" if None not in values else "boolean")
-    if is_number:
-        return pd.Series(values, index, dtype="int64" if kinds == {int} and None not in values else "float64")
+        return pd.Series(values, index, dtype="boolean" if has_gaps else "bool")
+    if kinds == {int} and all(abs(value) < 2**63 for value in there):
+        return pd.Series(values, index, dtype="Int64" if has_gaps else "int64")
+    # An integer that no float is stays what it is, as what is mixed with others does.
+    integers = [one for one in there if type(one) is int]
+    if kinds <= {int, float} and all(abs(one) < 2**63 and int(float(one)) == one for one in integers):
+        return pd.Series(values, index, dtype="float64")
     return pd.Series(values, index, dtype="str" if kinds == {str} else "object")
