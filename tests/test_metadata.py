@@ -6,6 +6,8 @@ import datetime as dt
 import io
 import itertools
 import json
+import re
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from trees import Tree, VerseTree, labels, voxels
 import ctspine_zarr as cz
 from ctspine_zarr.datasets.metadata import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, MetadataTable, read_table
 from ctspine_zarr.datasets.series import parsed
+from ctspine_zarr.datasets.spreadsheet import read_spreadsheet
 from ctspine_zarr.errors import DamagedStore, SourceError, StorageError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.catalog import Entry
 
@@ -103,6 +106,41 @@ def test_a_workbook_has_types_of_its_own_and_dates_are_iso_text() -> None:
             "p5": {"age": 1.5, "mixed": "text"},
         },
     )
+
+
+def repacked(book: bytes, said: int = 0, dimension: str = "") -> bytes:
+    """The workbook, a file of which says that it has more bytes, and its sheet that it is so large."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as old, zipfile.ZipFile(data, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if dimension and name.startswith("xl/worksheets/"):
+                text = re.sub(rb'(<dimension ref=)"[^"]*"', rb'\1"%s"' % dimension.encode(), text)
+            new.writestr(name, text)
+        new.infolist()[0].file_size += said
+    return data.getvalue()
+
+
+def test_a_workbook_that_inflates_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = workbook(["case", "Patient Id", "a"], ["x", "p", 1])
+    large = repacked(small, said=1 << 28)
+    said = repacked(small, dimension="A1:XFD1048576")
+    assert said != small
+    assert read_sheet(said, "t.xlsx").rows == {"x": {"Patient Id": "p", "a": 1}}
+    assert read_spreadsheet(said, "t.xlsx") == {"p": ({"case": "x", "a": 1},)}
+    deep, wide = openpyxl.Workbook(), openpyxl.Workbook()
+    deep.worksheets[0].cell(1000, 1, "x")
+    wide.worksheets[0].cell(1, 1000, "x")
+    monkeypatch.setattr("ctspine_zarr.datasets.spreadsheet.MOST_CELLS", 1000)
+    books = [(large, r"268\d{6} bytes once it is inflated; legal: at most 268435456")]
+    for book in (deep, wide):
+        data = io.BytesIO()
+        book.save(data)
+        books.append((data.getvalue(), "more than 1000 cells and rows; legal: as many, blank ones included"))
+    for found, message in books:
+        for read in (read_sheet, read_spreadsheet):
+            with pytest.raises(SourceError, match=message):
+                read(found, "t.xlsx")
 
 
 @pytest.mark.parametrize(
