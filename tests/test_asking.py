@@ -398,7 +398,6 @@ def test_options_choose_as_select_does(
         (["--label-set", "model"], "unknown label set 'model'"),
         (["--json", "--csv"], "--csv and --json or --parquet at once; legal: one of them"),
         (["--csv", "--parquet", "t.parquet"], "--csv and --json or --parquet at once; legal: one of them"),
-        (["--json", "--csv"], "--json, --csv and --parquet at once; legal: one of them"),
         (["--overwrite"], "--overwrite without a file; legal: with --parquet"),
     ],
 )

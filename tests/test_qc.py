@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -279,6 +280,28 @@ def test_a_store_without_any_receipt_is_damaged_throughout(store: cz.Store) -> N
     report = cz.quality_report(cz.open_store(store.location))
     assert (report.cases, sorted(report.damaged)) == ((), sorted(store))
     assert "0 cases: 0 with errors, 0 more with warnings; 3 more are damaged" in report.text()
+
+
+def test_a_page_takes_the_place_of_a_file_that_was_named_for_that_alone(
+    store: cz.Store, tmp_path: Path
+) -> None:
+    page_file, link, pipe = (tmp_path / name for name in ("report.html", "link.html", "pipe.html"))
+    page_file.write_text("mine")
+    link.symlink_to(page_file)
+    os.mkfifo(pipe)
+    done = run(store.location, "--html", page_file)
+    assert (done.exit_code, page_file.read_text()) == (1, "mine")
+    assert "exists; give --overwrite to replace it" in done.output
+    for path, kind in ((link, "link"), (pipe, "pipe")):
+        done = run(store.location, "--html", path, "--overwrite")
+        assert (done.exit_code, f"{path}: it is a {kind}; legal: a file" in done.output) == (1, True)
+    assert link.is_symlink()
+    assert pipe.is_fifo()
+    assert page_file.read_text() == "mine"
+    assert run(store.location, "--html", page_file, "--overwrite").exit_code == 0
+    assert page_file.read_text().startswith("<!doctype html>")
+    done = run(store.location, "--overwrite")
+    assert (done.exit_code, "--overwrite without a file; legal: with --html" in done.output) == (2, True)
 
 
 PAGE = (Path(__file__).parents[1] / "docs" / "quality.md").read_text()

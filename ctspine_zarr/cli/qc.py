@@ -10,8 +10,15 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs
-from ctspine_zarr.cli.options import json_option, selection_options, storage_options, store_argument
+from ctspine_zarr.cli.options import (
+    json_option,
+    overwrite_option,
+    selection_options,
+    storage_options,
+    store_argument,
+)
 from ctspine_zarr.cli.talk import DAMAGED
+from ctspine_zarr.errors import UnknownValue
 
 _SEVERITIES: Final = ("info", "warning", "error")
 
@@ -37,6 +44,7 @@ _SEVERITIES: Final = ("info", "warning", "error")
     type=click.Choice(_SEVERITIES),
     help="End with status 4 where there is a finding that weighs as much, or more.",
 )
+@overwrite_option
 @selection_options
 @storage_options
 @logs.logged
@@ -46,6 +54,7 @@ def qc(
     severity: str,
     html: Path | None,
     fail_on: str | None,
+    overwrite: bool,
     criteria: dict[str, Any],
     storage_option: dict[str, Any],
 ) -> None:
@@ -53,10 +62,13 @@ def qc(
 
     Findings are no damage, and the exit status is 0 unless --fail-on is given, or a receipt is damaged.
     """
+    if overwrite and html is None:
+        message = "--overwrite without a file; legal: with --html"
+        raise UnknownValue(message)
     opened = cz.open_store(store, storage_options=storage_option)
     report = cz.quality_report(opened, severity=severity, **criteria)
     if html is not None:
-        report.save(html)
+        report.save(html, overwrite=overwrite)
     for case, problem in report.damaged.items():
         logs.fault(f"damaged {case}: {problem}")
     logs.answer(report.text, report.json)

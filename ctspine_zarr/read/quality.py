@@ -13,7 +13,7 @@ from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Finding, Severity, at_least
 from ctspine_zarr.format.receipt import Receipt
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.outputs import whole_file
+from ctspine_zarr.outputs import require_free, whole_file
 from ctspine_zarr.quality.examined import Examined, Told, leak_findings, rows
 from ctspine_zarr.quality.report import document, lines, page
 from ctspine_zarr.read.case import Case
@@ -76,12 +76,18 @@ class QualityReport:
         """One page: counts, the figures of all levels, the findings that are told; it loads nothing else."""
         return page(self.location, self.cases, self.told, self.spec, self.damaged)
 
-    def save(self, path: str | Path) -> None:
-        """Write the page to a file, whole or not at all, in place of any that is there.
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the page to a file, whole or not at all.
+
+        Args:
+            path: its folder is made where it does not exist.
+            overwrite: replace a file that is there.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: a file is there, or it cannot be written.
         """
+        if not overwrite:
+            require_free(Path(path))
         with whole_file(Path(path)) as file:
             file.write(self.html().encode())
 
