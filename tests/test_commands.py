@@ -23,6 +23,7 @@ from click.testing import Result
 from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from trees import AFFINE, Tree, labels, packed, voxels
 
 import ctspine_zarr as cz
@@ -476,6 +477,28 @@ def test_a_store_that_cannot_be_read_completes_nothing(tmp_path: Path, phantom_s
     place = shutil.copytree(phantom_store.location, tmp_path / "s.zarr")
     (place / "zarr.json").write_bytes(b"{")
     assert completed("info", str(place), "") == completed("info", str(tmp_path), "") == []
+
+
+def test_a_shell_is_offered_no_command_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, location: str, phantom_store: cz.Store
+) -> None:
+    names = [
+        "one",
+        "T1$(touch x)",
+        "T1`touch x`",
+        "T2;touch x",
+        "a b",
+        "$HOME",
+        "l\u00e4sion",
+        "T-1.a+b",
+    ]
+    others = [*phantom_store.spec.labels.values()][len(names) :]
+    labels = dict(zip(phantom_store.spec.labels, [*names, *others], strict=True))
+    spec = structs.replace(phantom_store.spec, labels=labels)
+    root = structs.replace(phantom_store.root, dataset=spec)
+    store = cz.Store(phantom_store.storage, root, phantom_store.entries, phantom_store.reading)
+    monkeypatch.setattr(cz, "open_store", lambda *_, **__: store)
+    assert completed("cases", location, "--has-label", "") == ["one", "l\u00e4sion", "T-1.a+b", *others]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash, which is not on this machine")

@@ -21,7 +21,7 @@ from stores import objects
 from trees import NnunetTree, Tree
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import CtspineError, StorageError
+from ctspine_zarr.errors import CtspineError, DamagedStore, StorageError
 from ctspine_zarr.publishing.web import application
 
 SECRET: Final = b"nobody may read this"
@@ -218,6 +218,17 @@ def test_a_split_that_leads_outside_in_every_document_is_no_path(
         root["attributes"][OWN]["dataset"]["splits"].append(name)
         put(store, new | author.root(root))
         use_all(store, around)
+
+
+@pytest.mark.parametrize("field", ["intensity", "labels"])
+def test_a_spread_below_zero_is_damage(store: Path, before: Objects, field: str) -> None:
+    author = Author(before)
+    record = author.record("a")
+    told = record["intensity"] if field == "intensity" else record["labels"][0]["hu"]
+    told["std"] = -1.5
+    put(store, author.case("a", record=record))
+    with pytest.raises(DamagedStore, match=r"std"):
+        cz.open_store(store)
 
 
 def test_no_key_in_a_receipt_leads_outside(

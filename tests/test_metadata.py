@@ -126,7 +126,7 @@ def test_a_workbook_that_inflates_without_end_is_not_read(monkeypatch: pytest.Mo
     large = repacked(small, said=1 << 28)
     said = repacked(small, dimension="A1:XFD1048576")
     assert said != small
-    assert read_sheet(said, "t.xlsx").rows == {"x": {"Patient Id": "p", "a": 1}}
+    assert read_table(said, "t.xlsx").rows == {"x": {"Patient Id": "p", "a": 1}}
     assert read_spreadsheet(said, "t.xlsx") == {"p": ({"case": "x", "a": 1},)}
     deep, wide = openpyxl.Workbook(), openpyxl.Workbook()
     deep.worksheets[0].cell(1000, 1, "x")
@@ -138,7 +138,7 @@ def test_a_workbook_that_inflates_without_end_is_not_read(monkeypatch: pytest.Mo
         book.save(data)
         books.append((data.getvalue(), "more than 1000 cells and rows; legal: as many, blank ones included"))
     for found, message in books:
-        for read in (read_sheet, read_spreadsheet):
+        for read in (read_table, read_spreadsheet):
             with pytest.raises(SourceError, match=message):
                 read(found, "t.xlsx")
 

@@ -210,6 +210,17 @@ def test_a_stores_plot_has_its_figures(phantom_store: cz.Store) -> None:
     )
 
 
+def test_spacings_that_are_equal_but_for_rounding_have_a_plot(phantom_store: cz.Store) -> None:
+    entries = {}
+    for number, (case, entry) in enumerate(phantom_store.entries.items()):
+        mm = 1.0 + number * np.finfo(float).eps
+        affine = ((mm, 0.0, 0.0, 0.0), (0.0, mm, 0.0, 0.0), (0.0, 0.0, mm, 0.0), (0.0, 0.0, 0.0, 1.0))
+        entries[case] = Entry(replace(entry.record, affine=affine), entry.receipt, entry.group)
+    store = cz.Store(phantom_store.storage, phantom_store.root, entries, phantom_store.reading)
+    _, _, spacing, *_ = store.plot().axes
+    assert [sum(drawn) for drawn in bars(spacing)] == [9, 9]
+
+
 def test_a_cases_plot_has_its_figures(case: cz.Case) -> None:
     *planes, hu, heights, volumes = case.plot().axes
     assert [axes.get_title().split()[0] for axes in planes] == ["sagittal", "coronal", "axial"]

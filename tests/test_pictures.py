@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 from stores import without_masks
 from trees import Tree, in_mm
 
@@ -267,6 +267,20 @@ def test_an_outline_lies_on_its_labels_edge() -> None:
         assert line[: edges[0] - 1].max() == line[edges[1] + 2 :].max() == 0
 
 
+@pytest.mark.parametrize("width", [0, 1, 4])
+def test_an_outline_is_as_wide_as_pillow_draws_it(width: int) -> None:
+    y, x = np.mgrid[:40, :60]
+    mask = ((y - 18) ** 2 / 300 + (x - 25) ** 2 / 500 < 1) & ~((y > 20) & (x > 30))
+    mask[:, :3] = True
+    drawn = canvas.blank((240, 160))
+    canvas.outline(drawn, mask, (255, 255, 255), width, 0.25)
+    fine = canvas.resized(mask.astype(np.uint8), (720, 480)) >= 0.5
+    core = np.asarray(Image.fromarray(fine).convert("L").filter(ImageFilter.MinFilter(6 * width + 1))) > 0
+    edge, inside = ((of.reshape(160, 3, 240, 3).mean(axis=(1, 3))) for of in (fine & ~core, fine))
+    expected = (np.maximum(edge, inside * 0.25) * 255).round()
+    assert np.abs(np.asarray(drawn)[..., 0] - expected).max() <= 1
+
+
 def test_the_middle_vertebra_has_its_colour(bent_case: cz.Case) -> None:
     picture = np.asarray(bent_case.preview(height=600)).reshape(-1, 3).astype(float)
     tint = np.array(colour(23)) * 0.12
@@ -496,7 +510,8 @@ def test_a_damaged_case_is_told_and_the_sheet_goes_on(phantom_store: cz.Store, t
     assert (status, document["paths"]) == (4, [str(tmp_path / "all.png")])
     assert [one["case"] for one in document["damaged"]] == ["liver_0"]
     assert (tmp_path / "all.png").is_file()
-    assert run(copy, "liver_0", "-o", tmp_path / "one.png")[0] == 1
+    status, output = run(copy, "liver_0", "-o", tmp_path / "one.png")
+    assert (status, output.count("\n")) == (4, 1)
     assert not (tmp_path / "one.png").exists()
 
 

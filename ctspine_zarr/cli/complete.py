@@ -6,9 +6,10 @@ wrong with it, or with the words before, offers nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,6 +18,9 @@ import ctspine_zarr as cz
 
 if TYPE_CHECKING:
     from ctspine_zarr.label_sets.store import Store
+
+# What a shell takes as it is. A label may be called anything, a command too, which the shell would run.
+_WORD: Final = re.compile(r"[\w.+-]+")
 
 type Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 """As click calls it: with the words before, and the beginning of this one."""
@@ -28,7 +32,7 @@ def folders(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
 
 
 def _names(of: Callable[[Store], Iterable[str]]) -> Completion:
-    """The names that a store has; those that were given before are left out."""
+    """The names that a store has; those that were given before are left out, and those that are no words."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         given = ctx.params.get(parameter.name or "")
@@ -36,7 +40,7 @@ def _names(of: Callable[[Store], Iterable[str]]) -> Completion:
         return [
             CompletionItem(name)
             for name in _from_store(ctx, of)
-            if name.startswith(incomplete) and name not in before
+            if name.startswith(incomplete) and name not in before and _WORD.fullmatch(name)
         ]
 
     return complete

@@ -18,11 +18,10 @@ from ctspine_zarr.cli.options import (
     storage_options,
     store_argument,
 )
-from ctspine_zarr.cli.talk import DAMAGED
-from ctspine_zarr.errors import UnknownValue
+from ctspine_zarr.cli.talk import DAMAGED, fail
+from ctspine_zarr.errors import DamagedStore, StoreUpdated, UnknownValue
 
 if TYPE_CHECKING:
-    from ctspine_zarr.errors import DamagedStore
     from ctspine_zarr.read.select import Criteria
 
 
@@ -91,16 +90,21 @@ def preview(  # noqa: PLR0917 - the options of one command
         damaged[found] = str(error)
         logs.fault(f"damaged {found}: {error}")
 
-    paths = cz.preview(
-        store,
-        output,
-        case,
-        columns=columns,
-        overwrite=overwrite,
-        on_damaged=note,
-        storage_options=storage_option,
-        **asked,
-        **criteria,
-    )
+    try:
+        paths = cz.preview(
+            store,
+            output,
+            case,
+            columns=columns,
+            overwrite=overwrite,
+            on_damaged=note,
+            storage_options=storage_option,
+            **asked,
+            **criteria,
+        )
+    except StoreUpdated:
+        raise
+    except DamagedStore as error:
+        fail(str(error), DAMAGED)
     logs.answer("\n".join(map(str, paths)), documents.previewed(store, paths, damaged))
     sys.exit(DAMAGED if damaged else 0)

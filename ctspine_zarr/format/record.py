@@ -20,6 +20,7 @@ from ctspine_zarr.geometry import Affine, Rows, Shape, oriented, spacing_of, vox
 
 type Triple = tuple[float, float, float]
 type Count = Annotated[int, Meta(ge=0, le=2**50)]
+type Spread = Annotated[float, Meta(ge=0)]
 type Size = Annotated[int, Meta(ge=1, le=2**14)]
 type Sizes = tuple[Size, Size, Size]
 type Cell = str | int | float | bool
@@ -95,7 +96,7 @@ class Intensity(Struct, frozen=True, kw_only=True):
     min: float
     max: float
     mean: float
-    std: float
+    std: Spread
     p00_5: float
     p05: float
     p50: float
@@ -108,7 +109,7 @@ class LabelIntensity(Struct, frozen=True, kw_only=True):
     """How the HU of the voxels that bear one label are distributed; percentiles as in `Intensity`."""
 
     mean: float
-    std: float
+    std: Spread
     p00_5: float
     p05: float
     p50: float

@@ -33,6 +33,8 @@ masks.
 
 _DPI: Final = 100
 _MOST_NAME: Final = 24
+# Of values that are counted: more than is seen.
+_DIGITS: Final = 6
 # Bars with their value on top; of more they would touch.
 _MOST_FIGURES: Final = 6
 
@@ -170,10 +172,12 @@ def _draw_cases(axes: Axes, records: Collection[Record], spec: Spec) -> None:
 
 
 def _draw_histogram(axes: Axes, values: Mapping[str, Sequence[float]], title: str) -> None:
-    every = [value for one in values.values() for value in one]
-    if every:
+    # Values that are equal but for rounding leave no room for edges between them.
+    rounded = {name: np.round(np.asarray(one, float), _DIGITS) for name, one in values.items()}
+    every = np.concatenate([*rounded.values()])
+    if len(every):
         edges = np.histogram_bin_edges(every, bins=20)
-        for name, one in values.items():
+        for name, one in rounded.items():
             axes.hist(one, bins=edges.tolist(), label=name, alpha=0.7)
         if len(values) > 1:
             axes.legend(fontsize=8)
