@@ -30,8 +30,9 @@ HOMES = {
     "matplotlib": ("look.plots",),
     "rich": ("cli.progress", "cli.tables"),
     "pyarrow": ("parquet",),
-    # The phantom writes what the writer reads, with noise and a spreadsheet of its own.
-    "scipy": ("write.pieces", "datasets.phantom", "arrays.regridding"),
+    # The phantom writes what the writer reads, with noise and a spreadsheet of its own. A filter of Pillow's
+    # takes minutes where one of scipy's takes seconds.
+    "scipy": ("write.pieces", "datasets.phantom", "arrays.regridding", "look.canvas"),
     "xxhash": ("digest",),
     "crc32c": ("format.codecs",),
     "numcodecs": ("format",),

@@ -1,4 +1,4 @@
-"""Pixels and text: the one module that knows Pillow."""
+"""Pixels and text: the one module that knows Pillow; edges are scipy's."""
 
 from __future__ import annotations
 
