@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -539,3 +540,31 @@ def test_what_is_no_number_is_drawn_without_a_warning() -> None:
 def test_a_sheet_of_no_case_is_empty(phantom_store: cz.Store) -> None:
     none = phantom_store.select(has_label="L6", min_slices=999)
     assert (none.pages, none.preview().width) == (1, phantom_store.preview(columns=1).width)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        # The slices go forward by 0.4 of what they rise: a gantry that is tilted by its arc tangent.
+        ((0, 0.8, 2, 0), ["oblique by 21.8 degrees", "sheared by 21.8 degrees"]),
+        ((0, 0.01, 2, 0), []),
+    ],
+)
+def test_what_is_drawn_of_a_sheared_scan_says_so(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, column: tuple[float, ...], expected: list[str]
+) -> None:
+    affine = np.eye(4)
+    affine[:, 2] = column
+    image, mask = bent()
+    tree.add(image=in_mm(image, affine), mask=in_mm(mask, affine))
+    cz.build_store(cz.plan_build(tree.root, tree.root.parent / "s.zarr", workers=1))
+    written: list[str] = []
+    write = canvas.write
+
+    def noting(picture: Any, place: Any, text: str, *more: Any, **options: Any) -> None:
+        written.append(text)
+        write(picture, place, text, *more, **options)
+
+    monkeypatch.setattr(canvas, "write", noting)
+    cz.open_store(tree.root.parent / "s.zarr")["liver_1"].preview()
+    assert re.findall(r"\w+ by [\d.]+ degrees", "   ".join(written)) == expected

@@ -10,7 +10,7 @@ from ctspine_zarr.errors import UnknownValue, integer
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.geometry import PlaneName
+from ctspine_zarr.geometry import PlaneName, obliqueness, shear
 from ctspine_zarr.look import canvas
 from ctspine_zarr.look.canvas import Picture
 from ctspine_zarr.look.panes import Style, pane
@@ -31,6 +31,8 @@ _LEAST_WIDTH: Final = 440
 _SEPARATOR: Final = "   "
 # Lengths of a scale bar, in mm: the longest that fits.
 _BARS: Final = (100, 50, 20, 10, 5, 2, 1)
+# Degrees up to which nobody sees that a grid is oblique or sheared; the viewer has the same.
+_MOST_DEGREES: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def overview(
     """A picture of sagittal, coronal and axial planes at one scale, in the proportions of the body.
 
     Each has the letters of the sides of the body in its margin, and the names of its labels beside them.
-    Above them stand id, split, source, size, spacing and window, below them a scale bar.
+    Above them stand id, split, source, size, spacing, window, and by how many degrees the grid is oblique
+    or sheared, where that is more than 1; below them a scale bar.
 
     Args:
         planes: of `PLANES`.
@@ -112,8 +115,16 @@ def _facts(record: Record, spec: Spec, window: tuple[float, float]) -> list[str]
         f"{shape_text(record.shape)} voxels",
         f"{spacing_text(record.spacing)} mm",
         f"{window[0]:g} to {window[1]:g} HU",
+        *_angles(record),
     ]
     return [*facts, f"labels: {spec.mask}" if record.has_mask else "no mask"]
+
+
+def _angles(record: Record) -> list[str]:
+    """By how much the planes, which are drawn as rectangles, are none, or are not those of the body."""
+    affine = record.affine_matrix
+    found = {"oblique": obliqueness(affine), "sheared": shear(affine)}
+    return [f"{how} by {degrees:.1f} degrees" for how, degrees in found.items() if degrees > _MOST_DEGREES]
 
 
 def _wrapped(facts: list[str], text: int, width: float) -> list[str]:
