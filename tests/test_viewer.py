@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -30,19 +31,20 @@ from viewers import answers_of, viewed
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli.main import cli
-from ctspine_zarr.errors import StorageError
+from ctspine_zarr.errors import StorageError, UnknownValue
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.findings import Code, Finding, worst
 from ctspine_zarr.format.levels import middle_voxel
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.look.line import centre_line
+from ctspine_zarr.publishing.serve import serve
 from ctspine_zarr.publishing.web import Answer, Asked, application
 from ctspine_zarr.viewer.answers import Answers
 from ctspine_zarr.viewer.boxes import MOST_BYTES, parse_box
 from ctspine_zarr.viewer.documents import case_document
 from ctspine_zarr.viewer.neuroglancer import label_names, neuroglancer_link, neuroglancer_state
-from ctspine_zarr.viewer.view import names_of
+from ctspine_zarr.viewer.view import names_of, view
 
 PORT = 4321
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
@@ -642,7 +644,9 @@ def test_the_command_says_where_it_is_and_ends_well(phantom_store: cz.Store) -> 
         assert process.stdout is not None
         line = process.stdout.readline()
         try:
-            found = re.fullmatch(r".* is at (http://127\.0\.0\.1:\d+/)#case=liver_0; Ctrl-C ends\n", line)
+            found = re.fullmatch(
+                r".* is at (http://127\.0\.0\.1:\d+/)#case=liver_0; Ctrl-C ends\n", line
+            )
             assert found, line
             with urllib.request.urlopen(found[1], timeout=60) as answer:  # noqa: S310 - loopback
                 assert b"main.js" in answer.read()
@@ -662,3 +666,67 @@ def test_neuroglancer_needs_a_case(phantom_store: cz.Store) -> None:
     done = CliRunner().invoke(cli, ["view", phantom_store.location, "--neuroglancer"])
     assert done.exit_code == 2
     assert "--neuroglancer needs a CASE" in done.output
+
+
+def test_a_browser_that_waits_for_its_page_gets_it(phantom_store: cz.Store, tmp_path: Path) -> None:
+    script = tmp_path / "browser.py"
+    script.write_text(
+        "import sys, urllib.request\n"
+        "try:\n"
+        "    page = urllib.request.urlopen(sys.argv[1].partition('#')[0], timeout=20).read()\n"
+        "except OSError:\n"
+        "    page = b''\n"
+        "print(b'main.js' in page, flush=True)\n"
+    )
+    command = [sys.executable, "-m", "ctspine_zarr", "view", phantom_store.location, "liver_0"]
+    # As webbrowser has it, one that is named with %s is waited for.
+    environment = os.environ | {"BROWSER": f"{sys.executable} {script} %s"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().endswith("Ctrl-C ends\n")
+            assert process.stdout.readline() == "True\n"
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "module"), [("view", "viewer.view"), ("serve", "publishing.serve")], ids=["view", "serve"]
+)
+def test_ctrl_c_before_the_address_is_told_is_an_interruption(
+    phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch, command: str, module: str
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> cz.Store:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"ctspine_zarr.{module}.open_store", interrupted)
+    done = CliRunner().invoke(cli, [command, phantom_store.location])
+    assert done.exit_code == 130
+    assert done.output == "ctspine-zarr: interrupted\n"
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 70000, "80", 8000.0])
+def test_a_port_that_there_is_not_is_refused(phantom_store: cz.Store, port: Any) -> None:
+    def told(url: str) -> NoReturn:
+        raise AssertionError(url)
+
+    for serving in (serve, view):
+        with pytest.raises(UnknownValue, match=f"port {port!r}; legal: an integer from 0 to 65535"):
+            serving(phantom_store.location, port=port, on_ready=told)
+
+
+@pytest.mark.parametrize("options", [[], ["--no-browser"]])
+def test_no_browser_is_opened_for_neuroglancer(
+    phantom_store: cz.Store, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    # What runs a server that was begun, until Ctrl-C.
+    monkeypatch.setattr("ctspine_zarr.publishing.serve.run", lambda *_: None)
+    done = CliRunner().invoke(cli, ["view", phantom_store.location, "liver_0", "--neuroglancer", *options])
+    assert done.exit_code == 0
+    assert "is at https://" in done.output
+    assert opened == []
+    told = CliRunner().invoke(cli, ["view", "--help"]).output
+    assert "a public page; no browser is opened" in " ".join(told.split())

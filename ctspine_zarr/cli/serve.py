@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import click
 
 from ctspine_zarr.cli import logs
 from ctspine_zarr.cli.options import json_option, store_argument
+from ctspine_zarr.cli.talk import serving
 
 
 @click.command()
@@ -23,8 +22,5 @@ def serve(store: str, host: str, port: int) -> None:
     # starlette and uvicorn are optional.
     from ctspine_zarr.publishing.serve import serve as run
 
-    def tell(url: str) -> None:
-        logs.answer(f"{store} is at {url}; Ctrl-C ends", {"location": store, "url": url}, in_a_line=True)
-
-    with contextlib.suppress(KeyboardInterrupt):
+    with serving(store) as tell:
         run(store, host=host, port=port, on_ready=tell)

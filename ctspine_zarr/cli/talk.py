@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -44,6 +45,27 @@ def heeding[T](listener: Callable[[T], None]) -> Callable[[T], None]:
         listener(event)
 
     return heed
+
+
+@contextlib.contextmanager
+def serving(store: str) -> Iterator[Callable[[str], None]]:
+    """What tells the address of a store that is served; from then on Ctrl-C ends the command, and well.
+
+    Before that it interrupts the command as any other: the store was being opened.
+    """
+    is_told = False
+
+    def tell(url: str) -> None:
+        nonlocal is_told
+        # First, for who reads the address may answer with Ctrl-C at once.
+        is_told = True
+        logs.answer(f"{store} is at {url}; Ctrl-C ends", {"location": store, "url": url}, in_a_line=True)
+
+    try:
+        yield tell
+    except KeyboardInterrupt:
+        if not is_told:
+            raise
 
 
 def fail(message: str, status: int) -> NoReturn:

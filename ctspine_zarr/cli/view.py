@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import click
 
 from ctspine_zarr.cli import complete, logs
 from ctspine_zarr.cli.options import json_option, storage_options, store_argument
+from ctspine_zarr.cli.talk import serving
 from ctspine_zarr.errors import UnknownValue
 
 
@@ -18,11 +18,12 @@ from ctspine_zarr.errors import UnknownValue
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 for any that is free."
 )
-@click.option("--no-browser", is_flag=True, help="Say the address alone.")
+@click.option("--no-browser", is_flag=True, help="Say the address alone; open no browser.")
 @click.option(
     "--neuroglancer",
     is_flag=True,
-    help="Serve a local STORE to pages of any origin instead, and say the address of CASE in neuroglancer.",
+    help="Serve a local STORE to pages of any origin instead, and say the address of CASE in neuroglancer, "
+    "a public page; no browser is opened.",
 )
 @json_option
 @storage_options
@@ -40,10 +41,7 @@ def view(
     # starlette and uvicorn are optional.
     from ctspine_zarr.viewer import view as viewer
 
-    def tell(url: str) -> None:
-        logs.answer(f"{store} is at {url}; Ctrl-C ends", {"location": store, "url": url}, in_a_line=True)
-
-    with contextlib.suppress(KeyboardInterrupt):
+    with serving(store) as tell:
         if not neuroglancer:
             viewer.view(
                 store,

@@ -29,6 +29,7 @@ def serve(
 
     Raises:
         NotAStore, DamagedStore: there is no store.
+        UnknownValue: a port that is not legal.
         StorageError: it is not in a local folder, or the address cannot be had.
     """
     folder = open_store(location).storage.path

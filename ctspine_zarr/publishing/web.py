@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ctspine_zarr.errors import MissingDependency, StorageError
+from ctspine_zarr.errors import MissingDependency, StorageError, UnknownValue, integer
 
 try:
     import uvicorn
@@ -27,6 +27,7 @@ except ImportError as error:
     raise MissingDependency(message) from error
 
 _BACKLOG: Final = 512
+_MOST_PORT: Final = 65535
 _SEEN_BY_SCRIPTS: Final = ["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]
 
 
@@ -111,8 +112,13 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 for any that is free.
 
     Raises:
+        UnknownValue: the port is no integer from 0 to 65535.
         StorageError: the address cannot be had.
     """
+    # The system's own function takes 70000 for 4464, its lower 16 bits.
+    if (port := integer("port", port, 0, f" to {_MOST_PORT}")) > _MOST_PORT:
+        message = f"port {port}; legal: an integer from 0 to {_MOST_PORT}"
+        raise UnknownValue(message)
     try:
         [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP

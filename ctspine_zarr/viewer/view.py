@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import webbrowser
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,6 +50,7 @@ def view(
 
     Raises:
         UnknownCase: no such case; the message names the nearest ones.
+        UnknownValue: a port that is not legal.
         NotAStore, DamagedStore: there is no store.
         StorageError: it cannot be read, or the port cannot be had.
     """
@@ -62,7 +64,8 @@ def view(
         if on_ready is not None:
             on_ready(url)
         if browser:
-            webbrowser.open(url)
+            # One of the terminal, such as w3m, returns when it is ended, and waits for an answer before.
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         run(answering(Answers(store, number, opening)), listening)
 
 
@@ -85,7 +88,7 @@ def view_in_neuroglancer(
 
     Raises:
         UnknownCase: no such case; the message names the nearest ones.
-        UnknownValue: its codec is one that neuroglancer does not read.
+        UnknownValue: its codec is one that neuroglancer does not read, or a port that is not legal.
         NotAStore, DamagedStore: there is no store.
         StorageError: it is not in a local folder, or the port cannot be had.
     """
