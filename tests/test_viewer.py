@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ from ctspine_zarr.viewer.answers import Answers
 from ctspine_zarr.viewer.boxes import MOST_BYTES, parse_box
 from ctspine_zarr.viewer.documents import case_document
 from ctspine_zarr.viewer.neuroglancer import label_names, neuroglancer_link, neuroglancer_state
+from ctspine_zarr.viewer.tokens import below_token, new_token
 from ctspine_zarr.viewer.view import names_of, view
 
 PORT = 4321
@@ -522,7 +524,8 @@ def test_a_store_elsewhere_is_shown_alike(phantom_store: cz.Store, answers: Answ
 
 def test_a_server_answers_over_http_and_head_without_a_body(phantom_store: cz.Store) -> None:
     with viewed(phantom_store) as url:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        authority, _, token = url.removeprefix("http://").partition("/")
+        connection = http.client.HTTPConnection(authority)
         for method, path, host, status in (
             ("GET", "/api/store", None, 200),
             ("HEAD", "/api/store", None, 200),
@@ -531,7 +534,7 @@ def test_a_server_answers_over_http_and_head_without_a_body(phantom_store: cz.St
             ("GET", "/%2e%2e/answers.py", None, 404),
             ("GET", "/api/store", "evil.example", 403),
         ):
-            connection.request(method, path, headers={} if host is None else {"Host": host})
+            connection.request(method, f"/{token}{path}", headers={} if host is None else {"Host": host})
             answer = connection.getresponse()
             body = answer.read()
             assert answer.status == status, (method, path)
@@ -645,7 +648,7 @@ def test_the_command_says_where_it_is_and_ends_well(phantom_store: cz.Store) -> 
         line = process.stdout.readline()
         try:
             found = re.fullmatch(
-                r".* is at (http://127\.0\.0\.1:\d+/)#case=liver_0; Ctrl-C ends\n", line
+                r".* is at (http://127\.0\.0\.1:\d+/[\w-]{22}/)#case=liver_0; Ctrl-C ends\n", line
             )
             assert found, line
             with urllib.request.urlopen(found[1], timeout=60) as answer:  # noqa: S310 - loopback
@@ -730,3 +733,62 @@ def test_no_browser_is_opened_for_neuroglancer(
     assert opened == []
     told = CliRunner().invoke(cli, ["view", "--help"]).output
     assert "a public page; no browser is opened" in " ".join(told.split())
+
+
+# -- the token
+
+
+TOKEN = new_token()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/api/store",
+        "/main.js",
+        f"/{TOKEN}",
+        f"/{TOKEN[:-1]}/",
+        f"/{TOKEN}x/api/store",
+        f"//{TOKEN}/",
+        f"/x/{TOKEN}/",
+        "/\N{GREEK SMALL LETTER ALPHA}/api/store",
+        f"/{new_token()}/api/store",
+        f"/{TOKEN.swapcase()}/api/store",
+    ],
+)
+def test_nobody_is_answered_without_the_token(answers: Answers, path: str) -> None:
+    given = below_token(TOKEN, answers)(Asked("GET", path, {}, (HOST,)))
+    assert given.status == 403
+    assert b"legal: the whole address" in given.body
+    expected = {**asked(answers, "/nothing").headers, "Content-Type": "text/plain; charset=utf-8"}
+    assert given.headers == expected
+
+
+@pytest.mark.parametrize("path", ["/", "/main.js", "/api/store", f"/api/cases/{CASE}", "/nothing", "//x"])
+def test_below_the_token_all_is_answered_as_it_is_without(answers: Answers, path: str) -> None:
+    guarded = below_token(TOKEN, answers)
+    assert guarded(Asked("GET", f"/{TOKEN}{path}", {}, (HOST,))) == asked(answers, path)
+    assert guarded(Asked("GET", f"/{TOKEN}{path}", {}, ("evil.example",))).status == 403
+
+
+def test_every_token_is_another() -> None:
+    assert len({new_token() for _ in range(100)}) == 100
+
+
+def test_the_address_that_is_told_answers_and_the_same_without_its_token_does_not(
+    phantom_store: cz.Store,
+) -> None:
+    command = [sys.executable, "-m", "ctspine_zarr", "view", phantom_store.location, "--no-browser", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = json.loads(process.stdout.readline())["url"]
+            with urllib.request.urlopen(f"{url}api/store", timeout=60) as answer:  # noqa: S310 - loopback
+                assert len(json.load(answer)["cases"]) == len(phantom_store)
+            bare = f"http://{urllib.parse.urlsplit(url).netloc}/"
+            for path in ("", "api/store"):
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    urllib.request.urlopen(f"{bare}{path}", timeout=60)  # noqa: S310 - loopback
+        finally:
+            process.terminate()

@@ -10,6 +10,7 @@ from servers import App, Message, Receive, Send, served
 import ctspine_zarr as cz
 from ctspine_zarr.publishing.web import answering
 from ctspine_zarr.viewer.answers import Answers
+from ctspine_zarr.viewer.tokens import below_token, new_token
 
 
 def answers_of(store: cz.Store, port: int) -> Answers:
@@ -19,12 +20,13 @@ def answers_of(store: cz.Store, port: int) -> Answers:
 
 @contextlib.contextmanager
 def viewed(store: cz.Store) -> Iterator[str]:
-    """Where the viewer of a store answers: `http://127.0.0.1:PORT`."""
+    """Where the viewer of a store answers: `http://127.0.0.1:PORT/TOKEN`."""
     apps: list[App] = []
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await apps[0](scope, receive, send)
 
     with served(app) as url:
-        apps.append(answering(answers_of(store, int(url.rpartition(":")[2]))))
-        yield url
+        token = new_token()
+        apps.append(answering(below_token(token, answers_of(store, int(url.rpartition(":")[2])))))
+        yield f"{url}/{token}"

@@ -22,7 +22,7 @@ def serve(
 
     Args:
         location: a local store.
-        host: the address to listen at; by default this machine alone can ask.
+        host: the address to listen at; by default this machine alone can ask, whoever is logged in there.
         port: 0 for any that is free.
         on_ready: told the URL.
         extra: as for `web.application`.

@@ -34,7 +34,7 @@ _TYPES: Final = {
 }
 # The page runs its own files alone, asks its own server alone, and is shown in no other page. What it was
 # given is kept nowhere: a store may be updated, and pictures of patients do not belong in a browser's cache.
-_HEADERS: Final = {
+HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -45,6 +45,8 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+"""Of every answer."""
+
 # The first that an error is one of decides.
 _STATUSES: Final[tuple[tuple[type[CtspineError], int, str], ...]] = (
     (StoreUpdated, 409, "updated"),
@@ -83,7 +85,7 @@ class Answers:
     def __call__(self, asked: Asked) -> Answer:
         """The answer, whatever is asked."""
         given = self._answer(asked)
-        return Answer(given.body, given.status, {**_HEADERS, **given.headers})
+        return Answer(given.body, given.status, {**HEADERS, **given.headers})
 
     def _answer(self, asked: Asked) -> Answer:
         if len(asked.hosts) != 1 or asked.hosts[0].lower() not in self._hosts:

@@ -24,6 +24,7 @@ from ctspine_zarr.viewer.neuroglancer import (
     neuroglancer_link,
     neuroglancer_state,
 )
+from ctspine_zarr.viewer.tokens import below_token, new_token
 
 _HOST: Final = "127.0.0.1"
 # Of decoded chunks: a row of them gives many slabs of coronal or sagittal slices, one after another.
@@ -39,14 +40,17 @@ def view(
     storage_options: Mapping[str, Any] | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Show a store in a browser until Ctrl-C; nothing is written, and this machine alone can ask.
+    """Show a store in a browser until Ctrl-C; nothing is written.
+
+    Only this machine can ask, and of those who are logged in there only who knows the URL: it has a random
+    token, another each time.
 
     Args:
         location, storage_options: as for `open_store`.
         case: that is shown first.
         port: 0 for any that is free.
         browser: whether the system's browser is opened.
-        on_ready: told the URL.
+        on_ready: told the URL, with its token.
 
     Raises:
         UnknownCase: no such case; the message names the nearest ones.
@@ -59,14 +63,14 @@ def view(
     if case is not None:
         require_case(case, store.keys(), store.location)
     with listen(_HOST, port) as listening:
-        number = listening.getsockname()[1]
-        url = f"http://{_HOST}:{number}/{f'#{urlencode({"case": case})}' if case else ''}"
+        number, token = listening.getsockname()[1], new_token()
+        url = f"http://{_HOST}:{number}/{token}/{f'#{urlencode({"case": case})}' if case else ''}"
         if on_ready is not None:
             on_ready(url)
         if browser:
             # One of the terminal, such as w3m, returns when it is ended, and waits for an answer before.
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-        run(answering(Answers(store, number, opening)), listening)
+        run(answering(below_token(token, Answers(store, number, opening))), listening)
 
 
 def view_in_neuroglancer(
