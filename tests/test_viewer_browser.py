@@ -1052,3 +1052,49 @@ def test_help_and_documentation_list_every_key_that_does_something(view: View) -
     view.until("viewer.boxes.underWay.size === 0")
     assert helped == accepted
     assert documented() == (accepted, MOUSE - {"click on a name"})
+
+
+# -- a second try
+
+
+def told(view: View, fragment: str) -> str:
+    """The page's message, once there is one."""
+    view.page.bring_to_front()
+    view.page.goto("about:blank")
+    view.page.goto(f"{view.url}/{fragment}")
+    view.until("!document.getElementById('message').hidden")
+    message: str = view.page.locator("#message").inner_text()
+    return message
+
+
+def test_a_wrong_first_case_in_the_address_is_corrected_there(opened: View) -> None:
+    assert "nope" in told(opened, "#case=nope")
+    opened("location.hash = '#case=neither'")
+    opened.until("document.getElementById('message').textContent.includes('neither')")
+    opened("location.hash = '#case=liver_0&at=9,20,30'")
+    opened.until("viewer.record !== null")
+    opened.settled()
+    assert opened.page.locator("#title").inner_text() == "liver_0"
+    assert opened.state["at"] == [9, 20, 30]
+    assert opened.page.locator("#message").is_hidden()
+
+
+@pytest.mark.parametrize("path", ["**/api/store", "**/api/cases/liver_0"], ids=["store", "case"])
+def test_a_click_tries_again_what_failed(opened: View, path: str) -> None:
+    failures = [
+        lambda route: route.fulfill(status=500, json={"error": "a fault of the disk", "kind": "store"}),
+        lambda route: route.abort(),
+    ]
+    opened.page.route(path, lambda route: failures.pop(0)(route) if failures else route.continue_())
+    try:
+        assert told(opened, "#case=liver_0") == "a fault of the disk Click to try again."
+        opened.page.locator("#message").click()
+        opened.until("document.getElementById('message').textContent.includes('was it ended?')")
+        opened.page.locator("#message").click()
+        opened.until("viewer.record !== null")
+    finally:
+        opened.page.unroute(path)
+    opened.settled()
+    assert opened.page.locator("#title").inner_text() == "liver_0"
+    assert opened.page.locator("#message").is_hidden()
+    assert opened.page.locator(".pane").count() == 6

@@ -54,7 +54,12 @@ export class App {
 
   /** Read the store, make the page, show the case that the address names, or the first. */
   async start() {
-    this.description = await this.source.describe();
+    try {
+      this.description = await this.source.describe();
+    } catch (error) {
+      this.tell(error, () => this.start());
+      return;
+    }
     this.names = new Map(this.description.labels.map(({ label, name }) => [label, name]));
     this.palette = colours(this.description.labels);
     document.title = `${this.description.name} · ctspine_zarr`;
@@ -91,7 +96,6 @@ export class App {
     );
     byId("help-button").addEventListener("click", () => this.key("?"));
     byId("list-button").addEventListener("click", () => this.key("l"));
-    byId("message").addEventListener("click", () => this.#retry());
     addEventListener("hashchange", () => this.#follow(parsed(location.hash)));
     new ResizeObserver(() => this.redraw()).observe(byId("panes"));
     listenToKeys(this);
@@ -105,7 +109,7 @@ export class App {
       // Another case may have been asked for meanwhile.
       if (opening === this.opening) this.#show(record, link);
     } catch (error) {
-      if (opening === this.opening) this.tell(error);
+      if (opening === this.opening) this.tell(error, () => this.open(id, link));
     }
   }
 
@@ -147,7 +151,9 @@ export class App {
 
   /** @param {import("./link.js").Link} link That was put into the address by hand. */
   #follow(link) {
-    if (link.case === undefined || formatted(link) === formatted(this.link)) return;
+    // None is shown where the first one could not be.
+    const isShown = this.record !== null && formatted(link) === formatted(this.link);
+    if (link.case === undefined || isShown) return;
     this.open(link.case, link);
   }
 
@@ -357,19 +363,21 @@ export class App {
     }
   }
 
-  /** @param {Error & {kind?: string}} error */
-  tell(error) {
+  /**
+   * @param {Error & {kind?: string}} error
+   * @param {() => void} again What a click tries.
+   */
+  tell(error, again = () => this.boxes.retry()) {
     const element = byId("message");
-    const more = error.kind === "updated" ? "Click to load the page again." : "Click to try again.";
+    const isUpdated = error.kind === "updated";
+    const more = isUpdated ? "Click to load the page again." : "Click to try again.";
     element.textContent = `${error.message}. ${more}`;
     element.dataset.kind = error.kind ?? "";
+    element.onclick = () => {
+      element.hidden = true;
+      if (isUpdated) location.reload();
+      else again();
+    };
     element.hidden = false;
-  }
-
-  #retry() {
-    const element = byId("message");
-    element.hidden = true;
-    if (element.dataset.kind === "updated") location.reload();
-    else this.boxes.retry();
   }
 }
