@@ -9,18 +9,15 @@ import { CaseList } from "./list.js";
 import { colours, table } from "./paint.js";
 import { Pane } from "./pane.js";
 import { Panel } from "./panel.js";
-import { boxesOf, slabDepth } from "./slices.js";
-import { IMAGE } from "./source.js";
 import { tellPlace } from "./place.js";
-import { gridWords } from "./words.js";
+import { wantsOf } from "./wants.js";
+import { gridWords, limitWords } from "./words.js";
 
 /** @typedef {import("./source.js").CaseRecord} CaseRecord @typedef {import("./source.js").Label} Label */
 /** @typedef {import("./pane.js").Overlay} Overlay @typedef {import("./grid.js").PlaneName} PlaneName */
 
 /** Bytes of voxels that the page holds. */
 const MOST_BYTES = 192 * 2 ** 20;
-/** Positions that an oblique plane is read ahead. */
-const AHEAD = 4;
 const FRAMES = 600;
 
 export class App {
@@ -50,6 +47,8 @@ export class App {
     this.frames = [];
     this.drawTimes = [];
     this.isDrawing = false;
+    /** @type {Map<Pane, number>} Panes that cannot be shown, for a slice of theirs is too many bytes. */
+    this.tooLarge = new Map();
   }
 
   /** Read the store, make the page, show the case that the address names, or the first. */
@@ -122,6 +121,7 @@ export class App {
     this.grid = new Grid(record);
     this.heading = { axis: 0, direction: 0 };
     this.panes.forEach((pane) => pane.forget());
+    this.tooLarge = new Map();
     const names = record.masks.map((mask) => mask.name);
     const known = (/** @type {string | undefined} */ name) =>
       name !== undefined && names.includes(name) ? name : undefined;
@@ -189,41 +189,32 @@ export class App {
     const [low, high] = state.window;
     byId("window").textContent = `${low} to ${high} HU`;
     this.panel.update();
-    this.boxes.want(this.#wanted());
+    this.#want();
     clearTimeout(this.addressing);
     // Browsers bound how often a page may change its address.
     this.addressing = setTimeout(() => history.replaceState(null, "", formatted(this.link)), 150);
     this.redraw();
   }
 
-  /** The boxes of what is to be seen, then of what comes next. */
-  #wanted() {
-    const { record, grid, state, heading } = this;
-    const arrays = [
-      IMAGE,
-      ...new Set([0, 1].flatMap((side) => this.overlaysOf(side).map((one) => `labels/${one.name}`))),
-    ];
-    const planes = /** @type {PlaneName[]} */ (Object.keys(PLANES));
-    const first = this.active.plane;
-    planes.sort((one, other) => Number(other === first) - Number(one === first));
-    const found = new Map();
-    const add = (/** @type {PlaneName} */ plane, /** @type {number} */ index) => {
-      for (const array of arrays)
-        for (const box of boxesOf(record, grid, array, plane, index)) found.set(box.key, box);
-    };
-    for (const plane of planes) add(plane, state.at[PLANES[plane].axis]);
-    if (heading.direction !== 0) {
-      const plane = planes.find((one) => PLANES[one].axis === heading.axis);
-      const ahead = grid.isStraight ? slabDepth(record, plane) : AHEAD;
-      const next = state.at[heading.axis] + heading.direction * ahead;
-      if (next >= 0 && next < grid.shape[heading.axis]) add(plane, next);
-    }
-    return [...found.values()];
+  /** Ask for what is to be seen; say once where that is more than the page may hold. */
+  #want() {
+    const before = this.tooLarge;
+    const { tooLarge, ...wants } = wantsOf(this);
+    this.tooLarge = tooLarge;
+    this.boxes.want(wants);
+    for (const [{ plane }, bytes] of [...tooLarge].filter(([pane]) => !before.has(pane)))
+      this.tell({ kind: "limit", message: limitWords(plane, this.record.id, bytes, this.boxes.limit) });
+    const message = byId("message");
+    if (tooLarge.size === 0 && message.dataset.kind === "limit") message.hidden = true;
   }
 
   /** Whether two sets of labels are shown in a row of planes each. */
   get isBeside() {
     return this.state.compare !== "" && this.state.how === "beside";
+  }
+
+  get visiblePanes() {
+    return this.panes.filter((pane) => pane.side === 0 || this.isBeside);
   }
 
   /** What covers a plane, the lowest first. @param {number} side @returns {Overlay[]} */
@@ -347,7 +338,9 @@ export class App {
       this.isDrawing = false;
       if (this.record === null) return;
       const begun = performance.now();
-      for (const pane of this.panes) if (pane.side === 0 || this.isBeside) pane.draw();
+      const taken = this.visiblePanes.filter((pane) => pane.draw());
+      // What they are made of may go, and others get its room.
+      if (taken.length) this.#want();
       if (!this.pointer) tellPlace(this);
       this.#count(now, performance.now() - begun);
     });
@@ -364,14 +357,14 @@ export class App {
   }
 
   /**
-   * @param {Error & {kind?: string}} error
+   * @param {{message: string, kind?: string}} error
    * @param {() => void} again What a click tries.
    */
   tell(error, again = () => this.boxes.retry()) {
     const element = byId("message");
     const isUpdated = error.kind === "updated";
-    const more = isUpdated ? "Click to load the page again." : "Click to try again.";
-    element.textContent = `${error.message}. ${more}`;
+    const more = isUpdated ? " Click to load the page again." : " Click to try again.";
+    element.textContent = `${error.message}.${error.kind === "limit" ? "" : more}`;
     element.dataset.kind = error.kind ?? "";
     element.onclick = () => {
       element.hidden = true;

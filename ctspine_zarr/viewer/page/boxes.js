@@ -39,10 +39,10 @@ export class Boxes {
     this.underWay = new Map();
     /** @type {Set<string>} What could not be had, and is not asked for again before `retry`. */
     this.failed = new Set();
-    /** @type {Wanted[]} */
+    /** @type {Wanted[]} What is asked for, the most urgent first. */
     this.queue = [];
-    /** @type {Set<string>} */
-    this.wantedKeys = new Set();
+    /** @type {Map<string, number>} Of what is wanted: its place, the most urgent first. */
+    this.places = new Map();
   }
 
   /** @param {Wanted} one @returns {Voxels | undefined} */
@@ -55,19 +55,23 @@ export class Boxes {
   }
 
   /**
-   * Ask for what is not there; end the requests for what is not among this.
-   * @param {Wanted[]} list The most urgent first.
+   * Ask for what is needed and, where there is room beside that and what is shown, for what comes next;
+   * end the requests for anything else. What is needed may be more than fits: the first of it comes first.
+   * @param {{needed: Wanted[], shown: Wanted[], ahead: Wanted[]}} wants Each with the most urgent first;
+   *   what is shown is kept while there is room, and not asked for.
    */
-  want(list) {
-    this.queue = list;
-    this.wantedKeys = new Set(list.map((one) => one.key));
-    for (const [key, { ending }] of this.underWay) if (!this.wantedKeys.has(key)) ending.abort();
+  want({ needed, shown, ahead }) {
+    this.queue = [...needed, ...ahead];
+    this.places.clear();
+    for (const { key } of [...needed, ...shown, ...ahead])
+      if (!this.places.has(key)) this.places.set(key, this.places.size);
+    for (const [key, { ending }] of this.underWay) if (!this.places.has(key)) ending.abort();
     this.#ask();
   }
 
   /** Let all go, as another case is shown. */
   clear() {
-    this.want([]);
+    this.want({ needed: [], shown: [], ahead: [] });
     for (const [key, { bytes }] of this.held) this.#drop(key, bytes);
     this.failed.clear();
   }
@@ -83,18 +87,29 @@ export class Boxes {
       if (this.underWay.size >= AT_ONCE) return;
       if (this.held.has(one.key) || this.underWay.has(one.key) || this.failed.has(one.key)) continue;
       // What is more urgent has come, or comes: for this there is no room beside it.
-      if (!this.#makeRoom(one.bytes)) return;
+      if (!this.#makeRoom(one)) return;
       this.#start(one);
     }
   }
 
-  /** @param {number} bytes @returns {boolean} Whether there is room, once what nobody wants has gone. */
-  #makeRoom(bytes) {
-    for (const [key, held] of this.held) {
-      if (this.bytes + bytes <= this.limit) return true;
-      if (!this.wantedKeys.has(key)) this.#drop(key, held.bytes);
+  /**
+   * @param {Wanted} one
+   * @returns {boolean} Whether there is room, once what nobody wants has gone, and what is less urgent.
+   */
+  #makeRoom(one) {
+    const isThere = () => this.bytes + one.bytes <= this.limit;
+    // Where nothing is short nothing is sorted.
+    if (isThere()) return true;
+    const least = this.places.get(one.key);
+    const placeOf = (/** @type {string} */ key) => this.places.get(key) ?? Infinity;
+    const going = [...this.held].filter(([key]) => placeOf(key) > least);
+    // Of what nobody wants, what was used longest ago goes first.
+    going.sort(([key], [other]) => (placeOf(key) === placeOf(other) ? 0 : placeOf(other) - placeOf(key)));
+    for (const [key, { bytes }] of going) {
+      if (isThere()) return true;
+      this.#drop(key, bytes);
     }
-    return this.bytes + bytes <= this.limit;
+    return isThere();
   }
 
   /** @param {string} key @param {number} bytes */

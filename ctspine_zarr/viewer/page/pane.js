@@ -126,33 +126,47 @@ export class Pane {
     this.zoom = zoom;
   }
 
-  /** The slice that the state asks for becomes the one that is shown, if all of it is there. */
+  /** What the state asks for: a case, a position, and the names of what covers it. */
+  get #key() {
+    const { app } = this;
+    return `${app.record.id} ${app.state.at[this.axis]} ${app.overlaysOf(this.side).map((one) => one.name)}`;
+  }
+
+  /** Whether the slice that the state asks for is the one that is shown. */
+  get isCurrent() {
+    return this.shown?.key === this.#key;
+  }
+
+  /**
+   * The slice that the state asks for becomes the one that is shown, if all of it is there.
+   * @returns {boolean} Whether it is another than before.
+   */
   #take() {
     const { app } = this;
     const index = app.state.at[this.axis];
     const overlays = app.overlaysOf(this.side);
-    const key = `${app.record.id} ${index} ${overlays.map((one) => one.name)}`;
-    if (this.shown?.key === key) {
+    if (this.isCurrent) {
       this.shown.masks.forEach((mask, at) => (mask.overlay = overlays[at]));
-      return;
+      return false;
     }
     const image = sliceOf(app.boxes, app.record, app.grid, IMAGE, this.plane, index);
-    if (image === null) return;
+    if (image === null) return false;
     const { rows, columns } = PLANES[this.plane];
     const [height, width] = [app.grid.shape[rows], app.grid.shape[columns]];
     const [tall, wide] = [app.grid.spacing[rows], app.grid.spacing[columns]];
     const masks = [];
     for (const overlay of overlays) {
       const voxels = sliceOf(app.boxes, app.record, app.grid, `labels/${overlay.name}`, this.plane, index);
-      if (voxels === null) return;
+      if (voxels === null) return false;
       masks.push({ overlay, voxels, outlines: outlines(voxels, height, width, tall, wide) });
     }
-    this.shown = { key, index, height, width, image, masks };
+    this.shown = { key: this.#key, index, height, width, image, masks };
+    return true;
   }
 
-  /** Bring the screen up to date. */
+  /** Bring the screen up to date. @returns {boolean} Whether another slice is shown than before. */
   draw() {
-    this.#take();
+    const isAnother = this.#take();
     const ratio = devicePixelRatio;
     const [width, height] = this.size;
     for (const canvas of [this.base, this.marks]) {
@@ -169,6 +183,7 @@ export class Pane {
     context.clearRect(0, 0, width, height);
     drawMarks(context, this);
     this.#tell();
+    return isAnother;
   }
 
   #tell() {
@@ -176,9 +191,13 @@ export class Pane {
     const count = app.grid.shape[this.axis];
     const name = this.plane[0].toUpperCase() + this.plane.slice(1);
     const overlay = app.isBeside ? `\n${app.overlaysOf(this.side)[0]?.name ?? "no labels"}` : "";
-    const text = shown === null ? `${name} · reading …` : `${name} ${shown.index} of ${count - 1}${overlay}`;
+    const isLate = shown !== null && shown.index !== app.state.at[this.axis];
+    const isTooLarge = app.tooLarge.has(this);
+    const waits = isTooLarge ? " · too large" : shown === null ? " · reading …" : "";
+    const place = shown === null ? "" : ` ${shown.index} of ${count - 1}${overlay}`;
+    const text = `${name}${place}${waits}`;
     if (this.title.textContent !== text) this.title.textContent = text;
-    this.element.classList.toggle("late", shown !== null && shown.index !== app.state.at[this.axis]);
+    this.element.classList.toggle("late", isLate && !isTooLarge);
   }
 
   /** The image and what covers it, where either is another than was drawn last. @param {number} ratio */

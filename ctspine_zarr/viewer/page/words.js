@@ -37,6 +37,15 @@ export function gridWords(shape, spacing) {
   return `${shape.join(" × ")} at ${spacing.map((mm) => Number(mm.toPrecision(3))).join(" × ")} mm`;
 }
 
+/**
+ * @param {string} plane @param {string} id @param {number} bytes That a slice of it lies in.
+ * @param {number} limit @returns {string}
+ */
+export function limitWords(plane, id, bytes, limit) {
+  const [seen, legal] = [bytes, limit].map((count) => (count / 2 ** 20).toFixed(1));
+  return `the ${plane} plane of ${id} lies in ${seen} MiB of voxels; legal: at most ${legal} MiB at once`;
+}
+
 /** First and last name of a run of labels, and how many. @param {string[]} names */
 export function rangeWords(names) {
   if (names.length === 0) return "no labels";
