@@ -738,7 +738,8 @@ def test_no_browser_is_opened_for_neuroglancer(
 # -- the token
 
 
-TOKEN = "aB3-_Zq9Kx0TfV7mW2yLpQ"  # of their form, and the same in each process that runs tests
+# Of their form, and the same in each process that runs tests.
+TOKEN = "aB3-_Zq9Kx0TfV7mW2yLpQ"  # noqa: S105 - it guards nothing
 
 
 @pytest.mark.parametrize(
