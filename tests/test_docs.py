@@ -285,8 +285,8 @@ def messages() -> set[str]:
             if isinstance(node, ast.JoinedStr):
                 parts = (part.value if isinstance(part, ast.Constant) else ELLIPSIS for part in node.values)
                 found.add("".join(map(str, parts)))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.add(node.value)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+                found.add(node.value if isinstance(node.value, str) else node.value.decode(errors="replace"))
     # Those of the viewer's page stand as they are.
     found.update(path.read_text() for path in Path(cz.__file__).parent.rglob("*.js"))
     return found
