@@ -1,0 +1,540 @@
+"""The viewer's page on a web server without a server of ours: it tells and shows what the store holds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from servers import App, Message, Receive, Send, Watched, folder, served
+from trees import AFFINE, SHAPE, NnunetTree, in_mm, labels, voxels
+from turned import rotated
+
+import ctspine_zarr as cz
+from ctspine_zarr.errors import StoreMismatch, UnknownValue
+from ctspine_zarr.format.findings import KINDS
+from ctspine_zarr.format.spec import colour
+from ctspine_zarr.viewer import static
+from ctspine_zarr.viewer.documents import case_document, store_document
+from ctspine_zarr.viewer.static import write_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
+)
+BUNDLE = files("ctspine_zarr.viewer").joinpath("page", "zarrita.js")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
+    pytest.mark.skipif(not BUNDLE.is_file(), reason="needs zarrita, bundled by make page"),
+]
+
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
+REAL = "volume-covid19-X-9002_ct"
+PLANES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+SHARD = "/c/0/0/0"
+# Angles go through functions whose last digits are each library's own.
+ANGLES = {"oblique_degrees", "shear_degrees"}
+
+
+@dataclass
+class Site:
+    """A folder on a web server, a store and a page in it."""
+
+    root: Path
+    server: Watched
+    url: str
+
+    @property
+    def shards(self) -> list[Any]:
+        return [one for one in self.server.requests if one.path.endswith(SHARD)]
+
+
+@dataclass
+class View:
+    """The page of a site in a browser."""
+
+    page: Any
+    site: Site
+    requests: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def __call__(self, script: str, argument: Any = None) -> Any:
+        return self.page.evaluate(script, argument)
+
+    def until(self, condition: str) -> None:
+        self(
+            f"""new Promise(done => {{
+            const holds = () => {{ try {{ return {condition}; }} catch {{ return false; }} }};
+            const look = () => holds() ? done() : requestAnimationFrame(look);
+            look();
+        }})"""
+        )
+
+    def open(self, fragment: str = "", url: str = "") -> None:
+        self.page.goto("about:blank")
+        self.page.goto(f"{url or self.site.url}/index.html{fragment}")
+        self.until("viewer.record || !document.querySelector('#message').hidden")
+
+    def settled(self) -> None:
+        self.until(
+            "viewer.panes.every(p => p.side || (p.shown && p.shown.key === viewer.record.id + ' ' + "
+            "viewer.state.at[p.axis] + ' ' + viewer.overlaysOf(p.side).map(o => o.name))) "
+            "&& !viewer.isDrawing"
+        )
+
+    def go(self, *at: int) -> None:
+        self("at => viewer.goTo(at)", list(at))
+        self.settled()
+
+    def told(self) -> str:
+        """The error that the page shows."""
+        self.until("!document.querySelector('#message').hidden")
+        text: str = self.page.locator("#message").inner_text()
+        return text
+
+    def array(self, script: str, argument: Any = None, dtype: str = "u1") -> NDArray[Any]:
+        """The bytes of a typed array."""
+        coded = self(
+            f"""async argument => {{
+            const array = await ({script});
+            const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+            let text = "";
+            for (let at = 0; at < bytes.length; at += 32768)
+                text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+            return btoa(text);
+        }}""",
+            argument,
+        )
+        return np.frombuffer(base64.b64decode(coded), dtype)
+
+    def box(self, case: str, array: str, start: list[int], stop: list[int], dtype: str) -> NDArray[Any]:
+        script = "viewer.source.box(...argument, new AbortController().signal)"
+        found = self.array(script, [case, array, start, stop], dtype)
+        return found.reshape([b - a for a, b in zip(start, stop, strict=True)])
+
+    def pane(self, plane: str, what: str, dtype: str = "u1") -> NDArray[Any]:
+        pane = f"viewer.panes.find(p => p.plane === '{plane}' && p.side === 0)"
+        shape = self(f"(p => [p.shown.height, p.shown.width])({pane})")
+        return self.array(f"{pane}.{what}", dtype=dtype).reshape(*shape, -1)
+
+
+def edited(store: cz.Store, root: Path) -> Path:
+    """A copy of a store, to be spoilt, with the page beside it."""
+    shutil.copytree(store.location, root / "spine.zarr")
+    write_page(root)
+    return root / "spine.zarr"
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> cz.Store:
+    """A store of cases of all kinds: oblique, of floats, of numbers that do not compress, without mask, with
+    an empty one, one that took another's place, with label sets, one of which took another's place.
+    """
+    root = tmp_path_factory.mktemp("kinds")
+    tree = NnunetTree(root / "source")
+    rng = np.random.default_rng(7)
+    tree.add("liver_0")
+    tree.add("liver_1", voxels(1).astype("float32") / 3)
+    tree.add("liver_2", rng.integers(-(2**30), 2**30, SHAPE, "int32"))
+    tree.add("liver_3", mask=False, folder="Ts")
+    tree.add("liver_4", mask=np.zeros(SHAPE, "uint8"))
+    tree.add("liver_5", *(in_mm(array, rotated(AFFINE)) for array in (voxels(5), labels())))
+    build(tree, root)
+    tree.add("liver_0", voxels(9))
+    build(tree, root)
+    mask = cz.open_store(root / "spine.zarr")["liver_0"].segmentation.compute()
+    for shift in (1, 2):
+        cz.add_labels(
+            root / "spine.zarr", "model", {"liver_0": np.roll(mask, shift, axis=0)}, replace=shift > 1
+        )
+    cz.add_labels(root / "spine.zarr", "10", {"liver_1": mask})
+    return cz.open_store(root / "spine.zarr")
+
+
+def build(tree: NnunetTree, root: Path) -> None:
+    cz.build_store(cz.plan_build(tree.root, root / "spine.zarr", workers=1))
+
+
+@pytest.fixture(scope="module")
+def site(phantom_store: cz.Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("site")
+    edited(phantom_store, root)
+    yield from on_the_web(root)
+
+
+@pytest.fixture(scope="module")
+def site_of_kinds(kinds: cz.Store) -> Iterator[Site]:
+    root = Path(kinds.location).parent
+    write_page(root)
+    yield from on_the_web(root)
+
+
+@pytest.fixture
+def spoilt(phantom_store: cz.Store, tmp_path: Path) -> Iterator[Site]:
+    """A site of a test's own."""
+    edited(phantom_store, tmp_path)
+    yield from on_the_web(tmp_path)
+
+
+def on_the_web(root: Path, app: App | None = None) -> Iterator[Site]:
+    server = Watched(app or folder(root))
+    with served(server) as url:
+        yield Site(root, server, url)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        # A name that is not this machine's leads to it: to Chromium, what comes from there is insecure.
+        resolved = "--host-resolver-rules=MAP spine.example 127.0.0.1"
+        one = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", resolved])
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def look(browser: Any) -> Iterator[Callable[[Site], View]]:
+    """Views of sites, which at the end have asked nobody else and made no error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    views: list[View] = []
+
+    def new(site: Site) -> View:
+        view = View(context.new_page(), site)
+        view.page.on("request", lambda request: view.requests.append(request.url))
+        view.page.on("pageerror", lambda error: view.faults.append(str(error)))
+        views.append(view)
+        return view
+
+    yield new
+    context.close()
+    assert [fault for view in views for fault in view.faults] == []
+    asked = {
+        url
+        for view in views
+        for url in view.requests
+        if not url.startswith((f"{view.site.url}/", "http://spine.example:", "data:"))
+    }
+    assert asked == set()
+
+
+@pytest.fixture(scope="module")
+def view(site: Site, look: Callable[[Site], View]) -> View:
+    """A view of the phantom."""
+    found = look(site)
+    found.open(f"#case={CASE}")
+    found.settled()
+    return found
+
+
+@pytest.fixture(scope="module")
+def view_of_kinds(site_of_kinds: Site, look: Callable[[Site], View]) -> View:
+    found = look(site_of_kinds)
+    found.open("#case=liver_0")
+    found.settled()
+    return found
+
+
+def greys(slice_: NDArray[Any], window: tuple[float, float]) -> NDArray[Any]:
+    low, high = window
+    found = np.floor(np.clip((slice_[::-1, ::-1].astype(float) - low) / (high - low), 0, 1) * 255 + 0.5)
+    return found.astype(np.uint8)
+
+
+def checked_planes(view: View, case: cz.Case, at: tuple[int, int, int]) -> None:
+    view.go(*at)
+    for plane, (axis, _, _) in PLANES.items():
+        expected = case.slice(at[axis], plane)  # type: ignore[arg-type]
+        grey = greys(expected["image"], (-450, 1050))
+        assert np.array_equal(view.pane(plane, "pixels.data")[..., 0], grey)
+        shown = view.pane(plane, "shown.masks[0].voxels")[..., 0]
+        assert np.array_equal(shown, expected["segmentation"][::-1, ::-1])
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+# -- what it tells
+
+
+def test_both_sources_tell_the_same(view_of_kinds: View) -> None:
+    view = view_of_kinds
+    store = cz.open_store(f"{view.site.url}/spine.zarr")
+    assert view("viewer.source.describe()") == json.loads(json.dumps(store_document(store)))
+    codes = set()
+    for case in store.values():
+        seen = view("id => viewer.source.record(id)", case.id)
+        expected = json.loads(json.dumps(case_document(case.record, store.spec)))
+        for angle in ANGLES:
+            assert seen.pop(angle) == pytest.approx(expected.pop(angle), rel=1e-9, abs=1e-9)
+        assert seen == expected
+        codes |= {finding["code"] for finding in seen["findings"]}
+    assert {"no_mask", "no_label", "oblique"} <= codes
+    assert store["liver_0"].record.is_replaced
+    assert store["liver_0"].record.sets["model"].array.tag
+
+
+def test_labels_have_the_same_colours(view: View) -> None:
+    script = """async () => {
+        const { colour } = await import("./viewer/documents.js");
+        return Array.from({ length: 255 }, (_, at) => colour(at + 1));
+    }"""
+    assert view(script) == [list(colour(label)) for label in range(1, 256)]
+
+
+def test_the_page_knows_how_much_each_finding_weighs(view: View) -> None:
+    told = json.loads(view("document.querySelector('meta[name=severities]').content"))
+    assert told == {str(code): str(kind.severity) for code, kind in KINDS.items()}
+
+
+# -- what it shows
+
+
+def test_slices_and_labels_of_three_planes_are_the_stores(view: View, phantom_store: cz.Store) -> None:
+    checked_planes(view, phantom_store[CASE], (20, 40, 50))
+
+
+def test_slices_of_real_ct_are_the_stores(mini: Path, tmp_path: Path, look: Callable[[Site], View]) -> None:
+    chosen = cz.Selection(cases=(REAL,))
+    cz.build_store(cz.plan_build(mini, tmp_path / "spine.zarr", selection=chosen, workers=1))
+    write_page(tmp_path)
+    for site in on_the_web(tmp_path):
+        view = look(site)
+        view.open(f"#case={REAL}")
+        view.settled()
+        checked_planes(view, cz.open_store(tmp_path / "spine.zarr")[REAL], (89, 143, 276))
+        image = next(iter(tmp_path.rglob(f"image{SHARD}"))).stat().st_size
+        sent = [one.sent for one in site.shards if "/image/" in one.path]
+        assert max(sent) < image / 10
+
+
+@pytest.mark.parametrize("case_id", [f"liver_{number}" for number in range(6)])
+def test_any_box_of_any_kind_of_array_is_the_stores(
+    view_of_kinds: View, kinds: cz.Store, case_id: str
+) -> None:
+    case = kinds[case_id]
+    arrays = {"image": case.image.compute()}
+    if case.record.has_mask:
+        arrays[f"labels/{kinds.spec.mask}"] = case.segmentation.compute()
+    for name in case.record.sets:
+        arrays[f"labels/{name}"] = kinds.select(labels=name)[case_id].segmentation.compute()
+    rng = np.random.default_rng()
+    for name, voxels_ in arrays.items():
+        dtype = "u1" if name != "image" else "<i2" if voxels_.dtype == "int16" else "<f4"
+        ends = [sorted(rng.choice(size + 1, 2, replace=False).tolist()) for size in case.shape]
+        start, stop = ([end[at] for end in ends] for at in (0, 1))
+        seen = view_of_kinds.box(case_id, name, start, stop, dtype)
+        expected = voxels_[tuple(slice(*end) for end in ends)].astype(dtype)
+        assert np.array_equal(seen, expected), f"{name} from {start} to {stop}"
+
+
+# -- what it asks for
+
+
+def test_a_first_look_asks_for_few_parts_and_for_no_whole_shard(
+    site: Site, look: Callable[[Site], View]
+) -> None:
+    site.server.requests.clear()
+    view = look(site)
+    view.open(f"#case={CASE}")
+    view.settled()
+    documents = [one.path for one in site.server.requests if not one.path.endswith(SHARD)]
+    of_store = [path for path in documents if path.startswith("/spine.zarr/")]
+    assert len(of_store) == len(set(of_store)) == 3, "root, catalog, the case's group"
+    sizes = {f"/{path.relative_to(site.root)}": path.stat().st_size for path in site.root.rglob(f"*{SHARD}")}
+    indexes = 0
+    for one in site.shards:
+        first, last = map(int, re.findall(r"\d+", one.range))
+        assert one.status == 206
+        assert one.sent == last - first + 1 < sizes[one.path]
+        indexes += last + 1 == sizes[one.path] and first > 0
+    assert indexes == 2, "of image and mask, each once"
+    # Three planes of image and mask, each in no more pieces than there are rows of chunks along z.
+    assert len(site.shards) <= 2 + 3 * 6 + 3
+
+
+def test_slices_of_a_slab_that_is_held_are_asked_for_once(view: View) -> None:
+    view.go(17, 40, 50)
+    view.site.server.requests.clear()
+    for z in range(16, 24):
+        view.go(z, 40, 50)
+    assert view.site.server.requests == []
+
+
+# -- what it does not take for good
+
+
+@pytest.mark.parametrize(
+    ("place", "at", "told"),
+    [
+        ("zarr.json", -20, "seal"),
+        ("catalog-*.jsonl", 40, "sha256"),
+        (f"**/{CASE}/zarr.json", 40, "sha256"),
+        (f"**/{CASE}/image{SHARD}", -3, "index"),
+        (f"**/{CASE}/image{SHARD}", -40, "index"),
+    ],
+)
+def test_an_altered_byte_is_told(
+    spoilt: Site, look: Callable[[Site], View], place: str, at: int, told: str
+) -> None:
+    [path] = (spoilt.root / "spine.zarr").glob(place)
+    flip(path, at)
+    view = look(spoilt)
+    view.open(f"#case={CASE}")
+    assert told in view.told()
+
+
+def test_an_altered_chunk_is_told(spoilt: Site, look: Callable[[Site], View]) -> None:
+    [path] = (spoilt.root / "spine.zarr").glob(f"**/{CASE}/image{SHARD}")
+    flip(path, 100)
+    view = look(spoilt)
+    view.open("#case=liver_0")
+    script = f"viewer.source.box('{CASE}', 'image', [0, 0, 0], [1, 1, 1]).catch(error => error.message)"
+    assert "checksum" in view(script)
+
+
+def test_a_lost_shard_is_no_empty_mask(spoilt: Site, look: Callable[[Site], View]) -> None:
+    [path] = (spoilt.root / "spine.zarr").glob(f"**/{CASE}/labels/vertebrae/segmentation{SHARD}")
+    path.unlink()
+    view = look(spoilt)
+    view.open(f"#case={CASE}")
+    assert "is not there" in view.told()
+
+
+def test_a_server_without_ranges_is_told_and_no_whole_shard_read(
+    phantom_store: cz.Store, tmp_path: Path, look: Callable[[Site], View]
+) -> None:
+    edited(phantom_store, tmp_path)
+    files_ = folder(tmp_path)
+
+    async def whole(scope: Message, receive: Receive, send: Send) -> None:
+        headers = [one for one in scope["headers"] if one[0] != b"range"]
+        await files_({**scope, "headers": headers}, receive, send)
+
+    for site in on_the_web(tmp_path, whole):
+        view = look(site)
+        view.open(f"#case={CASE}")
+        assert "ranges" in view.told()
+
+
+def test_an_update_is_told(spoilt: Site, look: Callable[[Site], View]) -> None:
+    view = look(spoilt)
+    view.open("#case=liver_0")
+    view.settled()
+    location = spoilt.root / "spine.zarr"
+    mask = cz.open_store(location)[CASE].segmentation.compute()
+    cz.add_labels(location, "model", {CASE: mask})
+    view("id => viewer.open(id)", CASE)
+    assert "updated" in view.told()
+    assert "load the page again" in view.told()
+
+
+def test_a_codec_that_no_browser_has_is_told(
+    phantom: Path, tmp_path: Path, look: Callable[[Site], View]
+) -> None:
+    chosen = cz.Selection(cases=(CASE,))
+    plan = cz.plan_build(phantom, tmp_path / "spine.zarr", selection=chosen, codec="compact", workers=1)
+    cz.build_store(plan)
+    write_page(tmp_path)
+    for site in on_the_web(tmp_path):
+        view = look(site)
+        view.open(f"#case={CASE}")
+        assert "a browser cannot show it" in view.told()
+        assert view("viewer.record.id") == CASE
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("id", "../liver_0"),
+        ("id", "a/b"),
+        ("id", "https:"),
+        ("id", "con"),
+        ("split", "elsewhere"),
+        ("source", ".."),
+        ("content", "../../.."),
+        ("sets", {"..": {"array": {"chunk": [8, 64, 64], "bytes": 1}}}),
+        ("shape", [2**14, 2**14, 2**14]),
+        ("image", {"chunk": [1, 1, 1], "bytes": 1, "tag": "../../../../x"}),
+    ],
+)
+def test_a_line_that_leads_elsewhere_is_refused(view: View, key: str, value: Any) -> None:
+    [catalog] = (view.site.root / "spine.zarr").glob("catalog-*.jsonl")
+    line = json.loads(catalog.read_text().splitlines()[0])
+    script = """async ([line, spec]) => {
+        const { parsedLines } = await import("./viewer/lines.js");
+        try { return parsedLines(JSON.stringify(line), spec, 1).length; }
+        catch (error) { return error.message; }
+    }"""
+    root = json.loads((view.site.root / "spine.zarr" / "zarr.json").read_text())
+    spec = root["attributes"]["ctspine_zarr"]["dataset"]
+    assert view(script, [line, spec]) == 1
+    assert "not legal" in view(script, [line | {key: value}, spec])
+
+
+def test_where_digests_cannot_be_computed_the_page_says_so(
+    site: Site, view: View, look: Callable[[Site], View]
+) -> None:
+    assert view.page.locator("#source-note").text_content() == ""
+    insecure = look(site)
+    insecure.open(f"#case={CASE}", site.url.replace("127.0.0.1", "spine.example"))
+    insecure.settled()
+    assert "digests unchecked" in insecure.page.locator("#source-note").inner_text()
+
+
+# -- where it is written
+
+
+def test_a_page_beside_a_store_leaves_it_as_it_was(phantom_store: cz.Store, tmp_path: Path) -> None:
+    location = edited(phantom_store, tmp_path)
+    assert write_page(tmp_path) == tmp_path / "index.html"
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "viewer", "spine.zarr"}
+    assert (tmp_path / "viewer" / "zarrita.LICENSE.txt").is_file()
+    assert cz.verify(location).is_whole
+
+
+@pytest.mark.parametrize("inside", ["", "receipts", "page/deep"])
+def test_no_page_is_written_into_a_store(phantom_store: cz.Store, tmp_path: Path, inside: str) -> None:
+    location = edited(phantom_store, tmp_path)
+    with pytest.raises(StoreMismatch, match="is a store"):
+        write_page(location / inside)
+
+
+@pytest.mark.parametrize("name", ["index.html", "viewer/of_others.js"])
+def test_no_file_of_others_is_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(StoreMismatch, match="none of ours"):
+        write_page(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "store", ["", "../spine.zarr", "/spine.zarr", "https://a/b", "//a/b", 'a"b', "viewer"]
+)
+def test_a_store_elsewhere_is_refused(tmp_path: Path, store: str) -> None:
+    with pytest.raises(UnknownValue, match="legal"):
+        write_page(tmp_path, store)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_may_do_no_more_than_its_policy_says(view: View) -> None:
+    assert view("document.querySelector('meta[http-equiv]').content") == static._POLICY
+    refused = """new Promise(done => {
+        const told = event => done(event.effectiveDirective);
+        addEventListener("securitypolicyviolation", told, { once: true });
+        fetch("http://127.0.0.1:9/").then(() => done("sent"), () => {});
+    })"""
+    assert view(refused) == "connect-src"
