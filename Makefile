@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where the site is built.
 SITE ?= docs/_build/html
 
-.PHONY: demo docs view browser test test-slow test-native test-frameworks train lint lint-native check-aarch64 format \
+.PHONY: demo docs view page browser test test-slow test-native test-frameworks train lint lint-native check-aarch64 format \
 	benchmark clean
 
 demo: $(VENV)/kernel
@@ -27,6 +27,9 @@ view: demo/spine.zarr
 
 demo/spine.zarr:
 	$(MAKE) demo
+
+page:
+	sh scripts/build_page.sh
 
 browser:
 	sh scripts/setup_browser.sh

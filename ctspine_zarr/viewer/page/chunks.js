@@ -6,8 +6,10 @@ import { SourceError } from "./source.js";
 import { open, registry, root, withRangeCoalescing, ZSTDDecoder } from "./zarrita.js";
 
 /** @typedef {import("./source.js").Triple} Triple */
-/** @typedef {{dtype: string, bytes: number, index_crc32c: number, chunk: Triple, codec: string, tag?: string}}
- *   StoredArray */
+/**
+ * @typedef {{dtype: string, bytes: number, index_crc32c: number, chunk: Triple, codec: string, tag?: string}}
+ *   StoredArray
+ */
 
 /** Bytes of a voxel. */
 export const ITEMSIZES = { uint8: 1, int16: 2, int32: 4, float32: 4, float64: 8 };
@@ -64,14 +66,15 @@ const zstd = new ZSTDDecoder();
  *   whatever the frame says.
  */
 function inflated(frame, size) {
-  const found = frame.length > 0 && frame.length < 2 * size + FRAME_BYTES ? zstd.decode(frame, size) : frame;
-  if (found === frame || found.length !== size) throw damaged("a chunk is no zstd of its size");
+  const isInBounds = frame.length > 0 && frame.length < 2 * size + FRAME_BYTES;
+  const found = isInBounds ? zstd.decode(frame, size) : null;
+  if (found?.length !== size) throw damaged("a chunk is no zstd of its size");
   return found;
 }
 
 /**
- * The bytes in a chunk of C-Blosc 1 (its README_CHUNK_FORMAT.rst), as stores have them: one block, which is one
- * frame of zstd of shuffled bytes; or bytes as they are, where they did not compress.
+ * The bytes in a chunk of C-Blosc 1 (its README_CHUNK_FORMAT.rst), as stores have them: one block, which is
+ * one frame of zstd of shuffled bytes; or bytes as they are, where they did not compress.
  * @param {Uint8Array} chunk @param {number} size @param {number} itemsize
  */
 function unblosced(chunk, size, itemsize) {
@@ -80,9 +83,13 @@ function unblosced(chunk, size, itemsize) {
   const isAsSaid = wordAt(chunk, 4) === size && wordAt(chunk, 12) === chunk.length && typesize === itemsize;
   if (isAsSaid && flags & BLOSC_COPIED && chunk.length === BLOSC_HEADER + size)
     return chunk.slice(BLOSC_HEADER);
-  const isOneBlock = chunk.length > FRAME_AT && wordAt(chunk, 8) === size && wordAt(chunk, 16) === FRAME_AT - 4;
-  const isWhole = isOneBlock && wordAt(chunk, FRAME_AT - 4) === chunk.length - FRAME_AT;
-  if (!isAsSaid || !isWhole || flags !== BLOSC_SHUFFLED_ZSTD) throw damaged("a chunk is no blosc as stores have it");
+  const isOneBlock =
+    chunk.length > FRAME_AT &&
+    wordAt(chunk, 8) === size &&
+    wordAt(chunk, BLOSC_HEADER) === FRAME_AT - 4 &&
+    wordAt(chunk, FRAME_AT - 4) === chunk.length - FRAME_AT;
+  if (!isAsSaid || !isOneBlock || flags !== BLOSC_SHUFFLED_ZSTD)
+    throw damaged("a chunk is no blosc as stores have it");
   const block = chunk.subarray(FRAME_AT);
   return unshuffled(block.length === size ? block : inflated(block, size), itemsize);
 }
@@ -171,7 +178,12 @@ class ArrayObjects {
 /** Do nothing where an array's `zarr.json` says what the catalog says. */
 function requireMetadata(path, shape, stored, metadata) {
   const shard = metadata?.codecs?.[0];
-  const { chunk_shape: chunk, codecs, index_codecs: ofIndex, index_location: at } = shard?.configuration ?? {};
+  const {
+    chunk_shape: chunk,
+    codecs,
+    index_codecs: ofIndex,
+    index_location: at,
+  } = shard?.configuration ?? {};
   const whole = shape.map((size, axis) => Math.ceil(size / stored.chunk[axis]) * stored.chunk[axis]);
   const names = (/** @type {any[]} */ list) => `${list?.map((one) => one.name)}`;
   const isAsSaid =
@@ -189,7 +201,7 @@ function requireMetadata(path, shape, stored, metadata) {
   if (!isAsSaid) throw damaged(`the zarr.json of ${path} says other than the catalog`);
 }
 
-/** Do nothing where an index is the one that was written: its checksum is the catalog's, no chunk overlaps. */
+/** Do nothing where an index is as written: of the catalog's checksum, its chunks without gaps. */
 function requireIndex(key, index, stored, metadata) {
   const end = index.length - CRC_BYTES;
   if (wordAt(index, end) !== stored.index_crc32c) throw damaged(`the index of ${key} is of another state`);

@@ -45,7 +45,8 @@ export function storeDocument(location, spec, lines, severities) {
  */
 export function caseDocument(line, spec, severities) {
   const found = (/** @type {any} */ one) => finding(one, severities);
-  const own = line.segmentation === null ? [] : [{ name: spec.mask, labels: line.labels.map(label), findings: [] }];
+  const own =
+    line.segmentation === null ? [] : [{ name: spec.mask, labels: line.labels.map(label), findings: [] }];
   const sets = Object.entries(line.sets ?? {}).map(([name, one]) => ({
     name,
     labels: one.labels.map(label),
@@ -85,7 +86,9 @@ function labelSets(lines) {
 
 /** @param {any} line @param {Severities} severities @returns {Entry} */
 function entry(line, severities) {
-  const weights = line.findings.map((/** @type {any} */ one) => SEVERITIES.indexOf(severityOf(one, severities)));
+  const weights = line.findings.map((/** @type {any} */ one) =>
+    SEVERITIES.indexOf(severityOf(one, severities)),
+  );
   return {
     id: line.id,
     split: line.split,
@@ -105,7 +108,10 @@ function label(one) {
   return { label, name, voxels, start, stop, centroid, pieces, hu_mean: hu.mean };
 }
 
-/** @param {any} one As the catalog has it. @param {Severities} severities @returns {import("./source.js").Finding} */
+/**
+ * @param {any} one As the catalog has it. @param {Severities} severities
+ * @returns {import("./source.js").Finding}
+ */
 function finding(one, severities) {
   const { code, message, labels } = one;
   return { code, severity: severityOf(one, severities), message, labels };
@@ -154,7 +160,7 @@ function axes(affine) {
   return lengths(affine).map((length, column) => [0, 1, 2].map((row) => affine[row][column] / length));
 }
 
-/** The largest angle between a voxel axis and the world axis closest to it, degrees. @param {number[][]} affine */
+/** Degrees from a voxel axis to the world axis closest to it, at most. @param {number[][]} affine */
 function obliqueness(affine) {
   const angles = axes(affine).map((axis) => {
     const [least, middle, most] = axis.map(Math.abs).sort((one, other) => one - other);

@@ -188,7 +188,7 @@ async function requireDigest(key, bytes, digest) {
 
 /** @param {Triple} start @param {Triple} stop @param {Triple} shape @param {number} itemsize */
 function requireBox(start, stop, shape, itemsize) {
-  const isInside = start.every((first, axis) => first >= 0 && first < stop[axis] && stop[axis] <= shape[axis]);
+  const isInside = start.every((first, at) => first >= 0 && first < stop[at] && stop[at] <= shape[at]);
   const bytes = start.reduce((all, first, axis) => all * (stop[axis] - first), itemsize);
   if (!isInside || bytes > MOST_BOX) {
     const legal = `a box of one voxel or more of ${shape}, of at most ${MOST_BOX} bytes`;
