@@ -20,7 +20,7 @@ from trees import AFFINE, SHAPE, NnunetTree, in_mm, labels, voxels
 from turned import rotated
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import StoreMismatch, UnknownValue
+from ctspine_zarr.errors import MissingDependency, StoreMismatch, UnknownValue
 from ctspine_zarr.format.findings import KINDS
 from ctspine_zarr.format.spec import colour
 from ctspine_zarr.viewer import static
@@ -73,10 +73,11 @@ class View:
 
     def until(self, condition: str) -> None:
         self(
-            f"""new Promise(done => {{
+            f"""new Promise((done, fail) => {{
             const holds = () => {{ try {{ return {condition}; }} catch {{ return false; }} }};
             const look = () => holds() ? done() : requestAnimationFrame(look);
             look();
+            setTimeout(() => fail(new Error(document.querySelector("#message").innerText)), 30000);
         }})"""
         )
 
@@ -510,6 +511,13 @@ def test_no_page_is_written_into_a_store(phantom_store: cz.Store, tmp_path: Path
     location = edited(phantom_store, tmp_path)
     with pytest.raises(StoreMismatch, match="is a store"):
         write_page(location / inside)
+
+
+def test_without_zarrita_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "_BUNDLE", "absent.js")
+    with pytest.raises(MissingDependency, match="make page"):
+        write_page(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["index.html", "viewer/of_others.js"])

@@ -20,8 +20,8 @@ PAGE: Final = "viewer"
 
 _BUNDLE: Final = "zarrita.js"
 _ROOT: Final = "zarr.json"
-# The page runs and asks its own web server alone. `wasm-unsafe-eval` and `data:` let it compile the decoder that
-# it holds, as text.
+# The page runs and asks its own web server alone. `wasm-unsafe-eval` and `data:` let it compile the decoder
+# that it holds, as text.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self' data:; base-uri 'none'; form-action 'none'"

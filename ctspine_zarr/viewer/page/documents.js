@@ -7,17 +7,20 @@
 
 /** In ascending order. */
 const SEVERITIES = ["info", "warning", "error"];
+/** The code of a finding: its labels are no part of the spine. */
+const STRAY = "stray_label";
 /** Successive hues this far apart (the golden ratio) stay distinct for any number of labels. */
 const HUE_STEP = 0.6180339887;
 
 /**
  * @param {string} location Of the store.
- * @param {any} spec As the root has it.
+ * @param {any} root Our part of its attributes.
  * @param {any[]} lines Of the catalog.
  * @param {Severities} severities Of the codes of findings.
  * @returns {Description}
  */
-export function storeDocument(location, spec, lines, severities) {
+export function storeDocument(location, root, lines, severities) {
+  const spec = root.dataset;
   const values = Object.keys(spec.labels).map(Number);
   values.sort((one, other) => one - other);
   return {
@@ -28,10 +31,9 @@ export function storeDocument(location, spec, lines, severities) {
     licence_note: spec.licence_note,
     citation: spec.citation,
     is_partial: false,
+    state: `${root.seal}-${root.catalog.sha256}`,
     splits: spec.splits,
     sources: spec.sources,
-    mask: spec.mask,
-    label_sets: labelSets(lines),
     labels: values.map((label) => ({ label, name: spec.labels[label], colour: colour(label) })),
     cases: lines.map((line) => entry(line, severities)),
   };
@@ -45,11 +47,12 @@ export function storeDocument(location, spec, lines, severities) {
  */
 export function caseDocument(line, spec, severities) {
   const found = (/** @type {any} */ one) => finding(one, severities);
-  const own =
-    line.segmentation === null ? [] : [{ name: spec.mask, labels: line.labels.map(label), findings: [] }];
-  const sets = Object.entries(line.sets ?? {}).map(([name, one]) => ({
+  const voxel = voxelVolume(line.affine) / 1000;
+  const described = (/** @type {any[]} */ labels) => labels.map((one) => label(one, voxel));
+  const own = { name: spec.mask, labels: described(line.labels), findings: [] };
+  const sets = setsOf(line).map(([name, one]) => ({
     name,
-    labels: one.labels.map(label),
+    labels: described(one.labels),
     findings: one.findings.map(found),
   }));
   return {
@@ -66,8 +69,9 @@ export function caseDocument(line, spec, severities) {
     dtype: boxDtype(line.image.dtype),
     hu_range: [line.intensity.min, line.intensity.max],
     transitional: line.transitional,
+    middle: middleVoxel(line, spec),
     findings: line.findings.map(found),
-    masks: [...own, ...sets],
+    masks: line.segmentation === null ? sets : [own, ...sets],
   };
 }
 
@@ -76,12 +80,9 @@ export function boxDtype(stored) {
   return stored === "int16" ? "int16" : "float32";
 }
 
-/** @param {any[]} lines @returns {Object<string, number>} Name of a label set -> cases that have it. */
-function labelSets(lines) {
-  const counts = new Map();
-  for (const { sets } of lines)
-    for (const name of Object.keys(sets ?? {})) counts.set(name, (counts.get(name) ?? 0) + 1);
-  return Object.fromEntries([...counts].sort(([one], [other]) => (one < other ? -1 : 1)));
+/** Names and label sets of a case, in order of name. @param {any} line @returns {[string, any][]} */
+function setsOf(line) {
+  return Object.entries(line.sets ?? {}).sort(([one], [other]) => (one < other ? -1 : 1));
 }
 
 /** @param {any} line @param {Severities} severities @returns {Entry} */
@@ -98,14 +99,34 @@ function entry(line, severities) {
     findings: [...new Set(line.findings.map((/** @type {any} */ one) => one.code))].sort(),
     severity: weights.length ? SEVERITIES[Math.max(...weights)] : null,
     labels: line.labels.map((/** @type {any} */ one) => one.label),
-    label_sets: Object.keys(line.sets ?? {}),
   };
 }
 
-/** @param {any} one As the catalog has it. @returns {import("./source.js").Label} */
-function label(one) {
-  const { label, name, voxels, start, stop, centroid, pieces, hu } = one;
-  return { label, name, voxels, start, stop, centroid, pieces, hu_mean: hu.mean };
+/**
+ * The place in a case that is looked at first: see middle_voxel in format/levels.py.
+ * @param {any} line @param {any} spec @returns {Triple}
+ */
+function middleVoxel(line, spec) {
+  const mask = [line, ...setsOf(line).map(([, one]) => one)].find((one) => one.labels.length);
+  if (mask === undefined) return line.shape.map((/** @type {number} */ size) => Math.floor(size / 2));
+  const strays = new Set(
+    mask.findings.flatMap((/** @type {any} */ one) => (one.code === STRAY ? one.labels : [])),
+  );
+  const isLevel = (/** @type {any} */ one) => spec.levels.includes(one.label);
+  const sound = mask.labels.filter((/** @type {any} */ one) => !strays.has(one.label));
+  const choices = [sound.filter(isLevel), mask.labels.filter(isLevel), sound, mask.labels];
+  const centroids = choices.find((one) => one.length).map((/** @type {any} */ one) => one.centroid);
+  centroids.sort((one, other) => one[0] - other[0] || one[1] - other[1] || one[2] - other[2]);
+  return centroids[Math.floor(centroids.length / 2)];
+}
+
+/**
+ * @param {any} one As the catalog has it. @param {number} voxel cm3.
+ * @returns {import("./source.js").Label}
+ */
+function label(one, voxel) {
+  const { label, name, voxels, centroid, pieces, hu } = one;
+  return { label, name, cm3: voxels * voxel, centroid, pieces, hu_mean: hu.mean };
 }
 
 /**
@@ -113,8 +134,8 @@ function label(one) {
  * @returns {import("./source.js").Finding}
  */
 function finding(one, severities) {
-  const { code, message, labels } = one;
-  return { code, severity: severityOf(one, severities), message, labels };
+  const { code, message } = one;
+  return { code, severity: severityOf(one, severities), message };
 }
 
 /** A code of a later version is a warning, for nobody here can say less. */
@@ -147,6 +168,12 @@ function lengths(affine) {
     const [a, b, c] = affine.map((row) => row[column]);
     return Math.sqrt(a * a + b * b + c * c);
   });
+}
+
+/** mm3: the determinant of the axes, which do not need to be at right angles. @param {number[][]} affine */
+function voxelVolume(affine) {
+  const [[a, b, c], [d, e, f], [g, h, i]] = affine;
+  return Math.abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g));
 }
 
 /** mm, along z, y and x. @param {number[][]} affine @returns {Triple} */

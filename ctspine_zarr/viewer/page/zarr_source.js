@@ -57,7 +57,7 @@ export class ZarrSource {
     const lines = parsedLines(catalog, dataset, file.cases);
     this.#lines = new Map(lines.map((line) => [line.id, line]));
     const location = this.#files.base.href.replace(/\/$/, "");
-    return storeDocument(location, dataset, lines, this.#severities);
+    return storeDocument(location, this.#root, lines, this.#severities);
   }
 
   /** @param {string} id @returns {Promise<CaseRecord>} What is known of a case. */
@@ -153,7 +153,7 @@ export class ZarrSource {
     if (found.kind !== "store") return found;
     const root = await this.#readRoot().catch(() => this.#root);
     if (root.seal === this.#root.seal) return found;
-    return new SourceError("the store was updated since this page was loaded.", "updated");
+    return new SourceError("the store was updated since this page was loaded", "updated");
   }
 }
 
