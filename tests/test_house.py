@@ -168,7 +168,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
         ("quality", ("format", "geometry", "text")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
         ("look", ("format", "geometry", "errors", "text", "scaling")),
-        ("viewer", ("format", "geometry", "errors", "read", "publishing")),
+        ("viewer", ("format", "geometry", "errors", "outputs", "read", "publishing")),
         ("storage", ("hub", "concurrency", "errors", "digest", "text")),
     ],
 )
