@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
 import shutil
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 import scipy.ndimage
+from browsers import NEEDS_CHROMIUM, SHOWN, Viewed, chromium, watched
 from numpy.typing import NDArray
 from trees import Tree, in_mm
 from turned import AXES, added, rotated
@@ -26,12 +26,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.format.levels import middle_voxel
 from ctspine_zarr.format.spec import colour
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
+pytestmark = NEEDS_CHROMIUM
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 REAL, SECOND = "volume-covid19-X-9002_ct", "HN_X901"
@@ -41,40 +36,14 @@ LIMIT = 192 * 2**20
 
 
 @dataclass
-class View:
-    """A page of the viewer.
+class View(Viewed):
+    """A page of the viewer's server.
 
     Attributes:
-        page: of the browser.
         url: of the server.
-        requests: addresses that the page asked for.
-        faults: errors of its scripts.
     """
 
-    page: Any
     url: str
-    requests: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    def __call__(self, script: str, argument: Any = None) -> Any:
-        """The value of an expression of JavaScript; `viewer` is the page's App."""
-        return self.page.evaluate(script, argument)
-
-    def until(self, condition: str) -> None:
-        """Once a condition holds."""
-        self(
-            f"""new Promise(done => {{
-            const holds = () => {{ try {{ return {condition}; }} catch {{ return false; }} }};
-            const look = () => holds() ? done() : requestAnimationFrame(look);
-            look();
-        }})"""
-        )
-
-    def settled(self) -> None:
-        """Once every plane shows what it should."""
-        self.until(
-            "viewer.panes.every(p => (p.side && !viewer.isBeside) || " + SHOWN + ") && !viewer.isDrawing"
-        )
 
     def open(self, fragment: str = "") -> None:
         # A page that others lie over is drawn rarely; from elsewhere, so that it begins anew.
@@ -83,25 +52,8 @@ class View:
         self.page.goto(f"{self.url}/{fragment}")
         self.settled()
 
-    def go(self, *at: int) -> None:
-        self("at => viewer.goTo(at)", list(at))
-        self.settled()
-
     def pane(self, plane: str, side: int = 0) -> str:
         return f"viewer.panes.find(p => p.plane === '{plane}' && p.side === {side})"
-
-    def array(self, script: str, dtype: str = "u1") -> NDArray[Any]:
-        """The bytes of a typed array."""
-        coded = self(
-            f"""(array => {{
-            const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-            let text = "";
-            for (let at = 0; at < bytes.length; at += 32768)
-                text += String.fromCharCode(...bytes.subarray(at, at + 32768));
-            return btoa(text);
-        }})({script})"""
-        )
-        return np.frombuffer(base64.b64decode(coded), dtype)
 
     def shape(self, plane: str) -> list[int]:
         shape: list[int] = self(f"(p => [p.shown.height, p.shown.width])({self.pane(plane)})")
@@ -149,37 +101,19 @@ class View:
 
 ARROWS = ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight")
 NO_LABEL = "\N{EN DASH}"
-SHOWN = (
-    "(p.shown && p.shown.key === viewer.record.id + ' ' + viewer.state.at[p.axis] + ' ' "
-    "+ viewer.overlaysOf(p.side).map(o => o.name))"
-)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        # Without the sandbox, which root cannot have.
-        one = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as one:
         yield one
-        one.close()
 
 
 @pytest.fixture(scope="module")
 def new_view(browser: Any) -> Iterator[Callable[[str], View]]:
     """Views of servers, which at the end have asked nobody else and made no error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    views: list[View] = []
-
-    def new(url: str) -> View:
-        view = View(context.new_page(), url)
-        view.page.on("request", lambda request: view.requests.append(request.url))
-        view.page.on("pageerror", lambda error: view.faults.append(str(error)))
-        views.append(view)
-        return view
-
-    yield new
-    context.close()
-    assert [fault for view in views for fault in view.faults] == []
+    with watched(browser, View) as (new, views):
+        yield new
     assert {url for view in views for url in view.requests if not url.startswith(f"{view.url}/")} <= {
         "data:,"
     }
@@ -740,7 +674,7 @@ def test_an_oblique_case_is_drawn_along_the_body(
             # Where two voxels are as near, either may be shown.
             sure = (np.abs(voxel - np.floor(voxel) - 0.5) > 1e-6).all(axis=2)
             x, y, z = np.moveaxis(np.where(inside[..., None], nearest, 0), 2, 0)
-            image = view.array(f"{view.pane(plane)}.shown.image", "f4").reshape(inside.shape)
+            image = view.array(f"{view.pane(plane)}.shown.image", dtype="f4").reshape(inside.shape)
             labels = view.array(f"{view.pane(plane)}.shown.masks[0].voxels").reshape(inside.shape)
             assert inside.any()
             assert np.array_equal(image[sure], np.where(inside, hu[z, y, x], np.nan)[sure], equal_nan=True)
@@ -1131,7 +1065,7 @@ FORGET = """limit => {
 
 
 def shown_images(view: View) -> list[NDArray[Any]]:
-    return [view.array(f"{view.pane(plane)}.shown.image", "f4") for plane in PLANES]
+    return [view.array(f"{view.pane(plane)}.shown.image", dtype="f4") for plane in PLANES]
 
 
 def test_planes_that_do_not_fit_together_come_one_after_another(opened_large: View) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import NEEDS_CHROMIUM, Viewed, chromium, watched
 from numpy.typing import NDArray
 from servers import App, Message, Receive, Send, Watched, folder, served
 from trees import AFFINE, SHAPE, NnunetTree, in_mm, labels, voxels
@@ -27,14 +27,9 @@ from ctspine_zarr.viewer import static
 from ctspine_zarr.viewer.documents import case_document, store_document
 from ctspine_zarr.viewer.static import write_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
-)
 BUNDLE = files("ctspine_zarr.viewer").joinpath("page", "zarrita.js")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
+    NEEDS_CHROMIUM,
     pytest.mark.skipif(not BUNDLE.is_file(), reason="needs zarrita, bundled by make page"),
 ]
 
@@ -60,63 +55,21 @@ class Site:
 
 
 @dataclass
-class View:
+class View(Viewed):
     """The page of a site in a browser."""
 
-    page: Any
     site: Site
-    requests: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    def __call__(self, script: str, argument: Any = None) -> Any:
-        return self.page.evaluate(script, argument)
-
-    def until(self, condition: str) -> None:
-        self(
-            f"""new Promise((done, fail) => {{
-            const holds = () => {{ try {{ return {condition}; }} catch {{ return false; }} }};
-            const look = () => holds() ? done() : requestAnimationFrame(look);
-            look();
-            setTimeout(() => fail(new Error(document.querySelector("#message").innerText)), 30000);
-        }})"""
-        )
 
     def open(self, fragment: str = "", url: str = "") -> None:
         self.page.goto("about:blank")
         self.page.goto(f"{url or self.site.url}/index.html{fragment}")
         self.until("viewer.record || !document.querySelector('#message').hidden")
 
-    def settled(self) -> None:
-        self.until(
-            "viewer.panes.every(p => p.side || (p.shown && p.shown.key === viewer.record.id + ' ' + "
-            "viewer.state.at[p.axis] + ' ' + viewer.overlaysOf(p.side).map(o => o.name))) "
-            "&& !viewer.isDrawing"
-        )
-
-    def go(self, *at: int) -> None:
-        self("at => viewer.goTo(at)", list(at))
-        self.settled()
-
     def told(self) -> str:
         """The error that the page shows."""
         self.until("!document.querySelector('#message').hidden")
         text: str = self.page.locator("#message").inner_text()
         return text
-
-    def array(self, script: str, argument: Any = None, dtype: str = "u1") -> NDArray[Any]:
-        """The bytes of a typed array."""
-        coded = self(
-            f"""async argument => {{
-            const array = await ({script});
-            const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-            let text = "";
-            for (let at = 0; at < bytes.length; at += 32768)
-                text += String.fromCharCode(...bytes.subarray(at, at + 32768));
-            return btoa(text);
-        }}""",
-            argument,
-        )
-        return np.frombuffer(base64.b64decode(coded), dtype)
 
     def box(self, case: str, array: str, start: list[int], stop: list[int], dtype: str) -> NDArray[Any]:
         script = "viewer.source.box(...argument, new AbortController().signal)"
@@ -195,30 +148,16 @@ def on_the_web(root: Path, app: App | None = None) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        # A name that is not this machine's leads to it: to Chromium, what comes from there is insecure.
-        resolved = "--host-resolver-rules=MAP spine.example 127.0.0.1"
-        one = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", resolved])
+    # A name that is not this machine's leads to it: to Chromium, what comes from there is insecure.
+    with chromium("--host-resolver-rules=MAP spine.example 127.0.0.1") as one:
         yield one
-        one.close()
 
 
 @pytest.fixture(scope="module")
 def look(browser: Any) -> Iterator[Callable[[Site], View]]:
     """Views of sites, which at the end have asked nobody else and made no error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    views: list[View] = []
-
-    def new(site: Site) -> View:
-        view = View(context.new_page(), site)
-        view.page.on("request", lambda request: view.requests.append(request.url))
-        view.page.on("pageerror", lambda error: view.faults.append(str(error)))
-        views.append(view)
-        return view
-
-    yield new
-    context.close()
-    assert [fault for view in views for fault in view.faults] == []
+    with watched(browser, View) as (new, views):
+        yield new
     asked = {
         url
         for view in views
