@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ctspine_zarr.errors import (
@@ -23,6 +22,7 @@ from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.viewer.boxes import read_box
 from ctspine_zarr.viewer.documents import case_document, state_of, store_document
+from ctspine_zarr.viewer.page_files import page_files
 
 # Of this machine.
 _NAMES: Final = ("127.0.0.1", "localhost")
@@ -160,16 +160,12 @@ class _Opened:
 
 def _page() -> Mapping[str, Answer]:
     """Path -> file of the page; a request finds one of these or none, so that no path leads elsewhere."""
-    found = {f"/{name}": Answer(body, headers={"Content-Type": kind}) for name, body, kind in _files()}
+    found = {
+        f"/{name}": Answer(body, headers={"Content-Type": kind})
+        for name, body in page_files()
+        if (kind := _TYPES.get(name.rpartition(".")[2])) is not None
+    }
     return found | {"/": found["/index.html"]}
-
-
-def _files() -> Iterator[tuple[str, bytes, str]]:
-    """Name, content and type of each file of the page."""
-    for file in files("ctspine_zarr.viewer").joinpath("page").iterdir():
-        kind = _TYPES.get(file.name.rpartition(".")[2])
-        if kind is not None:
-            yield file.name, file.read_bytes(), kind
 
 
 def _voxels(case: Case, which: Any, query: Mapping[str, str]) -> Answer:

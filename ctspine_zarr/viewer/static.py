@@ -6,13 +6,13 @@ import html
 import json
 import re
 from collections.abc import Collection
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from ctspine_zarr.errors import MissingDependency, StorageError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.findings import KINDS
 from ctspine_zarr.outputs import whole_file
+from ctspine_zarr.viewer.page_files import page_files
 
 INDEX: Final = "index.html"
 PAGE: Final = "viewer"
@@ -53,7 +53,10 @@ def write_page(folder: str | Path, store: str = "spine.zarr") -> Path:
     if _STORE.fullmatch(store) is None or store.partition("/")[0] in {INDEX, PAGE}:
         message = f"store {store!r}; legal: a path from the page to the store, such as spine.zarr"
         raise UnknownValue(message)
-    page = _page_files()
+    page = dict(page_files())
+    if _BUNDLE not in page:
+        message = "a page without a server needs zarrita, which is not in this installation: run make page"
+        raise MissingDependency(message)
     _require_place(folder, page)
     for name, body in page.items():
         if name != INDEX:
@@ -61,19 +64,6 @@ def write_page(folder: str | Path, store: str = "spine.zarr") -> Path:
     # At last, so that a page that is there is whole.
     _write(folder / INDEX, _index(page[INDEX].decode(), store).encode())
     return folder / INDEX
-
-
-def _page_files() -> dict[str, bytes]:
-    """Name -> content of each file of the page."""
-    found = {
-        file.name: file.read_bytes()
-        for file in files("ctspine_zarr.viewer").joinpath("page").iterdir()
-        if file.is_file()
-    }
-    if _BUNDLE not in found:
-        message = "a page without a server needs zarrita, which is not in this installation: run make page"
-        raise MissingDependency(message)
-    return found
 
 
 def _require_place(folder: Path, page: Collection[str]) -> None:
