@@ -46,13 +46,13 @@ class Viewed:
         return self.page.evaluate(script, argument)
 
     def until(self, condition: str) -> None:
-        """Once a condition holds; an error with the page's message where it does not in half a minute."""
+        """Once a condition holds; an error with the page's message where it does not in two minutes."""
         self(
             f"""new Promise((done, fail) => {{
             const holds = () => {{ try {{ return {condition}; }} catch {{ return false; }} }};
             const look = () => holds() ? done() : requestAnimationFrame(look);
             look();
-            setTimeout(() => fail(new Error(document.querySelector("#message").innerText)), 30000);
+            setTimeout(() => fail(new Error(document.querySelector("#message").innerText)), 120000);
         }})"""
         )
 
