@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,3 +65,23 @@ def test_an_item_whose_dask_worker_dies_is_tried_three_times_and_fails_alone(
     assert task.tries(3) == 6
     # Of what died once, the result may die with a worker as well, which then does it once more.
     assert task.tries(5) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_cluster_is_closed_once_a_worker_that_died_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    with connected("local", 1) as client:
+        cluster: Any = client.cluster
+        close = cluster.close
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            left.append(len(cluster.scheduler.workers))
+            return close(*arguments, **options)
+
+        monkeypatch.setattr(cluster, "close", counted)
+        (worker,) = client.run(os.getpid).values()
+        os.kill(worker, signal.SIGKILL)
+        while client.nthreads():
+            pass
+    assert left[0] == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ctspine_zarr.concurrency.runners import TRIES, OnExecutor, Runner
@@ -78,7 +78,13 @@ def _here(workers: int) -> Iterator[Client]:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        yield client
+        try:
+            yield client
+        finally:
+            # A cluster fails to close while a worker that died as it had just started is started again:
+            # its nanny takes the new process for the old one. What was built would be called failed.
+            with suppress(distributed.TimeoutError):
+                client.wait_for_workers(workers, _PATIENCE)
 
 
 @contextmanager
