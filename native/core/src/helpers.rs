@@ -1,13 +1,15 @@
 //! Threads that help with a piece of work, and wait for the next.
 //!
-//! A thread that begins anew is often given the processor of the one that began it, while another is
-//! idle: in a virtual machine it then starts two milliseconds late, which is a third of a patch's read.
-//! One that waits has most often begun within a tenth of a millisecond.
+//! A thread that begins anew, or is woken after it has waited for long, is often given the processor of the
+//! one that woke it, while another is idle: in a virtual machine it then starts milliseconds late, when a
+//! patch has been read. So helpers wait for work, and where the system allows it, for another processor.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
+use crate::processors::{Others, Place};
 use crate::stash::Stash;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -24,6 +26,7 @@ static IDLE: Stash<Option<Helper>> = Stash::new();
 pub fn together<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let (sender, results) = channel();
     let work: &(dyn Fn(usize) -> R + Sync) = &work;
+    let others = if threads > 1 { Others::of_this_thread() } else { None };
     let helpers: Vec<Helper> = (1..threads)
         .map_while(|number| {
             let sender = sender.clone();
@@ -36,7 +39,7 @@ pub fn together<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Ve
             // run or is thrown away. Below, the loop over the results ends when no sender is left, and
             // nothing before it can unwind: what `work` borrows outlives the job.
             let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
-            Helper::beginning(job)
+            Helper::beginning(job, others.as_ref())
         })
         .collect();
     drop(sender);
@@ -63,21 +66,42 @@ struct Helper {
     jobs: Sender<Job>,
     thread: JoinHandle<()>,
     process: u32,
+    place: Arc<Place>,
+    /// What its place was set to.
+    others: Option<Others>,
 }
 
 impl Helper {
-    /// One that has this job; None where no thread can begin.
-    fn beginning(job: Job) -> Option<Self> {
-        let helper = IDLE.take().and_then(Self::of_this_process).or_else(Self::new)?;
+    /// One that has this job, and waits for one of these processors; None where no thread can begin.
+    fn beginning(job: Job, others: Option<&Others>) -> Option<Self> {
+        let mut helper = IDLE.take().and_then(Self::of_this_process).or_else(Self::new)?;
+        helper.wait_for(others);
         helper.jobs.send(job).ok()?;
         Some(helper)
     }
 
     fn new() -> Option<Self> {
         let (jobs, given) = channel::<Job>();
-        let work = move || given.into_iter().for_each(|job| job());
+        let place = Arc::new(Place::default());
+        let own = Arc::clone(&place);
+        let work = move || {
+            own.is_of_this_thread();
+            for job in given {
+                job();
+            }
+        };
         let thread = thread::Builder::new().name("ctspine_zarr".into()).spawn(work).ok()?;
-        Some(Self { jobs, thread, process: std::process::id() })
+        Some(Self { jobs, thread, process: std::process::id(), place, others: None })
+    }
+
+    /// Have it wait for one of these processors, which takes a microsecond where they are others than before.
+    fn wait_for(&mut self, others: Option<&Others>) {
+        if let Some(others) = others
+            && self.others.as_ref() != Some(others)
+            && self.place.set(others)
+        {
+            self.others = Some(others.clone());
+        }
     }
 
     /// None where it is one of a process that was forked: only there is there a thread.

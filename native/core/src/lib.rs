@@ -12,6 +12,7 @@ pub mod encode;
 pub mod helpers;
 pub mod index;
 pub mod predict;
+mod processors;
 pub mod read;
 pub mod runs;
 pub mod stash;
