@@ -85,3 +85,22 @@ def test_a_cluster_is_closed_once_a_worker_that_died_is_back(monkeypatch: pytest
         while client.nthreads():
             pass
     assert left[0] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_cluster_that_ctrl_c_ends_waits_for_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Any] = []
+
+    def looked() -> dict[str, int]:
+        looks.append(None)
+        return {"a worker": 1}
+
+    def interrupted() -> None:
+        with connected("local", 1) as client:
+            monkeypatch.setattr(client, "nthreads", looked)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert looks == []

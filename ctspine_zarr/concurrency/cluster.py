@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ctspine_zarr.concurrency.runners import TRIES, OnExecutor, Runner
@@ -19,8 +20,9 @@ HERE: Final = "local"
 
 _SCHEMES: Final = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
 _LEGAL: Final = f"legal: {HERE}, or tcp://HOST:PORT of a Dask scheduler"
-# Seconds for a scheduler to answer.
+# Seconds for a scheduler to answer, and for workers to come back; and between two looks whether they have.
 _PATIENCE: Final = 30
+_LOOK: Final = 0.05
 _FAILURES: Final = "distributed.scheduler.allowed-failures"
 
 
@@ -78,13 +80,21 @@ def _here(workers: int) -> Iterator[Client]:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        try:
-            yield client
-        finally:
-            # A cluster fails to close while a worker that died as it had just started is started again:
-            # its nanny takes the new process for the old one. What was built would be called failed.
-            with suppress(distributed.TimeoutError):
-                client.wait_for_workers(workers, _PATIENCE)
+        yield client
+        # A cluster fails to close while a worker that died as it had just started is started again: its
+        # nanny takes the new process for the old one. What was built would be called failed. Of one that
+        # Ctrl-C ended, which reaches workers as well, nobody comes back.
+        _wait_for(client, workers)
+
+
+def _wait_for(client: Client, workers: int) -> None:
+    """Return once a cluster has so many workers, or none has come back for long.
+
+    The client's own wait has its cluster forget a worker whose end it is still to be told of: it fails then.
+    """
+    given_up = time.monotonic() + _PATIENCE
+    while len(client.nthreads()) < workers and time.monotonic() < given_up:
+        time.sleep(_LOOK)
 
 
 @contextmanager
