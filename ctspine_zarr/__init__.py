@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ctspine_zarr.maintain.repair import Left, Mended, Repaired, repair
     from ctspine_zarr.maintain.reports import CaseReport, Verification
     from ctspine_zarr.maintain.verify import verify
-    from ctspine_zarr.parquet import write_parquet
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
     from ctspine_zarr.scaling import Normalization
+    from ctspine_zarr.tables.frames import write_parquet
     from ctspine_zarr.training.datasets import Dataset
     from ctspine_zarr.training.kinds import Patches, Slices, Vertebrae, Volumes, Windows
     from ctspine_zarr.training.making import TrainingSample
@@ -152,7 +152,7 @@ _HOMES = {
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),
-    "parquet": ("write_parquet",),
+    "tables.frames": ("write_parquet",),
     "publishing.publish": ("CasePublished", "Published", "publish"),
     "format.label_map": ("LabelMap",),
     "read.case": ("Case",),

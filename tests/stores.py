@@ -18,13 +18,19 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.catalog import CatalogFile, Entry, Provenance, Root, counted, encode_catalog
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
-from ctspine_zarr.manifest.inventory import documents_above
-from ctspine_zarr.storage import open_storage
+from ctspine_zarr.manifest.inventory import documents_above, is_beside
+from ctspine_zarr.storage import Storage, open_storage
 
 
 def objects(folder: Path) -> dict[str, bytes]:
-    """Every object of a local store."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every object of a local store, without what goes along with a published one."""
+    paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {key: path.read_bytes() for key, path in paths.items() if not is_beside(key)}
+
+
+def objects_at(storage: Storage) -> dict[str, bytes]:
+    """The same of a store anywhere."""
+    return {key: storage.get(key) or b"" for key in storage.sizes() if not is_beside(key)}
 
 
 def builds(found: dict[str, bytes]) -> dict[str, bytes]:
@@ -52,7 +58,7 @@ def write_state(folder: Path, spec: Spec, records: Iterable[Record]) -> None:
         provenance=Provenance(writer="", written="", python="", libraries={}),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for key, data in documents_above(root, entries).items():
+    for key, data in documents_above(root, entries, {}).items():
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         (folder / key).write_bytes(data)
 

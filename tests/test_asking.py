@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from pyarrow import parquet
 from trees import NnunetTree, Tree, labels, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import DamagedStore, MissingDependency, StorageError, UnknownValue
+from ctspine_zarr.errors import DamagedStore, StorageError, UnknownValue
 from ctspine_zarr.format.catalog import Entry
 from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.read.labelled import _words
@@ -321,9 +319,9 @@ def test_a_store_of_endless_cells_is_damaged(
 ) -> None:
     rows = [{"t.csv": {f"c{case}-{at}": at for at in range(10)}} for case in range(9)]
     store = with_rows(phantom_store, *rows)
-    monkeypatch.setattr("ctspine_zarr.read.tables._MOST_CELLS", 90 * 9)
+    monkeypatch.setattr("ctspine_zarr.tables.records._MOST_CELLS", 90 * 9)
     assert store.select().metadata.shape == (9, 90)
-    monkeypatch.setattr("ctspine_zarr.read.tables._MOST_CELLS", 90 * 9 - 1)
+    monkeypatch.setattr("ctspine_zarr.tables.records._MOST_CELLS", 90 * 9 - 1)
     with pytest.raises(DamagedStore, match="1 tables, 90 columns and 9 rows; legal: at most 16384 columns"):
         _ = store.metadata
 
@@ -359,13 +357,6 @@ def test_an_empty_table_has_the_same_types_in_parquet(phantom_store: cz.Store, t
     assert (
         parquet.read_schema(tmp_path / "a.parquet").types == parquet.read_schema(tmp_path / "b.parquet").types
     )
-
-
-def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "ctspine_zarr.parquet", raising=False)
-    with pytest.raises(MissingDependency, match=r"pip install 'ctspine-zarr\[parquet\]'"):
-        importlib.import_module("ctspine_zarr.parquet")
 
 
 @pytest.mark.parametrize(

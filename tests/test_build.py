@@ -82,7 +82,8 @@ def test_a_receipt_is_written_last_and_claims_every_object(source: Tree) -> None
         last = store.puts.index(f"receipts/{case.record.id}.json")
         assert max(store.puts.index(key) for key in claimed) < last
     assert store.written[0] == store.written[-1] == "zarr.json"
-    assert re.fullmatch(r"catalog-[0-9a-f]{16}\.jsonl", store.written[-2])
+    assert re.fullmatch(r"catalog-[0-9a-f]{16}\.jsonl", store.written[-4])
+    assert store.written[-3:-1] == ["cases.parquet", "vertebrae.parquet"]
 
 
 def interrupt_at(patch: pytest.MonkeyPatch, awaited: str) -> None:
@@ -166,7 +167,7 @@ def test_two_cases_being_replaced_are_read_as_they_were_or_as_they_will_be(
     new = all_of(cz.open_store(after))
     assert {case for case in old if old[case] != new[case]} == {"liver_1", "HN_P001"}
     switch = steps.index("zarr.json")
-    assert steps[switch - 1].endswith(".jsonl")
+    assert steps[switch - 3].endswith(".jsonl")
     assert {key.rpartition("/")[2] for key in steps[switch + 1 :]} >= {"liver_1.json", "zarr.json", "0"}
     for nth in range(1, len(steps) + 1):
         store = MemoryStore(dict(before._store_dict))
@@ -500,7 +501,7 @@ def test_the_documents_above_say_what_was_refused(source: Tree, tmp_path: Path) 
     entries = {case: Entry.of(receipt) for case, receipt in receipts_of(tmp_path / "s.zarr").items()}
     spec = cz.open_store(tmp_path / "s.zarr").spec
     written = Provenance(writer=WRITER, written="now", python="3", libraries={})
-    excused = documents_of(entries, [Refused("liver_8", "broken")], spec, written)
+    excused = documents_of(entries, [Refused("liver_8", "broken")], spec, written, {})
     about = decode_root(excused["zarr.json"])
     assert about.refused == (Refused("liver_8", "broken"),)
     assert about.cases["train"]["MSD-T10"] == 1

@@ -46,13 +46,6 @@ def test_plots_need_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.import_module("ctspine_zarr.look.plots")
 
 
-def test_pictures_need_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    monkeypatch.delitem(sys.modules, "ctspine_zarr.look.canvas", raising=False)
-    with pytest.raises(MissingDependency, match=r"pip install 'ctspine-zarr\[preview\]'"):
-        importlib.import_module("ctspine_zarr.look.canvas")
-
-
 @pytest.mark.parametrize(
     ("module", "library", "extra"),
     [

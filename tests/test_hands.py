@@ -18,7 +18,7 @@ from children import CONTEXT, build, build_and_die, build_at_once, read_for, ste
 from conftest import Bucket
 from hostile import fresh_seed
 from servers import folder, served
-from stores import builds, objects
+from stores import builds, objects, objects_at
 from trees import Tree, labels, voxels
 from zarr.storage import MemoryStore
 
@@ -44,8 +44,7 @@ def small_tree(root: Path, cases: str = "abc") -> Tree:
 
 
 def contents(location: Any, options: dict[str, Any]) -> dict[str, bytes]:
-    storage = open_storage(location, options=options or None)
-    return {key: storage.get(key) or b"" for key in storage.sizes()}
+    return objects_at(open_storage(location, options=options or None))
 
 
 # -- claims and the gate

@@ -29,7 +29,7 @@ HOMES = {
     "PIL": ("look.canvas",),
     "matplotlib": ("look.plots",),
     "rich": ("cli.progress", "cli.tables"),
-    "pyarrow": ("parquet",),
+    "pyarrow": ("tables",),
     # The phantom writes what the writer reads, with noise and a spreadsheet of its own. A filter of Pillow's
     # takes minutes where one of scipy's takes seconds.
     "scipy": ("write.pieces", "datasets.phantom", "arrays.regridding", "look.canvas"),
@@ -168,6 +168,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
         ("quality", ("format", "geometry", "text")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
         ("look", ("format", "geometry", "errors", "text", "scaling")),
+        ("tables", ("format", "geometry", "errors", "outputs")),
         ("viewer", ("format", "geometry", "errors", "outputs", "read", "publishing")),
         ("storage", ("hub", "concurrency", "errors", "digest", "text")),
     ],

@@ -16,7 +16,7 @@ import pytest
 from conftest import Bucket, Hub
 from fakehub import FakeHub
 from servers import Watched, served
-from stores import builds, objects
+from stores import builds, objects, objects_at
 from trees import SHAPE, NnunetTree, Tree, VerseTree, labels, voxels
 
 import ctspine_zarr as cz
@@ -346,8 +346,7 @@ def test_a_build_without_room_for_downloads_does_not_begin(
 
 
 def listed(bucket: Bucket, location: str) -> dict[str, bytes]:
-    storage = open_storage(location, options=bucket.options)
-    return {key: storage.get(key) or b"" for key in storage.sizes()}
+    return objects_at(open_storage(location, options=bucket.options))
 
 
 @dataclass

@@ -22,7 +22,6 @@ from stores import without_masks
 
 import ctspine_zarr as cz
 from ctspine_zarr.datasets.cases import Refusal
-from ctspine_zarr.errors import MissingDependency
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.look import markup
@@ -128,19 +127,6 @@ def test_a_case_that_takes_long_to_read_is_not_read_to_be_shown(
 def test_a_case_elsewhere_is_not_read_to_be_shown(case: cz.Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(case._storage), "path", None)
     assert shown(case).images == []
-
-
-def test_a_case_without_pillow_is_shown_without_a_picture(
-    case: cz.Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    for name in [name for name in sys.modules if name.startswith("ctspine_zarr.look.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "ctspine_zarr.read.pictures", raising=False)
-    assert case.id in shown(case).text
-    assert shown(case).images == []
-    with pytest.raises(MissingDependency, match=r"pip install 'ctspine-zarr\[preview\]'"):
-        case.preview()
 
 
 def test_names_of_others_are_text(phantom_store: cz.Store) -> None:

@@ -25,7 +25,7 @@ from executors import Ranks
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
-from stores import builds, objects
+from stores import builds, objects, objects_at
 from trees import Tree, voxels
 from zarr.storage import MemoryStore
 
@@ -77,8 +77,7 @@ def plan(tree: Tree, location: Any, part: str | None = None, **options: Any) -> 
 
 def all_of(location: Any, **options: Any) -> dict[str, bytes]:
     """Every object of a store, wherever it lies."""
-    storage = open_storage(location, **options)
-    return {key: storage.get(key) or b"" for key in storage.sizes()}
+    return objects_at(open_storage(location, **options))
 
 
 # -- parts

@@ -192,9 +192,11 @@ def test_only_the_chunks_on_the_planes_are_decoded(
 
 def test_a_narrow_plane_is_the_part_around_the_spine(bent_case: cz.Case) -> None:
     case = bent_case
-    narrow = sagittal(case.record, case.spec, case.fill, 9).image[::-1, ::-1]
+    line = centre_line(case.record, case.spec)
+    [plane] = read_planes(case.record, case.fill, [cut("sagittal", case.shape, line, 9)])
+    narrow = plane.image[::-1, ::-1]
     wide = sagittal(case.record, case.spec, case.fill).image[::-1, ::-1]
-    middle = round(float(centre_line(case.record, case.spec).rows.mean()))
+    middle = round(float(line.rows.mean()))
     assert np.array_equal(narrow, wide[:, middle - 9 : middle + 10])
 
 

@@ -25,7 +25,7 @@ from conftest import Bucket, Hub
 from hostile import Author, dumps, resealed
 from obstore.store import HTTPStore
 from servers import served
-from stores import objects
+from stores import objects, objects_at
 from trees import NnunetTree, Tree, voxels
 from zarr.storage import ObjectStore
 
@@ -51,10 +51,6 @@ def store(phantom_store: cz.Store, tmp_path: Path) -> Path:
     return path
 
 
-def contents(storage: Storage) -> dict[str, bytes]:
-    return {key: storage.get(key) or b"" for key in storage.sizes()}
-
-
 # -- to a bucket
 
 
@@ -64,7 +60,7 @@ def test_a_published_store_is_the_store_byte_for_byte(store: Path, bucket: Bucke
     result = cz.publish(store, target, target_options=bucket.options, on_case=told.append)
     assert result.cases == tuple(told)
     assert (len(told), all(case.copied for case in told)) == (9, True)
-    assert contents(open_storage(target, options=bucket.options)) == objects(store)
+    assert objects_at(open_storage(target, options=bucket.options)) == objects(store)
     assert cz.verify(target, storage_options=bucket.options).is_whole
     again = cz.publish(store, target, target_options=bucket.options)
     assert not any(case.copied for case in again.cases)
@@ -89,7 +85,7 @@ def test_publishing_goes_on_where_it_was_interrupted(
         cz.open_store(target, storage_options=bucket.options)
     result = cz.publish(store, target, target_options=bucket.options)
     assert [case.copied for case in result.cases].count(False) == 2
-    assert contents(open_storage(target, options=bucket.options)) == objects(store)
+    assert objects_at(open_storage(target, options=bucket.options)) == objects(store)
 
 
 def test_a_bucket_that_fails_is_asked_again(store: Path, bucket: Bucket) -> None:
@@ -101,7 +97,7 @@ def test_a_bucket_that_fails_is_asked_again(store: Path, bucket: Bucket) -> None
     target = bucket.new()
     cz.publish(store, target, target_options=bucket.options | impatient)
     bucket.server.heal()
-    assert contents(open_storage(target, options=bucket.options)) == objects(store)
+    assert objects_at(open_storage(target, options=bucket.options)) == objects(store)
 
 
 def test_a_damaged_object_is_not_published(store: Path, bucket: Bucket) -> None:
@@ -552,7 +548,7 @@ def test_a_newer_build_replaces_an_older_one_elsewhere(
     rebuilt(tree, store)
     result = cz.publish(store, target, target_options=options)
     assert [case.case for case in result.cases if case.copied] == ["liver_1", "liver_2"]
-    found = contents(open_storage(target, options=options)) if where == "bucket" else on_the_hub(hub)
+    found = objects_at(open_storage(target, options=options)) if where == "bucket" else on_the_hub(hub)
     assert found == objects(store)
     assert cz.verify(target, storage_options=options).is_whole
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from conftest import Bucket, Hub
 from executors import Ranks
-from stores import DeadlyStore, objects
+from stores import DeadlyStore, objects, objects_at
 from trees import Tree, voxels
 from zarr.storage import MemoryStore
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, NotAStore, NoWorkers, StorageError, UnknownValue
-from ctspine_zarr.storage import Storage, open_storage
+from ctspine_zarr.storage import open_storage
 
 CASES = ("a", "b", "c", "d", "e")
 TARGET = "hf://datasets/someone/spine"
@@ -44,10 +44,6 @@ def built(tree: Tree, location: Path) -> Path:
     return location
 
 
-def contents(storage: Storage) -> dict[str, bytes]:
-    return {key: storage.get(key) or b"" for key in storage.sizes()}
-
-
 run = functools.partial(commands.run, "publish")
 
 
@@ -63,7 +59,7 @@ def test_the_store_is_the_same_whoever_copies_its_cases(
         )
         told: list[cz.CasePublished] = []
         result = cz.publish(store, target, target_options=options, on_case=told.append, **runner)
-        assert contents(open_storage(target, options=options)) == objects(store)
+        assert objects_at(open_storage(target, options=options)) == objects(store)
         assert [(one.case, one.copied) for one in result.cases] == [(case, True) for case in CASES]
         assert sorted(told, key=lambda one: one.case) == list(result.cases)
         again = cz.publish(store, target, target_options=options, **runner)

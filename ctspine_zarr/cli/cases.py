@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--parquet",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a Parquet file; needs pyarrow.",
+    help="Write a Parquet file.",
 )
 @overwrite_option
 @json_option

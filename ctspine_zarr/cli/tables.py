@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ctspine_zarr.format.names import printable
-from ctspine_zarr.read.tables import LISTS
+from ctspine_zarr.tables.records import LISTS
 from ctspine_zarr.text import shape_text, size, spacing_text, span_text
 
 type Rows = list[dict[str, Any]]

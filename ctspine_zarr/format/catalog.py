@@ -21,12 +21,14 @@ from ctspine_zarr.format.documents import group
 from ctspine_zarr.format.encoding import UNSEALED, Document, Sha256, decode, encode, parse, sealed
 from ctspine_zarr.format.label_sets import with_labels
 from ctspine_zarr.format.layout import FORMAT_VERSION
-from ctspine_zarr.format.receipt import Receipt, encode_receipt, record_json
+from ctspine_zarr.format.receipt import Receipt, StoredObject, encode_receipt, record_json
 from ctspine_zarr.format.record import Count, Record
 from ctspine_zarr.format.spec import Spec
 
+type TableKey = Annotated[str, Meta(pattern=f"^{layout.TABLE_PATTERN}$")]
+
 MOST_CATALOG_BYTES: Final = 2**30
-"""Of a catalog, which is read in one piece."""
+"""Of a catalog or a table, which is read in one piece."""
 
 
 class Refused(Struct, frozen=True):
@@ -80,6 +82,8 @@ class Root(Struct, frozen=True, kw_only=True):
         cases: split -> source -> how many.
         refused: what builds could not take in, until one does.
         provenance: what wrote the store and when.
+        tables: key -> size and sha256 of each Parquet table at the store's root; none until the first build
+            has ended, and in stores that were written without.
         seal: see `encoding`. Who keeps it can prove every byte of the store.
     """
 
@@ -89,6 +93,7 @@ class Root(Struct, frozen=True, kw_only=True):
     cases: Mapping[str, Mapping[str, Count]]
     refused: tuple[Refused, ...]
     provenance: Provenance
+    tables: Mapping[TableKey, StoredObject] = {}
     seal: Sha256 = UNSEALED
 
     @property
@@ -160,9 +165,14 @@ def encode_catalog(spec: Spec, entries: Iterable[Entry]) -> bytes:
     Each line also says how many there are, so that a cut shows, and the sha256 of the receipt and
     of the group, so that the catalog proves them as they prove the objects.
     """
-    chosen = sorted(entries, key=lambda entry: _place(spec, entry.record))
+    chosen = in_order(spec, entries)
     lines = (_line(entry, len(chosen)) for entry in chosen)
     return "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines).encode()
+
+
+def in_order(spec: Spec, entries: Iterable[Entry]) -> list[Entry]:
+    """The cases in the order of the catalog: by split, source and id."""
+    return sorted(entries, key=lambda entry: _place(spec, entry.record))
 
 
 def decode_catalog(data: bytes, spec: Spec) -> list[Entry]:

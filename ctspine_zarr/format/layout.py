@@ -36,6 +36,10 @@ SHARD: Final = "c/0/0/0"
 _TAG: Final = "~"
 _CATALOG_DIGITS: Final = 16
 _CATALOG: Final = re.compile(r"catalog-[0-9a-f]{16}\.jsonl")
+CASES_TABLE: Final = "cases.parquet"
+VERTEBRAE_TABLE: Final = "vertebrae.parquet"
+TABLE_PATTERN: Final = "[a-z][a-z0-9_]{0,63}\\.parquet"
+"""Of the keys of tables, those of later versions included."""
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
 _TAGGED: Final = "(?:~[0-9a-f]{12})?"
 _GROUP: Final = f"{_NAME}{_TAGGED}"
@@ -104,6 +108,11 @@ def is_catalog(key: str) -> bool:
     return _CATALOG.fullmatch(key) is not None
 
 
+def is_table(key: str) -> bool:
+    """Whether a key is that of a table at the store's root."""
+    return key in {CASES_TABLE, VERTEBRAE_TABLE}
+
+
 def plan_key(seal: str) -> str:
     """Key of the plan of that seal, while its parts are built."""
     return f"{PLAN}{seal[:_CATALOG_DIGITS]}.json"
@@ -147,7 +156,7 @@ def is_build(key: str) -> bool:
 
 def is_written(key: str, splits: Collection[str]) -> bool:
     """Whether a key, other than the root's, is of the form of those that stores with these splits have."""
-    if is_catalog(key) or _RECEIPT.fullmatch(key):
+    if is_catalog(key) or is_table(key) or _RECEIPT.fullmatch(key):
         return True
     split, _, inside = key.partition("/")
     return split in splits and _IN_SPLIT.fullmatch(inside) is not None

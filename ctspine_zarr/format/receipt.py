@@ -24,6 +24,9 @@ from ctspine_zarr.geometry import Reorientation, Rows
 type Digest128 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 type Axis = Annotated[int, Meta(ge=0, le=2)]
 
+MOST_THUMBNAIL_BYTES: Final = 40_000
+"""Of the picture in a receipt: a table of 1,005 cases that has each takes 30 MB."""
+
 MOST_DOCUMENT_BYTES: Final = 1 << 26
 """Of a receipt, a case's attributes or a root: a header and a trailer of 16 MB each fit, in base64."""
 
@@ -85,6 +88,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
         objects: key below the case's group -> what was written there.
         foreground: value of a label -> counts of the HU of its voxels, which can be summed over cases.
         foreground_of_sets: the same by name of each label set; not written where there is none.
+        thumbnail: a JPEG of the spine from the side with the labels of the case's own mask; not written,
+            and empty, where the volume has more voxels there than any CT.
         seal: see `encoding`.
     """
 
@@ -97,6 +102,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     objects: Mapping[str, StoredObject]
     foreground: Mapping[LabelValue, Histogram]
     foreground_of_sets: Mapping[str, Mapping[LabelValue, Histogram]] = {}
+    thumbnail: Annotated[bytes, Meta(max_length=MOST_THUMBNAIL_BYTES)] = b""
     seal: Sha256 = UNSEALED
 
     def __post_init__(self) -> None:
@@ -214,8 +220,9 @@ def record_json(record: Record) -> Document:
 def encode_receipt(receipt: Receipt) -> bytes:
     """A receipt as stored, sealed."""
     plain: Document = to_builtins(structs.replace(receipt, seal=UNSEALED), str_keys=True)
-    if not receipt.foreground_of_sets:
-        del plain["foreground_of_sets"]
+    for name in ("foreground_of_sets", "thumbnail"):
+        if not plain[name]:
+            del plain[name]
     return sealed(encode(plain | {"record": record_json(receipt.record)}))
 
 

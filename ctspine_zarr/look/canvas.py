@@ -8,15 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-
-from ctspine_zarr.errors import MissingDependency
-
-try:
-    from PIL import Image, ImageDraw, ImageFont
-except ImportError as error:
-    _MESSAGE = "pictures need Pillow: pip install 'ctspine-zarr[preview]'"
-    raise MissingDependency(_MESSAGE) from error
 
 type Picture = Image.Image
 type Colour = tuple[int, int, int]
@@ -167,4 +160,16 @@ def png(picture: Picture) -> bytes:
     """The picture as a PNG file."""
     file = io.BytesIO()
     picture.save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def jpeg(picture: Picture, quality: int) -> bytes:
+    """The picture as a JPEG file.
+
+    Args:
+        picture: of any size.
+        quality: 1 to 95, as Pillow has it.
+    """
+    file = io.BytesIO()
+    picture.save(file, "jpeg", optimize=True, quality=quality)
     return file.getvalue()

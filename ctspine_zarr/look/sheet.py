@@ -11,8 +11,8 @@ from ctspine_zarr.format.findings import Severity
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.look import canvas
 from ctspine_zarr.look.canvas import Picture
-from ctspine_zarr.look.panes import Style, pane
 from ctspine_zarr.look.planes import Plane
+from ctspine_zarr.look.small import drawn
 
 TILE: Final = (184, 232)
 """(width, height) of a case on a contact sheet, in pixels."""
@@ -24,22 +24,8 @@ _TITLE: Final = 18
 _DAMAGED: Final = "damaged"
 # Lines of text below a picture.
 _LINES: Final = 3
-_STYLE: Final = Style(edge=0, fill=0.5, text=0)
 # A sheet is wider than tall by about that.
 _ASPECT: Final = 1.4
-
-
-def thumbnail(plane: Plane, size: tuple[int, int], window: tuple[float, float]) -> Picture:
-    """A small picture of a plane with its labels in colour, true to its proportions, as large as fits.
-
-    Args:
-        plane: what is looked at.
-        size: (width, height) in pixels that it fits in.
-        window: HU that become black and white.
-    """
-    tall, wide = plane.size
-    scale = min(size[0] / wide, size[1] / tall)
-    return pane(plane, (max(1, round(wide * scale)), max(1, round(tall * scale))), window, {}, _STYLE)
 
 
 def tile(plane: Plane | None, record: Record, window: tuple[float, float]) -> Picture:
@@ -57,7 +43,7 @@ def tile(plane: Plane | None, record: Record, window: tuple[float, float]) -> Pi
         middle = ((width - canvas.extent(_DAMAGED, _TEXT)[0]) / 2, room / 2)
         canvas.write(picture, middle, _DAMAGED, _TEXT, canvas.AMBER)
     else:
-        small = thumbnail(plane, (width, room), window)
+        small = drawn(plane, (width, room), window)
         picture.paste(small, ((width - small.width) // 2, (room - small.height) // 2))
     labels = f"{len(record.labels)} labels" if record.has_mask else "no mask"
     for at, text in enumerate((record.id, f"{record.split}  {record.source}", labels)):

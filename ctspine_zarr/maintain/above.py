@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from ctspine_zarr.errors import StorageError
+from ctspine_zarr.errors import Malformed, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import counted
+from ctspine_zarr.format.catalog import Root, counted
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
 from ctspine_zarr.maintain.reports import require_here
 from ctspine_zarr.manifest.claims import live_claims
 from ctspine_zarr.manifest.inventory import documents_above, keys_above, own_keys, strangers
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State
+from ctspine_zarr.read.proof import require_object
 from ctspine_zarr.storage import Storage
 
 
@@ -71,15 +72,33 @@ def is_there(storage: Storage, key: str, data: bytes) -> bool:
 
 def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
     """Documents above the cases that are not what follows from the root and the catalog."""
-    for key, data in documents_above(state.root, state.entries).items():
+    for key, data in documents_above(state.root, state.entries, {}).items():
         try:
             if not is_right(storage, key, data):
                 yield f"{key} is missing or altered; run the build again"
         except StorageError as error:
             require_here(storage, error)
             yield str(error)
+    for key in wrong_tables(state.root, storage):
+        yield f"{key} is missing, cannot be read or was altered; run the build again"
     if not state.is_partial and state.root.cases != counted(state.spec, state.records.values()):
         yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
+
+
+def wrong_tables(root: Root, storage: Storage) -> Iterator[str]:
+    """Keys of tables that are not what the root says.
+
+    Raises:
+        StorageError: a store elsewhere than in a folder cannot be read.
+    """
+    for key, written in root.tables.items():
+        try:
+            require_object(storage, key, written)
+        except Malformed:
+            yield key
+        except StorageError as error:
+            require_here(storage, error)
+            yield key
 
 
 def _unclaimed(

@@ -54,7 +54,6 @@ def preview(
         UnknownValue: an argument that is not legal, or no case is left.
         StorageError: a file exists or cannot be written, or the storage fails.
         DamagedStore: the voxels of `case` cannot be read.
-        MissingDependency: Pillow is not installed.
     """
     place = Path(output)
     if place.suffix != ".png":
@@ -89,7 +88,6 @@ def _require_free(places: list[Path], *, overwrite: bool) -> None:
 
 
 def _saved(picture: Picture, place: Path) -> Path:
-    # Pillow is optional.
     from ctspine_zarr.look.canvas import png
 
     with whole_file(place) as file:

@@ -169,11 +169,14 @@ def _with_root(storage: Storage, supply: Supply, receipts: Sequence[KeptReceipt]
 
 
 def _root_of(entries: tuple[Entry, ...], supply: FromSource) -> Root:
-    """A root as a build would write it now; of refusals it has those that the source makes on sight."""
+    """A root as a build would write it now, without tables, which are made once the cases are mended.
+
+    Of refusals it has those that the source makes on sight.
+    """
     by_id = {entry.record.id: entry for entry in entries}
     refusals = supply.described.listing.refused
     refused = [Refused(one.case, one.reason) for one in refusals if one.case not in by_id]
-    documents = documents_of(by_id, refused, supply.described.spec, own_provenance())
+    documents = documents_of(by_id, refused, supply.described.spec, own_provenance(), {})
     return decode_root(documents[layout.ROOT])
 
 

@@ -15,6 +15,7 @@ from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.write.state import documents_of, own_provenance
+from ctspine_zarr.write.tables import made_tables
 
 
 def remove(
@@ -76,7 +77,8 @@ def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt],
     above: Collection[str] = keys_above(state.root, state.entries)
     if len(entries) < len(state.entries):
         refused = [one for one in state.root.refused if one.case not in ids]
-        documents = documents_of(entries, refused, state.spec, own_provenance())
+        tables = made_tables(storage, entries.values(), state.spec)
+        documents = documents_of(entries, refused, state.spec, own_provenance(), tables)
         switch(storage, documents)
         above = documents
     records = [entry.record for entry in state.entries] + [kept.receipt.record for kept in receipts]

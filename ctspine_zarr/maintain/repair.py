@@ -18,6 +18,7 @@ from ctspine_zarr.maintain.above import is_there, store_problems
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.maintain.recovery import intended_state
+from ctspine_zarr.maintain.tables import mended_tables, with_tables
 from ctspine_zarr.manifest.claims import Claim, Held, claimed
 from ctspine_zarr.manifest.holdings import holdings_mark
 from ctspine_zarr.manifest.inventory import case_folders, documents_above, keys_above, left_over, own_keys
@@ -216,6 +217,7 @@ class _Repair:
             self._require_unchanged(mark)
             mended, left = self._mend(entries, state, held)
             with held.gate():
+                state = with_tables(state, self.storage, self.supply)
                 documents = tuple(self._put_above(state, held))
                 removed = tuple(self._remove_strays(state, held))
         # What was mended is proven as if nobody had.
@@ -249,8 +251,12 @@ class _Repair:
         return mended, left
 
     def _put_above(self, state: State, held: Held) -> Iterator[str]:
-        """Put the documents above the cases that are not right, the root the last."""
-        for key, data in documents_above(state.root, state.entries).items():
+        """Put the documents above the cases that are not right, the root the last.
+
+        A table that no other store has, and another version of its library wrote, stays as it is.
+        """
+        tables = mended_tables(state, self.storage, self.supply)
+        for key, data in documents_above(state.root, state.entries, tables).items():
             if not is_there(self.storage, key, data):
                 held.storage.put(key, data)
                 yield key

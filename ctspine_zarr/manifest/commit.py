@@ -117,6 +117,7 @@ def is_put(storage: Storage, key: str, data: bytes) -> bool:
 def too_large(objects: Mapping[str, bytes | bytearray | memoryview]) -> Iterator[tuple[str, int, int]]:
     """Key, size and legal size of each document that no reader would take; shards are none."""
     for key, data in objects.items():
-        most = MOST_CATALOG_BYTES if layout.is_catalog(key) else MOST_DOCUMENT_BYTES
+        is_long = layout.is_catalog(key) or layout.is_table(key)
+        most = MOST_CATALOG_BYTES if is_long else MOST_DOCUMENT_BYTES
         if len(data) > most and not key.endswith(layout.SHARD):
             yield key, len(data), most

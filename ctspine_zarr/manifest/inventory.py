@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,29 +14,44 @@ from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.receipts import KeptReceipt
 
-BESIDE: Final = frozenset({"README.md", ".gitattributes", "LICENSE"})
-"""Keys at the top that a repository has beside a store: a card, and what goes with it."""
+VIEWER: Final = "viewer/"
+"""Where the modules of the page lie that is published with a store."""
+
+_BESIDE: Final = frozenset(
+    {
+        *("README.md", "LICENSE", "LICENSES.md", "CITATION.cff", "croissant.json", "manifest-sha256.txt"),
+        *("index.html", ".gitattributes"),
+    }
+)
 
 
-def documents_above(root: Root, entries: Iterable[Entry], catalog: bytes | None = None) -> dict[str, bytes]:
+def documents_above(
+    root: Root, entries: Iterable[Entry], tables: Mapping[str, bytes], catalog: bytes | None = None
+) -> dict[str, bytes]:
     """The documents above the cases, in the order of writing: the root, which makes them hold, is the last.
 
     Args:
         root: of the state; its catalog is that of the entries.
         entries: the cases.
-        catalog: the same encoded, where it has been.
+        tables: those that the root names, which do not follow from it; by key.
+        catalog: of the entries, encoded, where it has been.
     """
     entries = list(entries)
     found = dict.fromkeys(group_keys(entry.record for entry in entries), encode(group()))
     if root.catalog is not None:
         found[root.catalog.key] = encode_catalog(root.dataset, entries) if catalog is None else catalog
-    return found | {layout.ROOT: encode_root(root)}
+    return {**found, **tables, layout.ROOT: encode_root(root)}
 
 
 def keys_above(root: Root, entries: Iterable[Entry]) -> list[str]:
     """Keys of the same documents."""
     catalogs = [] if root.catalog is None else [root.catalog.key]
-    return [*group_keys(entry.record for entry in entries), *catalogs, layout.ROOT]
+    return [*group_keys(entry.record for entry in entries), *catalogs, *root.tables, layout.ROOT]
+
+
+def is_beside(key: str) -> bool:
+    """Whether a key is of what goes along with a published store, or a repository has beside it."""
+    return key in _BESIDE or key.startswith(VIEWER)
 
 
 def group_keys(records: Iterable[Record]) -> list[str]:
@@ -110,4 +125,4 @@ def among_cases(keys: Iterable[str], splits: Iterable[str]) -> list[str]:
 
 def strangers(keys: Iterable[str], own: OwnKeys) -> list[str]:
     """Keys of all that is not of a state, wherever it lies below the store."""
-    return sorted(key for key in keys if key not in own and key not in BESIDE)
+    return sorted(key for key in keys if key not in own and not is_beside(key))

@@ -25,7 +25,8 @@ class KeptReceipt:
     """A receipt that lies in a store.
 
     Attributes:
-        receipt: what it says, but for the counts of HU, of which a store has more than memory holds.
+        receipt: what it says, but for the counts of HU and the thumbnail, of which a store has more than
+            memory holds.
         sha256: of its bytes, which a later version may have written with fields of its own.
     """
 
@@ -87,8 +88,9 @@ def batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 
 def _parsed(storage: Storage, key: str, data: bytes | None, *, to_write: bool) -> KeptReceipt | None:
     try:
-        receipt = structs.replace(decode_receipt(data, key), foreground={}, foreground_of_sets={})
-        return KeptReceipt(receipt, sha256(data or b""))
+        receipt = decode_receipt(data, key)
+        kept = structs.replace(receipt, foreground={}, foreground_of_sets={}, thumbnail=b"")
+        return KeptReceipt(kept, sha256(data or b""))
     except Malformed:
         return None
     except OtherFormat as error:

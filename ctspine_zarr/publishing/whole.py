@@ -15,7 +15,7 @@ from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.holdings import require_none
 from ctspine_zarr.manifest.inventory import OwnKeys, among_cases, documents_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import KeptReceipt
-from ctspine_zarr.read.proof import proven
+from ctspine_zarr.read.proof import proven, proven_object
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.storage import Storage, all_at_once
 
@@ -125,8 +125,17 @@ class WholeStore:
 
     @cached_property
     def top(self) -> Mapping[str, bytes]:
-        """The documents above the cases, in the order of writing: the root is the last."""
-        return documents_above(self.store.root, self.store.entries.values())
+        """The documents above the cases, in the order of writing: the root is the last.
+
+        Raises:
+            DamagedStore: a table is not the one that the root has.
+            StoreUpdated: it is not, since the store was updated.
+        """
+        root = self.store.root
+        tables = {
+            key: bytes(self.objects.proven(proven_object, key, one)) for key, one in root.tables.items()
+        }
+        return documents_above(root, self.store.entries.values(), tables)
 
     def left_over(self, keys: Collection[str]) -> list[str]:
         """Keys, among those of another place, of what is there from an earlier state of this store."""

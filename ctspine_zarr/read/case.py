@@ -198,7 +198,6 @@ class Case(KnownCase):
         Raises:
             UnknownValue: a height or window that is not legal.
             DamagedStore: the chunks cannot be read.
-            MissingDependency: Pillow is not installed.
         """
         from ctspine_zarr.read.pictures import picture
 
@@ -228,9 +227,7 @@ class Case(KnownCase):
         return of_case(self.record, self.spec, self._thumbnail())
 
     def _thumbnail(self) -> bytes | None:
-        """A PNG file; None without Pillow, of a store that is not on this machine, and of what cannot be read
-        at once.
-        """
+        """A PNG file; None of a store that is not on this machine, and of what cannot be read at once."""
         if self._storage.path is None:
             return None
         try:

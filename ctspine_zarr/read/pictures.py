@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.look.canvas import Picture, png
 from ctspine_zarr.look.overview import overview, require_height
-from ctspine_zarr.look.sheet import thumbnail
-from ctspine_zarr.read.planes import Fill, sagittal, three_planes
+from ctspine_zarr.look.small import drawn, spine_cut
+from ctspine_zarr.read.planes import Fill, read_planes, three_planes
 from ctspine_zarr.scaling import require_window
 
-_THUMBNAIL: Final = (220, 260)
-# To either side of the spine: a vertebra with its processes, and some of what is around it.
-_THUMBNAIL_MM: Final = 70.0
-_MOST_VOXELS: Final = 2**21
+_SIZE: Final = (220, 260)
 
 
 def picture(record: Record, spec: Spec, fill: Fill, *, height: int, window: tuple[float, float]) -> Picture:
@@ -38,6 +34,8 @@ def small_picture(record: Record, spec: Spec, fill: Fill) -> bytes | None:
 
     None where that are more voxels than any CT has there.
     """
-    if record.shape[0] * min(record.shape[1], 2 * _THUMBNAIL_MM / record.spacing[1]) > _MOST_VOXELS:
+    chosen = spine_cut(record, spec)
+    if chosen is None:
         return None
-    return png(thumbnail(sagittal(record, spec, fill, _THUMBNAIL_MM), _THUMBNAIL, WINDOW))
+    [plane] = read_planes(record, fill, [chosen])
+    return png(drawn(plane, _SIZE))

@@ -60,17 +60,15 @@ def three_planes(record: Record, spec: Spec, fill: Fill) -> dict[PlaneName, Plan
     return dict(zip(PLANES, read_planes(record, fill, cuts), strict=True))
 
 
-def sagittal(record: Record, spec: Spec, fill: Fill, reach_mm: float | None = None) -> Plane:
+def sagittal(record: Record, spec: Spec, fill: Fill) -> Plane:
     """The sagittal plane of a case along its spine.
 
     Args:
         record, spec, fill: as for `three_planes`.
-        reach_mm: to either side of the spine; by default all.
 
     Raises: as `read_planes` does.
     """
-    reach = None if reach_mm is None else max(1, round(reach_mm / record.spacing[1]))
-    [plane] = read_planes(record, fill, [cut("sagittal", record.shape, centre_line(record, spec), reach)])
+    [plane] = read_planes(record, fill, [cut("sagittal", record.shape, centre_line(record, spec))])
     return plane
 
 

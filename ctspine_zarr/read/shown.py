@@ -87,7 +87,6 @@ class ShownStore(Mapping[str, Case]):
         Raises:
             UnknownValue: no such page, or columns or a window that is not legal.
             StorageError: the storage itself fails.
-            MissingDependency: Pillow is not installed.
         """
         from ctspine_zarr.look import sheet
 

@@ -32,8 +32,8 @@ from ctspine_zarr.read.ids import CaseIds, ids_of
 from ctspine_zarr.read.label_maps import label_map_of
 from ctspine_zarr.read.select import Criteria, select
 from ctspine_zarr.read.shown import ShownStore
-from ctspine_zarr.read.tables import case_table, label_table, metadata_table
 from ctspine_zarr.storage import Storage, all_at_once
+from ctspine_zarr.tables.records import case_table, label_table, metadata_table
 
 if TYPE_CHECKING:
     import pandas as pd

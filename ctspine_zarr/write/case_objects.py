@@ -97,9 +97,13 @@ def objects_of(case: EncodedCase, record: Record, spec: Spec) -> dict[str, bytes
 
 
 def receipt_of(
-    case: EncodedCase, record: Record, spec: Spec, objects: Mapping[str, bytes | bytearray | memoryview]
+    case: EncodedCase,
+    record: Record,
+    spec: Spec,
+    objects: Mapping[str, bytes | bytearray | memoryview],
+    thumbnail: bytes,
 ) -> Receipt:
-    """The receipt of a case with these objects."""
+    """The receipt of a case with these objects, and with this picture of it."""
     nifti = case.nifti
     # The sha256 of a shard takes a while, and is known.
     arrays = [array for array in (case.image, case.segmentation) if array is not None]
@@ -112,6 +116,7 @@ def receipt_of(
         voxels=case.voxels,
         objects={key: known.get(id(data)) or StoredObject.of(data) for key, data in objects.items()},
         foreground=case.foreground,
+        thumbnail=thumbnail,
     )
 
 

@@ -23,6 +23,7 @@ from ctspine_zarr.manifest.state import load
 from ctspine_zarr.storage import Storage, all_at_once
 from ctspine_zarr.write.label_sets import WrittenCase
 from ctspine_zarr.write.state import documents_of, own_provenance
+from ctspine_zarr.write.tables import made_tables
 
 
 def read_documents(storage: Storage, record: Record) -> WrittenCase:
@@ -76,7 +77,8 @@ def make_hold(changes: Collection[Change], held: Held) -> None:
         all_at_once(lambda change: _put(change, storage), list(changes))
         entries = {entry.record.id: entry for entry in state.entries}
         entries |= {change.entry.record.id: change.entry for change in changes}
-        documents = documents_of(entries, state.root.refused, state.spec, own_provenance())
+        tables = made_tables(storage, entries.values(), state.spec)
+        documents = documents_of(entries, state.root.refused, state.spec, own_provenance(), tables)
         switch(storage, documents)
         if state.root.catalog is not None and state.root.catalog.key not in documents:
             storage.remove(state.root.catalog.key)

@@ -26,7 +26,7 @@ from ctspine_zarr.write.case_objects import WRITER, version
 MOST_PLAN_BYTES: Final = 1 << 30
 
 # By whose versions the bytes of a store may differ.
-_LIBRARIES: Final = ("numcodecs", "numpy", "zstandard")
+_LIBRARIES: Final = ("numcodecs", "numpy", "pillow", "pyarrow", "zstandard")
 _PART: Final = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 _ARRAY: Final = "SLURM_ARRAY_TASK_"
 

@@ -38,6 +38,7 @@ from ctspine_zarr.write.intensity import IntensityMeter
 from ctspine_zarr.write.kept_sets import Objects, with_kept_sets
 from ctspine_zarr.write.measure import Measured, measure_labels
 from ctspine_zarr.write.resume import is_file
+from ctspine_zarr.write.thumbnail import Voxels, thumbnail_of
 from ctspine_zarr.write.values import (
     exact_dtype,
     is_of_labels,
@@ -134,7 +135,7 @@ def made(fetched: CaseVolumes, recipe: Recipe, earlier: Record | None) -> tuple[
         CaseRefused: the files are not what the dataset promises.
     """
     grid = _check_grids(fetched)
-    case = _encode_case(fetched, recipe, is_beside=grid.is_beside)
+    case, voxels = _encode_case(fetched, recipe, is_beside=grid.is_beside)
     record = _record(fetched.case, recipe.spec, grid, case)
     record = placed(structs.replace(record, content=content_of(case, record)), earlier)
     if earlier is not None:
@@ -147,7 +148,8 @@ def made(fetched: CaseVolumes, recipe: Recipe, earlier: Record | None) -> tuple[
             f"most {most}, most of them of header extensions and of bytes after the voxels"
         )
         raise CaseRefused(message)
-    return objects, receipt_of(case, record, recipe.spec, objects)
+    thumbnail = thumbnail_of(record, recipe.spec, voxels)
+    return objects, receipt_of(case, record, recipe.spec, objects, thumbnail)
 
 
 def _require_planned(case: SourceCase, receipt: Receipt) -> None:
@@ -206,14 +208,15 @@ def _canonical(header: Header) -> tuple[Shape, Affine]:
     return reorientation.shape(header.shape), reorientation.affine(header.affine, header.shape)
 
 
-def _encode_case(fetched: CaseVolumes, recipe: Recipe, *, is_beside: bool) -> EncodedCase:
-    """Both arrays of a case, encoded.
+def _encode_case(fetched: CaseVolumes, recipe: Recipe, *, is_beside: bool) -> tuple[EncodedCase, Voxels]:
+    """Both arrays of a case, encoded, and the voxels that they are of.
 
     Where both files are refused it is for the mask.
     """
     with ThreadPoolExecutor(_HELPERS) as helpers, ThreadPoolExecutor(1) as beside:
         if not fetched.has_mask:
-            return _encode_image(fetched.read("image"), recipe, None, helpers)
+            volume = fetched.read("image")
+            return _encode_image(volume, recipe, None, helpers), Voxels(volume, None)
         coming = beside.submit(lambda: encode_mask(fetched.read("segmentation"), recipe, helpers))
         if not is_beside:
             wait([coming])
@@ -221,7 +224,7 @@ def _encode_case(fetched: CaseVolumes, recipe: Recipe, *, is_beside: bool) -> En
             volume = fetched.read("image")
         finally:
             mask = coming.result()
-        return _encode_image(volume, recipe, mask, helpers)
+        return _encode_image(volume, recipe, mask, helpers), Voxels(volume, mask.voxels)
 
 
 def encode_mask(volume: Volume, recipe: Recipe, helpers: Executor) -> EncodedMask:

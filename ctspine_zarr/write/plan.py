@@ -25,8 +25,8 @@ from ctspine_zarr.write.estimates import worker_memory
 
 # Measured on real masks: bytes of an encoded mask per byte of its `.nii.gz`.
 _MASK_RATIO: Final = 0.26
-# The metadata objects of a case and its receipt.
-_METADATA_BYTES: Final = 60_000
+# The metadata objects of a case, its receipt, and its rows of the tables.
+_METADATA_BYTES: Final = 110_000
 
 SWITCH_BYTES: Final = 1 << 30
 """Bytes of cases that are encoded anew, after which their old ones go: each time lists the store."""

@@ -21,7 +21,7 @@ from ctspine_zarr.format.catalog import (
     counted,
     encode_catalog,
 )
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.claims import Held
 from ctspine_zarr.manifest.commit import is_put, sweep, switch
@@ -32,6 +32,7 @@ from ctspine_zarr.text import some_names
 from ctspine_zarr.write.case_objects import WRITER, version
 from ctspine_zarr.write.document import PlanDocument
 from ctspine_zarr.write.resume import whole_cases
+from ctspine_zarr.write.tables import kept_tables, made_tables
 
 _LIBRARIES: Final = ("zarr", "numcodecs", "numpy", "nibabel")
 
@@ -100,7 +101,21 @@ class NewState:
                 entries.setdefault(kept.receipt.record.id, kept.entry)
         return entries | dict(self.done)
 
-    def documents(self, entries: Mapping[str, Entry], provenance: Provenance) -> dict[str, bytes]:
+    def tables(self, entries: Mapping[str, Entry], storage: Storage) -> dict[str, bytes]:
+        """The tables above the cases; see `made_tables`. Those of the state before, where it has these cases.
+
+        Args:
+            entries: case id -> line of the catalog, of every case.
+            storage: of the store.
+        """
+        earlier, spec = self.holdings.root, self.document.dataset
+        is_same = earlier is not None and earlier.dataset == spec and self.holdings.entries == entries
+        kept = kept_tables(storage, earlier) if is_same else None
+        return made_tables(storage, entries.values(), spec) if kept is None else kept
+
+    def documents(
+        self, entries: Mapping[str, Entry], provenance: Provenance, tables: Mapping[str, bytes]
+    ) -> dict[str, bytes]:
         """The documents above the cases; see `documents_of`."""
         earlier = self.holdings.root
         now = [Refused(one.case, _reason(one, entries)) for one in self.refused]
@@ -109,7 +124,7 @@ class NewState:
             for one in (earlier.refused if earlier else ())
             if one.case in self.document.elsewhere and one.case not in entries
         ]
-        return documents_of(entries, [*now, *before], self.document.dataset, provenance)
+        return documents_of(entries, [*now, *before], self.document.dataset, provenance, tables)
 
 
 @dataclass(frozen=True)
@@ -133,9 +148,10 @@ def change_to(state: NewState, storage: Storage) -> Change:
     """What makes a state hold; nothing is written."""
     earlier, entries = state.holdings.root, state.entries()
     kept = earlier.provenance if earlier and not earlier.is_partial else None
-    documents = state.documents(entries, kept or own_provenance())
+    tables = state.tables(entries, storage)
+    documents = state.documents(entries, kept or own_provenance(), tables)
     if kept and storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
-        documents = state.documents(entries, own_provenance())
+        documents = state.documents(entries, own_provenance(), tables)
     own = own_keys(documents, entries.values(), state.holdings.all_receipts)
     left = left_over(state.sizes, own, state.splits)
     is_there = all(is_put(storage, key, data) for key, data in documents.items())
@@ -180,7 +196,8 @@ def make_some_hold(built: Collection[Entry], held: Held) -> None:
     done = {one.record.id: one for one in built if one.record.id in holdings.entries}
     entries = dict(holdings.entries) | done
     root = holdings.root
-    documents = documents_of(entries, root.refused, root.dataset, own_provenance())
+    tables = made_tables(storage, entries.values(), root.dataset)
+    documents = documents_of(entries, root.refused, root.dataset, own_provenance(), tables)
     switch(storage, documents)
     receipts = [kept for case in done for kept in holdings.receipts.get(case, ())]
     own = own_keys(documents, entries.values(), receipts)
@@ -202,7 +219,11 @@ def own_provenance(written: str | None = None) -> Provenance:
 
 
 def documents_of(
-    entries: Mapping[str, Entry], refused: Iterable[Refused], spec: Spec, provenance: Provenance
+    entries: Mapping[str, Entry],
+    refused: Iterable[Refused],
+    spec: Spec,
+    provenance: Provenance,
+    tables: Mapping[str, bytes],
 ) -> dict[str, bytes]:
     """The documents above the cases, in the order of writing: key -> bytes, the root the last. Pure.
 
@@ -212,6 +233,7 @@ def documents_of(
             them; they travel in the root's attributes.
         spec: the dataset's description.
         provenance: what wrote the store and when; the only part that differs between builds.
+        tables: of these cases, see `made_tables`.
     """
     reasons = {entry.case: entry for entry in sorted(refused, key=lambda entry: entry.case)}
     catalog = encode_catalog(spec, entries.values())
@@ -221,8 +243,9 @@ def documents_of(
         cases=counted(spec, (entry.record for entry in entries.values())),
         refused=tuple(reasons.values()),
         provenance=provenance,
+        tables={key: StoredObject.of(data) for key, data in tables.items()},
     )
-    return documents_above(root, entries.values(), catalog)
+    return documents_above(root, entries.values(), tables, catalog)
 
 
 def _reason(refusal: Refusal, entries: Mapping[str, Entry]) -> str:

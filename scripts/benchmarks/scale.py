@@ -71,7 +71,8 @@ def write(about: Root, entry: Entry, count: int, folder: Path) -> None:
         about,
         catalog=CatalogFile(sha256(catalog), len(catalog), count),
         cases=counted(about.dataset, (one.record for one in entries)),
+        tables={},
     )
-    for key, data in documents_above(root, entries).items():
+    for key, data in documents_above(root, entries, {}).items():
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         (folder / key).write_bytes(data)

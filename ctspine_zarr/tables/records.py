@@ -23,7 +23,7 @@ _MOST_COLUMNS: Final = 1 << 14
 # Blank ones too: more than 8,000 cases with as many columns, a gigabyte.
 _MOST_CELLS: Final = 1 << 27
 
-_CASE: Final = (
+CASE_COLUMNS: Final = (
     *("case", "split", "source", "patient_id"),
     *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
     *("hu_min", "hu_max", "hu_mean", "hu_std", "hu_padding", "has_mask", "labels", "label_voxels"),
@@ -36,11 +36,12 @@ def case_table(records: Iterable[Record]) -> pd.DataFrame:
     """One row a case, indexed by case id; see `Store.cases` for the columns."""
     import pandas as pd
 
-    rows = [_case_row(record) for record in records]
-    return pd.DataFrame.from_records(rows, columns=list(_CASE)).set_index("case")
+    rows = [case_row(record) for record in records]
+    return pd.DataFrame.from_records(rows, columns=list(CASE_COLUMNS)).set_index("case")
 
 
-def _case_row(record: Record) -> tuple[object, ...]:
+def case_row(record: Record) -> tuple[object, ...]:
+    """The cells of a case, in the order of `CASE_COLUMNS`."""
     hu = record.intensity
     return (
         *(record.id, record.split, record.source, record.patient_id),
@@ -60,7 +61,7 @@ def _case_row(record: Record) -> tuple[object, ...]:
 
 
 _PERCENTILES: Final = ("p00_5", "p05", "p50", "p95", "p99_5")
-_LABEL: Final = (
+LABEL_COLUMNS: Final = (
     *("case", "split", "source", "patient_id", "label", "level", "region", "voxels", "cm3"),
     *("hu_mean", "hu_std", *(f"hu_{name}" for name in _PERCENTILES)),
     *("start_z", "start_y", "start_x", "stop_z", "stop_y", "stop_x"),
@@ -70,7 +71,7 @@ _LABEL: Final = (
 # Of what is neither a category nor float64.
 _DTYPES: Final = {
     **dict.fromkeys(("case", "patient_id"), "str"),
-    **dict.fromkeys((name for name in _LABEL if name.startswith(("start_", "stop_"))), "int32"),
+    **dict.fromkeys((name for name in LABEL_COLUMNS if name.startswith(("start_", "stop_"))), "int32"),
     **dict.fromkeys(("voxels", "pieces"), "int64"),
     "label": "uint8",
     "is_cut": "bool",
@@ -87,11 +88,8 @@ def label_table(records: Iterable[Record], spec: Spec) -> pd.DataFrame:
     """
     import pandas as pd
 
-    # Of several regions of a label, the first.
-    regions = {value: name for name, values in [*spec.regions.items()][::-1] for value in values}
-    rows = [row for record in records for row in _label_rows(record, regions)]
-    table = pd.DataFrame.from_records(rows, columns=list(_LABEL))
-    dtypes: dict[Hashable, Any] = {name: _DTYPES.get(name, "float64") for name in _LABEL}
+    table = pd.DataFrame.from_records(list(label_rows(records, spec)), columns=list(LABEL_COLUMNS))
+    dtypes: dict[Hashable, Any] = {name: _DTYPES.get(name, "float64") for name in LABEL_COLUMNS}
     for name, categories in _categories(spec).items():
         is_ordered = name == "level"
         dtypes[name] = pd.CategoricalDtype(list(dict.fromkeys(categories)), ordered=is_ordered)
@@ -103,6 +101,14 @@ def _categories(spec: Spec) -> dict[str, Iterable[str]]:
     others = sorted(spec.labels.keys() - set(spec.levels))
     levels = [spec.labels[value] for value in (*spec.levels, *others)]
     return {"split": spec.splits, "source": spec.sources, "region": spec.regions, "level": levels}
+
+
+def label_rows(records: Iterable[Record], spec: Spec) -> Iterator[tuple[object, ...]]:
+    """The cells of each label of cases, in the order of `LABEL_COLUMNS`; see `label_table`."""
+    # Of several regions of a label, the first.
+    regions = {value: name for name, values in [*spec.regions.items()][::-1] for value in values}
+    for record in records:
+        yield from _label_rows(record, regions)
 
 
 def _label_rows(record: Record, regions: Mapping[int, str]) -> Iterator[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""Tables as Parquet files. Needs pyarrow."""
+"""Tables of pandas as Parquet files."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
-from ctspine_zarr.errors import MissingDependency, UnknownValue
+from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.outputs import require_free, whole_file
-from ctspine_zarr.read.tables import LISTS
-
-try:
-    import pyarrow as pa
-    from pyarrow import parquet
-except ImportError as error:
-    _MESSAGE = "Parquet files need pyarrow: pip install 'ctspine-zarr[parquet]'"
-    raise MissingDependency(_MESSAGE) from error
+from ctspine_zarr.tables.records import LISTS
 
 # Characters of a message of Arrow's.
 _MOST_TOLD: Final = 300

@@ -1,0 +1,52 @@
+"""The tables of a store that is repaired."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from ctspine_zarr.format import layout
+from ctspine_zarr.format.catalog import decode_root, encode_root
+from ctspine_zarr.format.receipt import StoredObject
+from ctspine_zarr.maintain.above import is_there, wrong_tables
+from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
+from ctspine_zarr.manifest.state import State
+from ctspine_zarr.storage import Storage
+from ctspine_zarr.write.tables import kept_tables, made_tables
+
+
+def with_tables(state: State, storage: Storage, supply: Supply) -> State:
+    """The state to be, whose root names tables where it was lost and had to be made anew.
+
+    Args:
+        state: of the store, its cases mended.
+        storage: of the store.
+        supply: what it is mended from.
+
+    Raises:
+        StorageError: receipts cannot be read.
+    """
+    is_here = bool(state.root.tables) or is_there(storage, layout.ROOT, encode_root(state.root))
+    if is_here or not isinstance(supply, FromSource):
+        return state
+    made = made_tables(storage, state.entries, state.spec)
+    tables = {key: StoredObject.of(data) for key, data in made.items()}
+    return State(decode_root(encode_root(structs.replace(state.root, tables=tables))), state.entries)
+
+
+def mended_tables(state: State, storage: Storage, supply: Supply) -> dict[str, bytes]:
+    """Key -> bytes of each table that is wrong here, as the root has it: made again, or another store's.
+
+    One that another version of the library wrote, and no other store has, is left out.
+
+    Args: as for `with_tables`.
+
+    Raises:
+        StorageError: receipts, or the other store, cannot be read.
+    """
+    wrong = set(wrong_tables(state.root, storage))
+    if not wrong:
+        return {}
+    others = kept_tables(supply.storage, state.root) if isinstance(supply, FromStore) else None
+    candidates = [made_tables(storage, state.entries, state.spec), others or {}]
+    found = [(key, data) for some in candidates for key, data in some.items() if key in wrong]
+    return {key: data for key, data in found if StoredObject.of(data) == state.root.tables[key]}

@@ -1,0 +1,1 @@
+"""Tables of what records say, and the same as Parquet files."""
