@@ -12,6 +12,7 @@ from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NoWorkers
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
 from ctspine_zarr.manifest.inventory import case_folders
+from ctspine_zarr.publishing.beside import MOST_BYTES, documents_beside
 from ctspine_zarr.publishing.whole import WholeCase, WholeObjects, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once, require_shared
@@ -65,11 +66,12 @@ def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[
 def copy_top(whole: WholeStore, target: Storage) -> None:
     """Copy what makes it a store: the groups, the catalog, and the root that makes them hold.
 
-    What earlier states and interrupted runs left there goes last.
+    Then what goes along with it is written. What earlier states and interrupted runs left there goes last.
 
     Raises: as `copy_cases`, but for its runner's.
     """
-    for key, data in whole.top.items():
+    beside = documents_beside(whole, target.location, partial(target.get, most=MOST_BYTES))
+    for key, data in {**whole.top, **beside}.items():
         target.put(key, data)
         if target.get(key, most=len(data)) != data:
             message = f"{target.location}: {key}, read back, is not what was written; run it again"

@@ -13,7 +13,7 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
 from ctspine_zarr.hub.files import LocalFile, RemoteFile
 from ctspine_zarr.hub.repository import Repository
-from ctspine_zarr.publishing.card import CARD, MARK, dataset_card
+from ctspine_zarr.publishing.beside import MOST_BYTES, documents_beside
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once
@@ -63,7 +63,7 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
 
 
 def upload_top(whole: WholeStore, repository: Repository) -> None:
-    """What makes it a store, and a card, in one commit, once every object of every case is there.
+    """What makes it a store, and what goes along, in one commit, once every object of every case is there.
 
     Raises:
         DamagedStore: what the Hub says it has is not what was written.
@@ -77,10 +77,8 @@ def upload_top(whole: WholeStore, repository: Repository) -> None:
             f"on {whole.store.location}, then publish again"
         )
         raise DamagedStore(message)
-    documents = dict(whole.top)
-    card = dataset_card(str(repository), whole.store.records, whole.store.root)
-    if MARK in (newest.read(CARD, (0, MOST_DOCUMENT_BYTES)) or card).decode(errors="replace"):
-        documents[CARD] = card
+    beside = documents_beside(whole, str(repository), partial(newest.read, span=(0, MOST_BYTES)))
+    documents = {**whole.top, **beside}
     changed = {key: data for key, data in documents.items() if not _matches(newest.files.get(key), data)}
     repository.change(changed, whole.left_over(newest.files.keys()), "Catalog, root and card")
 
