@@ -37,7 +37,7 @@ from ctspine_zarr.write.intensity import LEAST_MEASURED
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 [PROGRAM] = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-NAMED = set(re.findall(r"`([A-Za-z0-9_-]+)`", DOCUMENT))
+NAMED = set(re.findall(r"`([A-Za-z0-9_.-]+)`", DOCUMENT))
 
 CASE = "liver_0"
 OTHER = "liver_12"

@@ -74,7 +74,8 @@ def _require_there(ids: Collection[str], storage: Storage) -> tuple[State, list[
 def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt], held: Held) -> None:
     storage = held.storage
     entries = {entry.record.id: entry for entry in state.entries if entry.record.id not in ids}
-    above: Collection[str] = keys_above(state.root, state.entries)
+    earlier = keys_above(state.root, state.entries)
+    above: Collection[str] = earlier
     if len(entries) < len(state.entries):
         refused = [one for one in state.root.refused if one.case not in ids]
         tables = made_tables(storage, entries.values(), state.spec)
@@ -89,5 +90,6 @@ def _remove(ids: Collection[str], state: State, receipts: Iterable[KeptReceipt],
         for key in (*storage.sizes(f"{record.path}/"), receipt):
             storage.remove(key)
     for key in storage.sizes():
-        if layout.is_catalog(key) and key not in above:
+        # The groups too of a split or a source that has no case any more.
+        if (layout.is_catalog(key) or key in earlier) and key not in above:
             storage.remove(key)
