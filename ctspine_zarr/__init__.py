@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ctspine_zarr.datasets.cases import Refusal
+    from ctspine_zarr.datasets.raw import RawFile
     from ctspine_zarr.datasets.selection import Selection
     from ctspine_zarr.derive.planning import plan_derive
     from ctspine_zarr.errors import CtspineError, NoMask, StoreInUse, StoreUpdated
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ctspine_zarr.maintain.reports import CaseReport, Verification
     from ctspine_zarr.maintain.verify import verify
     from ctspine_zarr.publishing.publish import CasePublished, Published, publish
+    from ctspine_zarr.raw.download import Downloaded, FileDownloaded, download_raw
+    from ctspine_zarr.raw.listing import RawListing, list_raw
     from ctspine_zarr.read.case import Case
     from ctspine_zarr.read.foreground import ct_normalization
     from ctspine_zarr.read.quality import QualityReport, qc, quality_report
@@ -65,7 +68,9 @@ __all__ = [
     "CaseStarted",
     "CtspineError",
     "Dataset",
+    "Downloaded",
     "Exported",
+    "FileDownloaded",
     "Fold",
     "Foreground",
     "Histogram",
@@ -83,6 +88,8 @@ __all__ = [
     "Plan",
     "Published",
     "QualityReport",
+    "RawFile",
+    "RawListing",
     "Refusal",
     "Repaired",
     "Sample",
@@ -104,10 +111,12 @@ __all__ = [
     "build_store",
     "ct_normalization",
     "describe",
+    "download_raw",
     "export",
     "export_cases",
     "finalize",
     "kernel_version",
+    "list_raw",
     "merge_histograms",
     "merge_moments",
     "open_store",
@@ -139,6 +148,9 @@ _HOMES = {
     "write.finalize": ("finalize",),
     "write.build": ("BuildResult", "CaseBuilt", "CaseFailed", "CaseStarted", "build_store"),
     "datasets.cases": ("Refusal",),
+    "datasets.raw": ("RawFile",),
+    "raw.download": ("Downloaded", "FileDownloaded", "download_raw"),
+    "raw.listing": ("RawListing", "list_raw"),
     "datasets.selection": ("Selection",),
     "format.histogram": ("Histogram", "Moments", "merge_histograms", "merge_moments", "percentile"),
     "errors": ("CtspineError", "NoMask", "StoreInUse", "StoreUpdated"),

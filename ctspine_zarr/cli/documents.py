@@ -150,6 +150,38 @@ def _figures(row: pd.Series[Any]) -> dict[str, float | None]:
     return {**counts, **{name: None if math.isnan(mean) else mean for name, mean in means.items()}}
 
 
+def raw_listed(found: cz.RawListing) -> dict[str, Any]:
+    """What `raw hub` prints of what it would bring."""
+    return {
+        "repository": found.repository,
+        "revision": found.revision,
+        "commit": found.commit,
+        "bytes": found.bytes,
+        "files": to_builtins(found.files),
+        "refused": _refused(found.refused),
+    }
+
+
+def raw_downloaded(found: cz.RawListing, result: cz.Downloaded) -> dict[str, Any]:
+    """What `raw hub` prints of what it has brought."""
+    files = [
+        {"path": one.file.path, "how": one.how, "size": one.file.size, "sha256": one.sha256}
+        | ({} if one.reason is None else {"reason": one.reason})
+        for one in result.files
+    ]
+    return {
+        "repository": found.repository,
+        "revision": found.revision,
+        "commit": found.commit,
+        "output": str(result.output),
+        "is_whole": result.is_whole,
+        "fetched_bytes": result.fetched_bytes,
+        "files": files,
+        "refused": _refused(result.refused),
+        "missing": list(result.missing),
+    }
+
+
 def published(result: cz.Published) -> dict[str, Any]:
     """What `publish` prints."""
     found: dict[str, Any] = to_builtins(result)

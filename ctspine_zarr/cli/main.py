@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "score": Lazy("labels", "Score the label set NAME of STORE against its masks."),
     "metadata": Lazy("metadata", "Join FILEs, tables of a row a case or patient, to the cases of STORE."),
     "publish": Lazy("publish", "Bring STORE to TARGET, a bucket, a folder or the Hub."),
+    "raw": Lazy("raw", "Bring a dataset's own files, .nii.gz, from where they are."),
     "nnunet": Lazy("nnunet", "Make a dataset of nnU-Net 2 of a store."),
     "view": Lazy("view", "Show STORE, or one CASE of it first, in a browser on this machine, until Ctrl-C."),
     "serve": Lazy("serve", "Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."),

@@ -45,20 +45,21 @@ def follow(plan: cz.Plan, *, quiet: bool = False) -> Iterator[Callable[[Event], 
 
 
 @contextmanager
-def follow_cases(doing: str, *, is_quiet: bool = False) -> Iterator[FollowedCases]:
+def follow_cases(doing: str, *, is_quiet: bool = False, what: str = "cases") -> Iterator[FollowedCases]:
     """A listener for cases that are worked off one by one, shown on standard error and told to the logs.
 
     Args:
         doing: what is done to them.
         is_quiet: show nothing.
+        what: they are, where they are no cases.
     """
     console = Console(stderr=True)
     if is_quiet or not console.is_terminal:
-        yield FollowedCases(None, shown=is_quiet)
+        yield FollowedCases(None, shown=is_quiet, what=what)
         return
     overall = _overall(doing, console)
     with overall:
-        yield FollowedCases(overall, shown=True)
+        yield FollowedCases(overall, shown=True, what=what)
 
 
 class FollowedCases:
@@ -67,16 +68,17 @@ class FollowedCases:
     Args:
         overall: the bar; None where there is none.
         shown: whether the terminal is not to have the lines, but the log file alone.
+        what: they are.
     """
 
-    def __init__(self, overall: Progress | None, *, shown: bool) -> None:
-        self._overall, self._shown = overall, shown
-        self._tally = _Tally(0, 0)
+    def __init__(self, overall: Progress | None, *, shown: bool, what: str = "cases") -> None:
+        self._overall, self._shown, self._what = overall, shown, what
+        self._tally = _Tally(0, 0, what)
         self._task: TaskID | None = None
 
     def begin(self, cases: int, size: int) -> None:
         """Say how many cases there are, and their bytes."""
-        self._tally = _Tally(cases, size)
+        self._tally = _Tally(cases, size, self._what)
         if self._overall is not None:
             self._task = self._overall.add_task("", total=size, cases=self._tally.cases_text)
 
@@ -112,10 +114,10 @@ def _overall(doing: str, console: Console) -> Progress:
 
 
 class _Tally:
-    """Cases and bytes that are done."""
+    """Cases, or what else there is, and bytes that are done."""
 
-    def __init__(self, cases: int, size: int) -> None:
-        self.all_cases, self.all_bytes = cases, size
+    def __init__(self, cases: int, size: int, what: str = "cases") -> None:
+        self.all_cases, self.all_bytes, self.what = cases, size, what
         self.cases = self.bytes = 0
         self._begun = time.monotonic()
 
@@ -125,12 +127,12 @@ class _Tally:
 
     @property
     def cases_text(self) -> str:
-        return f"{self.cases}/{self.all_cases} cases"
+        return f"{self.cases}/{self.all_cases} {self.what}"
 
     def __str__(self) -> str:
         left = (time.monotonic() - self._begun) * (self.all_bytes - self.bytes) / max(self.bytes, 1)
         return (
-            f"{self.cases} of {self.all_cases} cases, "
+            f"{self.cases} of {self.all_cases} {self.what}, "
             f"{size(self.bytes)} of {size(self.all_bytes)}, {left:.0f} s left"
         )
 

@@ -122,8 +122,14 @@ def legal_seconds(value: object) -> float:
     return seconds
 
 
-def arriving(stream: Iterable[Any], left: int, deadline: Deadline) -> Iterator[bytes]:
+def arriving(stream: Iterable[Any], left: int, deadline: Deadline, every: int = PART) -> Iterator[bytes]:
     """Up to so many bytes of an answer, in parts, as they come.
+
+    Args:
+        stream: the answer.
+        left: bytes.
+        deadline: put off each time so many bytes have come.
+        every: how many.
 
     Raises:
         TimeoutError: nobody waits for them any more.
@@ -134,7 +140,7 @@ def arriving(stream: Iterable[Any], left: int, deadline: Deadline) -> Iterator[b
             part = bytes(memoryview(some)[:left])
             yield part
             left, since = left - len(part), since + len(part)
-            if since >= PART:
+            if since >= every:
                 deadline.put_off()
                 since = 0
             if left <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ctspine_zarr.datasets.cases import Listing
 from ctspine_zarr.errors import require_case, require_known
@@ -26,6 +26,20 @@ class Selection:
     def __str__(self) -> str:
         asked = {"split": self.splits, "source": self.sources, "case": self.cases}
         return ", ".join(f"{what} {' or '.join(names)}" for what, names in asked.items() if names) or "all"
+
+    def within(self, asked: Collection[str] | None, listing: Listing) -> Selection:
+        """The selection without cases that a place was never meant to hold, and does not; named ones stay.
+
+        Args:
+            asked: ids of cases that were to be brought there; None where the place is no part of a dataset.
+            listing: all cases of the dataset there.
+        """
+        if asked is None or self.cases:
+            return self
+        absent = {
+            refusal.case for refusal in listing.refused if refusal.missing and refusal.case not in asked
+        }
+        return replace(self, cases=sorted(listing.ids - absent)) if absent < listing.ids else self
 
     def of(self, spec: Spec, listing: Listing) -> Listing:
         """The part of a dataset's listing that is selected, refusals included.

@@ -31,6 +31,8 @@ _MOST_SAID: Final = 1 << 16
 _MOST_PAGE: Final = 1 << 24
 _MOST_PAGES: Final = 1_000
 _MOST_LISTED: Final = 1 << 30
+# Bytes of a file that have to come in the time of a request, where as many may come as there are.
+_PART_OF_FILE: Final = 1 << 20
 
 
 def file_bytes(
@@ -53,6 +55,33 @@ def file_bytes(
         return patiently(partial(_part, url, headers, span), deadline)
     except errors.EntryNotFoundError:
         return None
+
+
+def rest_of_file(
+    url: str, headers: Mapping[str, str], start: int, most: int, deadline: Deadline
+) -> Iterator[bytes]:
+    """Bytes of a file on the Hub from a position on, as they come; asked for once.
+
+    Args:
+        url: of the file.
+        headers: of the request.
+        start: the position.
+        most: bytes at most; fewer where the file ends, or the connection does without a word.
+        deadline: put off with each MiB that comes.
+
+    Raises:
+        Exception: the client's own, or TimeoutError.
+    """
+    ranged = {"Range": f"bytes={start}-"} if start else {}
+    with _opened(url, {**headers, **ranged}, deadline) as answer:
+        if answer.status_code == _NO_SUCH_RANGE:
+            return
+        _require_success(answer, deadline)
+        # As in `_part`.
+        skipped = 0 if answer.status_code == _PART else start
+        for part in arriving(answer.iter_raw(), skipped + most, deadline, _PART_OF_FILE):
+            yield part[skipped:]
+            skipped = max(0, skipped - len(part))
 
 
 def pages[Page](

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -48,6 +48,17 @@ class LocalFile:
 
     path: Path
     sha256: str
+
+
+class Sink(Protocol):
+    """What takes the bytes of a file in order."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has."""
+
+    def take(self, part: bytes) -> None:
+        """Add some."""
 
 
 class _Large(msgspec.Struct):

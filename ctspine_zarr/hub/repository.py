@@ -1,7 +1,8 @@
 """Dataset repositories on the Hugging Face Hub: list, read, download, publish.
 
-Beside `answers` the only module that knows huggingface_hub, which heeds HF_TOKEN, HF_HOME, HF_ENDPOINT and
-HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and dropped connections.
+Beside `answers` and `reasons` the only module that knows huggingface_hub, which heeds HF_TOKEN, HF_HOME,
+HF_ENDPOINT and HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and dropped
+connections.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from huggingface_hub import constants, errors, utils
 from huggingface_hub.utils import build_hf_headers
 
 from ctspine_zarr.concurrency.requests import PART, SECONDS, Ask, Deadline, legal_seconds, within
-from ctspine_zarr.errors import HubError, HubUnreachable, StorageError
-from ctspine_zarr.hub.answers import file_bytes, may_pass, pages, patiently
-from ctspine_zarr.hub.files import LocalFile, RemoteFile, commit_of, files_of, size_of
+from ctspine_zarr.errors import CtspineError, HubError, HubUnreachable, StorageError
+from ctspine_zarr.hub.answers import file_bytes, may_pass, pages, patiently, rest_of_file
+from ctspine_zarr.hub.files import LocalFile, RemoteFile, Sink, commit_of, files_of, size_of
+from ctspine_zarr.hub.reasons import reason
 
 _LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
 _KIND: Final = "dataset"
@@ -140,7 +142,7 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, refuses, or does not give them in time.
         """
-        url = self._url(path)
+        url = self.url(path)
         asks = [partial(file_bytes, url, self._headers, span) for span in spans]
         return self._in_time(f"read {path} of", asks)
 
@@ -157,6 +159,32 @@ class Repository:
         """
         where: dict[str, Any] = {} if to is None else {"local_dir": to}
         return self._download(path, self.commit, force_download=again, **where)
+
+    def receive(self, path: str, size: int, sink: Sink) -> None:
+        """Bring what a sink lacks of a file of the folder, in parts, as they come.
+
+        What breaks off for a cause that may pass is gone on with, from where it broke off.
+
+        Args:
+            path: below the folder.
+            size: of the file.
+            sink: told no more than a byte beyond that, by which it sees that the file is another.
+
+        Raises:
+            HubError: the Hub cannot be reached, or refuses; the sink has what came before.
+        """
+
+        def ask(deadline: Deadline) -> None:
+            deadline.put_off()
+            for part in rest_of_file(url, self._headers, sink.size, size + 1 - sink.size, deadline):
+                sink.take(part)
+            if sink.size < size:
+                message = f"it ended after {sink.size} of {size} bytes"
+                raise ConnectionError(message)
+
+        url = self.url(path)
+        with self._naming(f"download {path} of"):
+            patiently(ask, Deadline(self.seconds))
 
     def remember(self, path: str) -> None:
         """Have the cache know which commit the revision names, so that it can be found offline.
@@ -281,7 +309,8 @@ class Repository:
     def _inside(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
 
-    def _url(self, path: str) -> str:
+    def url(self, path: str) -> str:
+        """Where a file of the folder is, at the commit; ASCII, without a token."""
         url = huggingface_hub.hf_hub_url(
             self.id,
             self._inside(path),
@@ -308,10 +337,10 @@ class Repository:
     def _naming(self, action: str) -> Iterator[None]:
         try:
             yield
-        except HubError:
+        except CtspineError:
             raise
         except Exception as error:
-            message = f"cannot {action} {self}: {_reason(error)}"
+            message = f"cannot {action} {self}: {reason(error)}"
             raise (HubUnreachable if may_pass(error) else HubError)(message) from error
 
 
@@ -334,16 +363,3 @@ class _Silent(utils.tqdm):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options | {"disable": True})  # type: ignore[no-untyped-call]
-
-
-def _reason(error: Exception) -> str:
-    """What is the matter, in a line, and what to do about it."""
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "there is no such revision; a slash in its name is written %2F"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "there is no such dataset, or it is private or gated: run `hf auth login` or set HF_TOKEN"
-    if constants.is_offline_mode():
-        return (
-            f"it is not in the cache at {constants.HF_HUB_CACHE}, and the Hub is not asked (HF_HUB_OFFLINE)"
-        )
-    return " ".join(str(error).split()) or type(error).__name__

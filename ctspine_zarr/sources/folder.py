@@ -14,7 +14,9 @@ from ctspine_zarr import nifti
 from ctspine_zarr.datasets import GLOBS
 from ctspine_zarr.datasets.cases import CaseFile, SourceCase
 from ctspine_zarr.datasets.dataset import MAX_DOCUMENT_BYTES
-from ctspine_zarr.errors import CaseRefused, SourceError
+from ctspine_zarr.datasets.raw import DOCUMENT, TreeDocument
+from ctspine_zarr.errors import CaseRefused, Malformed, SourceError
+from ctspine_zarr.format.encoding import parse
 from ctspine_zarr.format.names import printable
 from ctspine_zarr.nifti.opening import open_source_file
 from ctspine_zarr.sources.source import Fetched, Source
@@ -66,6 +68,13 @@ class FolderSource(Source):
             message = f"{self.root}/{path}: {error.strerror}"
             raise SourceError(message) from error
 
+    @property
+    @override
+    def asked(self) -> Collection[str] | None:
+        """Of a tree that `download_raw` has brought here."""
+        document = read_tree(self.root)
+        return None if document is None else document.cases
+
     @override
     def describe(self, path: str) -> CaseFile:
         size, ending = nifti.size_and_ending(self.root / path)
@@ -102,6 +111,22 @@ def read_document(path: Path) -> bytes:
         message = f"more than {MAX_DOCUMENT_BYTES} bytes; legal: a document of at most that"
         raise CaseRefused(message)
     return data
+
+
+def read_tree(root: Path) -> TreeDocument | None:
+    """What a folder says of itself as a tree of raw files; None where it says nothing.
+
+    Raises:
+        SourceError: it cannot be read, or is no such document.
+    """
+    path = root / DOCUMENT
+    try:
+        return parse(read_document(path), TreeDocument)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, CaseRefused, Malformed) as error:
+        message = f"{path} is no document of a download: {error}; legal: one, or none"
+        raise SourceError(message) from error
 
 
 def read_split_list(path: Path) -> str:

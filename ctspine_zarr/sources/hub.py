@@ -95,6 +95,11 @@ class HubSource(Source):
             return cached.read_bytes()
         return self.repository.read(path, (0, record.size)) if record.size else b""
 
+    @property
+    def documents(self) -> frozenset[str]:
+        """Paths of the documents that were read, as far as they are there."""
+        return frozenset(self._documents)
+
     @override
     def describe(self, path: str) -> CaseFile:
         record = self.repository.files.get(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, override
@@ -134,6 +134,15 @@ class Source(Files, Supply[Fetched]):
     @abstractmethod
     def local(self, file: CaseFile) -> Path | None:
         """Where a file lies on this machine; None where it is not there yet."""
+
+    @property
+    def asked(self) -> Collection[str] | None:
+        """Ids of the cases that were to be brought here; None where the place is not a part of a dataset.
+
+        Raises:
+            SourceError: what the place says of that cannot be read.
+        """
+        return None
 
     def missing(self, chosen: Listing) -> Sequence[str]:  # noqa: ARG002 - of other sources
         """Names of files without which a build should not begin, for they may yet turn up."""

@@ -128,6 +128,7 @@ def plan_build(
         found = plan_for(kept, origin, storage, workers=workers, part=part, rebuild=rebuild)
         return found.joining(tables)
     described = asked.describe(origin)
+    selection = selection.within(origin.asked, described.listing)
     listing = _selected(selection, described)
     _require_all(origin, listing)
     found = plan_of(
