@@ -173,6 +173,7 @@ def test_help_names_every_command_and_status() -> None:
         "score",
         "metadata",
         "publish",
+        "raw",
         "nnunet",
         "view",
         "serve",
