@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning"
 def source(tree: Tree, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Four cases, on the Hub too; nobody waits before asking again."""
     monkeypatch.setattr("ctspine_zarr.raw.download._WAITS", (0,) * 2)
-    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,) * 2)
+    monkeypatch.setattr("ctspine_zarr.hub.answers._WAITS", (0,) * 8)
     # As the client has them where HF_ENDPOINT is set.
     url = hub.options["endpoint"]
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
@@ -164,6 +164,15 @@ def test_other_layouts_and_folders_of_a_repository_are_listed(hub: Hub, tmp_path
     result = cz.download_raw(found, tmp_path / "D")
     assert inside(tmp_path / "D").items() <= objects(tree.root).items()
     assert result.is_whole
+
+
+def test_a_mirror_without_a_split_list_is_listed_by_the_authors(source: Tree, hub: Hub) -> None:
+    hub.hub.add(REPOSITORY, {path: data for path, data in objects(source.root).items() if path != SPLITS})
+    done = run("raw", "hub", "--list")
+    assert done.exit_code == 1
+    assert "give one with --split-file FILE" in done.stderr
+    assert run("raw", "hub", "--list", "--split-file", source.root / SPLITS).exit_code == 0
+    assert len(cz.list_raw(split_file=source.root / SPLITS).cases) == 4
 
 
 # -- the download
@@ -301,6 +310,32 @@ def test_a_body_that_ends_early_without_a_word_is_noticed(
         # Each try brings something: it need not end.
         assert cz.download_raw(found, tmp_path / "D", workers=1).is_whole
     assert inside(tmp_path / "D").items() <= objects(source.root).items()
+
+
+def _long(app: App) -> App:
+    """The application, which sends more than each file has."""
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(k, v) for k, v in message["headers"] if k.lower() != b"content-length"]
+                message = {**message, "headers": headers}
+            else:
+                message = {**message, "body": message["body"] + bytes(1 << 16)}
+            await send(message)
+
+        await app(scope, receive, add if scope["path"].startswith("/cdn/") else send)
+
+    return answer
+
+
+@pytest.mark.usefixtures("source")
+def test_more_bytes_than_a_file_has_are_no_file(hub: Hub, tmp_path: Path) -> None:
+    with served(_long(hub.hub.app)) as url:
+        found = cz.list_raw("hub", cz.Selection(cases="liver_1"), options={"endpoint": url})
+        result = cz.download_raw(found, tmp_path / "D")
+    assert [one.file.path for one in result.failed] == [IMAGE, MASK]
+    assert set(inside(tmp_path / "D")) == {SPLITS}
 
 
 @pytest.mark.parametrize("path", [IMAGE, SPLITS])
@@ -521,12 +556,24 @@ def test_nothing_is_written_through_a_link_or_to_a_pipe(tmp_path: Path, what: st
     assert objects(outside) == {"file": b"theirs"}
 
 
+@pytest.mark.parametrize("said", [b"{}", b"no JSON", b'{"format": 2}'])
+@pytest.mark.usefixtures("source")
+def test_a_document_that_is_none_is_told(tmp_path: Path, said: bytes) -> None:
+    cz.download_raw(listing(), tmp_path / "D")
+    (tmp_path / "D" / DOCUMENT).write_bytes(said)
+    for build in (
+        lambda: cz.download_raw(listing(), tmp_path / "D"),
+        lambda: cz.plan_build(tmp_path / "D", "s"),
+    ):
+        with pytest.raises(SourceError, match=rf"{DOCUMENT} is no document of a download: "):
+            build()
+
+
 # -- a server that is hostile, and one that says no
 
 
-@pytest.mark.parametrize(
-    "paths",
-    [
+HOSTILE = (
+    *(
         ["../outside"],
         ["a/../../outside"],
         ["/outside"],
@@ -534,22 +581,18 @@ def test_nothing_is_written_through_a_link_or_to_a_pipe(tmp_path: Path, what: st
         ["C:outside"],
         ["a//b"],
         ["./a"],
-        ["a\nb"],
-        ["a" * 300],
-        ["README.md", "readme.md"],
-        ["a/b", "A"],
-        [DOCUMENT],
-        [f"{WORKPLACE}/lock"],
-    ],
+    ),
+    *(["a\nb"], ["a" * 300], ["README.md", "readme.md"], ["a/b", "A"], [DOCUMENT], [f"{WORKPLACE}/lock"]),
 )
-def test_a_path_that_leads_elsewhere_is_refused_before_anything_is_asked_for(
-    source: Tree, hub: Hub, paths: list[str]
-) -> None:
-    hub.hub.add(REPOSITORY, objects(source.root) | dict.fromkeys(paths, b"x"))
-    with pytest.raises(SourceError, match="CTSpine1K lists .*; legal: "):
-        cz.list_raw(kinds=["other"])
-    # What is not asked for harms nobody.
-    assert len(listing().files) == 9
+
+
+def test_a_path_that_leads_elsewhere_is_refused_before_anything_is_asked_for(source: Tree, hub: Hub) -> None:
+    for paths in HOSTILE:
+        hub.hub.add(REPOSITORY, objects(source.root) | dict.fromkeys(paths, b"x"))
+        with pytest.raises(SourceError, match="CTSpine1K lists .*; legal: "):
+            cz.list_raw(kinds=["other"])
+        # What is not asked for harms nobody.
+        assert len(listing().files) == 9
 
 
 @given(st.lists(st.text(st.sampled_from("aA./\\é\u0301 \n:"), max_size=6), max_size=4))

@@ -10,6 +10,7 @@ import click
 
 import ctspine_zarr as cz
 from ctspine_zarr.cli import logs
+from ctspine_zarr.cli.build import DATASETS
 from ctspine_zarr.cli.options import Command, json_option, which_options, with_options
 from ctspine_zarr.cli.talk import FAILED, INTERRUPTED, REFUSED, fail, heeding
 from ctspine_zarr.errors import HubError, UnknownValue
@@ -43,6 +44,16 @@ def raw() -> None:
     help="Only these files; repeatable: metadata is what a build reads beside images and masks, other all "
     "else. [default: all but other]",
 )
+@click.option(
+    "--dataset",
+    type=click.Choice(DATASETS),
+    help="What the repository holds. [default: what the layout of its files says]",
+)
+@click.option(
+    "--split-file",
+    type=click.Path(path_type=Path),
+    help="The authors' split list. [default: metadata/data_split.txt of the repository]",
+)
 @click.option("--list", "is_list", is_flag=True, help="Print a table of the files; the default.")
 @click.option("--urls", "is_urls", is_flag=True, help="Print a URL a line, for wget or aria2.")
 @click.option(
@@ -67,6 +78,8 @@ def hub(
     source_dataset: tuple[str, ...],
     case: tuple[str, ...],
     kinds: tuple[Any, ...],
+    dataset: str | None,
+    split_file: Path | None,
     is_list: bool,
     is_urls: bool,
     output: Path | None,
@@ -88,6 +101,8 @@ def hub(
         cz.Selection(split, source_dataset, case),
         revision=revision,
         kinds=kinds or _USUAL,
+        dataset=dataset,
+        split_file=split_file,
     )
     if output is not None:
         _download(listing, output, workers)

@@ -199,6 +199,7 @@ class _Run:
                 if digest is not None:
                     return digest
                 sink.begin_anew()
+            sink.discard()
             return None
         finally:
             sink.close()

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ctspine_zarr.datasets import dataset_of
@@ -16,6 +17,7 @@ from ctspine_zarr.datasets.raw import KINDS, Kind, RawFile, require_paths
 from ctspine_zarr.datasets.selection import Selection
 from ctspine_zarr.errors import HubError, UnknownValue, require_known
 from ctspine_zarr.hub.repository import Repository
+from ctspine_zarr.sources.folder import read_split_list
 from ctspine_zarr.sources.hub import HubSource
 
 USUAL: Final[tuple[Kind, ...]] = ("image", "mask", "metadata")
@@ -63,6 +65,7 @@ def list_raw(
     revision: str | None = None,
     kinds: Collection[Kind] = USUAL,
     dataset: str | None = None,
+    split_file: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> RawListing:
     """A dataset's own files on the Hub, at the commit that a revision names now.
@@ -77,13 +80,14 @@ def list_raw(
         kinds: `image`, `mask`, `metadata` (the documents that a build reads, and what else is in a folder of
             that name) and `other`; all but the last by default.
         dataset: `ctspine1k`, `verse` or `nnunet`; by default what the layout of the files says.
+        split_file: CTSpine1K's split list, on this machine, where the repository has none.
         options: of the Hub: `token` and `endpoint`, else those of the environment; `timeout`, seconds.
 
     Raises:
         HubError: there is no such repository or revision, or the Hub cannot be reached, refuses, or is not
             to be asked (HF_HUB_OFFLINE).
-        SourceError: the files are laid out as no dataset is, or a chosen one has a path that leads elsewhere
-            or is another's but for upper and lower case.
+        SourceError: the files are laid out as no dataset is, or have no split list, or a chosen one has a
+            path that leads elsewhere or is another's but for upper and lower case.
         UnknownCase, UnknownValue: the selection names what does not exist; or a revision is given twice.
     """
     require_known("kind", kinds, KINDS)
@@ -92,7 +96,8 @@ def list_raw(
     if at.is_offline:
         message = f"cannot list {at}: the Hub is not asked (HF_HUB_OFFLINE); legal: unset it"
         raise HubError(message)
-    found = dataset_of(source, dataset).describe(source, Wishes())
+    wishes = Wishes(None if split_file is None else read_split_list(Path(split_file)))
+    found = dataset_of(source, dataset).describe(source, wishes)
     chosen = (selection or Selection()).of(found.spec, found.listing)
     files = tuple(file for file in _files(source, found.listing, chosen) if file.kind in kinds)
     require_paths([file.path for file in files], source.name)

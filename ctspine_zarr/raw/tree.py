@@ -28,6 +28,8 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: BinaryIO) -> None:
+        # A byte that is locked cannot be read: one that is not there.
+        file.seek(_BEYOND)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
@@ -40,6 +42,7 @@ else:
 
 _BLOCK: Final = 1 << 20
 _MOST_HOLDER: Final = 300
+_BEYOND: Final = 1 << 30
 _LOCK: Final = "lock"
 # Times that another process may end between a look at its lock and taking it.
 _TRIES: Final = 8
@@ -253,6 +256,12 @@ class Partial:
             self._open.close()
             self._path.replace(self._target)
         return digest
+
+    def discard(self) -> None:
+        """Have nothing of it left."""
+        self.close()
+        with self._naming():
+            self._path.unlink()
 
     def close(self) -> None:
         """Leave it as it is."""
