@@ -442,6 +442,8 @@ def test_what_the_repository_has_not_as_a_whole_is_refused_and_the_others_come(
         False,
         ["LIVER_0", "liver_0", "liver_1", "liver_404"],
     )
+    # Of the same folder it is said again, of another it is not asked.
+    assert run("raw", "hub", "--case", "liver_2", "--output", tmp_path / "D").exit_code == 3
     assert run("raw", "hub", "--case", "liver_2", "--output", tmp_path / "E").exit_code == 0
 
 
@@ -493,6 +495,14 @@ def test_an_interrupted_download_leaves_whole_files_alone_and_goes_on(source: Tr
     result = cz.download_raw(listing(), tmp_path / "D")
     assert {path for path, what in how(result).items() if what == "whole"} == set(names)
     assert inside(tmp_path / "D") == objects(source.root)
+
+
+@pytest.mark.usefixtures("source")
+def test_workers_are_a_number_of_threads(tmp_path: Path) -> None:
+    for workers in (0, 33, 1.5):
+        with pytest.raises(UnknownValue, match=r"workers .*; legal: an integer from 1 to 32"):
+            cz.download_raw(listing(), tmp_path / "D", workers=workers)  # type: ignore[arg-type]
+    assert not (tmp_path / "D").exists()
 
 
 @pytest.mark.usefixtures("source")

@@ -104,17 +104,19 @@ def hub(
         dataset=dataset,
         split_file=split_file,
     )
+    refused = listing.refused
     if output is not None:
-        _download(listing, output, workers)
+        refused = _download(listing, output, workers)
     elif is_urls:
         logs.answer("\n".join(file.url for file in listing.files) or None, lambda: _listed(listing))
     else:
         logs.answer(lambda: _table(listing), lambda: _listed(listing))
-    _tell(listing.refused)
-    sys.exit(REFUSED if listing.refused else 0)
+    _tell(refused)
+    sys.exit(REFUSED if refused else 0)
 
 
-def _download(listing: cz.RawListing, output: Path, workers: int) -> None:
+def _download(listing: cz.RawListing, output: Path, workers: int) -> tuple[cz.Refusal, ...]:
+    """Bring the files of a listing to a folder; the cases that are refused, where nothing else is wrong."""
     from ctspine_zarr.cli import documents
     from ctspine_zarr.cli.progress import follow_cases
     from ctspine_zarr.text import size
@@ -145,6 +147,7 @@ def _download(listing: cz.RawListing, output: Path, workers: int) -> None:
     if result.failed or result.missing:
         _tell(result.refused)
         sys.exit(FAILED)
+    return result.refused
 
 
 def _where(listing: cz.RawListing) -> str:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from ctspine_zarr.concurrency.background import Background
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.datasets.raw import KeptFile, KeptRefusal, RawFile, TreeDocument
-from ctspine_zarr.errors import HubUnreachable, NoSpace, StorageError, integer
+from ctspine_zarr.errors import HubUnreachable, NoSpace, StorageError, UnknownValue, integer
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.raw.listing import RawListing
 from ctspine_zarr.raw.tree import Partial, Tree, open_tree
@@ -61,7 +61,7 @@ class Downloaded:
         output: the folder.
         commit: of every file.
         files: in the order of the listing.
-        refused: cases that were asked for and are not there: the repository has not all of their files.
+        refused: cases that were ever asked for and are not there: the repository has not all of their files.
         missing: paths of earlier downloads to the folder that are not there, or not any more.
         is_whole: whether all is there that was ever asked for.
     """
@@ -91,7 +91,7 @@ def download_raw(
     workers: int = 4,
     on_file: Callable[[FileDownloaded], None] | None = None,
 ) -> Downloaded:
-    """Bring the files of a listing to a folder, where they lie as in the repository.
+    """The files of a listing brought to a folder, where they lie as in the repository.
 
     Each is compared with the Hub's record: its size, and its sha256, or git's id of a small one. It appears
     under its name only then; until then it lies in `.ctspine-zarr-raw`, from where an interrupted download
@@ -116,7 +116,10 @@ def download_raw(
         NoSpace: the files do not fit on the disk; nothing was downloaded.
         UnknownValue: no legal number of workers.
     """
-    threads = min(integer("workers", workers, 1, f" to {MOST_WORKERS}"), MOST_WORKERS)
+    threads = integer("workers", workers, 1, f" to {MOST_WORKERS}")
+    if threads > MOST_WORKERS:
+        message = f"workers {workers}; legal: an integer from 1 to {MOST_WORKERS}"
+        raise UnknownValue(message)
     tree = open_tree(Path(output))
     run = _Run(tree, listing.at)
     try:
@@ -155,11 +158,12 @@ class _Run:
         Raises: as `download_raw`.
         """
         pool = Background(threads)
-        self._asked = [pool.submit(partial(self._one, file)) for file in files]
-        pool.close()
         done: SimpleQueue[Future[FileDownloaded]] = SimpleQueue()
-        for one in self._asked:
-            one.add_done_callback(done.put)
+        for file in files:
+            # One by one: an interruption finds all that have begun.
+            self._asked.append(pool.submit(partial(self._one, file)))
+            self._asked[-1].add_done_callback(done.put)
+        pool.close()
         left = len(files)
         while left:
             # Without a limit Ctrl-C would not be heeded on every system.
@@ -289,8 +293,9 @@ def _result(
     missing = tuple(
         one.path for one in earlier if one.sha256 is None or not tree.has_size(one.path, one.size)
     )
-    is_whole = not missing and not _refused(listing, before) and all(one.how != "failed" for one in done)
-    return Downloaded(tree.root, listing.commit, tuple(done), listing.refused, missing, is_whole)
+    refused = tuple(Refusal(one.case, one.reason) for one in _refused(listing, before))
+    is_whole = not missing and not refused and all(one.how != "failed" for one in done)
+    return Downloaded(tree.root, listing.commit, tuple(done), refused, missing, is_whole)
 
 
 def _begun(listing: RawListing, before: TreeDocument | None) -> dict[str, KeptFile]:
