@@ -451,6 +451,6 @@ def test_a_case_takes_the_requests_that_the_documentation_counts(
         to_bucket.append(Counter(request.method for request in bucket.server.requests))
         to_hub.append(Counter(request.method for request in hub.server.requests))
     (three, six), (few, many) = to_bucket, to_hub
-    assert six - three == Counter(PUT=3 * puts, GET=3 * 2, HEAD=3 * 8) + Counter(POST=3 * posts)
+    assert six - three == Counter(PUT=3 * puts, GET=3 * 3, HEAD=3 * 8) + Counter(POST=3 * posts)
     # An image and a mask: where each is, then the CDN.
     assert many - few == Counter(HEAD=3 * 2, GET=3 * 2)
