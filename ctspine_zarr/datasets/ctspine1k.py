@@ -27,7 +27,7 @@ from ctspine_zarr.datasets.splits import SPLITS, SplitList, parse_splits
 from ctspine_zarr.datasets.spreadsheet import Rows, read_spreadsheet
 from ctspine_zarr.datasets.vertebrae import REGIONS, VERTEBRAE
 from ctspine_zarr.errors import CaseRefused, SourceError
-from ctspine_zarr.format.spec import UNKNOWN, Spec
+from ctspine_zarr.format.spec import UNKNOWN, Author, SourceCollection, Spec
 
 HUB: Final = "hf://datasets/alexanderdann/CTSpine1K"
 """CTSpine1K on the Hub."""
@@ -60,6 +60,51 @@ TRANSITIONAL: Final = MappingProxyType(
 The `verse*` names that it lists besides are VerSe's, and are in no split.
 """
 
+# The paper's, as the card cites it.
+_AUTHORS: Final = (
+    *("Yang Deng", "Ce Wang", "Yuan Hui", "Qian Li", "Jun Li", "Shiwei Luo", "Mengke Sun", "Quan Quan"),
+    *("Shuxin Yang", "You Hao", "Pengbo Liu", "Honghu Xiao", "Chunpeng Zhao", "Xinbao Wu", "S. Kevin Zhou"),
+)
+
+_TCIA: Final = "The Cancer Imaging Archive"
+# The authors' README says so of "all existing sub-datasets", without a version.
+_LICENCE_NOTE: Final = "CTSpine1K's authors state CC-BY-NC-SA for all of their sources."
+
+# Names and addresses are those of the authors' README, but for the decathlon's, to whose file it links.
+COLLECTIONS: Final = MappingProxyType(
+    {
+        "COLONOG": SourceCollection(
+            title=f"CT COLONOGRAPHY, {_TCIA}",
+            licence_note=_LICENCE_NOTE,
+            doi="10.7937/K9/TCIA.2015.NWTESAY1",
+            url="https://wiki.cancerimagingarchive.net/display/Public/CT+COLONOGRAPHY",
+        ),
+        "COVID-19": SourceCollection(
+            title=f"CT Images in COVID-19, {_TCIA}",
+            licence_note=_LICENCE_NOTE,
+            url="https://wiki.cancerimagingarchive.net/display/Public/CT+Images+in+COVID-19",
+        ),
+        "HNSCC-3DCT-RT": SourceCollection(
+            title=f"HNSCC-3DCT-RT, {_TCIA}",
+            licence_note=_LICENCE_NOTE,
+            url="https://wiki.cancerimagingarchive.net/pages/viewpage.action?pageId=39879146",
+        ),
+        # It calls them MSD T10; the card names the task as well.
+        "MSD-T10": SourceCollection(
+            title="Task03_Liver, Medical Segmentation Decathlon",
+            licence_note=_LICENCE_NOTE,
+            url="http://medicaldecathlon.com/",
+        ),
+    }
+)
+"""Source -> what is known of the collection that its cases were taken from."""
+
+
+def _author(name: str) -> Author:
+    given, _, family = name.rpartition(" ")
+    return Author(given=given, family=family)
+
+
 SPEC: Final = Spec(
     name="CTSpine1K",
     title="CTSpine1K: spine CT from four sources with a mask of every vertebra",
@@ -79,6 +124,12 @@ SPEC: Final = Spec(
     regions=dict(REGIONS),
     splits=tuple(SPLITS.values()),
     sources=tuple(SOURCE_PATTERNS),
+    authors=tuple(_author(name) for name in _AUTHORS),
+    year=2021,
+    # That arXiv gives every paper, by its number.
+    doi="10.48550/arXiv.2105.14711",
+    url="https://github.com/MIRACLE-Center/CTSpine1K",
+    collections=dict(COLLECTIONS),
 )
 """What CTSpine1K says of itself."""
 
@@ -89,6 +140,11 @@ _LIKE: Final = structs.replace(
     licence=UNKNOWN,
     licence_note="",
     citation=UNKNOWN,
+    authors=(),
+    year=None,
+    doi="",
+    url="",
+    collections={},
 )
 
 

@@ -26,7 +26,7 @@ from ctspine_zarr.datasets.naming import CASE, ENDING, SUFFIX, Found, Wanted, fi
 from ctspine_zarr.datasets.vertebrae import REGIONS
 from ctspine_zarr.errors import CaseRefused, require_known
 from ctspine_zarr.format.label_map import VERSE
-from ctspine_zarr.format.spec import UNKNOWN, Spec
+from ctspine_zarr.format.spec import UNKNOWN, Author, SourceCollection, Spec
 
 _FOLDERS: Final = MappingProxyType({"training": "train", "validation": "validation", "test": "test"})
 """What a folder's name ends in -> split."""
@@ -84,6 +84,25 @@ SPEC: Final = Spec(
     },
     splits=tuple(_FOLDERS.values()),
     sources=("verse", "gl"),
+    # Of the first of its three papers, as far as the citation above names them.
+    authors=(
+        Author(given="A.", family="Sekuboyina"),
+        Author(given="M. E.", family="Husseini"),
+        Author(given="A.", family="Bayat"),
+    ),
+    et_al=True,
+    year=2021,
+    doi="10.1016/j.media.2021.102166",
+    url="https://github.com/anjany/verse",
+    collections={
+        "verse": SourceCollection(
+            title="VerSe 2019 and 2020", licence="CC-BY-SA-4.0", url="https://github.com/anjany/verse"
+        ),
+        "gl": SourceCollection(
+            title="scans of another collection, named sub-gl*",
+            licence_note="Redistributors hold it to be CC BY-NC-ND: look before you pass it on.",
+        ),
+    },
 )
 """What VerSe says of itself."""
 
@@ -95,6 +114,12 @@ _LIKE: Final = structs.replace(
     licence_note="",
     citation=UNKNOWN,
     sources=(*SPEC.sources, _OTHER),
+    authors=(),
+    et_al=False,
+    year=None,
+    doi="",
+    url="",
+    collections={},
 )
 
 

@@ -1,4 +1,4 @@
-"""The description of a dataset: names, labels, licence, citation.
+"""The description of a dataset: names, labels, licence, citation, and the collections that it was made from.
 
 The root carries it, so that every reader, sampler, card and picture takes its names from the store.
 """
@@ -19,6 +19,9 @@ type LabelValue = Annotated[int, Meta(ge=1, le=255)]
 type Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 type Millimetres = tuple[float, float, float]
 type Name = Annotated[str, Meta(min_length=1, max_length=128)]
+# Printable ASCII without spaces, quotes, brackets and backslashes, so that no page is broken by one.
+type Doi = Annotated[str, Meta(max_length=256, pattern=r"^(10\.[0-9]{4,9}/[!#-&(-;=?-Z_a-z~]+)?\Z")]
+type Url = Annotated[str, Meta(max_length=2048, pattern=r"^(https?://[!#-&(-;=?-Z_a-z~]+)?\Z")]
 
 MOST_TEXT: Final = 10_000
 """Characters of a licence, a citation and other text."""
@@ -32,6 +35,40 @@ _HUE_STEP: Final = 0.6180339887
 
 # Labels of CTSpine1K were taken for it: 25 is L6.
 _SACRUM: Final = ("sacrum", "s", "s1")
+
+
+class Author(Struct, frozen=True, kw_only=True):
+    """An author of the paper that a dataset is cited by.
+
+    Attributes:
+        given: names, or their initials; may be empty.
+        family: name.
+    """
+
+    given: Annotated[str, Meta(max_length=128)]
+    family: Name
+
+    def __post_init__(self) -> None:
+        for name in (self.given, self.family):
+            _require_printable(name)
+
+
+class SourceCollection(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a source where it was published: a collection that cases were taken from.
+
+    Attributes:
+        title: its name there.
+        licence, citation: what it states itself, or `unknown`.
+        licence_note: what is to be known of its licence besides; may be empty.
+        doi, url: of it; empty where none is known.
+    """
+
+    title: Text
+    licence: Text = UNKNOWN
+    licence_note: Text = ""
+    citation: Text = UNKNOWN
+    doi: Doi = ""
+    url: Url = ""
 
 
 class Derived(Struct, frozen=True, kw_only=True):
@@ -62,7 +99,7 @@ class Derived(Struct, frozen=True, kw_only=True):
     dtype: Literal["int16", "float32"]
 
 
-class Spec(Struct, frozen=True, kw_only=True):
+class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A dataset's description.
 
     Attributes:
@@ -79,6 +116,11 @@ class Spec(Struct, frozen=True, kw_only=True):
         regions: name of a group of labels -> their values.
         splits, sources: names, in the order in which cases are listed.
         derived: how the store was derived from another; None of one that was built from files.
+        authors: of the paper that it is cited by, in order; none where they are not known.
+        et_al: whether there are more of them than `authors` names.
+        year: of that paper; None where it is not known.
+        doi, url: of that paper, and of the dataset; empty where none is known.
+        collections: source -> what is known of it where it was published, of those of which anything is.
     """
 
     name: Name
@@ -95,6 +137,12 @@ class Spec(Struct, frozen=True, kw_only=True):
     splits: tuple[Name, ...]
     sources: tuple[Name, ...]
     derived: Derived | None = None
+    authors: Annotated[tuple[Author, ...], Meta(max_length=1000)] = ()
+    et_al: bool = False
+    year: Annotated[int, Meta(ge=1, le=9999)] | None = None
+    doi: Doi = ""
+    url: Url = ""
+    collections: Mapping[Name, SourceCollection] = {}
 
     def __post_init__(self) -> None:
         require_legal("split", self.splits)
@@ -106,9 +154,12 @@ class Spec(Struct, frozen=True, kw_only=True):
         if len(set(self.labels.values())) != len(self.labels):
             message = "two labels of one name; legal: a name for each"
             raise ValueError(message)
+        if unknown := set(self.collections) - set(self.sources):
+            message = f"a collection for {min(unknown)!r}; legal: sources, {', '.join(self.sources)}"
+            raise ValueError(message)
         used = {*self.levels, *self.optional_levels, *(v for values in self.regions.values() for v in values)}
-        if unknown := used - set(self.labels):
-            message = f"label value {min(unknown)} without a name; legal: {sorted(self.labels)}"
+        if nameless := used - set(self.labels):
+            message = f"label value {min(nameless)} without a name; legal: {sorted(self.labels)}"
             raise ValueError(message)
 
     @property
