@@ -73,9 +73,17 @@ _LICENCE_NOTE: Final = "CTSpine1K's authors state CC-BY-NC-SA for all of their s
 # Names and addresses are those of the authors' README, but for the decathlon's, to whose file it links.
 COLLECTIONS: Final = MappingProxyType(
     {
+        # Licence and citation: version 25 of the collections' index of the NCI's Imaging Data Commons, which
+        # has none of the others.
         "COLONOG": SourceCollection(
             title=f"CT COLONOGRAPHY, {_TCIA}",
+            licence="CC-BY-3.0",
             licence_note=_LICENCE_NOTE,
+            citation=(
+                "Smith, K., Clark, K., Bennett, W. C., Nolan, T., Kirby, J., Wolfsberger, M., Moulton, J., "
+                "Vendt, B., & Freymann, J. (2015). Data From CT COLONOGRAPHY (ACRIN 6664) [Data set]. The "
+                "Cancer Imaging Archive. https://doi.org/10.7937/K9/TCIA.2015.NWTESAY1"
+            ),
             doi="10.7937/K9/TCIA.2015.NWTESAY1",
             url="https://wiki.cancerimagingarchive.net/display/Public/CT+COLONOGRAPHY",
         ),
