@@ -27,7 +27,7 @@ from trees import NnunetTree, edited, in_mm, labels, load, nibabel_canonical, pa
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore
-from ctspine_zarr.format import catalog, findings, histogram, layout, receipt, record, spec
+from ctspine_zarr.format import catalog, findings, histogram, layout, receipt, record, series, spec
 from ctspine_zarr.format.catalog import CatalogFile, Provenance, Root, decode_root, encode_root
 from ctspine_zarr.format.findings import Code
 from ctspine_zarr.format.profiles import PROFILES
@@ -275,7 +275,7 @@ def test_the_program_says_that_a_store_is_partial(
 
 def structures() -> dict[str, type[msgspec.Struct]]:
     """Every public structure that a document of a store is made of."""
-    modules = (spec, findings, record, receipt, catalog, histogram)
+    modules = (spec, findings, record, series, receipt, catalog, histogram)
     members = [pair for module in modules for pair in inspect.getmembers(module, inspect.isclass)]
     return {
         name: one for name, one in members if issubclass(one, msgspec.Struct) and not name.startswith("_")

@@ -25,7 +25,6 @@ from trees import Tree, VerseTree, labels, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.datasets.metadata import MOST_BYTES, MOST_COLUMNS, MOST_ROWS, MetadataTable, read_table
-from ctspine_zarr.datasets.series import parsed
 from ctspine_zarr.datasets.spreadsheet import read_spreadsheet
 from ctspine_zarr.errors import DamagedStore, SourceError, StorageError, StoreMismatch, UnknownValue
 from ctspine_zarr.format.catalog import Entry
@@ -186,7 +185,6 @@ def test_a_key_is_a_column_and_what_it_tells(key: str, by: str, ids: list[str]) 
             "too long",
         ),
         ("p.csv", b"a/b/c\nno series\n", "p.csv, line 2: no series; legal: <case>/<study>/<series>"),
-        ("p.csv", b"a/b/c\na/d/e\n", "several rows of a"),
     ],
 )
 def test_a_file_that_is_no_table_is_told(name: str, data: bytes, message: str) -> None:
@@ -240,54 +238,6 @@ def test_a_column_says_what_its_cells_say(cells: list[str]) -> None:
 
 
 # -- the authors' list of series
-
-
-@pytest.mark.parametrize(
-    ("series", "position", "thickness", "kernel"),
-    [
-        ("4.000000-Coloprone  1.0  B30f-0.4.2", "prone", 1.0, "B30f"),
-        ("4.000000-Colosupine  1.0  B30f  RUN2-4371", "supine", 1.0, "B30f"),
-        ("3.000000-Supine Colon  ST 1.0  B20f-06567", "supine", 1.0, "B20f"),
-        ("3.000000-HEADNECK  2.0  B30s-90520", None, 2.0, "B30s"),
-        ("5.000000-SUPINE 2MM AXIALS-12365", "supine", 2.0, None),
-        ("8.000000-SUPINEC PLUSVol.FC13Q06-91460", "supine", None, "FC13"),
-        ("2.000000-Recon 2 ABD PEL WITHOUT - PRON-1", "prone", None, None),
-        ("2.000000-COLON SUP  1.0  B30f-1", "supine", 1.0, "B30f"),
-        ("2.000000-AXIAL 3D-17", None, None, None),
-        ("4.000000-53738", None, None, None),
-        ("prone and supine", None, None, None),
-        ("", None, None, None),
-    ],
-)
-def test_a_series_says_how_its_patient_lay(
-    series: str, position: str | None, thickness: float | None, kernel: str | None
-) -> None:
-    assert parsed(series) == (position, thickness, kernel)
-
-
-def test_the_list_of_series_is_known_by_its_form() -> None:
-    line = "1.3.6.1.4.1.9328.50.4.0001/01-01-2000-1-Abdomen-0.4.1/4.000000-Coloprone  1.0  B30f-0.4.2"
-    table = read_table(f"{line}\r\nHN_P001/a/3.0-Hn  2.0  eFoV-9\r\n\r\n".encode(), "Path.csv")
-    assert table.by == "case"
-    assert table.rows == {
-        "1.3.6.1.4.1.9328.50.4.0001": {
-            "study": "01-01-2000-1-Abdomen-0.4.1",
-            "series": "4.000000-Coloprone  1.0  B30f-0.4.2",
-            "position": "prone",
-            "thickness_mm": 1.0,
-            "kernel": "B30f",
-        },
-        "HN_P001": {"study": "a", "series": "3.0-Hn  2.0  eFoV-9", "thickness_mm": 2.0},
-    }
-
-
-def test_the_authors_list_has_the_positions_that_were_counted(facts: Path) -> None:
-    table = read_table((facts / "Path.csv").read_bytes(), "Path.csv")
-    positions = Counter(row.get("position") for row in table.rows.values())
-    assert positions == {"prone": 291, "supine": 320, None: 204}
-    listed = {name.removesuffix(".nii.gz") for name in (facts / "data_split.txt").read_text().split()}
-    assert set(table.rows) <= listed
-    assert {row["thickness_mm"] for row in table.rows.values() if "thickness_mm" in row} == {1.0, 2.0, 5.0}
 
 
 # -- joined

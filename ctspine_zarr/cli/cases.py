@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @store_argument
 @selection_options
 @click.option("--vertebrae", is_flag=True, help="A row for each label of a case, such as a vertebra.")
+@click.option("--series", is_flag=True, help="A row for each series that a case may have been made from.")
 @click.option("--metadata", is_flag=True, help="With the columns of metadata that was joined.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: lists are joined by spaces.")
 @click.option(
@@ -43,6 +44,7 @@ def cases(
     *,
     criteria: Criteria,
     vertebrae: bool,
+    series: bool,
     metadata: bool,
     as_csv: bool,
     parquet: Path | None,
@@ -61,8 +63,11 @@ def cases(
     if overwrite and parquet is None:
         message = "--overwrite without a file; legal: with --parquet"
         raise UnknownValue(message)
+    if vertebrae and series:
+        message = "--vertebrae and --series at once; legal: one of them"
+        raise UnknownValue(message)
     chosen = cz.open_store(store, storage_options=storage_option).select(**criteria)
-    table = chosen.vertebrae if vertebrae else chosen.cases.reset_index()
+    table = chosen.series if series else chosen.vertebrae if vertebrae else chosen.cases.reset_index()
     added = list[str]()
     if metadata:
         table, added = tables.with_metadata(table, chosen.metadata)
@@ -72,5 +77,5 @@ def cases(
         cz.write_parquet(table, parquet, overwrite=overwrite)
         logs.answer(f"{len(table)} rows in {parquet}", {"path": str(parquet), "rows": len(table)})
     else:
-        shown = tables.labels_of if vertebrae else tables.cases_of
+        shown = tables.series_of if series else tables.labels_of if vertebrae else tables.cases_of
         logs.answer(lambda: tables.text(shown(table, added)), lambda: tables.rows_of(table))

@@ -43,8 +43,8 @@ def metadata(
     """Join FILEs, tables of a row a case or patient, to the cases of STORE.
 
     A table is a .csv, .tsv or .xlsx, and replaces that of a file of the same name. No voxel is read or
-    written. The Path.csv of CTSpine1K's authors is known by its form: position, thickness and kernel of each
-    series.
+    written. The Path.csv of CTSpine1K's authors is known by its form: it says which series each case was made
+    from.
     """
     from ctspine_zarr.cli import documents
 

@@ -23,11 +23,14 @@ type Rows = list[dict[str, Any]]
 _MOST_LAID_OUT: Final = 500
 _PRINTED: Final = (
     *("case", "split", "source", "size (z, y, x)", "spacing mm", "labels", "findings", "stored", "level"),
+    *("study_date", "study", "series_number", "series", "position", "collection", "licence"),
     *("cm3", "HU mean", "spread", "5 % to 95 %", "centroid (z, y, x)", "pieces", "cut"),
 )
 """Names of columns that a person reads."""
 
-_RIGHT: Final = ("size (z, y, x)", "stored", "cm3", "HU mean", "spread", "5 % to 95 %", "pieces")
+_RIGHT: Final = (
+    *("size (z, y, x)", "series_number", "stored", "cm3", "HU mean", "spread", "5 % to 95 %", "pieces"),
+)
 
 
 def with_metadata(table: pd.DataFrame, metadata: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -115,6 +118,12 @@ def labels_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
         }
         for row in rows_of(table)
     ]
+
+
+def series_of(table: pd.DataFrame, added: Sequence[str] = ()) -> Rows:
+    """What a person reads of each series, and the columns that are added."""
+    names = ("study_date", "study", "series_number", "series", "position", "collection", "licence")
+    return [{"case": row["case"], **_texts(row, [*names, *added])} for row in rows_of(table)]
 
 
 def _texts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:

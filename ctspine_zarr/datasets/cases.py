@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ctspine_zarr.format.record import Cell
+from ctspine_zarr.format.series import Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class SourceCase:
         segmentation: the mask; None where the case has none, as in a test set.
         transitional: kind of transitional vertebra, where the dataset says so.
         spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
+        series: lines of the dataset's list of series for this case.
     """
 
     id: str
@@ -48,6 +50,7 @@ class SourceCase:
     segmentation: CaseFile | None
     transitional: str | None = None
     spreadsheet: tuple[Mapping[str, Cell], ...] = ()
+    series: tuple[Series, ...] = ()
 
     @property
     def files(self) -> tuple[CaseFile, ...]:

@@ -4,6 +4,7 @@ raw_data/volumes/<source>/<case>.nii.gz       (the card's spelling `rawdata/` is
 raw_data/labels/<source>/<case>_seg.nii.gz
 metadata/data_split.txt
 metadata/metadata_colonog.xlsx                (optional)
+metadata/Path.csv, or Path.csv                (optional: in the authors' repository, not on the Hub)
 
 Facts are counted from the authors' split list and stated by the dataset's card and paper
 (Deng et al., arXiv:2105.14711).
@@ -23,6 +24,7 @@ from msgspec import structs
 from ctspine_zarr.datasets.cases import SourceCase
 from ctspine_zarr.datasets.dataset import Dataset, Files, Survey, Wishes
 from ctspine_zarr.datasets.naming import CASE, ENDING, SUFFIX, Found, Wanted, find, require_files
+from ctspine_zarr.datasets.series import SERIES_LIST, SeriesByCase, read_series
 from ctspine_zarr.datasets.splits import SPLITS, SplitList, parse_splits
 from ctspine_zarr.datasets.spreadsheet import Rows, read_spreadsheet
 from ctspine_zarr.datasets.vertebrae import REGIONS, VERTEBRAE
@@ -35,6 +37,7 @@ HUB: Final = "hf://datasets/alexanderdann/CTSpine1K"
 DATA_FOLDERS: Final = ("raw_data", "rawdata")
 SPLIT_FILE: Final = "metadata/data_split.txt"
 SPREADSHEET: Final = "metadata/metadata_colonog.xlsx"
+SERIES_LISTS: Final = (f"metadata/{SERIES_LIST}", SERIES_LIST)
 MASK_SUFFIX: Final = "_seg"
 
 SOURCE_PATTERNS: Final = MappingProxyType(
@@ -166,6 +169,7 @@ class CTSpine1K(Dataset):
         *(f"{name}/{kind}/*/*" for name in DATA_FOLDERS for kind in ("volumes", "labels")),
         SPLIT_FILE,
         SPREADSHEET,
+        *SERIES_LISTS,
     )
     heeds = ("split_list",)
 
@@ -181,7 +185,8 @@ class CTSpine1K(Dataset):
         _require_volumes(files, volumes, f"{data}/volumes")
         masks = find(files.paths, _pattern(data, "labels", MASK_SUFFIX))
         is_itself = _is_ctspine1k(volumes, splits)
-        tree = _Tree(files, data, splits, volumes, masks, _rows(files), is_itself)
+        beside = _rows(files), _series(files)
+        tree = _Tree(files, data, splits, volumes, masks, *beside, is_itself)
         return Survey(SPEC if is_itself else _LIKE, {*volumes, *masks, *splits}, tree.place_of, tree.resolve)
 
     @override
@@ -203,6 +208,7 @@ class _Tree:
     volumes: Found
     masks: Found
     rows: Rows
+    series: SeriesByCase
     is_ctspine1k: bool
 
     def place_of(self, case: str) -> tuple[str | None, str | None]:
@@ -221,6 +227,7 @@ class _Tree:
             segmentation=self.files.describe(mask.path) if mask else None,
             transitional=TRANSITIONAL.get(case) if self.is_ctspine1k else None,
             spreadsheet=self.rows.get(case, ()),
+            series=self.series.get(case, ()),
         )
 
     def _wanted(self, case: str) -> tuple[Wanted, Wanted]:
@@ -264,6 +271,19 @@ def _splits(files: Files, wishes: Wishes) -> SplitList:
 def _rows(files: Files) -> Rows:
     sheet = files.read(SPREADSHEET)
     return {} if sheet is None else read_spreadsheet(sheet, f"{files.name}/{SPREADSHEET}")
+
+
+def _series(files: Files) -> SeriesByCase:
+    path = next((path for path in SERIES_LISTS if path in files.paths), None)
+    data = None if path is None else files.read(path)
+    if data is None:
+        return {}
+    name = f"{files.name}/{path}"
+    try:
+        return read_series(data.decode("utf-8-sig"), name)
+    except UnicodeDecodeError as error:
+        message = f"{name}: byte {error.start} is no UTF-8; legal: UTF-8, with or without a mark"
+        raise SourceError(message) from error
 
 
 def _require_volumes(files: Files, volumes: Found, folder: str) -> None:

@@ -16,15 +16,18 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from ctspine_zarr.datasets.series import COLUMNS, is_series_list, series_of
+from msgspec import structs
+
+from ctspine_zarr.datasets.series import SeriesByCase, is_series_list, read_series
 from ctspine_zarr.datasets.spreadsheet import sheet_rows
 from ctspine_zarr.errors import SourceError, UnknownValue
 from ctspine_zarr.format.names import printable
-from ctspine_zarr.format.record import MOST_CELL, Cell, Columns
+from ctspine_zarr.format.record import MOST_CELL, Cell, Columns, Record
+from ctspine_zarr.format.series import columns_of
 from ctspine_zarr.text import some_names
 
 type By = Literal["case", "patient"]
@@ -66,11 +69,32 @@ class MetadataTable:
         name: of its file.
         by: what its rows are keyed by.
         rows: key -> column -> value.
+        series: of a list of series, case id -> its lines, which become the record's `series`; its rows are
+            what they say in columns.
     """
 
     name: str
     by: By
     rows: Mapping[str, Columns]
+    series: SeriesByCase = field(default_factory=dict)
+
+    @classmethod
+    def of_series(cls, name: str, series: SeriesByCase) -> Self:
+        """A list of series, by the name of its file."""
+        return cls(name, "case", {case: columns_of(lines) for case, lines in series.items()}, series)
+
+    def added_to(self, record: Record) -> Record:
+        """A case's record with what the table has of the case in place of what was there from it.
+
+        A list of series takes no lines away: several may be joined, each of its own cases.
+        """
+        metadata = {name: row for name, row in record.metadata.items() if name != self.name}
+        if self.series:
+            series = self.series.get(record.id, record.series)
+            return structs.replace(record, metadata=metadata, series=series)
+        row = self.rows.get(record.patient_id if self.by == "patient" else record.id)
+        found = metadata if row is None else metadata | {self.name: row}
+        return structs.replace(record, metadata=dict(sorted(found.items())))
 
     def joined(self, cases: Mapping[str, str]) -> Joined:
         """The rows of cases.
@@ -163,7 +187,7 @@ def read_table(data: bytes, name: str, key: str | None = None) -> MetadataTable:
         return _table(rows, name, key, _of_workbook)
     text = _decoded(data, name)
     if key is None and is_series_list(text):
-        return _keyed(name, "case", list(COLUMNS), list(series_of(text, name)))
+        return MetadataTable.of_series(name, read_series(text, name))
     return _table(_separated(text, name, ending), name, key, _of_texts)
 
 

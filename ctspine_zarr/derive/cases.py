@@ -61,6 +61,7 @@ def source_case(record: Record, derived: Derived) -> SourceCase:
         segmentation=None if mask is None else file("segmentation", mask),
         transitional=record.transitional,
         spreadsheet=record.spreadsheet,
+        series=record.series,
     )
 
 

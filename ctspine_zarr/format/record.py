@@ -14,6 +14,7 @@ from ctspine_zarr.format.encoding import Sha256
 from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.layout import case_keys, case_path, grid, group_name, mask_path, receipt_key
 from ctspine_zarr.format.names import is_legal_name, require_legal
+from ctspine_zarr.format.series import MOST_SERIES, Series
 from ctspine_zarr.format.shard import ENTRY_BYTES
 from ctspine_zarr.format.spec import LabelValue
 from ctspine_zarr.geometry import Affine, Rows, Shape, oriented, spacing_of, voxel_volume
@@ -180,7 +181,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         id: the case's name.
         patient_id: of the patient; the case's own id where the dataset does not tell patients apart.
         split, source: names, as the store's spec has them.
-        content: sha256 of all that the case holds, but for its label sets and metadata.
+        content: sha256 of all that the case holds, but for its series, label sets and metadata.
         is_replaced: whether the case took the place of another of that id, and so lies in a group
             of its own beside it, named with the beginning of `content`.
         shape: (z, y, x) voxels.
@@ -194,6 +195,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         transitional: kind of transitional vertebra, such as `lumbarization`, where the dataset says so.
         findings: see `Finding`.
         spreadsheet: rows of the dataset's spreadsheet for this patient, column -> value.
+        series: lines of a list of series that are of this case; several where nothing says which one it was
+            made from; not written where there is none.
         sets: name -> label set, in order of name; not written where there is none.
         metadata: name of a user's file -> column -> value, in order of name; not written where there is none.
     """
@@ -215,6 +218,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     transitional: Annotated[str, Meta(max_length=128)] | None
     findings: tuple[Finding, ...]
     spreadsheet: tuple[Mapping[str, Cell], ...]
+    series: Annotated[tuple[Series, ...], Meta(max_length=MOST_SERIES)] = ()
     sets: Mapping[str, LabelSet] = {}
     metadata: Mapping[Annotated[str, Meta(max_length=128)], Columns] = {}
 

@@ -34,6 +34,7 @@ from ctspine_zarr.read.select import Criteria, select
 from ctspine_zarr.read.shown import ShownStore
 from ctspine_zarr.storage import Storage, all_at_once
 from ctspine_zarr.tables.records import case_table, label_table, metadata_table
+from ctspine_zarr.tables.series import series_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,9 +148,26 @@ class Store(ShownStore):
         hu_max (HU, over every voxel), hu_mean, hu_std (without padding), hu_padding (its value, or
         None); has_mask; labels (names, in order of value), label_voxels; transitional (kind or
         None); findings (codes), severity (of the gravest, or None); spreadsheet (rows of the dataset's
-        spreadsheet); dtype, codec, stored_bytes, source_bytes, path.
+        spreadsheet); study_date, study, series_number, series, position, thickness_mm, kernel (of the series
+        that the case was made from, as `series` has them; missing where several may be it); dtype, codec,
+        stored_bytes, source_bytes, path.
         """
         return case_table(self.records.values())
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """One row a series that a case may have been made from, or one of a case of which none is known.
+
+        In the order of cases, and of their lines in the list of series. Several rows of a case are those
+        among which nothing decides. What is not known is missing.
+
+        Columns: case, split, source, patient_id; study_date (ISO text, de-identified by the archive),
+        study_id, study (description), study_uid_end (its last five characters); series_number, series,
+        series_uid_end; position (prone, supine), thickness_mm, kernel, as far as the description says them;
+        collection (the name that the source has where it was published), licence and citation (what it
+        states itself, or `unknown`), licence_note, doi, url; text (the line as it stands).
+        """
+        return series_table(self.records.values(), self.spec)
 
     @cached_property
     def vertebrae(self) -> pd.DataFrame:

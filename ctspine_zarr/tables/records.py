@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ctspine_zarr.errors import DamagedStore
 from ctspine_zarr.format.findings import worst
 from ctspine_zarr.format.record import Record
+from ctspine_zarr.format.series import SERIES_COLUMNS, columns_of
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import voxel_volume
+from ctspine_zarr.tables.series import DTYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +30,7 @@ CASE_COLUMNS: Final = (
     *("slices", "rows", "columns", "spacing_z", "spacing_y", "spacing_x", "orientation"),
     *("hu_min", "hu_max", "hu_mean", "hu_std", "hu_padding", "has_mask", "labels", "label_voxels"),
     *("transitional", "findings", "severity", "spreadsheet"),
+    *SERIES_COLUMNS,
     *("dtype", "codec", "stored_bytes", "source_bytes", "path"),
 )
 
@@ -37,12 +40,13 @@ def case_table(records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [case_row(record) for record in records]
-    return pd.DataFrame.from_records(rows, columns=list(CASE_COLUMNS)).set_index("case")
+    table = pd.DataFrame.from_records(rows, columns=list(CASE_COLUMNS)).set_index("case")
+    return table.astype({name: DTYPES[name] for name in SERIES_COLUMNS})
 
 
 def case_row(record: Record) -> tuple[object, ...]:
     """The cells of a case, in the order of `CASE_COLUMNS`."""
-    hu = record.intensity
+    hu, series = record.intensity, columns_of(record.series)
     return (
         *(record.id, record.split, record.source, record.patient_id),
         *record.shape,
@@ -56,6 +60,7 @@ def case_row(record: Record) -> tuple[object, ...]:
         tuple(finding.code for finding in record.findings),
         worst(record.findings),
         record.spreadsheet,
+        *(series.get(name) for name in SERIES_COLUMNS),
         *(record.image.dtype, record.image.codec, record.stored_bytes, record.source_bytes, record.path),
     )
 

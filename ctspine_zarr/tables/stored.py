@@ -20,11 +20,12 @@ _CASES_A_GROUP: Final = 100
 _KINDS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("case", "split", "source", "patient_id", "orientation", "transitional"), Kind.TEXT),
     **dict.fromkeys(("severity", "spreadsheet", "dtype", "codec", "path", "level", "region"), Kind.TEXT),
+    **dict.fromkeys(("study_date", "study", "series", "position", "kernel"), Kind.TEXT),
     **dict.fromkeys(("labels", "findings"), Kind.TEXTS),
     **dict.fromkeys(
         ("slices", "rows", "columns", "label_voxels", "stored_bytes", "source_bytes"), Kind.INTEGER
     ),
-    **dict.fromkeys(("label", "voxels", "pieces"), Kind.INTEGER),
+    **dict.fromkeys(("label", "voxels", "pieces", "series_number"), Kind.INTEGER),
     **dict.fromkeys((f"{end}_{axis}" for end in ("start", "stop") for axis in "zyx"), Kind.INTEGER),
     **dict.fromkeys(("has_mask", "is_cut"), Kind.FLAG),
     THUMBNAIL: Kind.PICTURE,

@@ -12,6 +12,8 @@ from typing import Final
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import DIED, Runner, Started
 from ctspine_zarr.datasets.cases import Refusal, SourceCase
+from ctspine_zarr.datasets.metadata import MetadataTable
+from ctspine_zarr.datasets.series import SERIES_LIST
 from ctspine_zarr.errors import CaseRefused, StorageError, StoreInUse
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry, Refused
@@ -147,9 +149,24 @@ def build_store(
     begun = time.monotonic()
     result = _built(plan, on_event or _ignore, executor, take_over=take_over)
     joined: tuple[MetadataAdded, ...] = ()
-    if plan.metadata:
-        joined = added_to(plan.storage, plan.metadata, take_over=take_over, is_planned=True)
+    # What a user has said of series stands above what the source says.
+    tables = (*_own_series(plan, result), *plan.metadata)
+    if tables:
+        joined = added_to(plan.storage, tables, take_over=take_over, is_planned=True)
+        joined = joined[len(tables) - len(plan.metadata) :]
     return replace(result, metadata=joined, seconds=time.monotonic() - begun)
+
+
+def _own_series(plan: Plan, result: BuildResult) -> tuple[MetadataTable, ...]:
+    """The source's list of series, for the cases that have other lines: no voxel is read for it.
+
+    Whoever builds a part leaves them to those who build without parts.
+    """
+    said = {one.case.id: one.case.series for one in plan.document.cases if one.case.series}
+    records = [entry.record for entry in (*result.whole, *result.built)]
+    other = {one.id: said[one.id] for one in records if one.series != said.get(one.id, one.series)}
+    is_left = plan.part is not None or not other
+    return () if is_left else (MetadataTable.of_series(SERIES_LIST, other),)
 
 
 def _built(

@@ -138,9 +138,9 @@ def made(fetched: CaseVolumes, recipe: Recipe, earlier: Record | None) -> tuple[
     case, voxels = _encode_case(fetched, recipe, is_beside=grid.is_beside)
     record = _record(fetched.case, recipe.spec, grid, case)
     record = placed(structs.replace(record, content=content_of(case, record)), earlier)
-    if earlier is not None:
-        # Joined by the case's name, whatever its voxels have become.
-        record = structs.replace(record, metadata=earlier.metadata)
+    # Joined by the case's name, whatever its voxels have become.
+    series = fetched.case.series if earlier is None else earlier.series
+    record = structs.replace(record, series=series, metadata={} if earlier is None else earlier.metadata)
     objects = objects_of(case, record, recipe.spec)
     for _, size, most in too_large(objects):
         message = (

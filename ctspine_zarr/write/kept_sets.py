@@ -52,8 +52,9 @@ def _written(storage: Storage, record: Record) -> WrittenCase:
     keys = [record.receipt_key, f"{record.path}/{layout.METADATA}"]
     receipt, group = storage.get_each(keys, most=MOST_DOCUMENT_BYTES)
     found = WrittenCase.of(receipt, group, record)
-    # Of metadata they may be ahead, where its join was interrupted: labels of the image they are still.
-    seen = [structs.replace(one, metadata={}) for one in (found.receipt.record, found.facts.record, record)]
+    # Of what is joined they may be ahead, where that was interrupted: labels of the image they are still.
+    three = (found.receipt.record, found.facts.record, record)
+    seen = [structs.replace(one, series=(), metadata={}) for one in three]
     if seen[0] != seen[2] or seen[1] != seen[2]:
         message = "its documents are ahead of the catalog"
         raise Malformed(message)

@@ -1,4 +1,4 @@
-"""Clinical metadata of a store: the rows of a user's tables in the records of cases, whose voxels stay."""
+"""What is joined to the cases of a store: rows of a user's tables, lines of series; their voxels stay."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-from msgspec import structs
 
 from ctspine_zarr.datasets.metadata import MOST_BYTES, Joined, MetadataTable, read_table
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, SourceError, UnknownValue, require_known
@@ -55,8 +53,10 @@ def add_metadata(
     """Join tables of metadata to the cases of a store; no voxel is read or written.
 
     A table has its place by the name of its file: one of the same name replaces it, in all cases, and others
-    stay. Cases come to hold 256 at a time. Interrupted at any moment, the store opens; run again, it
-    completes. Whoever has opened the store before reads on, or one error says: updated, open again.
+    stay. The list of series of CTSpine1K's authors is known by its form: its lines become the `series` of
+    cases, and take those of no other case away. Cases come to hold 256 at a time. Interrupted at any moment,
+    the store opens; run again, it completes. Whoever has opened the store before reads on, or one error says:
+    updated, open again.
 
     Args:
         location: of the store.
@@ -181,7 +181,7 @@ def added_to(
         for some in itertools.batched(state.entries, _AT_ONCE):
             named = [entry for entry in some if entry.record.id in changed]
             if named:
-                cases = [_with_metadata(storage, one, changed[one.record.id], state.spec) for one in named]
+                cases = [_rewritten(storage, one, changed[one.record.id], state.spec) for one in named]
                 make_hold([Change.to(case, state.spec) for case in cases], held)
         tidy(held)
     return tuple(_told(table, state, changed) for table in tables)
@@ -194,8 +194,8 @@ def joined_to(table: MetadataTable, records: Mapping[str, Record]) -> Joined:
 
 def _told(table: MetadataTable, state: State, changed: Collection[str]) -> MetadataAdded:
     found = joined_to(table, state.records)
-    had = {case: state.records[case].metadata.get(table.name) for case in changed}
-    own = tuple(case for case, row in had.items() if row != found.rows.get(case))
+    had = {case: state.records[case] for case in changed}
+    own = tuple(case for case, record in had.items() if _differ(table.added_to(record), record))
     return MetadataAdded(found.name, found.rows, found.unmatched_rows, found.unmatched_cases, own)
 
 
@@ -206,19 +206,22 @@ def _is_tidy(storage: Storage, state: State) -> bool:
     return not any(layout.is_build(key) or (layout.is_catalog(key) and key != own) for key in keys)
 
 
-def _changed(state: State, tables: Sequence[MetadataTable]) -> dict[str, dict[str, Columns]]:
-    """Case id -> the metadata to be, of each case that has other metadata."""
-    joined = [joined_to(table, state.records) for table in tables]
+def _changed(state: State, tables: Sequence[MetadataTable]) -> dict[str, Record]:
+    """Case id -> the record to be, of each case to which something else is joined."""
     found = {}
     for case, record in state.records.items():
-        new = dict(record.metadata)
-        for one in joined:
-            new.pop(one.name, None)
-            if case in one.rows:
-                new[one.name] = one.rows[case]
-        if new != record.metadata or _kinds(new) != _kinds(record.metadata):
-            found[case] = dict(sorted(new.items()))
+        new = record
+        for table in tables:
+            new = table.added_to(new)
+        if _differ(new, record):
+            found[case] = new
     return found
+
+
+def _differ(one: Record, other: Record) -> bool:
+    """Whether two records of a case differ in what is joined to them."""
+    same = (one.series, one.metadata) == (other.series, other.metadata)
+    return not same or _kinds(one.metadata) != _kinds(other.metadata)
 
 
 def _kinds(metadata: Mapping[str, Columns]) -> list[tuple[str, str, type]]:
@@ -227,10 +230,8 @@ def _kinds(metadata: Mapping[str, Columns]) -> list[tuple[str, str, type]]:
     return sorted((name, column, type(cell)) for name, column, cell in cells)
 
 
-def _with_metadata(
-    storage: Storage, entry: Entry, metadata: Mapping[str, Columns], spec: Spec
-) -> WrittenCase:
-    """A case as the catalog has it, but for its metadata.
+def _rewritten(storage: Storage, entry: Entry, new: Record, spec: Spec) -> WrittenCase:
+    """A case as the catalog has it, but for what is joined to its record.
 
     Raises:
         DamagedStore: its documents are not those that the catalog proves.
@@ -242,7 +243,7 @@ def _with_metadata(
     except (Malformed, OtherFormat, ValueError) as error:
         message = f"case {record.id}: its documents are damaged ({error}); run verify, and repair"
         raise DamagedStore(message) from error
-    return written.restored(structs.replace(record, metadata=metadata), spec)
+    return written.restored(new, spec)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -213,8 +213,20 @@ def describe(plan: Plan) -> list[str]:
         f"to write     about {size(plan.store_bytes)} with codec {plan.profile.name}",
         f"free disk    {'unknown' if free is None else size(free)} at {plan.storage.location}{short}",
         f"memory       at most {size(plan.memory_bytes)} with {plan.workers} workers",
+        *_series(plan),
         *(f"metadata     {joined}" for joined in plan.joined),
     ]
+
+
+def _series(plan: Plan) -> list[str]:
+    cases = [one.case for one in plan.document.cases]
+    lines = [line for case in cases for line in case.series]
+    if not lines:
+        return []
+    has_lines = sum(bool(case.series) for case in cases)
+    other = sum(line.study_date is None or line.series_number is None for line in lines)
+    told = f"; {other} in another form, kept as text" if other else ""
+    return [f"series       {len(lines)} lines of {has_lines} of {len(cases)} cases{told}"]
 
 
 def _downloads(plan: Plan) -> list[str]:
