@@ -142,6 +142,7 @@ def case_text(record: Mapping[str, Any]) -> str:
         f"stored   {size(stored)}, {image['codec']}",
         f"source   {size(record['source_bytes'])}",
     ]
+    lines += [f"series   {line['text']}" for line in record.get("series", ())]
     if record["transitional"]:
         lines.append(f"transitional vertebra: {record['transitional']}")
     if record["labels"]:

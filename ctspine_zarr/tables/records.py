@@ -41,7 +41,10 @@ def case_table(records: Iterable[Record]) -> pd.DataFrame:
 
     rows = [case_row(record) for record in records]
     table = pd.DataFrame.from_records(rows, columns=list(CASE_COLUMNS)).set_index("case")
-    return table.astype({name: DTYPES[name] for name in SERIES_COLUMNS})
+    for name in SERIES_COLUMNS:
+        cells = [row[CASE_COLUMNS.index(name)] for row in rows]
+        table[name] = pd.Series(cells, table.index, dtype=DTYPES[name])
+    return table
 
 
 def case_row(record: Record) -> tuple[object, ...]:

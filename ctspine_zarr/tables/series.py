@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +20,15 @@ _SERIES: Final = (
 )
 _COLLECTION: Final = ("collection", "licence", "licence_note", "doi", "url", "citation")
 _UNKNOWN: Final = SourceCollection(title="")
-DTYPES: Final[Mapping[str, str]] = MappingProxyType(
-    dict.fromkeys((*_CASE, *_SERIES, *_COLLECTION, "text"), "str")
+DTYPES: Final = MappingProxyType(
+    dict[str, Any].fromkeys((*_CASE, *_SERIES, *_COLLECTION, "text"), "str")
     | {"series_number": "Int64", "thickness_mm": "float64"}
 )
-"""Column -> dtype, in which what is missing has a place."""
+"""Column -> dtype, in which what is missing has a place; in order.
+
+It is given to a column as that is made: older versions of pandas make letters of None where they make `str`
+of a column that is there.
+"""
 
 
 def series_table(records: Iterable[Record], spec: Spec) -> pd.DataFrame:
@@ -36,9 +40,10 @@ def series_table(records: Iterable[Record], spec: Spec) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns = [*_CASE, *_SERIES, *_COLLECTION, "text"]
     rows = [row for record in records for row in _rows(record, spec)]
-    return pd.DataFrame.from_records(rows, columns=columns).astype(dict[Hashable, Any](DTYPES))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(DTYPES)
+    cells = zip(DTYPES.items(), columns, strict=True)
+    return pd.DataFrame({name: pd.Series(list(column), dtype=dtype) for (name, dtype), column in cells})
 
 
 def _rows(record: Record, spec: Spec) -> Iterator[tuple[object, ...]]:
