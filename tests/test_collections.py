@@ -50,7 +50,8 @@ def test_a_store_of_ctspine1k_carries_its_collections_and_authors(phantom_store:
     assert spec.collections["COLONOG"].title == "CT COLONOGRAPHY, The Cancer Imaging Archive"
     assert spec.collections["COLONOG"].doi == "10.7937/K9/TCIA.2015.NWTESAY1"
     licences = {source: one.licence for source, one in spec.collections.items()}
-    assert licences == {**dict.fromkeys(spec.sources, UNKNOWN), "COLONOG": "CC-BY-3.0"}
+    stated = {"COLONOG": "CC-BY-3.0", "MSD-T10": "CC-BY-SA-4.0"}
+    assert licences == dict.fromkeys(spec.sources, UNKNOWN) | stated
     assert [author.family for author in spec.authors][::14] == ["Deng", "Zhou"]
     assert (spec.authors[-1].given, spec.et_al, spec.year) == ("S. Kevin", False, 2021)
 

@@ -24,8 +24,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.datasets.cases import Refusal
 from ctspine_zarr.format.catalog import Entry, Refused
 from ctspine_zarr.format.findings import Finding
-from ctspine_zarr.look import markup
-from ctspine_zarr.read import pictures
+from ctspine_zarr.look import markup, small
 
 HOSTILE = "<script>alert(1)</script>&\"'\u202e\n"
 VOID = {"img", "hr", "br"}
@@ -105,7 +104,7 @@ def test_a_thumbnail_reads_the_spine_alone(phantom_store: cz.Store, monkeypatch:
     case = phantom_store["1.3.6.1.4.1.9328.50.4.0001"]
     counts = []
     for reach in (5, 70, 1000):
-        monkeypatch.setattr(pictures, "_THUMBNAIL_MM", reach)
+        monkeypatch.setattr(small, "_REACH_MM", reach)
         with decoded(monkeypatch) as count:
             case._repr_html_()
         counts.append(count[0])
@@ -118,7 +117,7 @@ def test_a_thumbnail_reads_the_spine_alone(phantom_store: cz.Store, monkeypatch:
 def test_a_case_that_takes_long_to_read_is_not_read_to_be_shown(
     case: cz.Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "_MOST_VOXELS", 1000)
+    monkeypatch.setattr(small, "_MOST_VOXELS", 1000)
     with decoded(monkeypatch) as count:
         assert shown(case).images == []
     assert count[0] == 0

@@ -100,9 +100,10 @@ COLLECTIONS: Final = MappingProxyType(
             licence_note=_LICENCE_NOTE,
             url="https://wiki.cancerimagingarchive.net/pages/viewpage.action?pageId=39879146",
         ),
-        # It calls them MSD T10; the card names the task as well.
+        # It calls them MSD T10; the card names the task as well. The licence is that of all of its tasks.
         "MSD-T10": SourceCollection(
             title="Task03_Liver, Medical Segmentation Decathlon",
+            licence="CC-BY-SA-4.0",
             licence_note=_LICENCE_NOTE,
             url="http://medicaldecathlon.com/",
         ),

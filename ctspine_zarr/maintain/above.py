@@ -80,7 +80,7 @@ def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
             require_here(storage, error)
             yield str(error)
     for key in wrong_tables(state.root, storage):
-        yield f"{key} is missing, cannot be read or was altered; run the build again"
+        yield f"{key} is missing or altered; run the build again"
     if not state.is_partial and state.root.cases != counted(state.spec, state.records.values()):
         yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
 
