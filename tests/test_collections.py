@@ -18,7 +18,7 @@ from ctspine_zarr.format.catalog import decode_root, encode_root
 from ctspine_zarr.format.encoding import parse, validated
 from ctspine_zarr.format.spec import UNKNOWN, SourceCollection, Spec
 
-NEW = ("authors", "et_al", "year", "doi", "url", "collections")
+NEW = ("authors", "et_al", "paper", "year", "doi", "url", "collections")
 
 
 def written(spec: Spec) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def written(spec: Spec) -> dict[str, Any]:
 def test_what_a_dataset_says_of_its_papers_and_sources_is_read_as_it_was_written(spec: Spec) -> None:
     assert set(spec.collections) == set(spec.sources)
     assert spec.authors[0].family in spec.citation
+    assert spec.paper in spec.citation
     assert parse(msgspec.json.encode(spec), Spec) == validated(spec) == spec
 
 

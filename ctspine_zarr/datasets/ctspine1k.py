@@ -137,6 +137,7 @@ SPEC: Final = Spec(
     splits=tuple(SPLITS.values()),
     sources=tuple(SOURCE_PATTERNS),
     authors=tuple(_author(name) for name in _AUTHORS),
+    paper="CTSpine1K: A Large-Scale Dataset for Spinal Vertebrae Segmentation in Computed Tomography",
     year=2021,
     # That arXiv gives every paper, by its number.
     doi="10.48550/arXiv.2105.14711",
@@ -153,6 +154,7 @@ _LIKE: Final = structs.replace(
     licence_note="",
     citation=UNKNOWN,
     authors=(),
+    paper="",
     year=None,
     doi="",
     url="",

@@ -118,6 +118,7 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
         derived: how the store was derived from another; None of one that was built from files.
         authors: of the paper that it is cited by, in order; none where they are not known.
         et_al: whether there are more of them than `authors` names.
+        paper: title of that paper; empty where it is not known.
         year: of that paper; None where it is not known.
         doi, url: of that paper, and of the dataset; empty where none is known.
         collections: source -> what is known of it where it was published, of those of which anything is.
@@ -139,6 +140,7 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     derived: Derived | None = None
     authors: Annotated[tuple[Author, ...], Meta(max_length=1000)] = ()
     et_al: bool = False
+    paper: Text = ""
     year: Annotated[int, Meta(ge=1, le=9999)] | None = None
     doi: Doi = ""
     url: Url = ""
