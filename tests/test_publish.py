@@ -31,8 +31,10 @@ from zarr.storage import ObjectStore
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import DamagedStore, HubError, NotAStore, StorageError, StoreMismatch, StoreUpdated
+from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.hub.repository import Repository
-from ctspine_zarr.publishing.card import dataset_card
+from ctspine_zarr.manifest.inventory import is_beside
+from ctspine_zarr.publishing.beside import documents_beside
 from ctspine_zarr.publishing.web import application
 from ctspine_zarr.publishing.whole import WholeStore
 from ctspine_zarr.storage import Storage, open_storage
@@ -166,7 +168,7 @@ def on_the_hub(hub: Hub) -> dict[str, bytes]:
     return {
         path: content if isinstance(content, bytes) else content.read_bytes()
         for path, content in hub.hub.repos["someone/spine"].files.items()
-        if path not in {"README.md", ".gitattributes"}
+        if not is_beside(path)
     }
 
 
@@ -186,7 +188,7 @@ def test_the_card_says_licence_citation_sizes_and_how_to_load(store: Path, hub: 
     citation = cz.open_store(store).spec.citation
     for part in (citation, "share-alike", "9 CTs", "COLONOG", f'open_store("{TARGET}")'):
         assert part in card
-    first, second = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    first, second, *_ = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     scope: dict[str, Any] = {}
     exec(first.replace(f'"{TARGET}"', f'"{TARGET}", storage_options={hub.options}'), scope)  # noqa: S102 - our own
     assert scope["case"].id in second
@@ -367,16 +369,21 @@ def test_the_card_of_a_dataset_says_what_it_says_and_nothing_else(
     spines.describe(**described)
     cz.build_store(cz.plan_build(spines.root, tmp_path / "s.zarr", workers=1))
     store = cz.open_store(tmp_path / "s.zarr")
-    text = dataset_card(TARGET, store.records, store.root).decode()
+    text = documents_beside(WholeStore(store), TARGET)["README.md"].decode()
     found = huggingface_hub.DatasetCard(text)
     data: dict[str, Any] = found.data.to_dict()  # type: ignore[no-untyped-call]
     others = {
         "task_categories": ["image-segmentation"],
+        "task_ids": ["semantic-segmentation"],
+        "configs": [
+            {"config_name": "cases", "default": True, "data_files": [{"split": "full", "path": CASES_TABLE}]},
+            {"config_name": "vertebrae", "data_files": [{"split": "full", "path": VERTEBRAE_TABLE}]},
+        ],
         "tags": ["medical", "CT", "zarr", "OME-Zarr"],
         "size_categories": ["n<1K"],
     }
     usual = {"license": "unknown", "pretty_name": "Spines as Zarr"}
-    licences = {"license", "license_name"} if "licence" in described else set()
+    licences = {"license", "license_name", "license_link"} if "licence" in described else set()
     assert {key: value for key, value in data.items() if key not in licences} == {
         key: value for key, value in (usual | front | others).items() if key not in licences
     }

@@ -47,7 +47,9 @@ def published(result: cz.Published) -> str:
     sizes = [case.bytes for case in result.cases if case.copied]
     kept = len(result.cases) - len(sizes)
     copied = f"{len(sizes)} cases ({size(sum(sizes))}) copied and compared with their receipts"
-    return f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
+    told = f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
+    theirs = ", ".join(map(printable, result.kept))
+    return f"{told}; left as somebody changed them: {theirs}" if theirs else told
 
 
 def case_verified(found: cz.CaseReport) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from ctspine_zarr.concurrency.runners import DIED, Finished, Runner
 from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NoWorkers, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
 from ctspine_zarr.manifest.inventory import case_folders
-from ctspine_zarr.publishing.beside import MOST_BYTES, documents_beside
+from ctspine_zarr.publishing.beside import There, changes_beside
 from ctspine_zarr.publishing.whole import WholeCase, WholeObjects, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once, require_shared
@@ -63,22 +63,37 @@ def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[
         raise faults[0]
 
 
-def copy_top(whole: WholeStore, target: Storage) -> None:
+def copy_top(whole: WholeStore, target: Storage) -> tuple[str, ...]:
     """Copy what makes it a store: the groups, the catalog, and the root that makes them hold.
 
     Then what goes along with it is written. What earlier states and interrupted runs left there goes last.
+    What is there already is not written again.
+
+    Returns:
+        Keys of documents beside it that somebody changed there, and that were left as they are.
 
     Raises: as `copy_cases`, but for its runner's.
     """
-    beside = documents_beside(whole, target.location, partial(target.get, most=MOST_BYTES))
-    for key, data in {**whole.top, **beside}.items():
-        target.put(key, data)
-        if target.get(key, most=len(data)) != data:
-            message = f"{target.location}: {key}, read back, is not what was written; run it again"
-            raise DamagedStore(message)
+    there = There(target.sizes(), target.get, lambda key, data: target.get(key, len(data)) == data)
+    beside = changes_beside(whole, target.location, there)
+    missing = ((key, data) for key, data in whole.top.items() if not there.has(key, data))
+    for key, data in chain(missing, beside.steps):
+        if data is None:
+            target.remove(key)
+        else:
+            _put(target, key, data)
     for key in whole.left_over(target.sizes().keys()):
         target.remove(key)
     target.clean(case_folders(whole.store.spec.splits))
+    return beside.kept
+
+
+def _put(target: Storage, key: str, data: bytes) -> None:
+    """Put a document, and read it back."""
+    target.put(key, data)
+    if target.get(key, most=len(data)) != data:
+        message = f"{target.location}: {key}, read back, is not what was written; run it again"
+        raise DamagedStore(message)
 
 
 def _has(sizes: Mapping[str, int], case: WholeCase) -> bool:

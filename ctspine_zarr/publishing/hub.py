@@ -13,7 +13,7 @@ from ctspine_zarr.format import layout
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
 from ctspine_zarr.hub.files import LocalFile, RemoteFile
 from ctspine_zarr.hub.repository import Repository
-from ctspine_zarr.publishing.beside import MOST_BYTES, documents_beside
+from ctspine_zarr.publishing.beside import There, changes_beside
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once
@@ -62,8 +62,11 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
         yield from ((case, True) for case in cases)
 
 
-def upload_top(whole: WholeStore, repository: Repository) -> None:
+def upload_top(whole: WholeStore, repository: Repository) -> tuple[str, ...]:
     """What makes it a store, and what goes along, in one commit, once every object of every case is there.
+
+    Returns:
+        Keys of documents beside it that somebody changed there, and that were left as they are.
 
     Raises:
         DamagedStore: what the Hub says it has is not what was written.
@@ -77,10 +80,18 @@ def upload_top(whole: WholeStore, repository: Repository) -> None:
             f"on {whole.store.location}, then publish again"
         )
         raise DamagedStore(message)
-    beside = documents_beside(whole, str(repository), partial(newest.read, span=(0, MOST_BYTES)))
-    documents = {**whole.top, **beside}
-    changed = {key: data for key, data in documents.items() if not _matches(newest.files.get(key), data)}
-    repository.change(changed, whole.left_over(newest.files.keys()), "Catalog, root and card")
+    there = There(
+        {key: file.size for key, file in newest.files.items()},
+        lambda key, most: newest.read(key, (0, most)),
+        lambda key, data: newest.files[key].is_of(data),
+    )
+    beside = changes_beside(whole, str(repository), there)
+    documents = {**whole.top, **dict(beside.steps)}
+    changed = {key: data for key, data in documents.items() if data is not None and not there.has(key, data)}
+    removed = [key for key, data in documents.items() if data is None]
+    left = whole.left_over(newest.files.keys())
+    repository.change(changed, [*left, *removed], "Catalog, root and what goes along with them")
+    return beside.kept
 
 
 def _clear(whole: WholeStore, repository: Repository, there: _Files, pending: list[WholeCase]) -> None:
@@ -119,7 +130,3 @@ def _intact(storage: Storage, key: str, written: StoredObject) -> bytes | None:
         return bytes(proven_object(storage, key, written))
     except Malformed:
         return None
-
-
-def _matches(file: RemoteFile | None, data: bytes) -> bool:
-    return file is not None and file.is_of(data)

@@ -42,10 +42,13 @@ class Published:
     Attributes:
         location: where the store now is, too.
         cases: of the store, in its order.
+        kept: keys of documents that go along with it, such as `README.md`, that somebody changed there: they
+            were left as they are.
     """
 
     location: str
     cases: tuple[CasePublished, ...]
+    kept: tuple[str, ...] = ()
 
 
 def publish(
@@ -95,8 +98,7 @@ def publish(
         return _to_hub(whole, target, options, on_case, private=private)
     storage = open_storage(target, options=options)
     cases = _announced(whole, copy_cases(whole, storage, runner), on_case)
-    copy_top(whole, storage)
-    return Published(storage.location, cases)
+    return Published(storage.location, cases, copy_top(whole, storage))
 
 
 def _to_hub(
@@ -109,8 +111,7 @@ def _to_hub(
     repository = Repository.at(target, options)
     repository.create(private=private)
     cases = _announced(whole, upload_cases(whole, repository), on_case)
-    upload_top(whole, repository)
-    return Published(str(repository), cases)
+    return Published(str(repository), cases, upload_top(whole, repository))
 
 
 def _require_alone(target: str, runner: Runner) -> None:

@@ -34,6 +34,21 @@ _TYPES: Final[Mapping[Kind, pa.DataType]] = {
 }
 
 
+def columns_of(data: bytes) -> dict[str, Kind]:
+    """Column -> kind, of a Parquet file in their order; without those of other types.
+
+    Args:
+        data: of the file.
+    """
+    kinds = {form: kind for kind, form in _TYPES.items()}
+    fields = parquet.read_schema(pa.BufferReader(data))
+    # Parquet has a name of its own for what is in a list.
+    types = {
+        one.name: pa.list_(one.type.value_type) if pa.types.is_list(one.type) else one.type for one in fields
+    }
+    return {name: kinds[form] for name, form in types.items() if form in kinds}
+
+
 def encode_parquet(columns: Mapping[str, tuple[Kind, Sequence[object]]], *, rows: int | None = None) -> bytes:
     """A Parquet file of these columns, in their order; the same bytes by the same version of pyarrow.
 

@@ -1,0 +1,1 @@
+"""What goes along with a published store: card, licence, citation, Croissant, digests. Pure."""

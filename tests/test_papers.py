@@ -1,0 +1,460 @@
+"""What goes along with a published store is true, legal where others read it, and kept where it is theirs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from commands import run
+from conftest import Bucket, Hub
+from stores import objects
+from trees import NnunetTree, Tree, voxels
+
+import ctspine_zarr as cz
+from ctspine_zarr.digest import sha256
+from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
+from ctspine_zarr.manifest.inventory import is_beside
+from ctspine_zarr.publishing.papers import licences, manifest
+from ctspine_zarr.publishing.papers.licences import Licence
+from ctspine_zarr.publishing.papers.place import Place
+from ctspine_zarr.storage import Storage
+
+TARGET = "hf://datasets/someone/spine"
+PAPERS = ("CITATION.cff", "LICENSE", "LICENSES.md", "README.md", "croissant.json", "manifest-sha256.txt")
+HOSTILE = "---\nlicense: mit\n\"'`| [x](http://e.example) <script> ${a} {b} \u202e # *"
+# The client's own upload without Xet.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def published(phantom_store: cz.Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom's store in a folder; tests must not alter it."""
+    target = tmp_path_factory.mktemp("published") / "spine.zarr"
+    cz.publish(phantom_store.location, target)
+    return target
+
+
+@pytest.fixture
+def copy(published: Path, tmp_path: Path) -> Path:
+    """The same, which a test may alter."""
+    return Path(shutil.copytree(published, tmp_path / "spine.zarr"))
+
+
+def beside(folder: Path) -> dict[str, bytes]:
+    keys = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return {key: (folder / key).read_bytes() for key in sorted(keys) if is_beside(key)}
+
+
+def hostile_store(tmp_path: Path) -> Path:
+    """A store of a dataset whose every text is hostile."""
+    tree = NnunetTree(tmp_path / "nnunet")
+    tree.add("a", voxels(1))
+    tree.describe(name="x [y] | <z>", licence=HOSTILE, citation=HOSTILE, description=HOSTILE)
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "hostile.zarr", workers=1))
+    return tmp_path / "hostile.zarr"
+
+
+def test_what_goes_along_lies_beside_a_published_store_wherever_it_is(
+    phantom_store: cz.Store, published: Path, bucket: Bucket, hub: Hub
+) -> None:
+    assert tuple(beside(published)) == PAPERS
+    target = bucket.new()
+    cz.publish(phantom_store.location, target, target_options=bucket.options)
+    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
+    keys = set(hub.hub.repos["someone/spine"].files)
+    assert set(PAPERS) <= keys
+    storage = cz.open_store(target, storage_options=bucket.options).storage
+    assert {key for key in storage.sizes() if is_beside(key)} == set(PAPERS)
+    assert cz.verify(published).is_whole
+
+
+def test_nothing_that_goes_along_tells_where_on_a_disk_a_store_was(published: Path) -> None:
+    for key, data in beside(published).items():
+        assert str(published.parent).encode() not in data, key
+        assert b"/tmp" not in data, key
+
+
+# -- the card
+
+
+def snippets(card: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", card, re.DOTALL)
+
+
+def test_the_snippets_of_a_card_run_as_they_stand(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(published.parent)
+    card = (published / "README.md").read_text()
+    ran = []
+    for code in snippets(card, "python"):
+        library = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)[0]
+        if importlib.util.find_spec(library) is not None:
+            scope: dict[str, Any] = {}
+            exec(code, scope)  # noqa: S102 - our own
+            ran.append(library)
+            assert len(scope.get("cases", scope.get("store", range(9)))) == 9
+    assert {"ctspine_zarr", "zarr", "pandas"} <= set(ran)
+    [command] = snippets(card, "sh")
+    assert run(*command.split()[1:]).exit_code == 0
+    assert "sha256sum -c manifest-sha256.txt" in card
+
+
+def test_the_hubs_own_classes_read_a_card(published: Path) -> None:
+    card = huggingface_hub.DatasetCard.load(published / "README.md")
+    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    assert (data["license"], data["task_ids"]) == ("cc-by-nc-sa-4.0", ["semantic-segmentation"])
+    first, second = data["configs"]
+    assert (first["config_name"], first["default"], second["config_name"]) == ("cases", True, "vertebrae")
+    for one, rows in ((first, 9), (second, 83)):
+        [files] = one["data_files"]
+        assert pq.read_metadata(published / files["path"]).num_rows == rows
+    assert str(card) == (published / "README.md").read_text()
+
+
+def test_a_card_tells_sources_with_their_terms_and_figures_that_are_the_stores(published: Path) -> None:
+    store, card = cz.open_store(published), (published / "README.md").read_text()
+    for source, known in store.spec.collections.items():
+        row = next(line for line in card.splitlines() if line.startswith(f"| {source} |"))
+        assert known.title in row
+        assert known.url in row
+        assert f"| {(store.cases.source == source).sum()} |" in row
+    low, high = store.cases.hu_min.min(), store.cases.hu_max.max()
+    assert f"| HU | {low:g} to {high:g} |" in card
+    slices = store.cases.slices
+    assert f"{slices.min()} to {slices.max()}, half of them at most {slices.sort_values().iloc[4]} |" in card
+    for heading in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Maintenance"):
+        assert f"**{heading}.** " in card
+
+
+def test_hostile_texts_of_a_dataset_are_no_marks_of_what_goes_along(tmp_path: Path) -> None:
+    cz.publish(hostile_store(tmp_path), tmp_path / "copy")
+    found = beside(tmp_path / "copy")
+    card = huggingface_hub.DatasetCard(found["README.md"].decode())
+    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    assert (data["license"], data["license_link"]) == ("other", "LICENSE")
+    for text in (card.text, found["LICENSES.md"].decode()):
+        assert "<script>" not in text.replace("\\<script\\>", "")
+        assert "](http://e.example" not in text.replace("\\](", "")
+        assert "\u202e" not in text
+        assert (
+            len({line.count("|") - line.count("\\|") for line in text.splitlines() if line[:1] == "|"}) <= 4
+        )
+    citation = yaml.safe_load(found["CITATION.cff"])
+    assert "license" not in citation
+    assert citation["title"] == "x [y] | <z> as one Zarr v3 store"
+    assert json.loads(found["croissant.json"])["name"] == "x [y] | <z>"
+
+
+# -- Croissant
+
+
+def croissant_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "croissant.json").read_text())
+    return found
+
+
+def test_croissant_names_files_by_their_digests_and_every_column(published: Path) -> None:
+    found = croissant_of(published)
+    required = {"@context", "@type", "conformsTo", "name", "description", "license", "citeAs", "version"}
+    assert required | {"creator", "datePublished", "keywords", "distribution", "recordSet"} <= set(found)
+    files = {one["@id"]: one for one in found["distribution"]}
+    assert {CASES_TABLE, VERTEBRAE_TABLE, "zarr.json"} < set(files)
+    for key, one in files.items():
+        data = (published / key).read_bytes()
+        assert (one["contentSize"], one["sha256"], one["contentUrl"]) == (f"{len(data)} B", sha256(data), key)
+    sets = {one["name"]: one for one in found["recordSet"]}
+    for key in (CASES_TABLE, VERTEBRAE_TABLE):
+        fields = sets[key.removesuffix(".parquet")]["field"]
+        assert [one["name"] for one in fields] == pq.read_schema(published / key).names
+        assert all(one["source"]["fileObject"] == {"@id": key} for one in fields)
+    splits = {one["splits/name"]: one["splits/url"] for one in sets["splits"]["data"]}
+    assert splits["train"] == "cr:TrainingSplit"
+    assert set(splits) == {"train", "validation", "test"}
+
+
+def test_croissant_says_what_is_known_of_people_and_what_is_not(published: Path) -> None:
+    found = croissant_of(published)
+    assert any("headers" in line.lower() for line in found["rai:personalSensitiveInformation"])
+    assert "not known" in found["rai:dataCollection"]
+    assert any(line.startswith("Cases by source: COLONOG 4") for line in found["rai:dataBiases"])
+
+
+def test_croissant_of_the_hub_has_addresses_that_are_complete(phantom_store: cz.Store, hub: Hub) -> None:
+    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
+    found = json.loads(bytes(hub.hub.repos["someone/spine"].files["croissant.json"]))
+    page = "https://huggingface.co/datasets/someone/spine"
+    assert found["url"] == page
+    files = {one["@id"]: one["contentUrl"] for one in found["distribution"]}
+    assert (files["repository"], files[CASES_TABLE]) == (page, f"{page}/resolve/main/{CASES_TABLE}")
+
+
+def test_croissants_own_library_reads_the_records(published: Path) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    dataset = mlcroissant.Dataset(jsonld=str(published / "croissant.json"))
+    issues = dataset.metadata.ctx.issues
+    assert (issues.errors, issues.warnings) == (set(), set())
+    table = cz.open_store(published).cases
+    records = list(dataset.records("cases"))
+    assert [one["cases/case"].decode() for one in records] == list(table.index)
+    assert [one["cases/slices"] for one in records] == list(table.slices)
+    assert records[0]["cases/thumbnail"].format == "JPEG"
+    assert len(list(dataset.records("vertebrae"))) == 83
+
+
+# -- citation and licence
+
+
+def test_a_citation_names_authors_paper_licence_and_state(published: Path) -> None:
+    store, found = cz.open_store(published), yaml.safe_load((published / "CITATION.cff").read_bytes())
+    assert found["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "type"} <= set(found)
+    assert (found["license"], found["version"]) == (store.spec.licence, store.root.seal)
+    assert found["date-released"] == store.root.provenance.written[:10]
+    paper = found["preferred-citation"]
+    assert (paper["type"], paper["doi"], paper["title"]) == ("article", store.spec.doi, store.spec.paper)
+    assert paper["notes"] == store.spec.citation
+    assert [one["family-names"] for one in paper["authors"]] == [one.family for one in store.spec.authors]
+
+
+def test_a_citation_is_legal_by_the_formats_own_schema(published: Path) -> None:
+    cffconvert = pytest.importorskip("cffconvert")
+    cffconvert.Citation((published / "CITATION.cff").read_text()).validate()
+
+
+def test_the_licence_goes_along_in_full(published: Path, tmp_path: Path) -> None:
+    text = (published / "LICENSE").read_text()
+    assert text.startswith("Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International")
+    assert "Section 8" in text
+    by_source = (published / "LICENSES.md").read_text()
+    assert "| https://creativecommons.org/licenses/by-nc-sa/4.0/ |" in by_source
+    cz.publish(hostile_store(tmp_path), tmp_path / "copy")
+    own = (tmp_path / "copy" / "LICENSE").read_text()
+    assert own.startswith("x [y] | <z> is under: --- license: mit")
+
+
+@pytest.mark.parametrize(
+    ("stated", "spdx", "hub", "url"),
+    [
+        ("CC-BY-SA 4.0", "CC-BY-SA-4.0", "cc-by-sa-4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
+        ("CC0", "CC0-1.0", "cc0-1.0", "https://creativecommons.org/publicdomain/zero/1.0/"),
+        ("ODbL-1.0", "ODbL-1.0", "odbl", "https://spdx.org/licenses/ODbL-1.0.html"),
+        (
+            "GPL-3.0-or-later",
+            "GPL-3.0-or-later",
+            "gpl-3.0",
+            "https://spdx.org/licenses/GPL-3.0-or-later.html",
+        ),
+        ("unknown", "", "unknown", ""),
+        ("", "", "unknown", ""),
+        ("bsd", "", "bsd", ""),
+        ("ask us", "", "other", ""),
+        ("../../etc/passwd", "", "other", ""),
+    ],
+)
+def test_a_licence_is_known_by_what_a_dataset_calls_it(stated: str, spdx: str, hub: str, url: str) -> None:
+    found = Licence.of(stated)
+    assert (found.spdx, found.hub, found.url) == (spdx, hub, url)
+    assert found.text is None or len(found.text) > 1000
+
+
+def test_every_licence_that_is_carried_along_is_known() -> None:
+    texts = {name: Licence.of(name) for name in licences.carried()}
+    assert {"CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-SA-4.0", "CC0-1.0", "CC-BY-3.0", "MIT"} <= set(texts)
+    for name, found in texts.items():
+        assert found.spdx == name
+        assert found.text is not None
+        assert found.demands != "see its text" or name.startswith("CDLA")
+
+
+# -- digests
+
+
+def checked(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["sha256sum", "--strict", "-c", manifest.KEY]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_digests_are_of_all_there_is_and_hold_by_coreutils(copy: Path) -> None:
+    done = checked(copy)
+    assert done.returncode == 0, done.stderr
+    paths = (str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file())
+    keys = sorted(key for key in paths if key != manifest.KEY)
+    assert sorted(line.removesuffix(": OK") for line in done.stdout.splitlines()) == keys
+    assert (copy / manifest.KEY).read_text().startswith("# ")
+    for key in (next(key for key in keys if key.endswith("image/c/0/0/0")), "README.md"):
+        data = (copy / key).read_bytes()
+        (copy / key).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        done = checked(copy)
+        assert (done.returncode, f"{key}: FAILED" in done.stdout) == (1, True)
+
+
+def test_a_list_that_is_read_gives_what_was_written_and_nothing_of_what_is_none() -> None:
+    digests = {"a/b~0.json": "0" * 64, "README.md": "1" * 64}
+    data = manifest.manifest(digests, [("README.md", "2" * 64)])
+    assert manifest.listed(data) == {"a/b~0.json": {"0" * 64}, "README.md": {"1" * 64, "2" * 64}}
+    assert manifest.listed(b"\xff\x00" * 99 + b"\n" + b"0" * 64 + b"  a b\n" + b"x" * 10**6) == {}
+
+
+# -- what is there already
+
+
+def replaced(store: Path, tree: Tree) -> None:
+    """Another state of a store."""
+    tree.add("liver_9", voxels(9))
+    cz.build_store(cz.plan_build(tree.root, store, workers=1))
+
+
+@pytest.fixture
+def growing(tree: Tree, tmp_path: Path) -> Path:
+    """A store of `tree`, which may get another state."""
+    tree.add("liver_1", voxels(1))
+    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
+    return tmp_path / "s.zarr"
+
+
+def test_publishing_twice_puts_nothing(phantom_store: cz.Store, bucket: Bucket, hub: Hub) -> None:
+    target = bucket.new()
+    for _ in range(2):
+        bucket.server.requests.clear()
+        cz.publish(phantom_store.location, target, target_options=bucket.options)
+    assert {one.method for one in bucket.server.requests} <= {"GET", "HEAD"}
+    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
+    commits = len(hub.hub.repos["someone/spine"].commits)
+    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
+    assert len(hub.hub.repos["someone/spine"].commits) == commits
+
+
+def test_what_somebody_changed_is_kept_and_told(growing: Path, tree: Tree, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    cz.publish(growing, copy)
+    mine = (copy / "README.md").read_text().replace("license:", "language: de\nlicense:")
+    (copy / "README.md").write_text(mine)
+    (copy / "LICENSE").write_text("ours\n")
+    replaced(growing, tree)
+    result = cz.publish(growing, copy)
+    assert result.kept == ("LICENSE", "README.md")
+    assert ((copy / "README.md").read_text(), (copy / "LICENSE").read_text()) == (mine, "ours\n")
+    assert "liver_9" in (copy / manifest.KEY).read_text()
+    assert checked(copy).returncode == 0
+    done = run("publish", growing, copy)
+    assert done.output.endswith("; left as somebody changed them: LICENSE, README.md\n")
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_what_is_ours_follows_the_store(
+    growing: Path, tree: Tree, tmp_path: Path, hub: Hub, where: str
+) -> None:
+    target, options = (TARGET, hub.options) if where == "hub" else (str(tmp_path / "copy"), {})
+    cz.publish(growing, target, target_options=options)
+    replaced(growing, tree)
+    assert cz.publish(growing, target, target_options=options).kept == ()
+    storage = cz.open_store(target, storage_options=options).storage
+    assert b"2 CTs" in (storage.get("README.md") or b"")
+    assert b"# earlier" not in (storage.get(manifest.KEY) or b"")
+    for key in objects(growing):
+        assert key.encode() in (storage.get(manifest.KEY) or b"")
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_was_ours_and_goes_along_no_more_goes_unless_it_was_changed(
+    copy: Path, phantom_store: cz.Store, *, is_changed: bool
+) -> None:
+    old = copy / "viewer" / "old.js"
+    old.parent.mkdir()
+    old.write_text("ours")
+    lines = (copy / manifest.KEY).read_text() + f"{sha256(b'ours')}  viewer/old.js\n"
+    (copy / manifest.KEY).write_text(f"{lines}{'0' * 64}  ../outside.js\n")
+    if is_changed:
+        old.write_text("theirs")
+    cz.publish(phantom_store.location, copy)
+    assert old.exists() == is_changed
+    assert "old.js" not in (copy / manifest.KEY).read_text()
+
+
+def test_a_file_of_the_users_that_no_list_names_stays(copy: Path, phantom_store: cz.Store) -> None:
+    (copy / "viewer").mkdir()
+    (copy / "viewer" / "notes.txt").write_text("mine")
+    assert cz.publish(phantom_store.location, copy).kept == ()
+    assert (copy / "viewer" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("front", "is_kept"),
+    [("license: mit\ntags:\n- zarr\n", False), ("license: mit\nlanguage: de\n", True)],
+)
+def test_a_card_from_before_there_was_a_list_is_ours_unless_its_front_matter_is_not(
+    copy: Path, phantom_store: cz.Store, front: str, *, is_kept: bool
+) -> None:
+    (copy / manifest.KEY).unlink()
+    card = f"---\n{front}---\n\n# x; made by ctspine_zarr.\n"
+    (copy / "README.md").write_text(card)
+    result = cz.publish(phantom_store.location, copy)
+    assert result.kept == (("README.md",) if is_kept else ())
+    assert ((copy / "README.md").read_text() == card) == is_kept
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_whatever_interrupts_publishing_a_rerun_knows_what_is_ours(
+    growing: Path, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
+) -> None:
+    put, begun = Storage.put, tmp_path / "begun"
+    if not is_first:
+        cz.publish(growing, begun)
+        replaced(growing, tree)
+
+    class Stop(Exception): ...
+
+    for number in range(1, 9):
+        copy = tmp_path / f"copy{number}"
+        if begun.exists():
+            shutil.copytree(begun, copy)
+        left = iter(range(number))
+
+        def cut(storage: Storage, key: str, data: bytes, left: Any = left) -> None:
+            if is_beside(key) and next(left, None) is None:
+                raise Stop
+            put(storage, key, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Storage, "put", cut)
+            with suppress(Stop):
+                cz.publish(growing, copy)
+        later = tmp_path / f"later{number}"
+        shutil.copytree(growing, later)
+        tree.add("liver_99", voxels(99), section=None if number > 1 else "trainset")
+        cz.build_store(cz.plan_build(tree.root, later, workers=1))
+        assert cz.publish(later, copy).kept == ()
+        assert checked(copy).returncode == 0
+
+
+# -- places
+
+
+@pytest.mark.parametrize(
+    ("location", "url", "file"),
+    [
+        ("/home/a/spine.zarr", "", "x.parquet"),
+        ("s3://bucket/spine.zarr", "s3://bucket/spine.zarr", "x.parquet"),
+        ("hf://datasets/a/b", "/a/b", "/a/b/resolve/main/x.parquet"),
+        ("hf://datasets/a/b@v%2F2/c d", "/a/b/tree/v%2F2/c%20d", "/a/b/resolve/v%2F2/c%20d/x.parquet"),
+    ],
+)
+def test_a_place_has_addresses(location: str, url: str, file: str) -> None:
+    place = Place.of(location)
+    pages = "https://huggingface.co/datasets" if location.startswith("hf") else ""
+    assert (place.url, place.file_url("x.parquet")) == (pages + url, pages + file)
+    assert place.location == ("spine.zarr" if location.startswith("/") else location)
+
+
+def test_a_source_of_which_nothing_is_known_is_told_so(tmp_path: Path) -> None:
+    cz.publish(hostile_store(tmp_path), tmp_path / "copy")
+    assert "| not known here | not known here |" in (tmp_path / "copy" / "LICENSES.md").read_text()
