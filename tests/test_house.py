@@ -47,7 +47,7 @@ HOMES = {
     # Beside its own, its client's type may be named where one is handed on.
     "distributed": ("concurrency.cluster", "concurrency.choice", "cli.options"),
     "obstore": ("storage.objects",),
-    "huggingface_hub": ("hub",),
+    "huggingface_hub": ("hub", "publishing.papers.card"),
     # Where documents are made or taken apart: no array, no read, no sample and no object needs it.
     "msgspec": (
         "format",
