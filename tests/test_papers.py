@@ -197,6 +197,8 @@ def test_croissant_of_the_hub_has_addresses_that_are_complete(phantom_store: cz.
     assert (files["repository"], files[CASES_TABLE]) == (page, f"{page}/resolve/main/{CASES_TABLE}")
 
 
+# Of the library that it is built on.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_croissants_own_library_reads_the_records(published: Path) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     dataset = mlcroissant.Dataset(jsonld=str(published / "croissant.json"))

@@ -1,8 +1,8 @@
 """Dataset repositories on the Hugging Face Hub: list, read, download, publish.
 
-Beside `answers` and `reasons` the only module that knows huggingface_hub, which heeds HF_TOKEN, HF_HOME,
-HF_ENDPOINT and HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx and dropped
-connections.
+Beside `answers`, `reasons` and the published card the only module that knows huggingface_hub, which heeds
+HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx
+and dropped connections.
 """
 
 from __future__ import annotations

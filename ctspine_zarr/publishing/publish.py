@@ -66,9 +66,11 @@ def publish(
 
     In a bucket or folder every object that is sent is read back and compared with its receipt; of
     what was there, the receipt and the sizes are. On the Hub the record of every file is. The
-    catalog and the root come last, and a catalog goes before a case it speaks of is replaced. A
-    card on the Hub, as the root itself, says the licence and whom to cite. Whoever copies the cases,
-    the bytes are the same, and catalog and root are copied by this process.
+    catalog and the root come last, and a catalog goes before a case it speaks of is replaced. Whoever
+    copies the cases, the bytes are the same, and catalog and root are copied by this process.
+
+    A card, the licence, the citation, a description as Croissant and a list of digests go along, beside
+    the store. What somebody changed of them there stays as it is.
 
     Args:
         store: any that opens; for the Hub one in a local folder.
