@@ -87,6 +87,14 @@ def phantom_store(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> cz
     return cz.open_store(location)
 
 
+@pytest.fixture(scope="session")
+def published(phantom_store: cz.Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom's store published to a folder; tests must not alter it."""
+    target = tmp_path_factory.mktemp("published") / "spine.zarr"
+    cz.publish(phantom_store.location, target)
+    return target
+
+
 @pytest.fixture
 def case(phantom_store: cz.Store) -> cz.Case:
     """One case of the phantom's store: 45 x 96 x 96 voxels, 12 chunks."""

@@ -28,6 +28,12 @@ def objects(folder: Path) -> dict[str, bytes]:
     return {key: path.read_bytes() for key, path in paths.items() if not is_beside(key)}
 
 
+def beside(folder: Path) -> dict[str, bytes]:
+    """What goes along with a published store in a folder."""
+    paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {key: path.read_bytes() for key, path in paths.items() if is_beside(key)}
+
+
 def objects_at(storage: Storage) -> dict[str, bytes]:
     """The same of a store anywhere."""
     return {key: storage.get(key) or b"" for key in storage.sizes() if not is_beside(key)}

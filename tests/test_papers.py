@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,26 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from commands import run
 from conftest import Bucket, Hub
-from stores import objects
-from trees import NnunetTree, Tree, voxels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from stores import beside
+from trees import NnunetTree, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.manifest.inventory import is_beside
-from ctspine_zarr.publishing.papers import licences, manifest
+from ctspine_zarr.publishing.papers import licences
+from ctspine_zarr.publishing.papers.card import dataset_card
+from ctspine_zarr.publishing.papers.citation import citation_file
+from ctspine_zarr.publishing.papers.croissant import croissant
 from ctspine_zarr.publishing.papers.licences import Licence
+from ctspine_zarr.publishing.papers.markdown import one_line, plain
 from ctspine_zarr.publishing.papers.place import Place
-from ctspine_zarr.storage import Storage
+from ctspine_zarr.publishing.papers.publication import Publication
 
+CASE = "1.3.6.1.4.1.9328.50.4.0001"
 TARGET = "hf://datasets/someone/spine"
 PAPERS = ("CITATION.cff", "LICENSE", "LICENSES.md", "README.md", "croissant.json", "manifest-sha256.txt")
 HOSTILE = "---\nlicense: mit\n\"'`| [x](http://e.example) <script> ${a} {b} \u202e # *"
@@ -36,23 +41,11 @@ HOSTILE = "---\nlicense: mit\n\"'`| [x](http://e.example) <script> ${a} {b} \u20
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def published(phantom_store: cz.Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The phantom's store in a folder; tests must not alter it."""
-    target = tmp_path_factory.mktemp("published") / "spine.zarr"
-    cz.publish(phantom_store.location, target)
-    return target
-
-
-@pytest.fixture
-def copy(published: Path, tmp_path: Path) -> Path:
-    """The same, which a test may alter."""
-    return Path(shutil.copytree(published, tmp_path / "spine.zarr"))
-
-
-def beside(folder: Path) -> dict[str, bytes]:
-    keys = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    return {key: (folder / key).read_bytes() for key in sorted(keys) if is_beside(key)}
+def parts_of(card: str) -> tuple[dict[str, Any], str]:
+    """Front matter and text of a card, as the Hub's own class reads them."""
+    found = huggingface_hub.DatasetCard(card)
+    front: dict[str, Any] = found.data.to_dict()  # type: ignore[no-untyped-call]
+    return front, found.text
 
 
 def hostile_store(tmp_path: Path) -> Path:
@@ -138,10 +131,9 @@ def test_a_card_tells_sources_with_their_terms_and_figures_that_are_the_stores(p
 def test_hostile_texts_of_a_dataset_are_no_marks_of_what_goes_along(tmp_path: Path) -> None:
     cz.publish(hostile_store(tmp_path), tmp_path / "copy")
     found = beside(tmp_path / "copy")
-    card = huggingface_hub.DatasetCard(found["README.md"].decode())
-    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    data, shown = parts_of(found["README.md"].decode())
     assert (data["license"], data["license_link"]) == ("other", "LICENSE")
-    for text in (card.text, found["LICENSES.md"].decode()):
+    for text in (shown, found["LICENSES.md"].decode()):
         assert "<script>" not in text.replace("\\<script\\>", "")
         assert "](http://e.example" not in text.replace("\\](", "")
         assert "\u202e" not in text
@@ -152,6 +144,32 @@ def test_hostile_texts_of_a_dataset_are_no_marks_of_what_goes_along(tmp_path: Pa
     assert "license" not in citation
     assert citation["title"] == "x [y] | <z> as one Zarr v3 store"
     assert json.loads(found["croissant.json"])["name"] == "x [y] | <z>"
+
+
+@settings(max_examples=30)
+@given(text=st.text(max_size=200))
+def test_any_text_of_a_dataset_is_one_text_of_its_papers(phantom_store: cz.Store, text: str) -> None:
+    root = phantom_store.root
+    spec = replace(root.dataset, title=text, licence=text, licence_note=text, citation=text)
+    about = Publication(
+        Place.of(TARGET), replace(root, dataset=spec), {CASE: phantom_store.records[CASE]}, {}
+    )
+    data, shown = parts_of(dataset_card(about).decode())
+    usual = {"license", "license_name", "license_link", "pretty_name", "task_categories", "task_ids", "tags"}
+    assert set(data) <= usual | {"size_categories", "configs"}
+    assert shown.rstrip("\n").endswith(f"## Citation\n\n{plain(text)}".rstrip("\n"))
+    citation = yaml.safe_load(citation_file(about))
+    assert citation["abstract"] == one_line(text)
+    assert json.loads(croissant(about)).get("citeAs", "") == one_line(text)
+
+
+def test_a_store_from_before_there_were_tables_names_none(phantom_store: cz.Store) -> None:
+    root = replace(phantom_store.root, tables={})
+    about = Publication(Place.of(TARGET), root, phantom_store.records, {})
+    data, shown = parts_of(dataset_card(about).decode())
+    assert "configs" not in data
+    assert "parquet" not in shown
+    assert "recordSet" not in json.loads(croissant(about))
 
 
 # -- Croissant
@@ -275,167 +293,6 @@ def test_every_licence_that_is_carried_along_is_known() -> None:
         assert found.spdx == name
         assert found.text is not None
         assert found.demands != "see its text" or name.startswith("CDLA")
-
-
-# -- digests
-
-
-def checked(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = ["sha256sum", "--strict", "-c", manifest.KEY]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def test_the_digests_are_of_all_there_is_and_hold_by_coreutils(copy: Path) -> None:
-    done = checked(copy)
-    assert done.returncode == 0, done.stderr
-    paths = (str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file())
-    keys = sorted(key for key in paths if key != manifest.KEY)
-    assert sorted(line.removesuffix(": OK") for line in done.stdout.splitlines()) == keys
-    assert (copy / manifest.KEY).read_text().startswith("# ")
-    for key in (next(key for key in keys if key.endswith("image/c/0/0/0")), "README.md"):
-        data = (copy / key).read_bytes()
-        (copy / key).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        done = checked(copy)
-        assert (done.returncode, f"{key}: FAILED" in done.stdout) == (1, True)
-
-
-def test_a_list_that_is_read_gives_what_was_written_and_nothing_of_what_is_none() -> None:
-    digests = {"a/b~0.json": "0" * 64, "README.md": "1" * 64}
-    data = manifest.manifest(digests, [("README.md", "2" * 64)])
-    assert manifest.listed(data) == {"a/b~0.json": {"0" * 64}, "README.md": {"1" * 64, "2" * 64}}
-    assert manifest.listed(b"\xff\x00" * 99 + b"\n" + b"0" * 64 + b"  a b\n" + b"x" * 10**6) == {}
-
-
-# -- what is there already
-
-
-def replaced(store: Path, tree: Tree) -> None:
-    """Another state of a store."""
-    tree.add("liver_9", voxels(9))
-    cz.build_store(cz.plan_build(tree.root, store, workers=1))
-
-
-@pytest.fixture
-def growing(tree: Tree, tmp_path: Path) -> Path:
-    """A store of `tree`, which may get another state."""
-    tree.add("liver_1", voxels(1))
-    cz.build_store(cz.plan_build(tree.root, tmp_path / "s.zarr", workers=1))
-    return tmp_path / "s.zarr"
-
-
-def test_publishing_twice_puts_nothing(phantom_store: cz.Store, bucket: Bucket, hub: Hub) -> None:
-    target = bucket.new()
-    for _ in range(2):
-        bucket.server.requests.clear()
-        cz.publish(phantom_store.location, target, target_options=bucket.options)
-    assert {one.method for one in bucket.server.requests} <= {"GET", "HEAD"}
-    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
-    commits = len(hub.hub.repos["someone/spine"].commits)
-    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
-    assert len(hub.hub.repos["someone/spine"].commits) == commits
-
-
-def test_what_somebody_changed_is_kept_and_told(growing: Path, tree: Tree, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    cz.publish(growing, copy)
-    mine = (copy / "README.md").read_text().replace("license:", "language: de\nlicense:")
-    (copy / "README.md").write_text(mine)
-    (copy / "LICENSE").write_text("ours\n")
-    replaced(growing, tree)
-    result = cz.publish(growing, copy)
-    assert result.kept == ("LICENSE", "README.md")
-    assert ((copy / "README.md").read_text(), (copy / "LICENSE").read_text()) == (mine, "ours\n")
-    assert "liver_9" in (copy / manifest.KEY).read_text()
-    assert checked(copy).returncode == 0
-    done = run("publish", growing, copy)
-    assert done.output.endswith("; left as somebody changed them: LICENSE, README.md\n")
-
-
-@pytest.mark.parametrize("where", ["folder", "hub"])
-def test_what_is_ours_follows_the_store(
-    growing: Path, tree: Tree, tmp_path: Path, hub: Hub, where: str
-) -> None:
-    target, options = (TARGET, hub.options) if where == "hub" else (str(tmp_path / "copy"), {})
-    cz.publish(growing, target, target_options=options)
-    replaced(growing, tree)
-    assert cz.publish(growing, target, target_options=options).kept == ()
-    storage = cz.open_store(target, storage_options=options).storage
-    assert b"2 CTs" in (storage.get("README.md") or b"")
-    assert b"# earlier" not in (storage.get(manifest.KEY) or b"")
-    for key in objects(growing):
-        assert key.encode() in (storage.get(manifest.KEY) or b"")
-
-
-@pytest.mark.parametrize("is_changed", [False, True])
-def test_what_was_ours_and_goes_along_no_more_goes_unless_it_was_changed(
-    copy: Path, phantom_store: cz.Store, *, is_changed: bool
-) -> None:
-    old = copy / "viewer" / "old.js"
-    old.parent.mkdir()
-    old.write_text("ours")
-    lines = (copy / manifest.KEY).read_text() + f"{sha256(b'ours')}  viewer/old.js\n"
-    (copy / manifest.KEY).write_text(f"{lines}{'0' * 64}  ../outside.js\n")
-    if is_changed:
-        old.write_text("theirs")
-    cz.publish(phantom_store.location, copy)
-    assert old.exists() == is_changed
-    assert "old.js" not in (copy / manifest.KEY).read_text()
-
-
-def test_a_file_of_the_users_that_no_list_names_stays(copy: Path, phantom_store: cz.Store) -> None:
-    (copy / "viewer").mkdir()
-    (copy / "viewer" / "notes.txt").write_text("mine")
-    assert cz.publish(phantom_store.location, copy).kept == ()
-    assert (copy / "viewer" / "notes.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("front", "is_kept"),
-    [("license: mit\ntags:\n- zarr\n", False), ("license: mit\nlanguage: de\n", True)],
-)
-def test_a_card_from_before_there_was_a_list_is_ours_unless_its_front_matter_is_not(
-    copy: Path, phantom_store: cz.Store, front: str, *, is_kept: bool
-) -> None:
-    (copy / manifest.KEY).unlink()
-    card = f"---\n{front}---\n\n# x; made by ctspine_zarr.\n"
-    (copy / "README.md").write_text(card)
-    result = cz.publish(phantom_store.location, copy)
-    assert result.kept == (("README.md",) if is_kept else ())
-    assert ((copy / "README.md").read_text() == card) == is_kept
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_whatever_interrupts_publishing_a_rerun_knows_what_is_ours(
-    growing: Path, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
-) -> None:
-    put, begun = Storage.put, tmp_path / "begun"
-    if not is_first:
-        cz.publish(growing, begun)
-        replaced(growing, tree)
-
-    class Stop(Exception): ...
-
-    for number in range(1, 9):
-        copy = tmp_path / f"copy{number}"
-        if begun.exists():
-            shutil.copytree(begun, copy)
-        left = iter(range(number))
-
-        def cut(storage: Storage, key: str, data: bytes, left: Any = left) -> None:
-            if is_beside(key) and next(left, None) is None:
-                raise Stop
-            put(storage, key, data)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Storage, "put", cut)
-            with suppress(Stop):
-                cz.publish(growing, copy)
-        later = tmp_path / f"later{number}"
-        shutil.copytree(growing, later)
-        tree.add("liver_99", voxels(99), section=None if number > 1 else "trainset")
-        cz.build_store(cz.plan_build(tree.root, later, workers=1))
-        assert cz.publish(later, copy).kept == ()
-        assert checked(copy).returncode == 0
 
 
 # -- places

@@ -69,6 +69,8 @@ class Changes:
 def documents_beside(whole: WholeStore, location: str) -> dict[str, bytes]:
     """Key -> bytes of what is to lie beside a store at a place, but for the list of digests.
 
+    Nothing where the store has no case: there is nothing to tell of.
+
     Args:
         whole: the store.
         location: of the place.
@@ -78,6 +80,8 @@ def documents_beside(whole: WholeStore, location: str) -> dict[str, bytes]:
     from ctspine_zarr.tables.parquet import columns_of
 
     store = whole.store
+    if not store.records:
+        return {}
     columns = {key: columns_of(whole.top[key]) for key in store.root.tables}
     about = Publication(Place.of(location), store.root, store.records, columns)
     return {
