@@ -3,6 +3,8 @@ VENV ?= .venv
 PYTHON = $(VENV)/bin/python
 # PyTorch and TensorFlow take gigabytes: they have an environment of their own.
 FRAMEWORKS ?= .venv-frameworks
+# Clients of the Hub have one too: of some of them only a certain version reads the net.
+CLIENTS ?= .venv-clients
 # Whatever the native kernel is made of.
 KERNEL = $(shell find native -path '*/target' -prune -o \( -name '*.rs' -o -name '*.toml' \) -print)
 SOURCE ?=
@@ -14,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where the site is built.
 SITE ?= docs/_build/html
 
-.PHONY: demo docs view page browser test test-slow test-native test-frameworks train lint lint-native check-aarch64 format \
-	benchmark clean
+.PHONY: demo docs view page browser test test-slow test-native test-frameworks test-clients train lint lint-native \
+	check-aarch64 format benchmark clean
 
 demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
@@ -52,6 +54,10 @@ test-frameworks: $(FRAMEWORKS)/kernel
 		tests/test_nnunet_bridge.py \
 		tests/test_docs.py::test_a_page_runs
 
+test-clients: $(CLIENTS)/ready
+	$(CLIENTS)/bin/python -c "import aiohttp, datasets, duckdb_extension_httpfs, mlcroissant, polars, trustme"
+	$(CLIENTS)/bin/python -m pytest tests/test_clients.py
+
 # Every warning is an error; the notebooks are run; then links, anchors and what the pages load are checked.
 docs: $(VENV)/docs-ready
 	$(PYTHON) -m sphinx -q -W --keep-going --fresh-env --write-all -j auto -b html -d docs/_build/doctrees docs $(SITE)
@@ -83,7 +89,7 @@ benchmark: $(VENV)/kernel
 	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) native/target demo docs/_build docs/api dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) $(CLIENTS) native/target demo docs/_build docs/api dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/ready: pyproject.toml scripts/setup_venv.sh
 	sh scripts/setup_venv.sh $(VENV)
@@ -103,6 +109,10 @@ $(FRAMEWORKS)/kernel: $(FRAMEWORKS)/ready scripts/build_kernel.sh $(KERNEL)
 
 $(FRAMEWORKS)/ready: pyproject.toml scripts/setup_venv.sh
 	sh scripts/setup_venv.sh $(FRAMEWORKS) "test frameworks"
+	touch $@
+
+$(CLIENTS)/ready: pyproject.toml scripts/setup_venv.sh
+	sh scripts/setup_venv.sh $(CLIENTS) "test clients"
 	touch $@
 
 $(FRAMEWORKS)/train-ready: pyproject.toml scripts/setup_venv.sh

@@ -27,6 +27,8 @@ from starlette.routing import Route
 ATTRIBUTES = b"*.bin filter=lfs diff=lfs merge=lfs -text\n*.gz filter=lfs diff=lfs merge=lfs -text\n"
 """The .gitattributes of a new repository."""
 LARGEST_TEXT = 10_000_000
+CDN = "cdn-lfs.huggingface.co"
+"""Where large files lie for those who came to the Hub by its own name; for others it is `localhost`."""
 
 
 def _is_text(sample: bytes) -> bool:
@@ -368,7 +370,8 @@ class FakeHub:
             return _answer(request, repo, path, blob, headers)
         headers |= {"X-Linked-Size": str(blob.size), "X-Linked-ETag": f'"{blob.etag}"'}
         link = base64.urlsafe_b64encode(f"{repo.name}/{commit}/{path}".encode()).decode()
-        url = f"{request.base_url.replace(hostname='localhost')}cdn/{link}?signature={_signature(link)}"
+        cdn = CDN if request.base_url.hostname == "huggingface.co" else "localhost"
+        url = f"{request.base_url.replace(hostname=cdn)}cdn/{link}?signature={_signature(link)}"
         return RedirectResponse(url, 302, headers)
 
     def _cdn(self, request: Request) -> Response:

@@ -129,9 +129,11 @@ def _noting(request: Request, send: Send, *, cut: bool) -> Send:
 
 
 @contextlib.contextmanager
-def served(app: App) -> Iterator[str]:
-    """Where an application answers: `http://127.0.0.1:PORT`."""
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+def served(app: App, **tls: Path) -> Iterator[str]:
+    """Where an application answers: `http://127.0.0.1:PORT`; by TLS with uvicorn's options for that."""
+    config = uvicorn.Config(
+        app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1, **cast("Any", tls)
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
