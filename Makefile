@@ -13,11 +13,13 @@ PARALLEL ?= -n logical --dist worksteal
 # Each of hundreds of processes would compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Where sources and wheels are built.
+DIST ?= dist
 # Where the site is built.
 SITE ?= docs/_build/html
 
 .PHONY: demo docs view page browser test test-slow test-native test-frameworks test-clients train lint lint-native \
-	check-aarch64 format benchmark clean
+	check-aarch64 format benchmark dist clean
 
 demo: $(VENV)/kernel
 	$(PYTHON) scripts/demo.py $(if $(SOURCE),--source "$(SOURCE)")
@@ -58,6 +60,9 @@ test-clients: $(CLIENTS)/ready
 	$(CLIENTS)/bin/python -c "import aiohttp, datasets, duckdb_extension_httpfs, mlcroissant, polars, trustme"
 	$(CLIENTS)/bin/python -m pytest tests/test_clients.py
 
+dist: $(VENV)/package-ready
+	sh scripts/build_distributions.sh $(VENV) $(DIST)
+
 # Every warning is an error; the notebooks are run; then links, anchors and what the pages load are checked.
 docs: $(VENV)/docs-ready
 	$(PYTHON) -m sphinx -q -W --keep-going --fresh-env --write-all -j auto -b html -d docs/_build/doctrees docs $(SITE)
@@ -89,7 +94,8 @@ benchmark: $(VENV)/kernel
 	$(PYTHON) scripts/benchmark.py $(if $(SOURCE),--source "$(SOURCE)") $(ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) $(CLIENTS) native/target demo docs/_build docs/api dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) $(CLIENTS) native/target demo docs/_build docs/api $(DIST) build .pytest_cache .mypy_cache \
+		.ruff_cache .hypothesis
 
 $(VENV)/ready: pyproject.toml scripts/setup_venv.sh
 	sh scripts/setup_venv.sh $(VENV)
@@ -97,6 +103,10 @@ $(VENV)/ready: pyproject.toml scripts/setup_venv.sh
 
 $(VENV)/docs-ready: $(VENV)/kernel
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --group docs
+	touch $@
+
+$(VENV)/package-ready: $(VENV)/ready
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --group package
 	touch $@
 
 $(VENV)/kernel: $(VENV)/ready scripts/build_kernel.sh $(KERNEL)

@@ -373,7 +373,7 @@ def test_the_makefile_has_the_targets_that_are_named() -> None:
 
 
 def test_the_setup_script_is_plain_shell() -> None:
-    for name in ("setup_venv.sh", "setup_browser.sh"):
+    for name in ("setup_venv.sh", "setup_browser.sh", "build_distributions.sh"):
         subprocess.run(["sh", "-n", REPOSITORY / "scripts" / name], check=True)
 
 
