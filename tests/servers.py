@@ -36,6 +36,9 @@ class Request:
         signed: whether it said who asks.
         status: of the answer; 0 where there is none.
         sent: bytes of its body.
+        round: round trips until its answer, from the server's start on: one more than the answers that
+            were there one after another when it came. Of requests under way together it is the same
+            where there is a latency.
     """
 
     method: str
@@ -44,6 +47,7 @@ class Request:
     signed: bool
     status: int = 0
     sent: int = 0
+    round: int = 0
 
 
 @dataclass
@@ -68,11 +72,13 @@ class Watched:
     requests: list[Request] = field(default_factory=list)
     busiest: int = 0
     _waiting: int = 0
+    _answered: int = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {key.decode().lower(): value.decode() for key, value in scope["headers"]}
         signed = "authorization" in headers
         request = Request(scope["method"], scope["path"], headers.get("range", ""), signed)
+        request.round = self._answered + 1
         self.requests.append(request)
         fault = self.fault(len(self.requests), request.method, request.path)
         self._waiting += 1
@@ -81,10 +87,18 @@ class Watched:
             await asyncio.sleep(self.latency)
         finally:
             self._waiting -= 1
+        # The client may ask on before this goes on: the answer counts once it begins.
+        self._answered = max(self._answered, request.round)
         if isinstance(fault, int):
             await _refuse(fault, self.retry_after, request, receive, send)
         else:
             await self.app(scope, receive, _noting(request, send, cut=fault == "cut"))
+
+    @property
+    def rounds(self) -> int:
+        """Round trips, one after another, of the requests that are noted."""
+        found = [request.round for request in self.requests]
+        return max(found) - min(found) + 1 if found else 0
 
     def heal(self) -> None:
         """No more faults, and no delay."""

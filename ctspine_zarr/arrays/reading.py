@@ -29,6 +29,7 @@ class ArraySpec:
         shape, dtype: of its voxels.
         stored_bytes: size of its one shard; 0 where it has none, every voxel being 0.
         index_crc32c: the crc32c that ends the shard's index; None where the catalog has none.
+        slabs: bytes of each slab of its chunks, as the catalog has them; empty where it does not say.
     """
 
     storage: Storage
@@ -37,6 +38,7 @@ class ArraySpec:
     dtype: np.dtype[Any]
     stored_bytes: int
     index_crc32c: int | None = None
+    slabs: bytes = b""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,5 @@
-"""Voxels straight from a shard as `format.shard` writes it: its index once, then byte ranges.
+"""Voxels straight from a shard as `format.shard` writes it: its index once, then byte ranges; from afar
+both at once, where the catalog tells of slabs.
 
 A codec that the catalog names and this version knows is a promise of that layout: the array's
 own `zarr.json` is not read, and a shard that lies otherwise is damaged.
@@ -20,6 +21,7 @@ from ctspine_zarr.arrays.conversion import fill_with
 from ctspine_zarr.arrays.indexing import Ranges, Request
 from ctspine_zarr.arrays.native import Extent, NativeRead
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
+from ctspine_zarr.arrays.slabs import Held, Span, beside_index
 from ctspine_zarr.arrays.targets import Targets
 from ctspine_zarr.arrays.threads import default_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
@@ -35,6 +37,7 @@ _LEAST_CHUNKS: Final = 8
 _LARGE_INDEX: Final = 1 << 20
 # What caches hold of a shard beside its chunks, which have numbers from 0 on.
 _ALL_BYTES, _INDEX = -1, -2
+_NOTHING: Final = Held()
 _FULL_CHUNK: Final[Box] = (slice(None), slice(None), slice(None))
 
 
@@ -81,16 +84,32 @@ class Shard:
                 fill_with(request.target, 0, self.array.dtype, scaling)
             return
         # A catalog that lies must not take memory for chunks that no shard has: its index comes first.
-        _ = self._bounds
+        held = self._with_index(requests)
         native = None if self.reading.cache else self._native(requests, scaling)
         if self._merging.at_once:
-            self._read_at_once(self._targets(requests, scaling), native)
+            self._read_at_once(self._targets(requests, scaling), native, held)
             return
         left = None if native is None else self._from_file(native)
         if left is None:
             self._read_in_turn(self._targets(requests, scaling))
         elif left:
             self._read_in_turn(self._targets(requests, scaling).only(left))
+
+    def _with_index(self, requests: Sequence[Request]) -> Held:
+        """Have the index known; what came together with it of what is wanted."""
+        merging, held = self._merging, _NOTHING
+        is_known = "_bounds" in self.__dict__ or self._is_small or self._body < 0
+        if not merging.at_once or is_known or self.array.stored_bytes - self._body > _LARGE_INDEX:
+            _ = self._bounds
+            return held
+
+        def fetch() -> NDArray[np.int64]:
+            nonlocal held
+            index, held = self._fetched_with_index(requests)
+            return self._decoded_index(index)
+
+        self.__dict__["_bounds"] = self.reading.shard_cache.get_or_make((self.array.path, _INDEX), fetch)
+        return held
 
     def _native(self, requests: Sequence[Request], scaling: Scaling | None) -> NativeRead | None:
         """The kernel's part in a read; None where it has none."""
@@ -104,9 +123,9 @@ class Shard:
         with self.array.storage.file(self._key) as file:
             return None if file is None else native.from_file(file, self._merging, self._threads(None))
 
-    def _read_at_once(self, targets: Targets, native: NativeRead | None) -> None:
-        """Ask for all that is wanted, then decode it."""
-        chunks = list(self._fetch(self._runs(targets)))
+    def _read_at_once(self, targets: Targets, native: NativeRead | None, held: Held) -> None:
+        """Ask for all that is wanted and not held, then decode it."""
+        chunks = list(self._fetch(self._runs(targets), held))
         if native is not None:
             left = set(native.from_memory(chunks, self._threads(len(chunks))))
             chunks = [found for found in chunks if found[0][0] in left]
@@ -146,11 +165,13 @@ class Shard:
         first = np.array(numbers, np.intp)
         return list(zip(numbers, self._bounds[first].tolist(), self._bounds[first + 1].tolist(), strict=True))
 
-    def _fetch(self, runs: Iterable[Sequence[Extent]]) -> Generator[tuple[Extent, memoryview]]:
+    def _fetch(
+        self, runs: Iterable[Sequence[Extent]], held: Held = _NOTHING
+    ) -> Generator[tuple[Extent, memoryview]]:
         """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
         runs, again = tee(runs)
         spans = ((run[0][1], run[-1][2]) for run in again)
-        for run, data in zip(runs, self._stored(spans), strict=True):
+        for run, data in zip(runs, self._stored(spans, held), strict=True):
             first = run[0][1]
             self._require_all(data, first, run[-1][2])
             view = memoryview(data)
@@ -249,12 +270,29 @@ class Shard:
         """Bytes before the index."""
         return self.array.stored_bytes - index_size(self.array.shape, self.codec.chunk)
 
-    def _stored(self, spans: Iterable[tuple[int, int]]) -> Iterable[bytes | memoryview]:
+    def _stored(self, spans: Iterable[Span], held: Held) -> Iterable[bytes | memoryview]:
         """The bytes of the shard from start to stop, for each span."""
-        if not self._is_small:
+        if self._is_small:
+            data = memoryview(self._all_bytes)
+            return (data[start:stop] for start, stop in spans)
+        if not held.parts:
             return self.array.storage.ranges(self._key, spans)
-        data = memoryview(self._all_bytes)
-        return (data[start:stop] for start, stop in spans)
+        found = [(span, held.get(span)) for span in spans]
+        # A catalog that lies of slabs costs another round trip, and no more.
+        asked = self.array.storage.ranges(self._key, [span for span, data in found if data is None])
+        return (next(asked) if data is None else data for _, data in found)
+
+    def _fetched_with_index(self, requests: Sequence[Request]) -> tuple[bytes | memoryview, Held]:
+        """The bytes of the index, and those that are best asked for together with it."""
+        spans = beside_index(self.array, self.codec.chunk, requests, self._merging)
+        spans = [(self._body, self.array.stored_bytes), *spans]
+        found = list(self.array.storage.ranges(self._key, spans))
+        for (start, stop), data in zip(spans, found, strict=True):
+            self._require_all(data, start, stop)
+        index, *slabs = found
+        return index, Held(
+            [(start, memoryview(data)) for (start, _), data in zip(spans[1:], slabs, strict=True)]
+        )
 
     def _fetched(self, start: int) -> bytes | memoryview:
         """The bytes from `start` to the end, all of them."""

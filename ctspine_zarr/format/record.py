@@ -15,7 +15,7 @@ from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.layout import case_keys, case_path, grid, group_name, mask_path, receipt_key
 from ctspine_zarr.format.names import is_legal_name, require_legal
 from ctspine_zarr.format.series import MOST_SERIES, Series
-from ctspine_zarr.format.shard import ENTRY_BYTES
+from ctspine_zarr.format.shard import ENTRY_BYTES, index_size, unpacked_slabs
 from ctspine_zarr.format.spec import LabelValue
 from ctspine_zarr.geometry import Affine, Rows, Shape, oriented, spacing_of, voxel_volume
 
@@ -26,6 +26,7 @@ type Size = Annotated[int, Meta(ge=1, le=2**14)]
 type Sizes = tuple[Size, Size, Size]
 type Cell = str | int | float | bool
 type Columns = Annotated[Mapping[Annotated[str, Meta(max_length=128)], Cell], Meta(max_length=256)]
+type Packed = Annotated[bytes, Meta(max_length=2**16)]
 type Dtype = Literal["int16", "int32", "float32", "float64", "uint8"]
 
 MOST_CELL: Final = 10_000
@@ -57,6 +58,9 @@ class StoredArray(Struct, frozen=True, kw_only=True, omit_defaults=True):
         chunk: (z, y, x) voxels of a chunk.
         codec: name of the codec of its chunks.
         tag: of a label set that replaced another of its name: what tells the one array from the other.
+        slabs: bytes of each slab of chunks in the shard, in order of z, as little-endian uint32, so that a
+            first read finds its slab before it knows the index; empty where nobody says, as of shards
+            that are read whole.
     """
 
     dtype: Dtype
@@ -65,6 +69,7 @@ class StoredArray(Struct, frozen=True, kw_only=True, omit_defaults=True):
     chunk: Sizes
     codec: Annotated[str, Meta(max_length=64)]
     tag: Annotated[str, Meta(pattern="^([0-9a-f]{12})?$")] = ""
+    slabs: Packed = b""
 
     def __post_init__(self) -> None:
         if math.prod(self.chunk) > MOST_CHUNK_VOXELS:
@@ -321,8 +326,19 @@ def _require_grid(shape: Shape, image: StoredArray, mask: StoredArray | None) ->
         if array.bytes <= least and (array is image or array.bytes):
             message = f"{array.bytes} bytes of an array of shape {shape}; legal: more than {least}"
             raise ValueError(message)
+        if array.slabs:
+            _require_slabs(shape, array)
     if image.dtype == "uint8" or (mask is not None and mask.dtype != "uint8"):
         message = f"an image of {image.dtype}, or a mask of other than uint8; legal: uint8 for masks alone"
+        raise ValueError(message)
+
+
+def _require_slabs(shape: Shape, array: StoredArray) -> None:
+    slabs, body = unpacked_slabs(array.slabs), array.bytes - index_size(shape, array.chunk)
+    count = grid(shape, array.chunk)[0]
+    if (len(slabs), sum(slabs)) != (count, body):
+        seen = f"{len(slabs)} slabs of {sum(slabs)} bytes in an array of shape {shape}"
+        message = f"{seen}; legal: {count} of {body}, which its chunks have"
         raise ValueError(message)
 
 

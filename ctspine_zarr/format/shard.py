@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 from collections import deque
 from collections.abc import Buffer, Callable, Iterable, Iterator
 from functools import partial
@@ -37,6 +38,11 @@ type Mapper = Callable[[Callable[[NDArray[Any]], Encoded], Iterable[NDArray[Any]
 _ABSENT: Final = 2**64 - 1
 ENTRY_BYTES: Final = 16
 """Of a chunk in the index."""
+
+SMALL_SHARD: Final = 1 << 19
+"""Bytes of a shard that from afar is read whole: where its slabs lie is of no use then."""
+
+_SLAB: Final = struct.Struct("<I")
 
 
 def slabs[T: np.generic](volume: NDArray[T], chunk: Shape) -> Iterator[NDArray[T]]:
@@ -180,6 +186,32 @@ def decode_index(data: Buffer, shape: Shape, chunk: Shape, body_size: int) -> ND
         raise Malformed(message)
     bounds.flags.writeable = False
     return bounds
+
+
+def packed_slabs(shard: memoryview, shape: Shape, chunk: Shape) -> bytes:
+    """Bytes of each slab of chunks of a shard, in order of z, as `unpacked_slabs` reads them.
+
+    Empty for a small shard, and for one with a slab of 4 GiB or more.
+    """
+    if len(shard) <= SMALL_SHARD:
+        return b""
+    body = len(shard) - index_size(shape, chunk)
+    edges = decode_index(shard[body:], shape, chunk, body)[:: math.prod(grid(shape, chunk)[1:])]
+    sizes = np.diff(edges)
+    return b"" if sizes.max() >= 1 << 8 * _SLAB.size else sizes.astype("<u4").tobytes()
+
+
+def unpacked_slabs(packed: bytes) -> tuple[int, ...]:
+    """The inverse: bytes of each slab, packed as little-endian uint32.
+
+    Raises:
+        ValueError: there is a part of a number.
+    """
+    count, rest = divmod(len(packed), _SLAB.size)
+    if rest:
+        message = f"{len(packed)} bytes of slabs; legal: {_SLAB.size} for each"
+        raise ValueError(message)
+    return struct.unpack(f"<{count}I", packed)
 
 
 def place(number: int, shape: Shape, chunk: Shape) -> Shape:

@@ -36,7 +36,9 @@ def arrays_of(storage: Storage, record: Record, spec: Spec, reading: Reading) ->
             seen = f"{storage.location}, case {record.id}: codec {stored.codec!r}"
             _LOG.debug("%s of the catalog is unknown here; reading through zarr-python", seen)
         index = stored.index_crc32c if stored.bytes else None
-        array = ArraySpec(storage, f"{record.path}/{path}", record.shape, dtype, stored.bytes, index)
+        array = ArraySpec(
+            storage, f"{record.path}/{path}", record.shape, dtype, stored.bytes, index, stored.slabs
+        )
         return Voxels(array, codec, reading)
 
     found: dict[Name, Voxels] = {"image": voxels(layout.IMAGE, record.image)}

@@ -16,7 +16,7 @@ from ctspine_zarr.format import documents
 from ctspine_zarr.format.codecs import Codec
 from ctspine_zarr.format.receipt import NiftiSource, SourceFile
 from ctspine_zarr.format.record import StoredArray, rows_of
-from ctspine_zarr.format.shard import encode_shard, index_checksum, most_bytes, slabs
+from ctspine_zarr.format.shard import encode_shard, index_checksum, most_bytes, packed_slabs, slabs
 from ctspine_zarr.geometry import Shape
 from ctspine_zarr.nifti import Volume
 from ctspine_zarr.pages import pages
@@ -80,6 +80,7 @@ def encode_array(
         index_crc32c=index_checksum(shard),
         chunk=codec.chunk,
         codec=codec.name,
+        slabs=packed_slabs(shard, shape, codec.chunk),
     )
     return EncodedArray(
         metadata=documents.array(shape, encoding.dtype, codec),
