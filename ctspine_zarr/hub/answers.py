@@ -7,6 +7,7 @@ it asks again it does so unseen, after the deadline too, and closes the connecti
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -17,9 +18,15 @@ from huggingface_hub import constants, errors
 from huggingface_hub.utils import get_session, hf_raise_for_status, parse_ratelimit_headers
 
 from ctspine_zarr.concurrency.requests import Ask, Deadline, arriving
+from ctspine_zarr.hub.addresses import Addresses, origin
 
 _PART: Final = 206
 _NO_SUCH_RANGE: Final = 416
+# Of an address that was good once: it is signed for a time, and the file may be elsewhere since.
+_NO_MORE: Final = (400, 401, 403, 404, 410)
+_COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
+# Of requests to other hosts than the Hub's, which are not told who asks.
+_ANONYMOUS: Final[Mapping[str, str]] = {}
 _MAY_PASS: Final = (408, 429, 500, 502, 503, 504)
 # Seconds before it is asked again; where the Hub says how many, those, but no more than its limits last.
 _WAITS: Final = (1, 2, 4, 8, 8)
@@ -36,7 +43,7 @@ _PART_OF_FILE: Final = 1 << 20
 
 
 def file_bytes(
-    url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline
+    url: str, headers: Mapping[str, str], span: tuple[int, int], addresses: Addresses, deadline: Deadline
 ) -> bytes | None:
     """Bytes of a file on the Hub from start to stop, fewer where it ends; None where there is no such file.
 
@@ -44,15 +51,16 @@ def file_bytes(
 
     Args:
         url: of the file.
-        headers: of the request, by which it is known who asks.
+        headers: of the request, by which it is known who asks; no other host is told.
         span: start and stop.
+        addresses: where files were found; one that is refused there is looked for anew, once.
         deadline: kept, and put off by as long as the Hub says to wait.
 
     Raises:
         Exception: the client's own, or TimeoutError.
     """
     try:
-        return patiently(partial(_part, url, headers, span), deadline)
+        return patiently(partial(_part_anywhere, url, headers, span, addresses), deadline)
     except errors.EntryNotFoundError:
         return None
 
@@ -82,6 +90,42 @@ def rest_of_file(
         for part in arriving(answer.iter_raw(), skipped + most, deadline, _PART_OF_FILE):
             yield part[skipped:]
             skipped = max(0, skipped - len(part))
+
+
+def find(url: str, headers: Mapping[str, str], addresses: Addresses, deadline: Deadline) -> None:
+    """Have it known where a file lies, before several of its parts are asked for together.
+
+    Args: as of `file_bytes`.
+
+    Raises: as `file_bytes`.
+    """
+
+    def ask(deadline: Deadline) -> None:
+        with _opened(url, _ranged(headers, (0, 1)), deadline, leave=False) as answer:
+            if answer.next_request is None and answer.status_code != _NO_SUCH_RANGE:
+                _require_success(answer, deadline)
+            _keep(addresses, url, answer.next_request or answer.request, answer.headers)
+
+    try:
+        patiently(ask, deadline)
+    except errors.EntryNotFoundError:
+        return
+
+
+def named_bytes(
+    url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline
+) -> tuple[bytes | None, str | None]:
+    """As `file_bytes`, of a URL that has a revision's name; and the commit that the Hub says it is of."""
+    commits: list[str | None] = []
+
+    def see(first: Any, _: Any) -> None:
+        commits.append(_commit(first))
+
+    try:
+        data = patiently(partial(_part, url, headers, span, see), deadline)
+    except errors.EntryNotFoundError as error:
+        return None, _commit(getattr(error, "response", None))
+    return data, commits[-1] if commits else None
 
 
 def pages[Page](
@@ -140,12 +184,40 @@ def patiently[Answer](ask: Ask[Answer], deadline: Deadline) -> Answer:
     return ask(deadline)
 
 
-def _part(url: str, headers: Mapping[str, str], span: tuple[int, int], deadline: Deadline) -> bytes:
+def _part_anywhere(
+    url: str, headers: Mapping[str, str], span: tuple[int, int], addresses: Addresses, deadline: Deadline
+) -> bytes:
+    """A part of a file from where it was found before, else by way of the Hub."""
+
+    def keep(first: Any, last: Any) -> None:
+        _keep(addresses, url, last.request, first.headers)
+
+    known = addresses.get(url)
+    if known is None:
+        return _part(url, headers, span, keep, deadline)
+    try:
+        return _part(known, _ANONYMOUS, span, _ignore, deadline)
+    except Exception as error:
+        addresses.drop(url)
+        if not (isinstance(error, errors.HfHubHTTPError) and error.response.status_code in _NO_MORE):
+            raise
+    return _part(url, headers, span, keep, deadline)
+
+
+def _part(
+    url: str,
+    headers: Mapping[str, str],
+    span: tuple[int, int],
+    see: Callable[[Any, Any], None],
+    deadline: Deadline,
+) -> bytes:
+    """A part of a file; `see` is told of the first answer and of the last, which has it."""
     start, stop = span
-    with _opened(url, {**headers, "Range": f"bytes={start}-{stop - 1}"}, deadline) as answer:
+    with _opened(url, _ranged(headers, span), deadline) as answer:
         if answer.status_code == _NO_SUCH_RANGE:
             return b""
         _require_success(answer, deadline)
+        see(answer.history[0] if answer.history else answer, answer)
         # A mirror that does not know ranges gives what is before them too.
         skipped = 0 if answer.status_code == _PART else start
         return _joined(arriving(answer.iter_raw(), skipped + stop - start, deadline), skipped)
@@ -174,23 +246,50 @@ def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
     return b"".join(kept)
 
 
+def _keep(addresses: Addresses, url: str, request: Any, headers: Mapping[str, str]) -> None:
+    """Keep where a file lies, unless who asks was told there."""
+    is_told = "authorization" in request.headers
+    addresses.keep(url, url if is_told else str(request.url), headers)
+
+
+def _ignore(first: Any, last: Any) -> None:
+    """Nothing is to be kept."""
+
+
+def _ranged(headers: Mapping[str, str], span: tuple[int, int]) -> dict[str, str]:
+    return {**headers, "Range": f"bytes={span[0]}-{span[1] - 1}"}
+
+
+def _commit(answer: Any) -> str | None:
+    """The commit that an answer of the Hub says it is of; None where it says none."""
+    told = "" if answer is None else str(answer.headers.get("x-repo-commit", ""))
+    return told if _COMMIT.fullmatch(told) else None
+
+
 @contextmanager
-def _opened(url: str, headers: Mapping[str, str], deadline: Deadline) -> Iterator[Any]:
-    """The answer, of which only the head has come, from where redirects lead."""
+def _opened(url: str, headers: Mapping[str, str], deadline: Deadline, *, leave: bool = True) -> Iterator[Any]:
+    """The answer, of which only the head has come, from where redirects lead; its history has these.
+
+    Without `leave` it may be a redirect to another host, which is not asked.
+    """
     client = get_session()
     # Compressed, a part would not be that of the file, nor a limit one of what it inflates to.
     wanted = {**headers, "Accept-Encoding": "identity"}
     request = client.build_request("GET", url, headers=wanted, timeout=deadline.seconds / 3)
+    passed: list[Any] = []
     for _ in range(_MOST_REDIRECTS):
         # The client itself would take all of what a redirect says.
         answer = client.send(request, stream=True, follow_redirects=False)
-        if answer.next_request is None:
+        following = answer.next_request
+        if following is None or not (leave or origin(str(following.url)) == origin(str(request.url))):
             with closing(answer):
                 _require_plain(answer)
+                answer.history = passed
                 yield answer
             return
-        request = answer.next_request
+        request = following
         _said(answer, deadline)
+        passed.append(answer)
     message = f"{url} leads from one place to another {_MOST_REDIRECTS} times; legal: fewer"
     raise errors.HTTPError(message)
 

@@ -24,7 +24,8 @@ from huggingface_hub.utils import build_hf_headers
 
 from ctspine_zarr.concurrency.requests import PART, SECONDS, Ask, Deadline, legal_seconds, within
 from ctspine_zarr.errors import CtspineError, HubError, HubUnreachable, StorageError
-from ctspine_zarr.hub.answers import file_bytes, may_pass, pages, patiently, rest_of_file
+from ctspine_zarr.hub.addresses import Addresses
+from ctspine_zarr.hub.answers import file_bytes, find, may_pass, named_bytes, pages, patiently, rest_of_file
 from ctspine_zarr.hub.files import LocalFile, RemoteFile, Sink, commit_of, files_of, size_of
 from ctspine_zarr.hub.reasons import reason
 
@@ -125,6 +126,26 @@ class Repository:
             [found] = self._in_time("list", [self._listed_files])
         return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
 
+    def pin(self, path: str, most: int) -> bytes | None:
+        """A file of the folder, from whose answer it is known which commit the revision names.
+
+        So whoever reads it first asks the Hub once, not twice. None where there is no such file or it has
+        more than `most` bytes, and where the commit is known already or has to be asked for by itself.
+
+        Raises:
+            HubError: as `commit`.
+        """
+        if self.is_offline or "commit" in self.__dict__:
+            _ = self.commit
+            return None
+        url = self._url(path, self.revision)
+        [(data, commit)] = self._in_time("find", [partial(named_bytes, url, self._headers, (0, most + 1))])
+        if commit is None:
+            _ = self.commit
+            return None
+        self.__dict__["commit"] = commit
+        return data if data is not None and len(data) <= most else None
+
     def newest(self) -> Repository:
         """The same, at the commit that the revision names now."""
         return dataclasses.replace(self)
@@ -142,9 +163,11 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, refuses, or does not give them in time.
         """
-        url = self.url(path)
-        asks = [partial(file_bytes, url, self._headers, span) for span in spans]
-        return self._in_time(f"read {path} of", asks)
+        url, action, asked = self.url(path), f"read {path} of", list(spans)
+        if len(asked) > 1 and not self._addresses.knows(url):
+            self._in_time(action, [partial(find, url, self._headers, self._addresses)])
+        asks = [partial(file_bytes, url, self._headers, span, self._addresses) for span in asked]
+        return self._in_time(action, asks)
 
     def download(self, path: str, to: Path | None, *, again: bool = False) -> Path:
         """Where a file of the folder now lies on this machine.
@@ -309,13 +332,20 @@ class Repository:
     def _inside(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
 
+    @cached_property
+    def _addresses(self) -> Addresses:
+        return Addresses()
+
     def url(self, path: str) -> str:
         """Where a file of the folder is, at the commit; ASCII, without a token."""
+        return self._url(path, self.commit)
+
+    def _url(self, path: str, revision: str | None) -> str:
         url = huggingface_hub.hf_hub_url(
             self.id,
             self._inside(path),
             repo_type=_KIND,
-            revision=self.commit,
+            revision=revision,
             endpoint=self.options.get("endpoint"),
         )
         return str(url)

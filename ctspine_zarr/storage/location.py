@@ -39,7 +39,8 @@ def open_storage(
 ) -> Storage:
     """The storage at a location; nothing is created before the first put.
 
-    Nothing is asked of it either, but of the Hub which commit a revision names.
+    Nothing is asked of it either, but of the Hub its `zarr.json`, by which it is known which commit a
+    revision names.
 
     Args:
         location: a local path, a URL of s3, gs, az, http, https, hf, file or memory, or a zarr
@@ -117,12 +118,9 @@ def _repository(url: str, options: Mapping[str, Any]) -> Backend:
     from ctspine_zarr.storage.repository import RepositoryFiles
 
     try:
-        repository = Repository.at(url, options)
-        # All that is read is of one commit, also by other processes.
-        _ = repository.commit
+        return RepositoryFiles.at_one_commit(Repository.at(url, options))
     except HubError as error:
         raise StorageError(str(error)) from error
-    return RepositoryFiles(repository)
 
 
 def _require_none(options: Mapping[str, Any] | None, location: Location) -> None:

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import override
+from dataclasses import dataclass, field
+from typing import Final, Self, override
 
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.keys import require_size
 
+# Read first by whoever opens a store; a root has kilobytes.
+_FIRST: Final = "zarr.json"
+_MOST_FIRST: Final = 1 << 20
+
 
 @dataclass(frozen=True)
 class RepositoryFiles(Backend):
-    """The files of a repository's folder, at one commit."""
+    """The files of a repository's folder, at one commit.
+
+    Attributes:
+        repository: whose commit is known.
+        read: objects that came when it was asked for.
+    """
 
     repository: Repository
+    read: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def at_one_commit(cls, repository: Repository) -> Self:
+        """The files at the commit that the revision names now, also for other processes.
+
+        Raises:
+            HubError: there is no such repository or revision, or the Hub cannot be reached.
+        """
+        data = repository.pin(_FIRST, _MOST_FIRST)
+        return cls(repository, {} if data is None else {_FIRST: data})
 
     @override
     def get(self, key: str, most: int) -> bytes | None:
+        if key in self.read and len(self.read[key]) <= most:
+            return self.read[key]
         # Asked for as a part, an object that is longer than it may be does not come to memory.
         data = self.repository.read(key, (0, most + 1))
         if data is not None and len(data) > most:
