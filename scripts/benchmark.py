@@ -1,16 +1,17 @@
 """What building, reading and sampling cost, beside the field, in one run on the same volumes.
 
-    python scripts/benchmark.py [build|read|train|remote|chunks|scale|derive|nnunet|hands|help]
+    python scripts/benchmark.py [build|read|train|remote|afar|chunks|scale|derive|nnunet|hands|help]
                                 [--source DIR] [--case ID] [--repeats N] [--json FILE] [--picture FILE]
                                 [--latency MS] [--facts DIR]
 
 The first three by default, on a synthetic dataset unless --source names a copy of the real one; `remote`
-reads over HTTP from a server that is a round trip away, `chunks` compares chunk shapes, `scale` opens a
-store of 100,000 cases, `derive` makes a store of 1 mm of one of all cases, `nnunet` loads by nnU-Net
-from its copy and from the store, `hands` builds 1,005 tiny cases in parts, finalizes and verifies them,
-`help` waits for the help of each command. In all but `scale` and `hands` each peer has a fresh process
-in each of the --repeats runs, and figures are medians with their range over runs. Machines are noisy:
-ratios between the rows of one run are worth more than any figure.
+reads over HTTP from a server that is a round trip away, `afar` many cases at once, of 5, 30 and 100 ms,
+`chunks` compares chunk shapes, `scale` opens a store of 100,000 cases, `derive` makes a store of 1 mm of
+one of all cases, `nnunet` loads by nnU-Net from its copy and from the store, `hands` builds 1,005 tiny
+cases in parts, finalizes and verifies them, `help` waits for the help of each command. In all but `scale`
+and `hands` each peer has a fresh process in each of the --repeats runs, and figures are medians with
+their range over runs. Machines are noisy: ratios between the rows of one run are worth more than any
+figure.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 from arguments import positive
 from benchmarks import (
+    afar,
     build,
     chunks,
     commands,
@@ -61,6 +63,7 @@ PARTS: dict[str, Part] = {
     "remote": lambda asked, source, scratch: remote.run(
         source, scratch, asked.case, asked.repeats, asked.latency / 1000
     ),
+    "afar": lambda asked, source, scratch: afar.run(source, scratch, asked.case, asked.repeats),
     "chunks": lambda asked, source, scratch: chunks.run(
         source, scratch, asked.case, asked.repeats, asked.latency / 1000
     ),

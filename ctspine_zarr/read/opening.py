@@ -48,7 +48,8 @@ def open_store(
             writing; what was used least recently goes first.
 
     Elsewhere than on a local disk each read is one request for every array's index, once, and one
-    for every slab of chunks that it touches, all of them at once; small masks come whole.
+    for every slab of chunks that it touches, all of them at once; small masks come whole. A first
+    slice asks for index and slab together, by what the catalog tells of slabs.
 
     Arrays whose codec this version does not know are read through zarr-python, whatever
     `threads`, `cache_bytes` and `disk_cache` say.

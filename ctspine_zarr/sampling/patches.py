@@ -133,8 +133,8 @@ class PatchPlan:
 
     @property
     def usual(self) -> Usual:
-        """8 regions, and 4 ahead."""
-        return Usual(8, 4)
+        """8 regions, and 8 ahead."""
+        return Usual(8, 8)
 
     def unit(self, number: int, draw: Draw) -> Unit:
         """One region."""

@@ -43,8 +43,8 @@ class VertebraPlan(OneByOne):
 
     @property
     def usual(self) -> Usual:
-        """8 vertebrae, and 4 ahead."""
-        return Usual(8, 4)
+        """8 vertebrae, and 8 ahead."""
+        return Usual(8, 8)
 
     def count_of(self, case: int) -> int:
         """Vertebrae of a case."""

@@ -94,8 +94,8 @@ class WindowPlan(OneByOne):
 
     @property
     def usual(self) -> Usual:
-        """8 windows, and 4 ahead."""
-        return Usual(8, 4)
+        """8 windows, and 8 ahead."""
+        return Usual(8, 8)
 
     def count_of(self, case: int) -> int:
         """Windows of a case."""

@@ -50,7 +50,7 @@ class Stream[S](Samples[S]):
             default slabs that have 128 slices, and 3 at least: 16 of 8 axial slices, 6 MB each for
             512 x 512, or 3 of 64 others; 8 regions of patches, 11 MB each for four 96-cubes; 2 volumes.
         prefetch: units that are read ahead in threads, and held besides; where a read is a round
-            trip by default slabs that have 64 slices, and 4 at least, 4 regions, or 1 volume; 0 on a
+            trip by default slabs that have 64 slices, and 4 at least, 8 regions, or 1 volume; 0 on a
             local disk. It changes no sample and no order.
         transform: called with each finished sample; what it returns is the sample.
 

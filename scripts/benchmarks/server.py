@@ -40,11 +40,13 @@ class Counters:
         requests: that came.
         bytes: of the answers, without their headers.
         at_once: most requests that were under way together.
+        rounds: round trips, one after another: what was asked for once an answer had begun is one more.
     """
 
     requests: int = 0
     bytes: int = 0
     at_once: int = 0
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ class Far:
         self._latency = latency
         self._counters = Counters()
         self._under_way = 0
+        self._begun = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
         elif scope["path"] == COUNTERS:
-            found, self._counters = self._counters, Counters()
+            found, self._counters, self._begun = self._counters, Counters(), 0
             await _answer(send, 200, json.dumps(dataclasses.asdict(found)).encode())
         else:
             await self._delayed(scope, receive, send)
@@ -117,8 +120,11 @@ class Far:
         self._under_way += 1
         self._counters.requests += 1
         self._counters.at_once = max(self._counters.at_once, self._under_way)
+        trip = self._begun + 1
+        self._counters.rounds = max(self._counters.rounds, trip)
         try:
             await asyncio.sleep(self._latency)
+            self._begun = max(self._begun, trip)
             if not await self._give_range(scope, counted):
                 await self._application(scope, receive, counted)
         finally:
