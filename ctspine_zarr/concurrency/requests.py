@@ -25,7 +25,9 @@ PART: Final = 1 << 24
 _MOST_SECONDS: Final = 86_400
 
 # Threads that make requests are others than those that ask for several objects, which wait for them.
-_MOST_AT_ONCE: Final = 64
+_MOST_OBJECTS: Final = 64
+# From 100 ms away 64 cubes came in 0.7 of the time that they took with 64; 256 gained nothing more.
+_MOST_REQUESTS: Final = 128
 # Seconds of one wait: a request that has not begun has no deadline yet, and others are put off.
 _LONGEST_WAIT: Final = 0.25
 
@@ -72,7 +74,7 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
     """
     asked: list[Future[Answer]] = []
     try:
-        asked.extend(pool("objects", _MOST_AT_ONCE).submit(partial(ask, item)) for item in items)
+        asked.extend(pool("objects", _MOST_OBJECTS).submit(partial(ask, item)) for item in items)
         return [one.result() for one in asked]
     finally:
         # Nothing here is held by the error that is kept.
@@ -81,7 +83,7 @@ def all_at_once[Asked, Answer](ask: Callable[[Asked], Answer], items: Sequence[A
 
 
 def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
-    """What requests give, all at once and in order; at most 64 are under way in a process.
+    """What requests give, all at once and in order; at most 128 are under way in a process.
 
     One that has not ended so many seconds after its begin is given up; its thread goes on until the
     request itself ends, and others do not wait for it.
@@ -93,7 +95,7 @@ def within[Answer](seconds: float, asks: Sequence[Ask[Answer]]) -> list[Answer]:
     Raises:
         TimeoutError: a deadline passed.
     """
-    threads = pool("requests", _MOST_AT_ONCE)
+    threads = pool("requests", _MOST_REQUESTS)
     deadlines = [Deadline(seconds) for _ in asks]
     asked: list[Future[Answer]] = []
     try:

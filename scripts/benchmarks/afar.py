@@ -290,7 +290,9 @@ def report(latency: float, costs: dict[str, dict[str, list[Cost]]], rates: dict[
                 statistics.median(getattr(cost, field) for cost in found)
                 for field in ("rounds", "requests", "at_once", "bytes", "seconds")
             )
-            counts = f"{rounds:>7.0f}{requests:>10.0f}{at_once:>9.0f}{count / 1e6:>8.1f}"
+            # Of many reads at once no trip is after another.
+            trips = "" if what == CUBES else f"{rounds:.0f}"
+            counts = f"{trips:>7}{requests:>10.0f}{at_once:>9.0f}{count / 1e6:>8.1f}"
             speeds = f"{count / seconds / 1e6:>8.0f}{pieces / seconds:>10.1f}"
             print(f"{name:<34}{counts}{seconds * 1000:>9.1f}{speeds}")
     print("\nStream, samples a second")
