@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ctspine_zarr.label_sets.add import LabelsAdded, add_labels
     from ctspine_zarr.label_sets.remove import remove_labels
     from ctspine_zarr.label_sets.store import Store, open_store
+    from ctspine_zarr.maintain.changes import Change
+    from ctspine_zarr.maintain.diff import CaseDifference, Difference, diff
     from ctspine_zarr.maintain.export import CaseExported, Exported, export, export_cases
     from ctspine_zarr.maintain.pictures import preview
     from ctspine_zarr.maintain.remove import remove
@@ -61,13 +63,16 @@ __all__ = [
     "BuildResult",
     "Case",
     "CaseBuilt",
+    "CaseDifference",
     "CaseExported",
     "CaseFailed",
     "CasePublished",
     "CaseReport",
     "CaseStarted",
+    "Change",
     "CtspineError",
     "Dataset",
+    "Difference",
     "Downloaded",
     "Exported",
     "FileDownloaded",
@@ -111,6 +116,7 @@ __all__ = [
     "build_store",
     "ct_normalization",
     "describe",
+    "diff",
     "download_raw",
     "export",
     "export_cases",
@@ -158,6 +164,8 @@ _HOMES = {
     "label_sets.add": ("LabelsAdded", "add_labels"),
     "label_sets.remove": ("remove_labels",),
     "label_sets.store": ("Store", "open_store"),
+    "maintain.changes": ("Change",),
+    "maintain.diff": ("CaseDifference", "Difference", "diff"),
     "maintain.export": ("CaseExported", "Exported", "export", "export_cases"),
     "maintain.pictures": ("preview",),
     "maintain.remove": ("remove",),

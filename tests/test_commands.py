@@ -181,6 +181,7 @@ STEPS: dict[str, list[str] | Callable[[], None]] = {
     "labels remove": ["labels", "remove", "s.zarr", "prediction"],
     "derive": ["derive", "s.zarr", "d.zarr", "--crop", "labels", "--margin", "1", "--workers", "1"],
     "publish": ["publish", "s.zarr", "copy.zarr"],
+    "diff": ["diff", "s.zarr", "copy.zarr"],
     "nnunet raw": ["nnunet", "raw", "s.zarr", "raw", "--id", "601"],
     "nnunet trainers": ["nnunet", "trainers"],
     "damage": damage,

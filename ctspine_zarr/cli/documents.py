@@ -122,6 +122,14 @@ def repaired(store: str, result: cz.Repaired) -> dict[str, Any]:
     return {"location": store, "is_whole": result.is_whole, **to_builtins(result)}
 
 
+def different(result: cz.Difference) -> dict[str, Any]:
+    """What `diff` prints."""
+    found: dict[str, Any] = to_builtins(result)
+    for one, case in zip(found["cases"], result.cases, strict=True):
+        one["is_encoding"] = case.is_encoding
+    return {"is_equal": result.is_equal, **found}
+
+
 def previewed(store: str, paths: Iterable[Path], damaged: Mapping[str, str]) -> dict[str, Any]:
     """What `preview` prints: the files, and of cases on them that could not be read what is wrong."""
     problems = [{"case": case, "problem": problem} for case, problem in damaged.items()]

@@ -1,7 +1,7 @@
 """The commands, in the order in which a store is made and used; each is imported when it is asked for.
 
 Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built;
-4 damage was found, or is left, or `qc` found what --fail-on names; 130 interrupted.
+4 damage was found, or is left, or `qc` found what --fail-on names, or `diff` a difference; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COMMANDS: Final = {
         "maintain",
         "Mend what is damaged in STORE from SOURCE, which it was built from, or from another store.",
     ),
+    "diff": Lazy("diff", "Compare two stores, A and B, wherever they are; no voxel is read."),
     "remove": Lazy("maintain", "Take CASEs out of STORE."),
     "info": Lazy("info", "Say what STORE, or each CASE of it, holds."),
     "cases": Lazy("cases", "List the cases of STORE that options choose, or all."),

@@ -89,6 +89,23 @@ def verified(result: cz.Verification) -> str:
     return f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole{without}"
 
 
+def different(result: cz.Difference) -> str:
+    """A line for each thing that differs, and one on all."""
+    lines = [f"the dataset differs: {_change(change)}" for change in result.spec]
+    lines += [_change(change) for change in result.refused]
+    lines += [f"only in {result.a}: {case}" for case in result.only_a]
+    lines += [f"only in {result.b}: {case}" for case in result.only_b]
+    for one in result.cases:
+        what = "is encoded otherwise" if one.is_encoding else "differs"
+        lines.append(f"{one.case} {what}: {'; '.join(map(_change, one.changes))}")
+    only = f"{len(result.only_a)} are only in {result.a}, {len(result.only_b)} only in {result.b}"
+    return in_lines([*lines, f"{result.equal} cases are the same, {len(result.cases)} differ, {only}"])
+
+
+def _change(change: cz.Change) -> str:
+    return f"{change.what} {change.a} -> {change.b}"
+
+
 def labels_added(result: cz.LabelsAdded) -> str:
     """One line on what was done."""
     return (

@@ -15,12 +15,13 @@ FAILED: Final = 1
 USAGE: Final = 2
 REFUSED: Final = 3
 DAMAGED: Final = 4
+DIFFERENT: Final = 4
 INTERRUPTED: Final = 130
 """Exit statuses; see docs/commands.md."""
 
 EXITS: Final = (
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 some cases were refused, the others are built; "
-    "4 damage was found, or is left, or qc found what --fail-on names; 130 interrupted."
+    "4 damage was found, or is left, or qc found what --fail-on names, or diff a difference; 130 interrupted."
 )
 """What the help of all commands says of them."""
 
