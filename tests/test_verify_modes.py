@@ -358,7 +358,8 @@ def test_the_command_prints_one_document(location: Path) -> None:
 
 def test_the_command_says_how_far_it_is(location: Path) -> None:
     done = run("verify", location, "--quick")
-    assert (done.exit_code, done.stdout) == (0, "2 of 2 cases are whole\n")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("2 of 2 cases are whole by sizes and documents: no shard was read, and ")
     lines = done.stderr.splitlines()
     size, time = r"\S+ (?:bytes|kB|MB)", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
     assert re.fullmatch(rf"{time} whole liver_1; 1 of 2 cases, {size} of {size}, \d+ s left", lines[0])

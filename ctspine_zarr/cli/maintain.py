@@ -42,6 +42,12 @@ _FOLD: Final = click.option("--fold", type=click.IntRange(0), help="The source's
     "documents, but not bytes altered within a shard.",
 )
 @click.option(
+    "--by-record/--download",
+    default=None,
+    help="Of a store on the Hub: compare with the Hub's own record of each file's sha256, as is done by "
+    "default, or download and decode it all.",
+)
+@click.option(
     "--source",
     metavar="SRC",
     help="Compare each case with its files as well: a folder, hf://datasets/USER/NAME[@REVISION], or hub.",
@@ -66,12 +72,17 @@ def verify(  # noqa: PLR0917 - the options of one command
     split_file: Path | None,
     *,
     quick: bool,
+    by_record: bool | None,
     fold: int | None,
     journal: Path | None,
     scheduler: str | None,
     storage_option: dict[str, Any],
 ) -> None:
-    """Compare every byte and voxel of STORE, or of some CASEs, with its receipts."""
+    """Compare every byte and voxel of STORE, or of some CASEs, with its receipts.
+
+    A store on the Hub is compared with the Hub's own record of each file, and what it downloads are
+    documents alone: catalog, receipts and the like. --download reads every byte there too.
+    """
     from ctspine_zarr.cli import documents, report
     from ctspine_zarr.cli.progress import follow_cases
 
@@ -82,6 +93,7 @@ def verify(  # noqa: PLR0917 - the options of one command
             cases=case,
             digest=digest,
             quick=quick,
+            by_record=by_record,
             source=source,
             split_file=split_file,
             fold=fold,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ctspine_zarr.format.findings import Finding
 from ctspine_zarr.format.names import printable
@@ -81,12 +81,20 @@ def problems(result: cz.Verification) -> list[str]:
     ]
 
 
+_RESTS_ON: Final = {
+    "bytes": "",
+    "record": " by the Hub's record of each sha256: documents were read, no shard was; --download reads all",
+    "sizes": " by sizes and documents: no shard was read, and bytes altered within one would not show",
+}
+
+
 def verified(result: cz.Verification) -> str:
-    """One line on what was found."""
+    """One line on what was found, and by whom it is proven."""
     damaged = sum(bool(found.problems) for found in result.cases)
     masks = sum(not found.has_mask for found in result.cases)
     without = f"; {masks} have no mask" if masks else ""
-    return f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole{without}"
+    whole = f"{len(result.cases) - damaged} of {len(result.cases)} cases are whole"
+    return f"{whole}{_RESTS_ON[result.proof]}{without}"
 
 
 def different(result: cz.Difference) -> str:

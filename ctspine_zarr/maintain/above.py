@@ -8,6 +8,7 @@ from ctspine_zarr.errors import Malformed, StorageError
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Root, counted
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
+from ctspine_zarr.maintain.quick import HubRecord, require_recorded
 from ctspine_zarr.maintain.reports import require_here
 from ctspine_zarr.manifest.claims import live_claims
 from ctspine_zarr.manifest.inventory import documents_above, keys_above, own_keys, strangers
@@ -18,7 +19,11 @@ from ctspine_zarr.storage import Storage
 
 
 def store_problems(
-    state: State, storage: Storage, chosen: Collection[str], receipts: Iterable[KeptReceipt] | None
+    state: State,
+    storage: Storage,
+    chosen: Collection[str],
+    receipts: Iterable[KeptReceipt] | None,
+    record: HubRecord | None = None,
 ) -> Iterator[str]:
     """Lines on what is wrong above and beside the cases of a store.
 
@@ -28,13 +33,14 @@ def store_problems(
         chosen: ids of the cases that are verified, all where there are none: what lies in the groups of
             others is not told.
         receipts: of the cases, where they have been read.
+        record: what the Hub has recorded, by which documents are compared; None to read them.
 
     Raises:
         StorageError: a store elsewhere than in a folder cannot be read.
     """
     if state.is_partial:
         yield "partial: its first build has not ended; run it again"
-    yield from _damaged_above(state, storage)
+    yield from _damaged_above(state, storage, record)
     others = (one.path for case, one in state.records.items() if chosen and case not in chosen)
     beside = tuple(f"{path}/" for path in others)
     for key, what in _unclaimed(state, storage, receipts):
@@ -70,35 +76,47 @@ def is_there(storage: Storage, key: str, data: bytes) -> bool:
         return False
 
 
-def _damaged_above(state: State, storage: Storage) -> Iterator[str]:
+def _damaged_above(state: State, storage: Storage, record: HubRecord | None) -> Iterator[str]:
     """Documents above the cases that are not what follows from the root and the catalog."""
     for key, data in documents_above(state.root, state.entries, {}).items():
         try:
-            if not is_right(storage, key, data):
+            if not (is_right(storage, key, data) if record is None else _is_recorded(record, key, data)):
                 yield f"{key} is missing or altered; run the build again"
         except StorageError as error:
             require_here(storage, error)
             yield str(error)
-    for key in wrong_tables(state.root, storage):
+    for key in wrong_tables(state.root, storage, record):
         yield f"{key} is missing or altered; run the build again"
     if not state.is_partial and state.root.cases != counted(state.spec, state.records.values()):
         yield f"{layout.ROOT} was altered: it does not count the cases that the catalog has"
 
 
-def wrong_tables(root: Root, storage: Storage) -> Iterator[str]:
+def wrong_tables(root: Root, storage: Storage, record: HubRecord | None = None) -> Iterator[str]:
     """Keys of tables that are not what the root says.
+
+    Args:
+        root: of the store.
+        storage: of it.
+        record: what the Hub has recorded, by which they are compared; None to read them.
 
     Raises:
         StorageError: a store elsewhere than in a folder cannot be read.
     """
     for key, written in root.tables.items():
         try:
-            require_object(storage, key, written)
+            if record is None:
+                require_object(storage, key, written)
+            else:
+                require_recorded(storage, key, written, record)
         except Malformed:
             yield key
         except StorageError as error:
             require_here(storage, error)
             yield key
+
+
+def _is_recorded(record: HubRecord, key: str, data: bytes) -> bool:
+    return key in record and record[key].is_of(data)
 
 
 def _unclaimed(

@@ -16,8 +16,8 @@ from ctspine_zarr.maintain.above import store_problems
 from ctspine_zarr.maintain.checks import case_problems
 from ctspine_zarr.maintain.comparison import Comparison, file_problems
 from ctspine_zarr.maintain.journal import Journal
-from ctspine_zarr.maintain.quick import QuickChecks, quick_checks, read_receipts_of
-from ctspine_zarr.maintain.reports import CaseReport, Verification
+from ctspine_zarr.maintain.quick import HubRecord, QuickChecks, quick_checks, read_receipts_of
+from ctspine_zarr.maintain.reports import CaseReport, Proof, Verification
 from ctspine_zarr.manifest.state import State, UpdateCheck
 from ctspine_zarr.sources.source import Fetched
 from ctspine_zarr.storage import Storage
@@ -68,6 +68,7 @@ class Inspection:
         comparison: the source that they are compared with.
         journal: where whole cases are noted.
         quick: whether no shard is read.
+        record: what the Hub has recorded of every object, with which they are compared in place of reading.
     """
 
     storage: Storage
@@ -76,6 +77,7 @@ class Inspection:
     comparison: Comparison | None = None
     journal: Journal | None = None
     quick: bool = False
+    record: HubRecord | None = None
 
     def report(
         self, chosen: Collection[str] = (), on_begin: OnBegin | None = None, on_case: OnCase | None = None
@@ -96,7 +98,8 @@ class Inspection:
         unread = [entry for entry in wanted if entry.record.id not in noted]
         if on_begin is not None:
             on_begin(len(unread), sum(entry.record.stored_bytes for entry in unread))
-        quick = quick_checks(self.storage, unread, self.state.spec) if self.quick else None
+        is_quick = self.quick or self.record is not None
+        quick = quick_checks(self.storage, unread, self.state.spec, self.record) if is_quick else None
         reports = {entry.record.id: _report(entry, ()) for entry in wanted if entry.record.id in noted}
         for entry, report in self.case_reports(unread, quick):
             if self.journal is not None and not report.problems:
@@ -106,12 +109,18 @@ class Inspection:
                 on_case(report)
         # Where a part of the cases was quickly checked, receipts of the others are not known.
         receipts = None if quick is None or chosen else quick.kept(unread)
-        problems = tuple(store_problems(self.state, self.storage, chosen, receipts))
+        problems = tuple(store_problems(self.state, self.storage, chosen, receipts, self.record))
         self._require_current([*problems, *(line for one in reports.values() for line in one.problems)])
         root, compared = self.state.root, self.comparison
         unbuilt = () if compared is None or chosen else compared.unbuilt(self.state)
         ordered = tuple(reports[entry.record.id] for entry in wanted)
-        return Verification(ordered, problems, root.refused, root.seal, unbuilt)
+        return Verification(ordered, problems, root.refused, root.seal, unbuilt, self._proof)
+
+    @property
+    def _proof(self) -> Proof:
+        if self.record is not None:
+            return "record"
+        return "sizes" if self.quick else "bytes"
 
     def case_reports(
         self, entries: Sequence[Entry], quick: QuickChecks | None = None

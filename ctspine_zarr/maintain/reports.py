@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ctspine_zarr.errors import DamagedStore, StorageError
 from ctspine_zarr.format.catalog import Refused
 from ctspine_zarr.look import markup
 from ctspine_zarr.storage import Storage
+
+type Proof = Literal["bytes", "record", "sizes"]
+"""What a verification rests on; see `Verification`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,9 @@ class Verification:
         digest: the root's seal, if the root can be read.
         unbuilt: ids of cases that the source has, where one is compared, and the store neither has nor
             refused; no fault of the store either.
+        proof: what it rests on: `bytes`, all of which were read, and the voxels in them; `record`, what the
+            Hub has recorded of its files as it took them in, every document read; `sizes`, and every
+            document read.
         seconds: wall time.
     """
 
@@ -47,6 +54,7 @@ class Verification:
     refused: tuple[Refused, ...]
     digest: str = ""
     unbuilt: tuple[str, ...] = ()
+    proof: Proof = "bytes"
     seconds: float = 0
 
     @property
@@ -58,6 +66,7 @@ class Verification:
         damaged = [one for one in self.cases if one.problems]
         facts = [
             f"{len(self.cases) - len(damaged):,} of {len(self.cases):,} cases are whole",
+            f"by {self.proof}",
             f"{sum(not one.has_mask for one in self.cases):,} have no mask",
             *([f"digest {self.digest}"] if self.digest else []),
             f"{self.seconds:,.1f} s",

@@ -20,6 +20,7 @@ from ctspine_zarr.maintain.above import irregular
 from ctspine_zarr.maintain.comparison import Comparison
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.journal import Journal
+from ctspine_zarr.maintain.quick import HubRecord
 from ctspine_zarr.maintain.reports import Verification, require_here
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
@@ -34,6 +35,7 @@ def verify(
     cases: str | Collection[str] = (),
     digest: str | None = None,
     quick: bool = False,
+    by_record: bool | None = None,
     source: str | Path | None = None,
     split_file: str | Path | None = None,
     fold: int | None = None,
@@ -57,6 +59,10 @@ def verify(
             root's own included. 64 hex digits, in upper or lower case.
         quick: compare the sizes of shards and every byte of all else, in this process: what is lost, cut
             or longer, and documents that were altered, are found; bytes altered within a shard are not.
+        by_record: compare every object with what the Hub has recorded of it, and download documents alone:
+            that proves that the Hub, by its own word, has every byte of every shard as it was written. By
+            default of a store on the Hub, where neither `quick` nor `journal` is given; False to download
+            and decode it all.
         source: what the store was built from: each case's files are compared with its receipt as well, by
             size and sha256, and where those differ by their voxels. See `plan_build`; a file of which the
             Hub's record is the receipt's is not downloaded.
@@ -73,7 +79,8 @@ def verify(
     Raises:
         NotAStore: there is no store.
         UnknownCase: an id that the store does not have.
-        UnknownValue: a digest that is not 64 hex digits, or a journal of quick checks.
+        UnknownValue: a digest that is not 64 hex digits; a journal of quick checks, or of those by record;
+            or these of a place that records no sha256.
         StoreUpdated: the store was updated meanwhile; verify it again.
         StorageError: a store elsewhere than in a folder cannot be read, and may be whole; or the journal
             cannot be read or written.
@@ -83,7 +90,7 @@ def verify(
     """
     begun = time.monotonic()
     kept = None if digest is None else _hex(digest)
-    _require_full(journal, quick=quick)
+    _require_full(journal, quick=quick, by_record=by_record)
     storage = open_storage(location, read_only=True, options=storage_options)
     try:
         state = load(storage)
@@ -91,6 +98,8 @@ def verify(
         require_here(storage, error)
         beside = (f"{path} {what}" for path, what in irregular(storage))
         return Verification((), (str(error), *beside), (), seconds=time.monotonic() - begun)
+    asked_record = not (quick or journal) if by_record is None else by_record
+    record = _record(storage, is_needed=by_record is True) if asked_record else None
     chosen = {cases} if isinstance(cases, str) else set(cases)
     for case in sorted(chosen):
         require_case(case, state.records.keys(), storage.location)
@@ -102,7 +111,7 @@ def verify(
         name = None if comparison is None else str(comparison.source)
         notes = None if journal is None else Journal(Path(journal), storage.location, name)
         runner = runner_of(workers, executor)
-        asked = Inspection(storage, state, runner, comparison, notes, quick=quick)
+        asked = Inspection(storage, state, runner, comparison, notes, quick=quick, record=record)
         found = asked.report(chosen, on_begin, on_case)
     problems = (*_wrong_digest(state, kept), *found.problems)
     return replace(found, problems=problems, seconds=time.monotonic() - begun)
@@ -115,10 +124,26 @@ def _hex(digest: str) -> str:
     return digest.lower()
 
 
-def _require_full(journal: str | Path | None, *, quick: bool) -> None:
-    if journal is not None and quick:
-        message = f"journal {journal} of quick checks, which prove no case whole; legal: one of the two"
+def _require_full(journal: str | Path | None, *, quick: bool, by_record: bool | None) -> None:
+    if journal is not None and (quick or by_record):
+        which = "quick checks" if quick else "checks by record"
+        message = f"journal {journal} of {which}, which prove no case whole; legal: one of the two"
         raise UnknownValue(message)
+    if quick and by_record:
+        message = "quick checks and checks by record; legal: one of the two, and by record more is found"
+        raise UnknownValue(message)
+
+
+def _record(storage: Storage, *, is_needed: bool) -> HubRecord | None:
+    """What the place has recorded of the objects; None where it records none."""
+    record = storage.recorded()
+    if is_needed and not record:
+        message = (
+            f"checks by record of {storage.location}, which has recorded no sha256 of what it holds; legal: "
+            "of a store on the Hub; here quick ones, or all bytes"
+        )
+        raise UnknownValue(message)
+    return record or None
 
 
 def _wrong_digest(state: State, digest: str | None) -> Iterator[str]:

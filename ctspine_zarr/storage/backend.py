@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from ctspine_zarr.hub.files import RemoteFile
 
 type Span = tuple[int, int]
 
@@ -104,6 +107,10 @@ class Backend(ABC):
     def sizes(self, prefix: str) -> Mapping[str, int]:
         """Key -> bytes of every object below a prefix, which is empty or ends with a slash."""
         raise NotImplementedError
+
+    def recorded(self) -> Mapping[str, RemoteFile]:
+        """Key -> what is recorded of every object beside its size; none where no digests are."""
+        return {}
 
     def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Write an object whole; a reader sees all of it or none."""

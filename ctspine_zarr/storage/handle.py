@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ctspine_zarr.concurrency.requests import all_at_once
 from ctspine_zarr.errors import StorageError
 from ctspine_zarr.storage.backend import Backend, Merging, Span
 from ctspine_zarr.storage.keys import MOST_BYTES, checked, require_key, require_prefix
 from ctspine_zarr.text import without_password
+
+if TYPE_CHECKING:
+    from ctspine_zarr.hub.files import RemoteFile
 
 # obstore appends the Rust error it stems from, over many lines.
 _DETAILS: Final = "\n\nDebug source"
@@ -118,6 +121,16 @@ class Storage:
         """
         with self._naming("list", prefix, require_prefix):
             return dict(sorted(self.backend.sizes(prefix).items()))
+
+    def recorded(self) -> Mapping[str, RemoteFile]:
+        """Key -> the digest that the place itself has recorded of every object, in few requests.
+
+        The Hub records sha256 of large and of binary files, and git's id of others, as it took them in.
+        Empty of all other places: a disk and a web server record none, and of a bucket none is told that
+        could be compared.
+        """
+        with self._naming("list", "", require_prefix):
+            return self.backend.recorded()
 
     def irregular(self) -> list[tuple[str, str]]:
         """What lies in a local folder and is no object: its place as a key, and what it is; sorted.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self, override
 
+from ctspine_zarr.hub.files import RemoteFile
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.keys import require_size
@@ -61,3 +62,8 @@ class RepositoryFiles(Backend):
     def sizes(self, prefix: str) -> Mapping[str, int]:
         files = self.repository.files
         return {path: file.size for path, file in files.items() if path.startswith(prefix)}
+
+    @override
+    def recorded(self) -> Mapping[str, RemoteFile]:
+        # The cache on this machine is no record of the Hub's.
+        return {} if self.repository.is_offline else self.repository.files
