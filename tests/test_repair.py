@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from commands import run
-from conftest import Bucket
+from conftest import Bucket, Hub
 from servers import folder, served
 from stores import FailingStore, builds, catalog_of, objects, objects_at
 from trees import Tree, packed, voxels
@@ -212,6 +212,92 @@ def test_another_store_may_be_behind_a_web_server_or_in_a_bucket(
     assert objects(location) == right
 
 
+HUB = "hf://datasets/someone/spine"
+
+
+def publish_files(hub: Hub, store: Path) -> str:
+    """The store as it lies on a Hub that was asked nothing yet; its commit."""
+    repo = hub.hub.add("someone/spine", {"README.md": b"# a card", **objects(store)})
+    hub.server.requests.clear()
+    return repo.refs["main"]
+
+
+def fetched(hub: Hub) -> list[str]:
+    """Keys of what was read on the Hub, in order of their names."""
+    paths = [one.path.partition("/resolve/")[2] for one in hub.server.requests]
+    return sorted(path.partition("/")[2] for path in paths if path)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_mended_from_the_hub_and_no_more_than_that_is_fetched(
+    origin: Path, location: Path, hub: Hub, name: str
+) -> None:
+    right = objects(location)
+    publish_files(hub, origin / "s.zarr")
+    DAMAGES[name](location, origin)
+    damaged = objects(location)
+    result = cz.repair(location, other=HUB, other_options=hub.options)
+    assert result.left == ()
+    assert objects(location) == right
+    # Groups above the cases follow from the catalog, which is read with the root in any case.
+    above = {"zarr.json", catalog_of(location).name, "train/zarr.json", "train/MSD-T10/zarr.json"}
+    wrong = {key for key in right if damaged.get(key) != right[key]} - above
+    assert fetched(hub) == sorted({"zarr.json", catalog_of(location).name} | wrong)
+
+
+def test_a_later_revision_mends_what_is_the_same_in_it(
+    origin: Path, location: Path, hub: Hub, tmp_path: Path
+) -> None:
+    right = objects(location)
+    first = publish_files(hub, origin / "s.zarr")
+    later = Path(shutil.copytree(location, tmp_path / "later.zarr"))
+    (tmp_path / "ages.csv").write_text("case,age\nliver_1,63\nliver_2,64\n")
+    cz.add_metadata(later, tmp_path / "ages.csv")
+    publish_files(hub, later)
+    DAMAGES["a lost shard"](location, origin)
+    DAMAGES["a cut shard"](location, origin)
+    assert cz.repair(location, other=HUB, other_options=hub.options).is_whole
+    assert objects(location) == right
+    # The case's own document is another there; an earlier revision has it.
+    DAMAGES["an altered kept header"](location, origin)
+    [left] = cz.repair(location, other=HUB, other_options=hub.options).left
+    assert left.case == "liver_1"
+    assert re.search(r"liver_1/zarr.json has \d+ bytes, \d+ were written", left.reason)
+    assert cz.repair(location, other=f"{HUB}@{first}", other_options=hub.options).is_whole
+    assert objects(location) == right
+
+
+@pytest.mark.parametrize("other", ["an altered object", "a lost object"])
+def test_what_is_damaged_on_the_hub_too_is_left(origin: Path, location: Path, hub: Hub, other: str) -> None:
+    publish_files(hub, origin / "s.zarr")
+    files = hub.hub.repos["someone/spine"].files
+    if other == "an altered object":
+        files[f"{ONE}/{MASK}"] = files[f"{ONE}/{MASK}"][:-1] + b"x"
+    else:
+        del files[f"{ONE}/{MASK}"]
+    hub.hub.add("someone/spine", files)
+    DAMAGES["a lost shard"](location, origin)
+    before = stats(location)
+    [left] = cz.repair(location, other=HUB, other_options=hub.options).left
+    assert left.case == "liver_1"
+    assert re.match(rf"{HUB}: {ONE}/{MASK} (was altered|is missing)", left.reason)
+    assert stats(location) == before
+
+
+def test_a_bucket_gives_what_is_damaged_and_no_more(origin: Path, location: Path, bucket: Bucket) -> None:
+    there = bucket.new()
+    cz.publish(origin / "s.zarr", there, target_options=bucket.options)
+    right = objects(location)
+    damage_much(location, origin)
+    damaged = objects(location)
+    wrong = {key for key in right if damaged.get(key) != right[key]}
+    bucket.server.requests.clear()
+    assert cz.repair(location, other=there, other_options=bucket.options).is_whole
+    assert objects(location) == right
+    read = [one.path.partition("spine.zarr/")[2] for one in bucket.server.requests]
+    assert sorted(read) == sorted({"zarr.json", catalog_of(location).name} | wrong - {"train/zarr.json"})
+
+
 def test_a_bucket_is_mended(origin: Path, bucket: Bucket) -> None:
     there, options = bucket.new(), bucket.options
     cz.publish(origin / "s.zarr", there, target_options=options)
@@ -290,11 +376,17 @@ def test_a_case_that_the_source_has_not_is_left(origin: Path, location: Path, so
 
 
 def test_what_the_other_store_has_not_is_left(origin: Path, location: Path, tmp_path: Path) -> None:
-    DAMAGES["a lost shard"](location, origin)
+    DAMAGES["a lost receipt"](location, origin)
     DAMAGES["a cut shard"](location, origin)
     [one, two] = cz.repair(location, other=origin / "t.zarr").left
     assert (one.case, two.case) == ("liver_1", "liver_2")
     assert "has no case of that receipt: receipts/liver_1.json" in one.reason
+    (location / "receipts/liver_1.json").write_bytes((origin / "s.zarr/receipts/liver_1.json").read_bytes())
+    DAMAGES["a flipped bit in a shard"](location, origin)
+    [one, _] = cz.repair(location, other=origin / "t.zarr").left
+    assert f"t.zarr: {ONE}/{IMAGE} " in one.reason
+    shutil.copy(origin / "s.zarr" / ONE / IMAGE, location / ONE / IMAGE)
+    DAMAGES["a lost shard"](location, origin)
     copy = shutil.copytree(origin / "s.zarr", tmp_path / "copy.zarr")
     (copy / ONE / MASK).write_bytes(b"no better")
     result = cz.repair(location, other=copy)

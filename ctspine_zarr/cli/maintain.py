@@ -118,7 +118,8 @@ def verify(  # noqa: PLR0917 - the options of one command
     "other",
     metavar="OTHER_STORE",
     shell_complete=complete.folders,
-    help="Another store of the same cases, wherever it is.",
+    help="Another store of the same cases, wherever it is, as where it was published: what is damaged is "
+    "fetched, and no more.",
 )
 @workers_option
 @_SPLIT_FILE

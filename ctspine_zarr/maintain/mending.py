@@ -114,7 +114,7 @@ class FromSource(Supply):
 
 @dataclass(frozen=True)
 class FromStore(Supply):
-    """Another store, which has the same cases.
+    """Another store, which has the same cases, or some objects of them.
 
     Attributes:
         storage: of it.
@@ -222,8 +222,9 @@ def _from_store(entry: Entry, storage: Storage, other: Storage) -> Outcome:
 
 def _copied(entry: Entry, storage: Storage, other: Storage) -> tuple[str, ...]:
     key = entry.record.receipt_key
-    data = other.get(key, most=MOST_DOCUMENT_BYTES)
-    if data is None or sha256(data) != entry.receipt:
+    # The store's own receipt, where it holds, says what is wanted: the other may have a later state.
+    data = _document(storage, key, entry.receipt) or _document(other, key, entry.receipt)
+    if data is None:
         message = f"{other.location} has no case of that receipt: {key} is missing there, or another"
         raise NotMendable(message)
     receipt = decode_receipt(data, key)

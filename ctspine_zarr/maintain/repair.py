@@ -108,7 +108,9 @@ def repair(
     Args:
         location: of the store.
         source: what it was built from; see `plan_build`. Either this or `other`.
-        other: another store that has the same cases, wherever it is.
+        other: another store that has the same cases, wherever it is, as where it was published. Of it are
+            read root and catalog, and the objects that are damaged here; one is taken if it has the sha256
+            that this store's receipt has of it, and a receipt if it has that in this store's catalog.
         split_file, fold, licence, citation: of the source; see `plan_build`.
         workers: processes.
         executor: what verifies and mends cases in their place; see `build_store`.
