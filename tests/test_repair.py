@@ -100,6 +100,8 @@ DAMAGES: dict[str, Damage] = {
     "an altered root": lambda store, _: flip(store / "zarr.json", 300),
     "a lost group": lambda store, _: (store / "train/zarr.json").unlink(),
     "an altered group": lambda store, _: flip(store / "train/MSD-T10/zarr.json", 9),
+    "a lost table": lambda store, _: (store / "cases.parquet").unlink(),
+    "an altered table": lambda store, _: flip(store / "vertebrae.parquet", 90),
     "an altered kept header": lambda store, _: alter_header(store / ONE / "zarr.json"),
     "an altered description": lambda store, _: flip(store / ONE / "image/zarr.json", 70),
 }
@@ -241,6 +243,7 @@ def test_damage_is_mended_from_the_hub_and_no_more_than_that_is_fetched(
     assert objects(location) == right
     # Groups above the cases follow from the catalog, which is read with the root in any case.
     above = {"zarr.json", catalog_of(location).name, "train/zarr.json", "train/MSD-T10/zarr.json"}
+    above |= {"cases.parquet", "vertebrae.parquet"}
     wrong = {key for key in right if damaged.get(key) != right[key]} - above
     assert fetched(hub) == sorted({"zarr.json", catalog_of(location).name} | wrong)
 

@@ -27,4 +27,6 @@ def reason(error: Exception) -> str:
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in _NOT_ALLOWED:
         return f"{told}; run `hf auth login`, or set HF_TOKEN to a token that may do that"
-    return told
+    # Of what kept it from sending a file the client itself says no more than that.
+    cause = error.__cause__ if isinstance(error, RuntimeError) else None
+    return f"{told} {reason(cause)}" if isinstance(cause, Exception) else told

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from msgspec import structs
 
+from ctspine_zarr.errors import Malformed
 from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import decode_root, encode_root
 from ctspine_zarr.format.receipt import StoredObject
 from ctspine_zarr.maintain.above import is_there, wrong_tables
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.manifest.state import State
+from ctspine_zarr.read.proof import proven_object
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.write.tables import kept_tables, made_tables
+from ctspine_zarr.write.tables import made_tables
 
 
 def with_tables(state: State, storage: Storage, supply: Supply) -> State:
@@ -46,7 +50,12 @@ def mended_tables(state: State, storage: Storage, supply: Supply) -> dict[str, b
     wrong = set(wrong_tables(state.root, storage))
     if not wrong:
         return {}
-    others = kept_tables(supply.storage, state.root) if isinstance(supply, FromStore) else None
-    candidates = [made_tables(storage, state.entries, state.spec), others or {}]
-    found = [(key, data) for some in candidates for key, data in some.items() if key in wrong]
-    return {key: data for key, data in found if StoredObject.of(data) == state.root.tables[key]}
+    written, made = state.root.tables, made_tables(storage, state.entries, state.spec)
+    found = {
+        key: data for key, data in made.items() if key in wrong and StoredObject.of(data) == written[key]
+    }
+    if isinstance(supply, FromStore):
+        for key in sorted(wrong - found.keys()):
+            with suppress(Malformed):
+                found[key] = bytes(proven_object(supply.storage, key, written[key]))
+    return found

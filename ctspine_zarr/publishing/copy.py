@@ -8,9 +8,9 @@ from functools import partial
 from itertools import chain, takewhile
 
 from ctspine_zarr.concurrency.runners import DIED, Finished, Runner
-from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NoWorkers, StorageError
+from ctspine_zarr.errors import CtspineError, DamagedStore, Malformed, NoWorkers, OtherFormat, StorageError
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject
+from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, StoredObject, decode_receipt
 from ctspine_zarr.manifest.inventory import case_folders
 from ctspine_zarr.publishing.beside import There, changes_beside
 from ctspine_zarr.publishing.whole import WholeCase, WholeObjects, WholeStore
@@ -50,7 +50,7 @@ def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[
         if receipt == case.data and _has(sizes, case):
             yield case, False
         else:
-            pending.append(_Pending(case, is_in_place=receipt is not None and receipt != case.data))
+            pending.append(_pending(case, receipt, sizes))
     faults: list[CtspineError] = []
     for step in runner.run(_Task(whole.objects, target), takewhile(lambda _: not faults, pending)):
         if isinstance(step, Finished):
@@ -106,11 +106,32 @@ class _Pending:
 
     Attributes:
         case: as it is here.
-        is_in_place: whether another case is there in its place.
+        is_in_place: whether another case, or another state of it, is there in its place.
+        there: keys of the objects that are the same there.
     """
 
     case: WholeCase
     is_in_place: bool
+    there: frozenset[str]
+
+
+def _pending(case: WholeCase, receipt: bytes | None, sizes: Mapping[str, int]) -> _Pending:
+    """A case to copy to a place.
+
+    What a receipt there says of an object is believed where the object has that size.
+
+    Args:
+        case: as it is here.
+        receipt: what lies there at its receipt's key; None where nothing does.
+        sizes: key -> bytes of what is there.
+    """
+    try:
+        earlier = decode_receipt(receipt, case.receipt.key).keys if receipt else {}
+    except (Malformed, OtherFormat):
+        earlier = {}
+    same = (key for key, one in case.objects.items() if earlier.get(key) == one)
+    there = frozenset(key for key in same if sizes.get(key) == case.objects[key].bytes)
+    return _Pending(case, receipt is not None and receipt != case.data, there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +155,7 @@ class _Task:
 
     def __call__(self, pending: _Pending) -> _Outcome:
         try:
-            self._copy(pending.case, is_in_place=pending.is_in_place)
+            self._copy(pending)
         except CtspineError as error:
             return _Outcome(error)
         except MemoryError:
@@ -142,17 +163,20 @@ class _Task:
             return _Outcome(StorageError(message))
         return _Outcome()
 
-    def _copy(self, case: WholeCase, *, is_in_place: bool) -> None:
-        def read(key: str) -> bytes:
-            return bytes(self.here.proven(proven_object, key, case.objects[key]))
+    def _copy(self, pending: _Pending) -> None:
+        case = pending.case
+        written = {key: one for key, one in case.objects.items() if key not in pending.there}
 
-        data = all_at_once(read, list(case.objects))
-        if is_in_place:
+        def read(key: str) -> bytes:
+            return bytes(self.here.proven(proven_object, key, written[key]))
+
+        data = all_at_once(read, list(written))
+        if pending.is_in_place:
             # A root may name the case that is there; no root, no receipt, no claim.
             self.target.remove(layout.ROOT)
             self.target.remove(case.receipt.key)
         send = partial(_send, self.target)
-        all_at_once(lambda one: send(*one), list(zip(case.objects, data, case.objects.values(), strict=True)))
+        all_at_once(lambda one: send(*one), list(zip(written, data, written.values(), strict=True)))
         self.target.put(case.receipt.key, case.data)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ type _Files = Mapping[str, RemoteFile]
 
 
 def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[WholeCase, bool]]:
-    """Upload what is not there yet, some cases a commit; each object is proven before it is sent.
+    """Upload the objects that are not there yet, some cases a commit; each is proven before it is sent.
 
     Args:
         whole: in a local folder.
@@ -50,14 +50,18 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
     newest = repository.newest()
     there = newest.files
     whole.require_place(str(repository), there.keys(), partial(newest.read, span=(0, MOST_DOCUMENT_BYTES)))
-    pending = [case for case in whole.cases if not _has(there, case, whole.storage)]
+    missing = {case.id: _missing(there, case, whole.storage) for case in whole.cases}
+    pending = [case for case in whole.cases if missing[case.id]]
     _clear(whole, repository, there, pending)
-    waiting = {case.id for case in pending}
     for case in whole.cases:
-        if case.id not in waiting:
+        if not missing[case.id]:
             yield case, False
     for cases in itertools.batched(pending, _CASES_AT_A_TIME):
-        files = {key: data for case in cases for key, data in _proven(whole, folder, case).items()}
+        files = {
+            key: data
+            for case in cases
+            for key, data in _proven(whole, folder, case, missing[case.id]).items()
+        }
         repository.change(files, (), f"{len(cases)} cases of {whole.store.spec.name}")
         yield from ((case, True) for case in cases)
 
@@ -73,7 +77,7 @@ def upload_top(whole: WholeStore, repository: Repository) -> tuple[str, ...]:
         HubError: the Hub cannot be reached, or refuses.
     """
     newest = repository.newest()
-    wrong = [case for case in whole.cases if not _has(newest.files, case, whole.storage)]
+    wrong = [case for case in whole.cases if _missing(newest.files, case, whole.storage)]
     if wrong:
         message = (
             f"{repository} has not what was written of {len(wrong)} cases, such as {wrong[0].id}; run verify "
@@ -100,8 +104,10 @@ def _clear(whole: WholeStore, repository: Repository, there: _Files, pending: li
         repository.change({}, [layout.ROOT], f"Make room for other cases of {whole.store.spec.name}")
 
 
-def _proven(whole: WholeStore, folder: Path, case: WholeCase) -> dict[str, bytes | LocalFile]:
-    """Key below the store -> what is to be sent: all that a case consists of, the receipt as the last.
+def _proven(
+    whole: WholeStore, folder: Path, case: WholeCase, keys: Collection[str]
+) -> dict[str, bytes | LocalFile]:
+    """Key below the store -> what is to be sent of a case, its receipt as the last.
 
     What leads out of the store is no object of it, and is neither read nor sent.
     """
@@ -113,14 +119,18 @@ def _proven(whole: WholeStore, folder: Path, case: WholeCase) -> dict[str, bytes
         whole.objects.proven(require_object, key, written)
         return LocalFile(folder / key, written.sha256)
 
-    data = all_at_once(prove, list(case.objects))
-    return {**dict(zip(case.objects, data, strict=True)), case.receipt.key: case.data}
+    objects = [key for key in case.objects if key in keys]
+    found = dict(zip(objects, all_at_once(prove, objects), strict=True))
+    return found | ({case.receipt.key: case.data} if case.receipt.key in keys else {})
 
 
-def _has(there: _Files, case: WholeCase, storage: Storage) -> bool:
-    return all(
-        key in there and there[key].holds(one.bytes, one.sha256, partial(_intact, storage, key, one))
+def _missing(there: _Files, case: WholeCase, storage: Storage) -> frozenset[str]:
+    """Keys of a case's objects, its receipt included, of which the Hub has no record that is theirs."""
+    return frozenset(
+        key
         for key, one in case.written.items()
+        if key not in there
+        or not there[key].holds(one.bytes, one.sha256, partial(_intact, storage, key, one))
     )
 
 
