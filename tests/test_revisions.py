@@ -17,7 +17,7 @@ from stores import objects, objects_at
 from trees import AFFINE, Tree, labels, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import HubError
+from ctspine_zarr.errors import DamagedStore, HubError, NotAStore
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.manifest.inventory import is_beside
 from ctspine_zarr.storage import Storage, open_storage
@@ -124,7 +124,13 @@ def test_the_hub_gets_what_changed_and_nothing_else(
     cz.publish(store, TARGET, target_options=hub.options)
     assert len(put) == len(set(put))
     assert {key for key in put if not is_beside(key)} == new
-    assert set(removed) - {"zarr.json"} == gone - {"zarr.json"}
+    assert set(removed) == gone
+    # At each commit the branch has a whole store, of the state before or of the one after.
+    trees = list(repo.commits.values())[commits - 1 :]
+    assert {tree["zarr.json"].read(0, 1 << 20) for tree in trees} <= {
+        before["zarr.json"],
+        objects(store)["zarr.json"],
+    }
     # Of large files the Hub gets those that it has not.
     uploads = [
         one.path for one in hub.server.requests if one.method == "PUT" and one.path.startswith("/lfs/")
@@ -133,6 +139,37 @@ def test_the_hub_gets_what_changed_and_nothing_else(
     assert len(uploads) == len(set(uploads))
     assert (len(repo.commits) == commits) == (not new)
     assert {key: data for key, data in repo.files.items() if not is_beside(key)} == objects(store)
+
+
+def test_much_that_changes_in_its_place_has_no_root_meanwhile(
+    built: Path, store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cz.publish(store, TARGET, target_options=hub.options)
+    repo = hub.hub.repos["someone/spine"]
+    commits = len(repo.commits)
+    metadata(store, built)
+    monkeypatch.setattr("ctspine_zarr.publishing.hub._MOST_AT_ONCE", 0)
+    cz.publish(store, TARGET, target_options=hub.options)
+    assert ["zarr.json" in tree for tree in list(repo.commits.values())[commits:]] == [False, False, True]
+    assert cz.verify(TARGET, storage_options=hub.options).is_whole
+
+
+def test_a_root_whose_cases_arrive_otherwise_does_not_stay(
+    built: Path, store: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cz.publish(store, TARGET, target_options=hub.options)
+    metadata(store, built)
+    change = Repository.change
+
+    def altered(repository: Repository, files: Mapping[str, Any], *others: Any) -> None:
+        key = "receipts/liver_2.json"
+        change(repository, {**files, **({key: files[key] + b" "} if key in files else {})}, *others)
+
+    monkeypatch.setattr(Repository, "change", altered)
+    with pytest.raises(DamagedStore, match="has not what was written of 1 cases, such as liver_2"):
+        cz.publish(store, TARGET, target_options=hub.options)
+    with pytest.raises(NotAStore):
+        cz.open_store(TARGET, storage_options=hub.options)
 
 
 # -- old readers

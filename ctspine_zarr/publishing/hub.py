@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,8 @@ from ctspine_zarr.storage import Storage, all_at_once
 
 # Of a commit, which is there whole or not at all; a dataset of 1,005 cases takes 41.
 _CASES_AT_A_TIME: Final = 25
+# Of the documents of a commit that changes cases in their place.
+_MOST_AT_ONCE: Final = 1 << 26
 # Of an object that is sent from memory, as it was proven; a larger one is sent from its file.
 _MOST_IN_MEMORY: Final = 1 << 20
 
@@ -28,6 +31,10 @@ type _Files = Mapping[str, RemoteFile]
 
 def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[WholeCase, bool]]:
     """Upload the objects that are not there yet, some cases a commit; each is proven before it is sent.
+
+    Where cases that are there change in their place, as by new metadata, all is one commit, catalog and root
+    included, up to 64 MiB of documents: whoever reads the branch sees the state before or the one after. If
+    there is more, the root goes first.
 
     Args:
         whole: in a local folder.
@@ -52,17 +59,22 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
     whole.require_place(str(repository), there.keys(), partial(newest.read, span=(0, MOST_DOCUMENT_BYTES)))
     missing = {case.id: _missing(there, case, whole.storage) for case in whole.cases}
     pending = [case for case in whole.cases if missing[case.id]]
-    _clear(whole, repository, there, pending)
+    in_place = layout.ROOT in there and any(case.receipt.key in there for case in pending)
+    is_at_once = in_place and _document_bytes(pending, missing) <= _MOST_AT_ONCE
+    if in_place and not is_at_once:
+        # A root would speak of cases of which others are already in the place.
+        repository.change({}, [layout.ROOT], f"Make room for other cases of {whole.store.spec.name}")
     for case in whole.cases:
         if not missing[case.id]:
             yield case, False
-    for cases in itertools.batched(pending, _CASES_AT_A_TIME):
+    for cases in itertools.batched(pending, max(1, len(pending)) if is_at_once else _CASES_AT_A_TIME):
         files = {
             key: data
             for case in cases
             for key, data in _proven(whole, folder, case, missing[case.id]).items()
         }
-        repository.change(files, (), f"{len(cases)} cases of {whole.store.spec.name}")
+        top = _top(whole, repository, newest) if is_at_once else _Top({}, [], ())
+        repository.change({**files, **top.put}, top.removed, f"{len(cases)} cases of {whole.store.spec.name}")
         yield from ((case, True) for case in cases)
 
 
@@ -79,11 +91,34 @@ def upload_top(whole: WholeStore, repository: Repository) -> tuple[str, ...]:
     newest = repository.newest()
     wrong = [case for case in whole.cases if _missing(newest.files, case, whole.storage)]
     if wrong:
+        if _matches(newest.files.get(layout.ROOT), whole.top[layout.ROOT]):
+            repository.change({}, [layout.ROOT], "Take away a root whose cases are not there")
         message = (
             f"{repository} has not what was written of {len(wrong)} cases, such as {wrong[0].id}; run verify "
             f"on {whole.store.location}, then publish again"
         )
         raise DamagedStore(message)
+    top = _top(whole, repository, newest)
+    repository.change(top.put, top.removed, "Catalog, root and what goes along with them")
+    return top.kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Top:
+    """What is to be done above and beside the cases of a repository.
+
+    Attributes:
+        put: key -> document.
+        removed: keys of what is left over there.
+        kept: keys of documents that somebody changed there.
+    """
+
+    put: dict[str, bytes]
+    removed: list[str]
+    kept: tuple[str, ...]
+
+
+def _top(whole: WholeStore, repository: Repository, newest: Repository) -> _Top:
     there = There(
         {key: file.size for key, file in newest.files.items()},
         lambda key, most: newest.read(key, (0, most)),
@@ -93,15 +128,17 @@ def upload_top(whole: WholeStore, repository: Repository) -> tuple[str, ...]:
     documents = {**whole.top, **dict(beside.steps)}
     changed = {key: data for key, data in documents.items() if data is not None and not there.has(key, data)}
     removed = [key for key, data in documents.items() if data is None]
-    left = whole.left_over(newest.files.keys())
-    repository.change(changed, [*left, *removed], "Catalog, root and what goes along with them")
-    return beside.kept
+    return _Top(changed, [*whole.left_over(newest.files.keys()), *removed], beside.kept)
 
 
-def _clear(whole: WholeStore, repository: Repository, there: _Files, pending: list[WholeCase]) -> None:
-    """Take the root away where another case is in the place of one of these; else it is read meanwhile."""
-    if layout.ROOT in there and any(case.receipt.key in there for case in pending):
-        repository.change({}, [layout.ROOT], f"Make room for other cases of {whole.store.spec.name}")
+def _document_bytes(cases: Iterable[WholeCase], missing: Mapping[str, Collection[str]]) -> int:
+    """Of what is missing of cases, without shards, which are sent by themselves."""
+    return sum(
+        case.written[key].bytes
+        for case in cases
+        for key in missing[case.id]
+        if not key.endswith(f"/{layout.SHARD}")
+    )
 
 
 def _proven(
@@ -140,3 +177,7 @@ def _intact(storage: Storage, key: str, written: StoredObject) -> bytes | None:
         return bytes(proven_object(storage, key, written))
     except Malformed:
         return None
+
+
+def _matches(file: RemoteFile | None, data: bytes) -> bool:
+    return file is not None and file.is_of(data)
