@@ -24,7 +24,7 @@ _TOLD_RECORD: Final = frozenset(
 _TOLD_RECEIPT: Final = frozenset(
     {
         *("format", "dataset", "record", "files", "voxels", "objects"),
-        *("foreground", "foreground_of_sets", "seal"),
+        *("foreground", "foreground_of_sets", "thumbnail", "seal"),
     }
 )
 _NAMES: Final = {"patient_id": "patient", "source_bytes": "source files' size"}
@@ -75,7 +75,7 @@ def case_changes(a: Receipt, b: Receipt) -> tuple[Change, ...]:
         *_files(a.files, b.files),
         *_fields(a, b, [name for name in Receipt.__struct_fields__ if name not in _TOLD_RECEIPT]),
     ]
-    return tuple(found or [*_figures(a.record, b.record), *_documents(a, b)])
+    return tuple(found or [*_figures(a.record, b.record), *_fields(a, b, ["thumbnail"]), *_documents(a, b)])
 
 
 @dataclass(frozen=True, slots=True)
