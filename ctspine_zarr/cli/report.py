@@ -49,7 +49,8 @@ def published(result: cz.Published) -> str:
     copied = f"{len(sizes)} cases ({size(sum(sizes))}) copied and compared with their receipts"
     told = f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
     theirs = ", ".join(map(printable, result.kept))
-    return f"{told}; left as somebody changed them: {theirs}" if theirs else told
+    told += f"; left as somebody changed them: {theirs}" if theirs else ""
+    return f"{told}; {result.lacks}" if result.lacks else told
 
 
 def case_verified(found: cz.CaseReport) -> str:

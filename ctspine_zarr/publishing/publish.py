@@ -44,11 +44,13 @@ class Published:
         cases: of the store, in its order.
         kept: keys of documents that go along with it, such as `README.md`, that somebody changed there: they
             were left as they are.
+        lacks: why no page goes along with the store, in words; empty where one does.
     """
 
     location: str
     cases: tuple[CasePublished, ...]
     kept: tuple[str, ...] = ()
+    lacks: str = ""
 
 
 def publish(
@@ -71,6 +73,9 @@ def publish(
 
     A card, the licence, the citation, a description as Croissant and a list of digests go along, beside
     the store. What somebody changed of them there stays as it is.
+
+    A page, `index.html` and what is below `viewer/`, goes along: on a web server it shows the store. An
+    `index.html` of others that is there is kept, and there is no page then, as where zarrita was not bundled.
 
     Args:
         store: any that opens; for the Hub one in a local folder.

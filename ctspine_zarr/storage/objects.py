@@ -32,6 +32,15 @@ _PAGE: Final = 1000
 # What obstore's stores say of a range that begins beyond the end.
 _BEYOND: Final = ("416", "Wanted range")
 _RETRIED: Final = "retry_timeout"
+# What buckets that are shown as websites tell browsers, which run no script and show no page of another kind.
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
+    "json": "application/json",
+}
 # Asked for credentials where the environment has none.
 _INSTANCE: Final = "169.254.169.254"
 _LEGAL: Final = "legal: a bucket's or host's URL, and options that obstore knows of its kind"
@@ -208,7 +217,7 @@ class Bucket(Remote):
     def put(self, key: str, data: bytes | bytearray | memoryview) -> None:
         def send(_: Deadline) -> None:
             # Several parts of a large object are sent at a time, and it appears when the last has come.
-            obstore.put(self._store, key, memoryview(data))
+            obstore.put(self._store, key, memoryview(data), attributes=_attributes(key))
 
         self._ask(send, parts=1 + len(data) // PART)
 
@@ -233,6 +242,12 @@ class Bucket(Remote):
         return obstore.store.from_url(
             self.url, client_options=client, retry_config=retries, **self.known.store
         )
+
+
+def _attributes(key: str) -> dict[str, str]:
+    """What a bucket is told of an object beside its bytes."""
+    kind = _TYPES.get(key.rpartition(".")[2])
+    return {} if kind is None else {"Content-Type": kind}
 
 
 def objects_at(location: str, options: Mapping[str, Any]) -> Remote:

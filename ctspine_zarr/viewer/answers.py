@@ -17,12 +17,12 @@ from ctspine_zarr.errors import (
     UnknownValue,
     require_known,
 )
+from ctspine_zarr.publishing.page import page_files
 from ctspine_zarr.publishing.web import Answer, Asked
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.viewer.boxes import read_box
 from ctspine_zarr.viewer.documents import case_document, state_of, store_document
-from ctspine_zarr.viewer.page_files import page_files
 
 # Of this machine.
 _NAMES: Final = ("127.0.0.1", "localhost")
@@ -162,7 +162,7 @@ def _page() -> Mapping[str, Answer]:
     """Path -> file of the page; a request finds one of these or none, so that no path leads elsewhere."""
     found = {
         f"/{name}": Answer(body, headers={"Content-Type": kind})
-        for name, body in page_files()
+        for name, body in page_files().items()
         if (kind := _TYPES.get(name.rpartition(".")[2])) is not None
     }
     return found | {"/": found["/index.html"]}

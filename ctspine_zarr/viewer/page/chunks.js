@@ -1,6 +1,7 @@
 // Arrays of a store as zarrita reads them. What it does not check is checked here: that an array is what the
 // catalog says, its index the one that was written, every checksum, and the size that a chunk is decoded to.
 
+import { decodePredicted } from "./predict.js";
 import { crc32c } from "./proof.js";
 import { SourceError } from "./source.js";
 import { open, registry, root, withRangeCoalescing, ZSTDDecoder } from "./zarrita.js";
@@ -13,8 +14,12 @@ import { open, registry, root, withRangeCoalescing, ZSTDDecoder } from "./zarrit
 
 /** Bytes of a voxel. */
 export const ITEMSIZES = { uint8: 1, int16: 2, int32: 4, float32: 4, float64: 8 };
-/** Codecs that a browser can decode, and the compressor of each; all others are told to be none of them. */
-const COMPRESSORS = { "blosc-zstd": "blosc", zstd: "zstd" };
+/** Codecs that a browser can decode, and the chain of each; all others are told to be none of them. */
+const CHAINS = {
+  "blosc-zstd": "bytes,blosc,crc32c",
+  zstd: "bytes,zstd,crc32c",
+  predict: "ctspine_zarr.predict,crc32c",
+};
 /** Of a chunk without voxels, twice. */
 const ABSENT = 2n ** 64n - 1n;
 const ENTRY_BYTES = 16;
@@ -31,7 +36,7 @@ const FRAME_BYTES = 1024;
 const MOST_GAP = 2 ** 15;
 
 /** @param {string} codec */
-export const isReadable = (codec) => Object.hasOwn(COMPRESSORS, codec);
+export const isReadable = (codec) => Object.hasOwn(CHAINS, codec);
 
 /** @param {string} what @returns {SourceError} */
 export const damaged = (what) => new SourceError(`damaged: ${what}`, "store");
@@ -120,7 +125,32 @@ const compressor = (decoded) => async () => {
   };
 };
 
+/** Of the profile `compact`: voxels at once, without bytes between. */
+class Predicted {
+  kind = "array_to_bytes";
+  #shape;
+  /** @param {any} configuration @param {{shape: Triple, dataType: string}} array */
+  static fromConfig(configuration, { shape, dataType }) {
+    if (dataType !== "int16" || shape.length !== 3) throw damaged("an array that the codec predict has not");
+    return new Predicted(shape);
+  }
+  /** @param {Triple} shape */
+  constructor(shape) {
+    this.#shape = shape;
+  }
+  /** @param {Uint8Array} bytes */
+  decode(bytes) {
+    const shape = this.#shape;
+    try {
+      return { data: decodePredicted(bytes, shape), shape, stride: [shape[1] * shape[2], shape[2], 1] };
+    } catch (error) {
+      throw damaged(error.message);
+    }
+  }
+}
+
 registry.set("crc32c", () => Checksum);
+registry.set("ctspine_zarr.predict", () => Predicted);
 registry.set("zstd", compressor(inflated));
 registry.set("blosc", compressor(unblosced));
 
@@ -196,7 +226,7 @@ function requireMetadata(path, shape, stored, metadata) {
     at === "end" &&
     `${metadata.chunk_grid?.configuration?.chunk_shape}` === `${whole}` &&
     `${chunk}` === `${stored.chunk}` &&
-    names(codecs) === `bytes,${COMPRESSORS[stored.codec]},crc32c` &&
+    names(codecs) === CHAINS[stored.codec] &&
     names(ofIndex) === "bytes,crc32c";
   if (!isAsSaid) throw damaged(`the zarr.json of ${path} says other than the catalog`);
 }

@@ -3,19 +3,25 @@
 import { SourceError } from "./source.js";
 import { FetchStore } from "./zarrita.js";
 
-/**
- * How all is asked for. The browser keeps nothing, for a store may be updated; and parts of one file, which
- * Chromium's cache would hand out one after another, come at once. Nobody sends the page elsewhere.
- * @type {RequestInit}
- */
-const ASKED = { cache: "no-store", redirect: "error" };
+/** How long a file is asked for where its server sent the page on to: such addresses are signed for a time. */
+const MOST_AGE = 10 * 60 * 1000;
 
 export class Files {
+  /** @type {Map<string, {url: string, until: number}>} Of each file that the page was sent on for: where to. */
+  #moved = new Map();
+
   /** @param {URL} base Of the store, with a slash at its end. */
   constructor(base) {
     this.base = base;
+    /**
+     * How all is asked for. The browser keeps nothing, for a store may be updated; and parts of one file, which
+     * Chromium's cache would hand out one after another, come at once. The page's own server sends it nowhere
+     * else; that of a store elsewhere may, as the Hub does, as far as the page's policy goes.
+     * @type {RequestInit}
+     */
+    this.asked = { cache: "no-store", redirect: base.origin === location.origin ? "error" : "follow" };
     /** Parts of files, as zarrita asks for them. */
-    this.parts = new FetchStore(base, { overrides: ASKED, fetch: (request) => this.#part(request) });
+    this.parts = new FetchStore(base, { overrides: this.asked, fetch: (request) => this.#part(request) });
   }
 
   /**
@@ -24,7 +30,7 @@ export class Files {
    * @returns {Promise<Uint8Array | null>} The file; null where there is none.
    */
   async whole(key, most) {
-    const answer = await this.#answer(new Request(new URL(key, this.base), ASKED));
+    const answer = await this.#answer(new Request(new URL(key, this.base), this.asked));
     if (answer.status === 404) return null;
     if (answer.status !== 200) throw refused(key, answer.status, "200");
     return bounded(key, answer, most);
@@ -47,13 +53,37 @@ export class Files {
     return new Response(bytes, { status: 206 });
   }
 
-  /** @param {Request} request @returns {Promise<Response>} */
+  /**
+   * What a file's server answers, or where it sent the page on to for the file before: with many parts of one
+   * file, each is then one request in place of two.
+   * @param {Request} request @returns {Promise<Response>}
+   */
   async #answer(request) {
+    const { url: first } = request;
+    const moved = this.#moved.get(first);
+    if (moved !== undefined && moved.until > Date.now()) {
+      const answer = await this.#asked(new Request(moved.url, request)).catch((error) => {
+        if (error.name === "AbortError") throw error;
+      });
+      if (answer?.ok) return answer;
+      answer?.body?.cancel();
+    }
+    this.#moved.delete(first);
+    const answer = await this.#asked(request);
+    if (answer.redirected && answer.ok)
+      this.#moved.set(first, { url: answer.url, until: Date.now() + MOST_AGE });
+    return answer;
+  }
+
+  /** @param {Request} request @returns {Promise<Response>} */
+  async #asked(request) {
     try {
       return await fetch(request);
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new SourceError(`the web server at ${this.base.host} does not answer`, "gone");
+      const isElsewhere = this.base.origin !== location.origin;
+      const or = isElsewhere ? ", or does not let a page from elsewhere read it (CORS)" : "";
+      throw new SourceError(`the web server at ${this.base.host} does not answer${or}`, "gone");
     }
   }
 }

@@ -1,0 +1,145 @@
+"""The viewer's page as documents, which show a store on any web server, without a server of ours."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import urllib.parse
+from collections.abc import Collection, Iterable, Mapping
+from importlib.resources import files
+from typing import Final
+
+from ctspine_zarr.errors import MissingDependency, UnknownValue
+from ctspine_zarr.format.findings import KINDS
+
+INDEX: Final = "index.html"
+PAGE: Final = "viewer"
+"""The folder of all that `INDEX` loads."""
+
+HERE: Final = "."
+"""The store that the page lies in, as the page says where its store is."""
+
+_BUNDLE: Final = "zarrita.js"
+_LACKS: Final = "a page without a server needs zarrita, which is not in this installation: run make page"
+# The page runs its own files alone, and asks one place alone. `wasm-unsafe-eval` and `data:` let it compile the
+# decoder that it holds, as text.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src {asked} data:; base-uri 'none'; form-action 'none'"
+)
+# By which a page of ours is known: no other file is written over.
+_GENERATOR: Final = '<meta name="generator" content="ctspine_zarr">'
+# The first thing in the head: what follows is read by it.
+_CHARSET: Final = '<meta charset="utf-8">'
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._~-]*"
+_BESIDE: Final = re.compile(rf"{_NAME}(?:/{_NAME})*")
+_HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
+_ELSEWHERE: Final = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~%@=+-]+)*/?")
+_ORIGIN: Final = re.compile(rf"https?://(?:\*\.)?{_HOST}")
+_HUB: Final = "https://huggingface.co"
+# Files of the Hub lie with servers of these names, which it sends whoever asks to.
+_HUB_FILES: Final = "https://*.hf.co"
+
+
+def page_files() -> dict[str, bytes]:
+    """Name -> content of each file of the page, as it lies in the package; zarrita is among them where it was
+    bundled.
+    """
+    page = files("ctspine_zarr").joinpath("viewer", "page")
+    return {file.name: file.read_bytes() for file in page.iterdir() if file.is_file()}
+
+
+def page_documents(store: str = HERE, *, redirects: Iterable[str] = ()) -> dict[str, bytes]:
+    """Key -> bytes of the page of a store, `index.html` as the last: once it is there, the page is whole.
+
+    All other keys lie below `viewer/`. The page's policy lets it run its own files alone, and ask one place
+    alone: its own origin or, of a store elsewhere, the store's and `redirects`.
+
+    Args:
+        store: where it is: `HERE`, a path of names with `/` between them from the page, or http(s)://HOST/PATH.
+        redirects: origins that the server of a store elsewhere may send who asks on to, such as
+            https://files.example or https://*.files.example; those of huggingface.co are known.
+
+    Raises:
+        UnknownValue: `store` is no such place or leads into the page's own folder, or one of `redirects` is no
+            origin, or there are some for a store that is not elsewhere.
+        MissingDependency: zarrita was not bundled.
+    """
+    asked = _asked(store, tuple(redirects))
+    found = page_files()
+    if _BUNDLE not in found:
+        raise MissingDependency(_LACKS)
+    index = _index(found.pop(INDEX).decode(), store, asked)
+    return {f"{PAGE}/{name}": body for name, body in sorted(found.items())} | {INDEX: index.encode()}
+
+
+def page_beside(splits: Collection[str], index: bytes | None) -> tuple[Mapping[str, bytes], str]:
+    """The page that goes along with a published store, and what is said where there is none, else empty.
+
+    Args:
+        splits: of the store: where the cases of one lie in the page's own folder, there is no page.
+        index: what is there as `index.html`; where it is none of ours, it is kept, and there is no page.
+    """
+    own = sorted(split for split in splits if split.lower() in {INDEX, PAGE})
+    if own:
+        return {}, f"no page: the split {own[0]} has its name"
+    if index is not None and not is_page(index):
+        return {}, f"no page: {INDEX} there is none of ours, and is kept"
+    try:
+        return page_documents(), ""
+    except MissingDependency as error:
+        return {}, f"no page: {error}"
+
+
+def is_page(index: bytes) -> bool:
+    """Whether an `index.html` is one of ours."""
+    return _GENERATOR.encode() in index
+
+
+def on_the_hub(repository: str, revision: str | None, folder: str) -> str:
+    """Where a browser reads a folder of a dataset repository of the Hub: one more redirect a file.
+
+    Args:
+        repository: USER/NAME.
+        revision: a branch, tag or commit; None for the main branch.
+        folder: below the repository's root; empty for the root itself.
+    """
+    at = urllib.parse.quote(revision or "main", safe="")
+    inside = urllib.parse.quote(folder)
+    return f"{_HUB}/datasets/{repository}/resolve/{at}/{inside}".rstrip("/")
+
+
+def _asked(store: str, redirects: tuple[str, ...]) -> str:
+    """The sources that the page may ask, as a policy has them."""
+    if _ELSEWHERE.fullmatch(store):
+        for one in redirects:
+            if _ORIGIN.fullmatch(one) is None:
+                message = f"redirect {one!r}; legal: an origin, such as https://files.example"
+                raise UnknownValue(message)
+        parts = urllib.parse.urlsplit(store)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        return " ".join([origin, *([_HUB_FILES] if origin == _HUB else []), *redirects])
+    is_beside = _BESIDE.fullmatch(store) is not None and store.partition("/")[0].lower() not in {INDEX, PAGE}
+    if (store != HERE and not is_beside) or redirects:
+        message = (
+            f"store {store!r}{' with redirects' * bool(redirects)}; legal: a path from the page to the store, "
+            "such as spine.zarr, or http(s)://HOST/PATH, with redirects or without"
+        )
+        raise UnknownValue(message)
+    return "'self'"
+
+
+def _index(text: str, store: str, asked: str) -> str:
+    """The page's `index.html` one folder higher, which says where the store lies."""
+    severities = json.dumps({str(code): str(kind.severity) for code, kind in KINDS.items()})
+    told = {"store": store, "severities": severities, "referrer": "no-referrer"}
+    policy = html.escape(_POLICY.format(asked=asked), quote=False)
+    metas = [
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        _GENERATOR,
+        *(f'<meta name="{name}" content="{html.escape(content)}">' for name, content in told.items()),
+    ]
+    beside = text.replace('href="style.css"', f'href="{PAGE}/style.css"')
+    beside = beside.replace('src="main.js"', f'src="{PAGE}/main.js"')
+    return beside.replace(_CHARSET, "\n    ".join([_CHARSET, *metas]), 1)
