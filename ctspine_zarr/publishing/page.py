@@ -22,8 +22,8 @@ HERE: Final = "."
 
 _BUNDLE: Final = "zarrita.js"
 _LACKS: Final = "a page without a server needs zarrita, which is not in this installation: run make page"
-# The page runs its own files alone, and asks one place alone. `wasm-unsafe-eval` and `data:` let it compile the
-# decoder that it holds, as text.
+# The page runs its own files alone, and asks one place alone. `wasm-unsafe-eval` and `data:` let it compile
+# the decoder that it holds, as text.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src {asked} data:; base-uri 'none'; form-action 'none'"
@@ -62,8 +62,8 @@ def page_documents(store: str = HERE, *, redirects: Iterable[str] = ()) -> dict[
             https://files.example or https://*.files.example; those of huggingface.co are known.
 
     Raises:
-        UnknownValue: `store` is no such place or leads into the page's own folder, or one of `redirects` is no
-            origin, or there are some for a store that is not elsewhere.
+        UnknownValue: `store` is no such place or leads into the page's own folder; or one of `redirects` is
+            no origin, or there are some for a store that is not elsewhere.
         MissingDependency: zarrita was not bundled.
     """
     asked = _asked(store, tuple(redirects))
@@ -123,8 +123,8 @@ def _asked(store: str, redirects: tuple[str, ...]) -> str:
     is_beside = _BESIDE.fullmatch(store) is not None and store.partition("/")[0].lower() not in {INDEX, PAGE}
     if (store != HERE and not is_beside) or redirects:
         message = (
-            f"store {store!r}{' with redirects' * bool(redirects)}; legal: a path from the page to the store, "
-            "such as spine.zarr, or http(s)://HOST/PATH, with redirects or without"
+            f"store {store!r}{' with redirects' * bool(redirects)}; legal: a path from the page to the "
+            "store, such as spine.zarr, or http(s)://HOST/PATH, with redirects or without"
         )
         raise UnknownValue(message)
     return "'self'"

@@ -16,7 +16,7 @@ _ROOT: Final = "zarr.json"
 def write_page(folder: str | Path, store: str = "spine.zarr", *, redirects: Iterable[str] = ()) -> Path:
     """The page's address: `index.html`, written with a folder `viewer/` into a folder.
 
-    Nothing is written into a store: `publish` writes the page of a store that lies in the store itself. A page
+    Nothing is written into a store: `publish` writes the page that lies in a store itself. A page
     of ours that is there is replaced.
 
     Args:
