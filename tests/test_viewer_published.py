@@ -188,7 +188,8 @@ def test_every_content_of_every_shape_is_decoded(decode: Callable[[list[Any]], l
 def test_other_bytes_are_what_they_are_to_the_package(decode: Callable[[list[Any]], list[Any]]) -> None:
     """Chunks with an altered byte, and shortened ones: the same voxels, or refused, in both."""
     rng = np.random.default_rng()
-    chunks, expected = [], []
+    chunks: list[Any] = []
+    expected: list[list[int] | None] = []
     for kind in KINDS:
         data = encode(content(kind, (3, 7, 40), int(rng.integers(2**32))))
         for _ in range(40):
