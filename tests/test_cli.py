@@ -176,6 +176,7 @@ def test_help_names_every_command_and_status() -> None:
         "raw",
         "nnunet",
         "view",
+        "page",
         "serve",
     ]
     for name in cli.commands:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import NEEDS_CHROMIUM, chromium, watched
+from commands import run
+from huggingface_hub import SpaceCard
 from servers import Message, Receive, Send, folder
 from sites import CASE, NEEDS_BUNDLE, SHARD, Site, View, checked_planes, on_the_web
 from trees import AFFINE, SHAPE, NnunetTree, in_mm, labels, voxels
@@ -427,3 +429,43 @@ def test_the_page_may_do_no_more_than_its_policy_says(view: View) -> None:
         fetch("http://127.0.0.1:9/").then(() => done("sent"), () => {});
     })"""
     assert view(refused) == "connect-src"
+
+
+# -- a page for a store elsewhere
+
+
+def test_a_page_of_a_store_of_the_hub_is_a_static_space(tmp_path: Path) -> None:
+    title = 'Spines: "a" #b\nsdk: docker'
+    done = run(
+        "page", "hf://datasets/someone/spine@v1/a b", str(tmp_path / "space"), "--space", title, "--json"
+    )
+    assert json.loads(done.stdout)["page"] == str(tmp_path / "space" / "index.html")
+    about = SpaceCard.load(tmp_path / "space" / "README.md").data
+    assert (about.title, about.sdk, about.app_file) == (title, "static", "index.html")
+    index = (tmp_path / "space" / "index.html").read_text()
+    assert 'content="https://huggingface.co/datasets/someone/spine/resolve/v1/a%20b"' in index
+    assert "connect-src https://huggingface.co https://*.hf.co data:;" in index
+    assert run("page", "spine.zarr", str(tmp_path / "space"), "--space", "Again").exit_code == 0
+
+
+def test_a_card_of_others_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(StoreMismatch, match=r"README.md is none of ours"):
+        write_page(tmp_path, space="Spines")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    write_page(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["https://a.example/s?x=1"], 2),
+        (["hf://models/a/b"], 1),
+        (["https://a.example/s", "--redirect", "https://b.example/c"], 2),
+    ],
+)
+def test_the_command_says_what_is_legal(tmp_path: Path, arguments: list[str], status: int) -> None:
+    done = run("page", arguments[0], str(tmp_path), *arguments[1:])
+    assert (done.exit_code, "legal: " in done.output) == (status, True)
+    assert list(tmp_path.iterdir()) == []

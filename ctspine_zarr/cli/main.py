@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "raw": Lazy("raw", "Bring a dataset's own files, .nii.gz, from where they are."),
     "nnunet": Lazy("nnunet", "Make a dataset of nnU-Net 2 of a store."),
     "view": Lazy("view", "Show STORE, or one CASE of it first, in a browser on this machine, until Ctrl-C."),
+    "page": Lazy("page", "Write into FOLDER a page that shows STORE, which lies elsewhere, in any browser."),
     "serve": Lazy("serve", "Serve STORE over HTTP, with ranges, to browsers and notebooks, until Ctrl-C."),
 }
 """Each command: its module, and the first sentence of its help."""

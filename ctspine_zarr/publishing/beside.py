@@ -14,7 +14,8 @@ from typing import Final
 
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
-from ctspine_zarr.manifest.inventory import is_beside
+from ctspine_zarr.manifest.inventory import VIEWER, is_beside
+from ctspine_zarr.publishing.page import INDEX, page_beside
 from ctspine_zarr.publishing.papers import manifest
 from ctspine_zarr.publishing.papers.citation import CITATION, citation_file
 from ctspine_zarr.publishing.papers.croissant import CROISSANT, croissant
@@ -90,6 +91,7 @@ def documents_beside(whole: WholeStore, location: str) -> dict[str, bytes]:
         LICENCES_KEY: licences_file(about),
         CITATION: citation_file(about),
         CROISSANT: croissant(about),
+        **page_beside(store.spec.splits),
     }
 
 
@@ -108,6 +110,11 @@ def changes_beside(whole: WholeStore, location: str, there: There) -> Changes:
     wanted, earlier = documents_beside(whole, location), _Earlier(there)
     missing = {key: data for key, data in wanted.items() if not there.has(key, data)}
     kept = {key for key in missing if key in there.sizes and not earlier.is_ours(key)}
+    if INDEX in kept:
+        # Another's page is there: nothing would show what ours consists of.
+        wanted = {key: data for key, data in wanted.items() if not key.startswith(VIEWER)}
+        missing = {key: data for key, data in missing.items() if key in wanted}
+        kept &= wanted.keys()
     put = {key: data for key, data in missing.items() if key not in kept}
     stale = [key for key in earlier.listed if key not in wanted and earlier.is_ours(key)]
     old = [(key, earlier.digest(key)) for key in (*put, *stale) if key in there.sizes]

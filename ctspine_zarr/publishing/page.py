@@ -6,15 +6,16 @@ import html
 import json
 import re
 import urllib.parse
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Final
 
 from ctspine_zarr.errors import MissingDependency, UnknownValue
 from ctspine_zarr.format.findings import KINDS
+from ctspine_zarr.manifest.inventory import VIEWER
 
 INDEX: Final = "index.html"
-PAGE: Final = "viewer"
+PAGE: Final = VIEWER.removesuffix("/")
 """The folder of all that `INDEX` loads."""
 
 HERE: Final = "."
@@ -74,22 +75,21 @@ def page_documents(store: str = HERE, *, redirects: Iterable[str] = ()) -> dict[
     return {f"{PAGE}/{name}": body for name, body in sorted(found.items())} | {INDEX: index.encode()}
 
 
-def page_beside(splits: Collection[str], index: bytes | None) -> tuple[Mapping[str, bytes], str]:
-    """The page that goes along with a published store, and what is said where there is none, else empty.
+def page_beside(splits: Iterable[str]) -> dict[str, bytes]:
+    """Key -> bytes of the page that goes along with a published store; empty where none does.
 
     Args:
-        splits: of the store: where the cases of one lie in the page's own folder, there is no page.
-        index: what is there as `index.html`; where it is none of ours, it is kept, and there is no page.
+        splits: of the store.
     """
+    return {} if why_no_page(splits) else page_documents()
+
+
+def why_no_page(splits: Iterable[str]) -> str:
+    """Why no page goes along with a published store, in words; empty where one does. See `page_beside`."""
     own = sorted(split for split in splits if split.lower() in {INDEX, PAGE})
     if own:
-        return {}, f"no page: the split {own[0]} has its name"
-    if index is not None and not is_page(index):
-        return {}, f"no page: {INDEX} there is none of ours, and is kept"
-    try:
-        return page_documents(), ""
-    except MissingDependency as error:
-        return {}, f"no page: {error}"
+        return f"no page, for the split {own[0]} has its name"
+    return "" if _BUNDLE in page_files() else f"no page: {_LACKS}"
 
 
 def is_page(index: bytes) -> bool:
@@ -97,17 +97,21 @@ def is_page(index: bytes) -> bool:
     return _GENERATOR.encode() in index
 
 
-def on_the_hub(repository: str, revision: str | None, folder: str) -> str:
-    """Where a browser reads a folder of a dataset repository of the Hub: one more redirect a file.
+def in_a_browser(store: str) -> str:
+    """The address at which a browser reads a store: of hf://datasets/USER/NAME[@REVISION][/PATH] that of its
+    files at huggingface.co, of all else what it is.
 
-    Args:
-        repository: USER/NAME.
-        revision: a branch, tag or commit; None for the main branch.
-        folder: below the repository's root; empty for the root itself.
+    Raises:
+        HubError: it begins with hf:// and is no dataset's location.
     """
-    at = urllib.parse.quote(revision or "main", safe="")
-    inside = urllib.parse.quote(folder)
-    return f"{_HUB}/datasets/{repository}/resolve/{at}/{inside}".rstrip("/")
+    if not store.lower().startswith("hf://"):
+        return store
+    # Half a second to import, which nobody else need wait for.
+    from ctspine_zarr.hub.repository import Repository
+
+    found = Repository.at(store, {})
+    at = urllib.parse.quote(found.revision or "main", safe="")
+    return f"{_HUB}/datasets/{found.id}/resolve/{at}/{urllib.parse.quote(found.folder)}".rstrip("/")
 
 
 def _asked(store: str, redirects: tuple[str, ...]) -> str:

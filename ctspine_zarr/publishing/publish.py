@@ -11,6 +11,7 @@ from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import Runner
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.publishing.copy import copy_cases, copy_top
+from ctspine_zarr.publishing.page import why_no_page
 from ctspine_zarr.publishing.whole import WholeCase, WholeStore
 from ctspine_zarr.read.opening import open_store
 from ctspine_zarr.storage import Location, open_storage
@@ -74,8 +75,8 @@ def publish(
     A card, the licence, the citation, a description as Croissant and a list of digests go along, beside
     the store. What somebody changed of them there stays as it is.
 
-    A page, `index.html` and what is below `viewer/`, goes along: on a web server it shows the store. An
-    `index.html` of others that is there is kept, and there is no page then, as where zarrita was not bundled.
+    A page, `index.html` and what is below `viewer/`, goes along: on a web server it shows the store. There is
+    none where zarrita was not bundled, or beside an `index.html` of others.
 
     Args:
         store: any that opens; for the Hub one in a local folder.
@@ -105,7 +106,7 @@ def publish(
         return _to_hub(whole, target, options, on_case, private=private)
     storage = open_storage(target, options=options)
     cases = _announced(whole, copy_cases(whole, storage, runner), on_case)
-    return Published(storage.location, cases, copy_top(whole, storage))
+    return Published(storage.location, cases, copy_top(whole, storage), _lacks(whole))
 
 
 def _to_hub(
@@ -118,7 +119,11 @@ def _to_hub(
     repository = Repository.at(target, options)
     repository.create(private=private)
     cases = _announced(whole, upload_cases(whole, repository), on_case)
-    return Published(str(repository), cases, upload_top(whole, repository))
+    return Published(str(repository), cases, upload_top(whole, repository), _lacks(whole))
+
+
+def _lacks(whole: WholeStore) -> str:
+    return why_no_page(whole.store.spec.splits)
 
 
 def _require_alone(target: str, runner: Runner) -> None:

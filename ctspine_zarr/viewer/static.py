@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from ctspine_zarr.errors import StorageError, StoreMismatch
 from ctspine_zarr.outputs import whole_file
-from ctspine_zarr.publishing.page import INDEX, PAGE, is_page, page_documents
+from ctspine_zarr.publishing.page import INDEX, PAGE, in_a_browser, is_page, page_documents
 
 _ROOT: Final = "zarr.json"
 
 
-def write_page(folder: str | Path, store: str = "spine.zarr", *, redirects: Iterable[str] = ()) -> Path:
+_CARD: Final = "README.md"
+# By which a card of ours is known.
+_MARK: Final = "# made by ctspine_zarr"
+_SPACE: Final = """---
+{mark}
+title: {title}
+sdk: static
+app_file: index.html
+---
+
+The cases of a store, in your browser: the page reads [the store]({store}) itself, and sends nothing anywhere.
+"""
+
+
+def write_page(
+    folder: str | Path, store: str = "spine.zarr", *, redirects: Iterable[str] = (), space: str | None = None
+) -> Path:
     """The page's address: `index.html`, written with a folder `viewer/` into a folder.
 
     Nothing is written into a store: `publish` writes the page that lies in a store itself. A page
@@ -22,18 +39,27 @@ def write_page(folder: str | Path, store: str = "spine.zarr", *, redirects: Iter
     Args:
         folder: that is published; made where it does not exist.
         store: where the store lies: from the folder, as a path of names with `/` between them, where it may
-            come later; or at http(s)://HOST/PATH, whose server lets pages of other origins read it (CORS).
+            come later; at http(s)://HOST/PATH, whose server lets pages of other origins read it (CORS); or at
+            hf://datasets/USER/NAME[@REVISION][/PATH], of a public repository.
         redirects: origins that this server may send who asks on to; those of huggingface.co are known.
+        space: a title; with it a README.md is written too, by which the folder is a static Space of the Hub.
 
     Raises:
         UnknownValue: `store` is no such place, or leads into the page's own folder; or one of `redirects` is
             no origin.
-        StoreMismatch: the folder is a store or lies in one, or holds an `index.html` or `viewer` of others.
+        HubError: `store` begins with hf:// and is no dataset's location.
+        StoreMismatch: the folder is a store or lies in one, or holds an `index.html`, `viewer` or, of a
+            Space, README.md of others.
         MissingDependency: zarrita was not bundled.
         StorageError: a file cannot be written.
     """
     folder = Path(folder)
-    page = page_documents(store, redirects=redirects)
+    address = in_a_browser(store)
+    page = page_documents(address, redirects=redirects)
+    if space is not None:
+        # A string of JSON is one of YAML too.
+        card = _SPACE.format(mark=_MARK, title=json.dumps(space), store=address)
+        page = {_CARD: card.encode()} | page
     _require_place(folder, page)
     # In order: the index as the last, so that a page that is there is whole.
     for key, body in page.items():
@@ -44,13 +70,9 @@ def write_page(folder: str | Path, store: str = "spine.zarr", *, redirects: Iter
 
 def _require_place(folder: Path, page: Collection[str]) -> None:
     """Do nothing where a page of ours, or nothing, is where one is to be written, and no store around it."""
-    index, inside = folder / INDEX, folder / PAGE
     try:
         stores = [one for one in (folder, *folder.absolute().parents) if (one / _ROOT).exists()]
-        is_ours = index.is_file() and is_page(index.read_bytes())
-        others = [index] if index.exists() else []
-        if inside.exists():
-            others += [one for one in inside.iterdir() if f"{PAGE}/{one.name}" not in page]
+        others = list(_of_others(folder, page))
     except OSError as error:
         message = f"cannot look at {folder}: {error.strerror or error}"
         raise StorageError(message) from error
@@ -59,6 +81,19 @@ def _require_place(folder: Path, page: Collection[str]) -> None:
             f"cannot write a page to {folder}: {stores[0]} is a store; legal: the folder that it lies in"
         )
         raise StoreMismatch(message)
-    if others and not is_ours:
+    if others:
         message = f"cannot write a page to {folder}: {others[0]} is none of ours; legal: a folder without"
         raise StoreMismatch(message)
+
+
+def _of_others(folder: Path, page: Collection[str]) -> Iterator[Path]:
+    """What lies where a page is to be written, and is none of ours."""
+    index, inside, card = folder / INDEX, folder / PAGE, folder / _CARD
+    if _CARD in page and card.exists() and _MARK not in card.read_text(encoding="utf-8", errors="replace"):
+        yield card
+    if index.is_file() and is_page(index.read_bytes()):
+        return
+    if index.exists():
+        yield index
+    if inside.exists():
+        yield from (one for one in inside.iterdir() if f"{PAGE}/{one.name}" not in page)
