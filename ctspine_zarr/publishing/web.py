@@ -58,7 +58,8 @@ class Answer:
 
 
 def application(folder: Path, extra: Callable[[Asked], Answer | None] | None = None) -> ASGIApp:
-    """An ASGI application that gives the files of a folder, or ranges of them, to pages of any origin.
+    """An ASGI application that gives the files of a folder, or ranges of them, to pages of any origin; at a
+    folder's own address its `index.html`, where there is one.
 
     Args:
         folder: whose files.
@@ -71,7 +72,7 @@ def application(folder: Path, extra: Callable[[Asked], Answer | None] | None = N
         allow_headers=["Range"],
         expose_headers=_SEEN_BY_SCRIPTS,
     )
-    files = StaticFiles(directory=folder)
+    files = StaticFiles(directory=folder, html=True)
     root = files if extra is None else _answering(extra, files)
     return Starlette(routes=[Mount("/", root)], middleware=[cors])
 

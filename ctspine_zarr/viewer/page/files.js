@@ -3,20 +3,20 @@
 import { SourceError } from "./source.js";
 import { FetchStore } from "./zarrita.js";
 
-/** How long a file is asked for where its server sent the page on to: such addresses are signed for a time. */
+/** ms for which a file is asked for where its server sent the page on to: such addresses are signed. */
 const MOST_AGE = 10 * 60 * 1000;
 
 export class Files {
-  /** @type {Map<string, {url: string, until: number}>} Of each file that the page was sent on for: where to. */
+  /** Where the page was sent on to, by address. @type {Map<string, {url: string, until: number}>} */
   #moved = new Map();
 
   /** @param {URL} base Of the store, with a slash at its end. */
   constructor(base) {
     this.base = base;
     /**
-     * How all is asked for. The browser keeps nothing, for a store may be updated; and parts of one file, which
-     * Chromium's cache would hand out one after another, come at once. The page's own server sends it nowhere
-     * else; that of a store elsewhere may, as the Hub does, as far as the page's policy goes.
+     * How all is asked for. The browser keeps nothing, for a store may be updated; and parts of one file,
+     * which Chromium's cache would hand out one after another, come at once. The page's own server sends it
+     * nowhere else; that of a store elsewhere may, as the Hub does, as far as the page's policy goes.
      * @type {RequestInit}
      */
     this.asked = { cache: "no-store", redirect: base.origin === location.origin ? "error" : "follow" };

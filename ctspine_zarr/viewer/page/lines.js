@@ -80,8 +80,18 @@ function isArray(array, shape) {
 const product = (numbers) => numbers.reduce((all, one) => all * one, 1);
 
 /** Path of a case's group below the store. @param {any} line */
-export function pathOf({ split, source, id, content, is_replaced: isReplaced }) {
-  return `${split}/${source}/${id}${isReplaced ? `~${content.slice(0, TAG_DIGITS)}` : ""}`;
+export function pathOf(line) {
+  return `${line.split}/${line.source}/${groupOf(line)}`;
+}
+
+/** Key of a case's receipt. @param {any} line */
+export function receiptOf(line) {
+  return `receipts/${groupOf(line)}.json`;
+}
+
+/** Name of a case's group. @param {any} line */
+function groupOf({ id, content, is_replaced: isReplaced }) {
+  return `${id}${isReplaced ? `~${content.slice(0, TAG_DIGITS)}` : ""}`;
 }
 
 /**

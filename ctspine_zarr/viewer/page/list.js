@@ -1,6 +1,7 @@
 // The list of cases, with search and filters.
 
 import { byId, choice, make } from "./dom.js";
+import { Thumbnails } from "./thumbnails.js";
 import { findingWords, gridWords, rangeWords } from "./words.js";
 
 /** @typedef {import("./app.js").App} App @typedef {import("./source.js").Entry} Entry */
@@ -23,6 +24,17 @@ export class CaseList {
     }
     this.#describeDataset();
     this.filter();
+    if (app.source.thumbnail) this.#offerPictures(new Thumbnails(app.source));
+  }
+
+  /** @param {Thumbnails} thumbnails That are read when they are asked for. */
+  #offerPictures(thumbnails) {
+    const box = make("input", {
+      type: "checkbox",
+      id: "pictured",
+      onchange: () => thumbnails.toggle(this.buttons, box.checked),
+    });
+    this.count.after(make("label", { id: "pictures" }, box, "Pictures"));
   }
 
   #makeFilters() {

@@ -5,7 +5,10 @@
 import { ESCAPE, makeTable, SLOT_BITS, SLOT_WORDS, SLOTS, TABLES } from "./predict_tables.js";
 
 /** @typedef {import("./source.js").Triple} Triple */
-/** @typedef {{extent: Triple, base: number, step: number, weights: Int32Array[], offsets: Int32Array[]}} Header */
+/**
+ * @typedef {{extent: Triple, base: number, step: number, weights: Int32Array[],
+ *   offsets: Int32Array[]}} Header
+ */
 
 /** First bytes. */
 const [CONSTANT, RAW, PREDICTED] = [0, 1, 2];
@@ -145,7 +148,7 @@ class Reader {
     return Array.from({ length: count }, (_, at) => this.view[`get${kind}`](from + size * at, true));
   }
 
-  /** All that is left. Typed arrays have the machine's order of bytes: little-endian wherever browsers run. */
+  /** All that is left, in the machine's order of bytes: little-endian wherever browsers run. */
   words() {
     const { buffer, byteOffset, byteLength } = this.view;
     require_((byteLength - this.at) % 2 === 0, "chunk of whole words");

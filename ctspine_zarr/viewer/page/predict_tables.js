@@ -1,5 +1,5 @@
-// The tables of the codec `predict`, as docs/codec.md has them under "Tables": each is made once, when a chunk
-// first names it. Operations on doubles are those of IEEE 754, in the order that the page fixes. Pure.
+// The tables of the codec `predict`, as docs/codec.md has them under "Tables": each is made once, when a
+// chunk first names it. Operations on doubles are those of IEEE 754, in the order that is fixed there. Pure.
 
 export const TABLES = 128;
 export const SLOT_BITS = 9;
@@ -45,8 +45,8 @@ export function makeTable(number) {
 }
 
 /**
- * The runs of a table, 2^k values of u from `first`, with the masses of both signs: those at least as likely as
- * half a slot, and all before the last of them.
+ * The runs of a table, 2^k values of u from `first`, with the masses of both signs: those at least as likely
+ * as half a slot, and all before the last of them.
  * @param {number} number
  */
 function runsOf(number) {

@@ -1,5 +1,6 @@
 // Where the page has its data from: this module knows of the local server, zarr_source.js of a web server.
-// Each source has the same three methods; nothing else in the page asks anybody anything.
+// Each source has the same three methods, and the other one pictures of cases; nothing else in the page asks
+// anybody anything.
 
 /**
  * @typedef {[number, number, number]} Triple  Along z, y and x.

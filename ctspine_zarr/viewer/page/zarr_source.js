@@ -3,7 +3,7 @@
 import { damaged, isReadable, ITEMSIZES, openArray } from "./chunks.js";
 import { boxDtype, caseDocument, storeDocument } from "./documents.js";
 import { Files } from "./files.js";
-import { arrayOf, FORMAT, parsedLines, pathOf } from "./lines.js";
+import { arrayOf, FORMAT, parsedLines, pathOf, receiptOf } from "./lines.js";
 import { CAN_PROVE, isSealed, sha256 } from "./proof.js";
 import { IMAGE, SourceError } from "./source.js";
 import { get, slice } from "./zarrita.js";
@@ -14,6 +14,9 @@ import { get, slice } from "./zarrita.js";
 const ROOT = "zarr.json";
 const MOST_DOCUMENT = 2 ** 26;
 const MOST_CATALOG = 2 ** 30;
+/** Of a receipt, and of the picture in it, as base64. */
+const MOST_RECEIPT = 2 ** 23;
+const MOST_PICTURE = 2 ** 16;
 /** Of a box, as the server has it. */
 const MOST_BOX = 2 ** 24;
 
@@ -63,6 +66,18 @@ export class ZarrSource {
   /** @param {string} id @returns {Promise<CaseRecord>} What is known of a case. */
   async record(id) {
     return caseDocument(this.#line(id), this.#root.dataset, this.#severities);
+  }
+
+  /** @param {string} id @returns {Promise<string>} A picture of the case; empty where it has none. */
+  async thumbnail(id) {
+    const line = this.#line(id);
+    const key = receiptOf(line);
+    const bytes = await this.#files.whole(key, MOST_RECEIPT);
+    if (bytes === null) throw damaged(`${key} is not there`);
+    await requireDigest(key, bytes, line.receipt);
+    const { thumbnail = "" } = json(bytes) ?? {};
+    const isBase64 = typeof thumbnail === "string" && /^[A-Za-z0-9+/]+=*$/.test(thumbnail);
+    return isBase64 && thumbnail.length <= MOST_PICTURE ? `data:image/jpeg;base64,${thumbnail}` : "";
   }
 
   /**
