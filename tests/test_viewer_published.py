@@ -121,7 +121,10 @@ def test_a_link_to_a_slice_shows_it_to_whoever_opens_it(
 
 
 def test_serve_shows_a_published_store_at_its_address(published: Site) -> None:
-    with served(application(published.root)) as url, urllib.request.urlopen(f"{url}/") as answer:
+    with (
+        served(application(published.root)) as url,
+        urllib.request.urlopen(f"{url}/") as answer,  # noqa: S310 - loopback
+    ):
         assert answer.read() == page_documents()["index.html"]
 
 
