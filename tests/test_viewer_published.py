@@ -396,15 +396,15 @@ def test_an_index_of_others_is_kept_and_told(phantom_store: cz.Store, tmp_path: 
     cz.publish(phantom_store.location, tmp_path)
     shutil.rmtree(tmp_path / "viewer")
     (tmp_path / "index.html").write_text("mine")
-    assert "none of ours" in cz.publish(phantom_store.location, tmp_path).lacks
+    assert cz.publish(phantom_store.location, tmp_path).kept == ("index.html",)
     assert (tmp_path / "index.html").read_text() == "mine"
     assert not (tmp_path / "viewer").exists()
 
 
 @pytest.mark.parametrize("split", ["viewer", "Viewer", "index.html"])
 def test_a_split_of_the_pages_name_goes_without_a_page(split: str) -> None:
-    assert page_beside(["train", split], None) == {}
-    assert split in why_no_page(["train", split], None)
+    assert page_beside(["train", split]) == {}
+    assert split in why_no_page(["train", split])
 
 
 @pytest.mark.parametrize(
