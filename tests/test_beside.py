@@ -125,7 +125,7 @@ def test_what_was_ours_and_goes_along_no_more_goes_unless_it_was_changed(
     copy: Path, phantom_store: cz.Store, *, is_changed: bool
 ) -> None:
     old = copy / "viewer" / "old.js"
-    old.parent.mkdir()
+    old.parent.mkdir(exist_ok=True)
     old.write_text("ours")
     lines = (copy / manifest.KEY).read_text() + f"{sha256(b'ours')}  viewer/old.js\n"
     (copy / manifest.KEY).write_text(f"{lines}{'0' * 64}  ../outside.js\n")
@@ -137,7 +137,7 @@ def test_what_was_ours_and_goes_along_no_more_goes_unless_it_was_changed(
 
 
 def test_a_file_of_the_users_that_no_list_names_stays(copy: Path, phantom_store: cz.Store) -> None:
-    (copy / "viewer").mkdir()
+    (copy / "viewer").mkdir(exist_ok=True)
     (copy / "viewer" / "notes.txt").write_text("mine")
     assert cz.publish(phantom_store.location, copy).kept == ()
     assert (copy / "viewer" / "notes.txt").read_text() == "mine"

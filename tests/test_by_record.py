@@ -71,8 +71,8 @@ def test_no_shard_is_downloaded_and_each_document_once_at_most(built: Path, hub:
     above = {"train/zarr.json", "train/MSD-T10/zarr.json", "cases.parquet", "vertebrae.parquet"}
     assert set(read) < set(files) - shards(files) - above
     assert len(read) == len(files) - len(shards(files)) - len(above) - len(same) * 2 // 3
-    # Beside them, the commit and a listing.
-    assert len(paths) - len(read) == 2
+    # Beside them, a listing.
+    assert len(paths) - len(read) == 1
     assert sum(one.sent for one in hub.server.requests) < sum(map(len, files.values()))
 
 
@@ -231,8 +231,8 @@ def test_two_revisions_are_compared_by_few_requests(built: Path, hub: Hub) -> No
     hub.hub.add("someone/spine", {**CARD, **objects(built), "notes.txt": b"newer"})
     found = cz.diff(f"{TARGET}@{commit}", TARGET, a_options=hub.options, b_options=hub.options)
     assert (found.is_equal, found.equal) == (True, 3)
-    # A commit and a root of each, and one catalog.
-    assert len(hub.server.requests) == 5
+    # A root of each, which tells the commit, and one catalog.
+    assert len(hub.server.requests) == 3
     hub.server.requests.clear()
     assert cz.diff(built, TARGET, b_options=hub.options).is_equal
-    assert len(hub.server.requests) == 2
+    assert len(hub.server.requests) == 1

@@ -162,6 +162,7 @@ def test_help_names_every_command_and_status() -> None:
         "finalize",
         "verify",
         "repair",
+        "diff",
         "remove",
         "info",
         "cases",

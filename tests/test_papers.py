@@ -24,6 +24,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.manifest.inventory import is_beside
+from ctspine_zarr.publishing.page import page_beside
 from ctspine_zarr.publishing.papers import licences
 from ctspine_zarr.publishing.papers.card import dataset_card
 from ctspine_zarr.publishing.papers.citation import citation_file
@@ -60,14 +61,14 @@ def hostile_store(tmp_path: Path) -> Path:
 def test_what_goes_along_lies_beside_a_published_store_wherever_it_is(
     phantom_store: cz.Store, published: Path, bucket: Bucket, hub: Hub
 ) -> None:
-    assert tuple(beside(published)) == PAPERS
+    assert set(beside(published)) == {*PAPERS, *page_beside(phantom_store.spec.splits)}
     target = bucket.new()
     cz.publish(phantom_store.location, target, target_options=bucket.options)
     cz.publish(phantom_store.location, TARGET, target_options=hub.options)
     keys = set(hub.hub.repos["someone/spine"].files)
-    assert set(PAPERS) <= keys
+    assert set(beside(published)) <= keys
     storage = cz.open_store(target, storage_options=bucket.options).storage
-    assert {key for key in storage.sizes() if is_beside(key)} == set(PAPERS)
+    assert {key for key in storage.sizes() if is_beside(key)} == set(beside(published))
     assert cz.verify(published).is_whole
 
 

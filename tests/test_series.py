@@ -299,7 +299,7 @@ def test_the_table_of_series_says_which_collection_each_case_is_of(source: Tree,
     [liver] = table[table.case == LIVER].to_dict("records")
     assert (liver["collection"], liver["licence"]) == (
         "Task03_Liver, Medical Segmentation Decathlon",
-        "unknown",
+        "CC-BY-SA-4.0",
     )
     assert pd.isna(liver["series_number"])
     assert pd.isna(liver["text"])

@@ -30,7 +30,7 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import Malformed, UnknownValue
 from ctspine_zarr.format.predict.encode import encode
 from ctspine_zarr.publishing import page as pages
-from ctspine_zarr.publishing.page import page_beside, page_documents, why_no_page
+from ctspine_zarr.publishing.page import page_beside, page_documents, page_files, why_no_page
 from ctspine_zarr.publishing.web import application
 from ctspine_zarr.viewer.static import write_page
 
@@ -343,15 +343,23 @@ def test_no_server_sends_a_page_on_to_an_origin_that_its_policy_does_not_name(
 
 
 def test_what_is_published_verifies_and_an_older_page_is_replaced(
-    phantom_store: cz.Store, tmp_path: Path
+    phantom_store: cz.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "spine.zarr"
-    cz.publish(phantom_store.location, target)
+    files = page_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "page_files", lambda: {**files, "main.js": b"old", "older.js": b"old"})
+        cz.publish(phantom_store.location, target)
     assert cz.verify(target).is_whole
-    (target / "viewer" / "main.js").write_text("old")
+    assert (
+        (target / "viewer" / "main.js").read_bytes()
+        == (target / "viewer" / "older.js").read_bytes()
+        == b"old"
+    )
     assert cz.publish(phantom_store.location, target).lacks == ""
     page = page_documents()
     assert {key: (target / key).read_bytes() for key in page} == page
+    assert not (target / "viewer" / "older.js").exists()
 
 
 def test_a_bucket_tells_browsers_what_they_are_given(
