@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ctspine_zarr.sampling.strategies import Balanced, Foreground, Uniform
     from ctspine_zarr.sampling.windows import assemble, window_starts
     from ctspine_zarr.scaling import Normalization
-    from ctspine_zarr.tables.frames import write_parquet
+    from ctspine_zarr.tables.files import write_parquet
     from ctspine_zarr.training.datasets import Dataset
     from ctspine_zarr.training.kinds import Patches, Slices, Vertebrae, Volumes, Windows
     from ctspine_zarr.training.making import TrainingSample
@@ -172,7 +172,7 @@ _HOMES = {
     "maintain.repair": ("Left", "Mended", "Repaired", "repair"),
     "maintain.reports": ("CaseReport", "Verification"),
     "maintain.verify": ("verify",),
-    "tables.frames": ("write_parquet",),
+    "tables.files": ("write_parquet",),
     "publishing.publish": ("CasePublished", "Published", "publish"),
     "format.label_map": ("LabelMap",),
     "read.case": ("Case",),

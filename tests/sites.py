@@ -72,6 +72,7 @@ def on_the_web(root: Path, app: App | None = None) -> Iterator[Site]:
 
 
 def greys(slice_: NDArray[Any], window: tuple[float, float]) -> NDArray[Any]:
+    """A slice as the page's documentation says it is drawn, superior, anterior and right first."""
     low, high = window
     found = np.floor(np.clip((slice_[::-1, ::-1].astype(float) - low) / (high - low), 0, 1) * 255 + 0.5)
     return found.astype(np.uint8)

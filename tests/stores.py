@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
+from trees import Tree
 from zarr.storage import LocalStore, MemoryStore
 
 import ctspine_zarr as cz
@@ -44,6 +45,16 @@ def builds(found: dict[str, bytes]) -> dict[str, bytes]:
     seal, which covers that.
     """
     return found | {"zarr.json": re.sub(rb'"(written|seal)": "[^"]*"', b"", found["zarr.json"])}
+
+
+def without_time(found: dict[str, bytes]) -> dict[str, bytes]:
+    """The same, without what those who write to a store say of themselves."""
+    return builds({key: data for key, data in found.items() if not key.startswith("builds/")})
+
+
+def built(source: Tree, location: Any, **options: Any) -> cz.BuildResult:
+    """A store of a tree, made in this process."""
+    return cz.build_store(cz.plan_build(source.root, location, workers=1, **options))
 
 
 def catalog_of(folder: Path) -> Path:

@@ -309,7 +309,7 @@ def test_the_other_documents_have_the_figures_of_their_text(told: dict[str, Both
     assert final["info"].splitlines()[0].startswith(f"{found['info']['location']}: CTSpine1K, codec ")
     assert final["info of a case"].startswith(f"{found['info of a case']['id']}: ")
     copied = found["publish"]["cases"]
-    assert f"{len(copied)} cases ({size(sum(one['bytes'] for one in copied))}) copied" in final["publish"]
+    assert f"{len(copied)} cases ({size(sum(one['sent'] for one in copied))}) copied" in final["publish"]
     assert final["nnunet trainers"] == found["nnunet trainers"]["folder"]
     assert found["nnunet raw"]["folder"] == final["nnunet raw"]
 

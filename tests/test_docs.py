@@ -22,6 +22,7 @@ import numpy as np
 import obstore.store
 import pytest
 import xarray as xr
+import yaml  # type: ignore[import-untyped]
 from click.testing import CliRunner
 from documents import NOTEBOOKS, PAGES, REPOSITORY, Block
 from servers import served
@@ -360,6 +361,12 @@ def test_the_version_is_one() -> None:
     assert cz.__version__ == PYPROJECT["project"]["version"]
     assert f"## {cz.__version__}" in (REPOSITORY / "CHANGELOG.md").read_text()
     assert f"ctspine-zarr {cz.__version__}" == WRITER
+
+
+def test_the_paper_is_cited_by_its_authors() -> None:
+    [paper] = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())["references"]
+    cited = [(one["given-names"], one["family-names"]) for one in paper["authors"]]
+    assert cited == [(one.given, one.family) for one in ctspine1k.SPEC.authors]
 
 
 def test_every_public_name_states_its_guarantees() -> None:

@@ -20,7 +20,7 @@ from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from stores import Killed, builds, filled, objects
+from stores import Killed, built, filled, objects, without_time
 from trees import Tree, VerseTree, labels, voxels
 
 import ctspine_zarr as cz
@@ -55,14 +55,6 @@ def clinical(tmp_path: Path) -> Path:
     path = tmp_path / "clinical.csv"
     path.write_text(CLINICAL)
     return path
-
-
-def built(source: Tree, location: Any, **options: Any) -> cz.BuildResult:
-    return cz.build_store(cz.plan_build(source.root, location, workers=1, **options))
-
-
-def without_time(found: dict[str, bytes]) -> dict[str, bytes]:
-    return builds({key: data for key, data in found.items() if not key.startswith("builds/")})
 
 
 # -- tables

@@ -16,7 +16,7 @@ from commands import run
 from conftest import Hub
 from hypothesis import given
 from hypothesis import strategies as st
-from stores import Killed, builds, filled, objects
+from stores import Killed, built, filled, objects, without_time
 from test_datasets import ctspine1k
 from trees import Names, Tree, listed, voxels
 
@@ -237,14 +237,6 @@ def listing(source: Tree, *lines: str) -> Path:
     path = source.root / "metadata/Path.csv"
     path.write_text("".join(f"{line}\r\n" for line in lines), newline="")
     return path
-
-
-def built(source: Tree, location: Any, **options: Any) -> cz.BuildResult:
-    return cz.build_store(cz.plan_build(source.root, location, workers=1, **options))
-
-
-def without_time(found: dict[str, bytes]) -> dict[str, bytes]:
-    return builds({key: data for key, data in found.items() if not key.startswith("builds/")})
 
 
 def said(location: Any) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ import pytest
 import scipy.ndimage
 from browsers import NEEDS_CHROMIUM, SHOWN, Viewed, chromium, watched
 from numpy.typing import NDArray
+from sites import greys
 from trees import Tree, in_mm
 from turned import AXES, added, rotated
 from viewers import viewed
@@ -162,13 +163,6 @@ def real(opened_real: View) -> View:
     opened_real.open(f"#case={REAL}")
     opened_real.requests.clear()
     return opened_real
-
-
-def greys(slice_: NDArray[Any], window: tuple[float, float]) -> NDArray[Any]:
-    """A slice as the page's documentation says it is drawn, superior, anterior and right first."""
-    low, high = window
-    found = np.floor(np.clip((slice_[::-1, ::-1].astype(float) - low) / (high - low), 0, 1) * 255 + 0.5)
-    return found.astype(np.uint8)
 
 
 def clicked(view: View, plane: str, voxel: tuple[int, int, int], **options: Any) -> None:

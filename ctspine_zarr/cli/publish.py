@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import click
@@ -53,6 +55,9 @@ def publish(
     def show(found: cz.CasePublished) -> None:
         logs.progress(report.case_published(found))
 
+    if logs.current().quiet or not sys.stderr.isatty():
+        # The Hub's client, which is imported when it is needed, draws bars of its own for what it uploads.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with executor(scheduler, workers) as cluster:
         result = cz.publish(
             store,

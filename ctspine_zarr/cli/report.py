@@ -39,15 +39,25 @@ def dropped(result: cz.BuildResult) -> list[str]:
 
 def case_published(found: cz.CasePublished) -> str:
     """One line on a case."""
-    return f"{'copied' if found.copied else 'there'} {found.case}, {size(found.bytes)}"
+    if not found.copied:
+        return f"there {found.case}, {size(found.bytes)}"
+    return f"copied {found.case}, {size(found.sent)}{_of_all(found.sent, found.bytes)}"
+
+
+def _of_all(sent: int, whole: int) -> str:
+    return "" if sent == whole else f" of {size(whole)}"
 
 
 def published(result: cz.Published) -> str:
     """One line on what was done."""
-    sizes = [case.bytes for case in result.cases if case.copied]
-    kept = len(result.cases) - len(sizes)
-    copied = f"{len(sizes)} cases ({size(sum(sizes))}) copied and compared with their receipts"
-    told = f"{result.location}: {copied}, {kept} were there, with their receipts and sizes"
+    copied = [case for case in result.cases if case.copied]
+    there = len(result.cases) - len(copied)
+    sent, whole = sum(case.sent for case in copied), sum(case.bytes for case in copied)
+    moved = f"{len(copied)} cases ({size(sent)}{_of_all(sent, whole)}) copied"
+    told = (
+        f"{result.location}: {moved} and compared with their receipts, {there} were there, with their "
+        "receipts and sizes"
+    )
     theirs = ", ".join(map(printable, result.kept))
     told += f"; left as somebody changed them: {theirs}" if theirs else ""
     return f"{told}; {result.lacks}" if result.lacks else told

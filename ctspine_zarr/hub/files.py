@@ -113,4 +113,11 @@ def size_of(data: bytes | LocalFile) -> int:
 
 def git_blob(data: bytes) -> str:
     """Git's own id of a file, the Hub's only record of small ones."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    found = git_hash(len(data))
+    found.update(data)
+    return found.hexdigest()
+
+
+def git_hash(size: int) -> hashlib._Hash:
+    """The hash of which git's id of a file comes once its bytes were taken in, of which there are so many."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

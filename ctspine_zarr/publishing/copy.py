@@ -18,7 +18,7 @@ from ctspine_zarr.read.proof import proven_object, require_object
 from ctspine_zarr.storage import Storage, all_at_once, require_shared
 
 
-def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[tuple[WholeCase, bool]]:
+def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[tuple[WholeCase, int]]:
     """Copy what is not there yet, case by case, each in the build's own order: the receipt last.
 
     A case is proven here before anything is touched there. A store that is there already is read as
@@ -28,8 +28,8 @@ def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[
     any more when it is told.
 
     Yields:
-        Each case as it is there, and whether it had to be copied; else its receipt was there, and
-        objects of the right sizes. Those that were there come first.
+        Each case as it is there, and how many bytes had to be copied: none where its receipt was there,
+        and objects of the right sizes. Those that were there come first.
 
     Raises:
         UnknownValue: the runner's processes do not see both sides.
@@ -48,7 +48,7 @@ def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[
     pending = []
     for case, receipt in zip(whole.cases, receipts, strict=True):
         if receipt == case.data and _has(sizes, case):
-            yield case, False
+            yield case, 0
         else:
             pending.append(_pending(case, receipt, sizes))
     faults: list[CtspineError] = []
@@ -56,7 +56,7 @@ def copy_cases(whole: WholeStore, target: Storage, runner: Runner) -> Generator[
         if isinstance(step, Finished):
             outcome = step.result or _Outcome(_died(step.item.case, target))
             if outcome.fault is None:
-                yield step.item.case, True
+                yield step.item.case, step.item.bytes
             else:
                 faults.append(outcome.fault)
     if faults:
@@ -113,6 +113,11 @@ class _Pending:
     case: WholeCase
     is_in_place: bool
     there: frozenset[str]
+
+    @property
+    def bytes(self) -> int:
+        """Of all that is not there, the receipt included."""
+        return sum(one.bytes for key, one in self.case.written.items() if key not in self.there)
 
 
 def _pending(case: WholeCase, receipt: bytes | None, sizes: Mapping[str, int]) -> _Pending:

@@ -29,7 +29,7 @@ _MOST_IN_MEMORY: Final = 1 << 20
 type _Files = Mapping[str, RemoteFile]
 
 
-def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[WholeCase, bool]]:
+def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[WholeCase, int]]:
     """Upload the objects that are not there yet, some cases a commit; each is proven before it is sent.
 
     Where cases that are there change in their place, as by new metadata, all is one commit, catalog and root
@@ -41,7 +41,7 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
         repository: made where it does not exist.
 
     Yields:
-        Each case as it is there, and whether it had to be uploaded.
+        Each case as it is there, and how many bytes of it had to be uploaded.
 
     Raises:
         StorageError: the store is not in a local folder.
@@ -66,7 +66,7 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
         repository.change({}, [layout.ROOT], f"Make room for other cases of {whole.store.spec.name}")
     for case in whole.cases:
         if not missing[case.id]:
-            yield case, False
+            yield case, 0
     for cases in itertools.batched(pending, max(1, len(pending)) if is_at_once else _CASES_AT_A_TIME):
         files = {
             key: data
@@ -75,7 +75,7 @@ def upload_cases(whole: WholeStore, repository: Repository) -> Generator[tuple[W
         }
         top = _top(whole, repository, newest) if is_at_once else _Top({}, [], ())
         repository.change({**files, **top.put}, top.removed, f"{len(cases)} cases of {whole.store.spec.name}")
-        yield from ((case, True) for case in cases)
+        yield from ((case, sum(case.written[key].bytes for key in missing[case.id])) for case in cases)
 
 
 def upload_top(whole: WholeStore, repository: Repository) -> tuple[str, ...]:

@@ -28,12 +28,17 @@ class CasePublished:
     Attributes:
         case: its id.
         bytes: of its objects.
-        copied: whether they had to be sent; else they were there.
+        sent: bytes of those that had to be sent; 0 where all were there.
     """
 
     case: str
     bytes: int
-    copied: bool
+    sent: int
+
+    @property
+    def copied(self) -> bool:
+        """Whether any had to be sent."""
+        return self.sent > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +140,13 @@ def _require_alone(target: str, runner: Runner) -> None:
 
 
 def _announced(
-    whole: WholeStore, cases: Generator[tuple[WholeCase, bool]], on_case: _Listener | None
+    whole: WholeStore, cases: Generator[tuple[WholeCase, int]], on_case: _Listener | None
 ) -> tuple[CasePublished, ...]:
     done: dict[str, CasePublished] = {}
     # Where the listener ends the run, processes end with it, not when the error is forgotten.
     with closing(cases):
-        for case, copied in cases:
-            done[case.id] = CasePublished(case.id, case.bytes, copied)
+        for case, sent in cases:
+            done[case.id] = CasePublished(case.id, case.bytes, sent)
             if on_case is not None:
                 on_case(done[case.id])
     return tuple(done[case.id] for case in whole.cases)

@@ -20,6 +20,7 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import CtspineError, StorageError
 from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.names import printable
+from ctspine_zarr.hub.files import git_hash
 from ctspine_zarr.outputs import whole_file
 from ctspine_zarr.sources.folder import read_tree
 from ctspine_zarr.text import file_kind
@@ -169,7 +170,7 @@ class Digests:
         self.size = 0
         self._sha256 = hashlib.sha256()
         # Of what git holds itself its id is the Hub's only record.
-        self._blob = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+        self._blob = git_hash(file.size)
 
     def take(self, part: bytes) -> None:
         """Take in some bytes."""
