@@ -19,7 +19,12 @@ from ctspine_zarr.publishing.page import INDEX, page_beside
 from ctspine_zarr.publishing.papers import manifest
 from ctspine_zarr.publishing.papers.citation import CITATION, citation_file
 from ctspine_zarr.publishing.papers.croissant import CROISSANT, croissant
-from ctspine_zarr.publishing.papers.licence import LICENCE_KEY, LICENCES_KEY, licence_file, licences_file
+from ctspine_zarr.publishing.papers.licence_files import (
+    LICENCE_KEY,
+    LICENCES_KEY,
+    licence_file,
+    licences_file,
+)
 from ctspine_zarr.publishing.papers.place import Place
 from ctspine_zarr.publishing.papers.publication import CARD, MARK, Publication
 from ctspine_zarr.publishing.whole import WholeStore

@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.publishing.papers import manifest, statements
-from ctspine_zarr.publishing.papers.licence import LICENCE_KEY, LICENCES_KEY, source_rows
+from ctspine_zarr.publishing.papers.licence_files import LICENCE_KEY, LICENCES_KEY, source_rows
 from ctspine_zarr.publishing.papers.markdown import one_line, plain, quoted, table
 from ctspine_zarr.publishing.papers.publication import MARK, Publication
 from ctspine_zarr.text import cases_table, size
