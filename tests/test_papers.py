@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.manifest.inventory import is_beside
 from ctspine_zarr.publishing.page import page_beside
-from ctspine_zarr.publishing.papers import licences
 from ctspine_zarr.publishing.papers.card import dataset_card
 from ctspine_zarr.publishing.papers.citation import citation_file
 from ctspine_zarr.publishing.papers.croissant import croissant
+from ctspine_zarr.publishing.papers.licence_files import licences_file
 from ctspine_zarr.publishing.papers.licences import Licence
 from ctspine_zarr.publishing.papers.markdown import one_line, plain
 from ctspine_zarr.publishing.papers.place import Place
@@ -102,6 +103,14 @@ def test_the_snippets_of_a_card_run_as_they_stand(published: Path, monkeypatch: 
     assert "sha256sum -c manifest-sha256.txt" in card
 
 
+def test_a_card_on_the_hub_proves_every_byte_by_reading_it(phantom_store: cz.Store, hub: Hub) -> None:
+    cz.publish(phantom_store.location, TARGET, target_options=hub.options)
+    card = bytes(hub.hub.repos["someone/spine"].files["README.md"]).decode()
+    [command] = snippets(card, "sh")
+    assert command == f"ctspine-zarr verify {TARGET} --digest {phantom_store.root.seal} --download\n"
+    assert "Without `--download`" in card
+
+
 def test_the_hubs_own_classes_read_a_card(published: Path) -> None:
     card = huggingface_hub.DatasetCard.load(published / "README.md")
     data: dict[str, Any] = card.data.to_dict()
@@ -121,6 +130,8 @@ def test_a_card_tells_sources_with_their_terms_and_figures_that_are_the_stores(p
         assert known.title in row
         assert known.url in row
         assert f"| {(store.cases.source == source).sum()} |" in row
+    assert "| what | figure |" in card
+    assert "of 0 cases" not in card
     low, high = store.cases.hu_min.min(), store.cases.hu_max.max()
     assert f"| HU | {low:g} to {high:g} |" in card
     slices = store.cases.slices
@@ -251,6 +262,41 @@ def test_a_citation_is_legal_by_the_formats_own_schema(published: Path) -> None:
     cffconvert.Citation((published / "CITATION.cff").read_text()).validate()
 
 
+def rows_of(text: str) -> dict[str, list[str]]:
+    """First cell -> the others, of the rows of Markdown's tables."""
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    return {first.strip(): [cell.strip() for cell in others] for first, *others in rows}
+
+
+def test_licences_by_source_tell_what_each_asks_and_how_it_is_cited(published: Path) -> None:
+    spec, rows = cz.open_store(published).spec, rows_of((published / "LICENSES.md").read_text())
+    own = spec.collections["COLONOG"]
+    _, licence, asked, cited, where = rows["COLONOG"]
+    assert (licence, asked, cited) == ("CC-BY-3.0", "attribution", plain(own.citation))
+    assert where.endswith(f"doi:{own.doi}")
+    _, licence, asked, cited, _ = rows["COVID-19"]
+    assert (licence, asked, cited) == ("unknown", "none is stated: ask its authors", "not known here")
+
+
+@pytest.mark.parametrize("key", ["README.md", "LICENSES.md"])
+def test_a_note_that_all_sources_share_is_said_once(published: Path, key: str) -> None:
+    spec, text = cz.open_store(published).spec, (published / key).read_text()
+    [note] = {one.licence_note for one in spec.collections.values()}
+    assert text.count(note) == 1
+    assert max(len(cells) for cells in rows_of(text).values()) <= (3 if key == "README.md" else 5)
+
+
+def test_a_note_of_one_source_alone_stands_with_it(phantom_store: cz.Store) -> None:
+    root = phantom_store.root
+    collections = dict(root.dataset.collections)
+    collections["COLONOG"] = replace(collections["COLONOG"], licence_note="Ask first.")
+    spec = replace(root.dataset, collections=collections)
+    about = Publication(Place.of(TARGET), replace(root, dataset=spec), phantom_store.records, {})
+    rows = rows_of(licences_file(about).decode())
+    assert rows["COLONOG"][1] == "CC-BY-3.0. Ask first"
+    assert rows["MSD-T10"][1].startswith("CC-BY-SA-4.0. CTSpine1K's authors")
+
+
 def test_the_licence_goes_along_in_full(published: Path, tmp_path: Path) -> None:
     text = (published / "LICENSE").read_text()
     assert text.startswith("Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International")
@@ -288,7 +334,9 @@ def test_a_licence_is_known_by_what_a_dataset_calls_it(stated: str, spdx: str, h
 
 
 def test_every_licence_that_is_carried_along_is_known() -> None:
-    texts = {name: Licence.of(name) for name in licences.carried()}
+    carried = files("ctspine_zarr.publishing").joinpath("licences").iterdir()
+    names = [path.name.removesuffix(".txt") for path in carried]
+    texts = {name: Licence.of(name) for name in names}
     assert {"CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-SA-4.0", "CC0-1.0", "CC-BY-3.0", "MIT"} <= set(texts)
     for name, found in texts.items():
         assert found.spdx == name
@@ -317,4 +365,7 @@ def test_a_place_has_addresses(location: str, url: str, file: str) -> None:
 
 def test_a_source_of_which_nothing_is_known_is_told_so(tmp_path: Path) -> None:
     cz.publish(hostile_store(tmp_path), tmp_path / "copy")
-    assert "| not known here | not known here |" in (tmp_path / "copy" / "LICENSES.md").read_text()
+    assert (
+        "| not known here | not known here | not known here |"
+        in (tmp_path / "copy" / "LICENSES.md").read_text()
+    )

@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.publishing.papers import manifest, statements
-from ctspine_zarr.publishing.papers.licence_files import LICENCE_KEY, LICENCES_KEY, source_rows
+from ctspine_zarr.publishing.papers.licence_files import IN_SHORT, LICENCE_KEY, LICENCES_KEY, sources
 from ctspine_zarr.publishing.papers.markdown import one_line, plain, quoted, table
 from ctspine_zarr.publishing.papers.publication import MARK, Publication
 from ctspine_zarr.text import cases_table, size
@@ -36,6 +36,8 @@ made from, exact to the voxel; {mark}. Image and mask of a case are OME-Zarr 0.5
 ## Sources
 
 {sources}
+
+What each of them asks, and how it is to be cited: [{licences_key}]({licences_key}).
 
 ## Load it
 
@@ -64,9 +66,9 @@ The root holds the sha256 of the catalog and of the tables, the catalog that of 
 those of a case's objects. With the root's seal, which is here, every byte can be proven:
 
 ```sh
-ctspine-zarr verify {place} --digest {seal}
+ctspine-zarr verify {place} --digest {seal}{download}
 ```
-
+{record}
 Without this software, in a copy of the whole: `sha256sum -c {manifest}`.
 
 ## Datasheet
@@ -77,11 +79,15 @@ Without this software, in a copy of the whole: `sha256sum -c {manifest}`.
 
 {licence}. {licence_note}
 
-In full: [{licence_key}]({licence_key}). By source: [{licences_key}]({licences_key}).
+In full: [{licence_key}]({licence_key}).
 
 ## Citation
 
 {citation}
+"""
+
+_RECORD: Final = """
+Without `--download`, shards are compared with the Hub's own record of each file, and none is read.
 """
 
 _TABLES: Final = """
@@ -125,8 +131,8 @@ def dataset_card(about: Publication) -> bytes:
         stored=size(about.stored_bytes),
         ratio=about.stored_bytes / max(1, about.source_bytes),
         counts="\n".join(f"    {line}" for line in cases_table(about.root.cases)),
-        figures=table(["", ""], _figures(about)),
-        sources=table(["source", "cases", "licence", "where it comes from"], source_rows(about)),
+        figures=table(["what", "figure"], _figures(about)),
+        sources=sources(about, IN_SHORT),
         location=quoted(about.place.location),
         place=shlex.quote(one_line(about.place.location)),
         case=quoted(example.id),
@@ -135,6 +141,8 @@ def dataset_card(about: Publication) -> bytes:
         tables=_tables(about),
         catalog=about.root.catalog and about.root.catalog.key,
         seal=about.root.seal,
+        download=" --download" if about.place.repository else "",
+        record=_RECORD if about.place.repository else "",
         manifest=manifest.KEY,
         datasheet="\n\n".join(_datasheet(about)),
         licence=plain(spec.licence),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ctspine_zarr.format.spec import UNKNOWN, SourceCollection
 from ctspine_zarr.publishing.papers.licences import Licence
 from ctspine_zarr.publishing.papers.markdown import one_line, plain, table
 from ctspine_zarr.publishing.papers.publication import Publication
 
 LICENCE_KEY: Final = "LICENSE"
 LICENCES_KEY: Final = "LICENSES.md"
+
+IN_SHORT: Final = ("source", "cases", "licence", "where it comes from")
+IN_FULL: Final = (*IN_SHORT[:3], "what it asks, in short", "to be cited", IN_SHORT[3])
+"""Columns of the table of sources."""
+
+_NOT_KNOWN: Final = "not known here"
 
 
 def licence_file(about: Publication) -> bytes:
@@ -39,28 +46,52 @@ What this store adds to the dataset, its form and its documents, is under the da
 
 ## By source
 
-{table(["source", "cases", "licence", "where it comes from"], source_rows(about))}
+{sources(about)}
 """
     return text.encode()
 
 
-def source_rows(about: Publication) -> Iterator[tuple[str, str, str, str]]:
-    """Name, cases, licence and address of each source that there are cases of, as Markdown."""
+def sources(about: Publication, columns: Sequence[str] = IN_FULL) -> str:
+    """A table of the sources that there are cases of, and a note on their licences that all of them share,
+    as Markdown.
+
+    Args:
+        about: what is published.
+        columns: some of `IN_FULL`.
+    """
+    shared = _shared_note(about)
+    rows = ([row[column] for column in columns] for row in _sources(about, shared))
+    return "\n\n".join(filter(None, [table(columns, rows), plain(shared)]))
+
+
+def _sources(about: Publication, shared: str) -> Iterator[dict[str, str]]:
+    """Column of `IN_FULL` -> what stands there, as Markdown, of each source."""
     for source, cases in about.of_source.items():
-        known = about.spec.collections.get(source)
-        if known is None:
-            yield plain(source), f"{cases:,}", "not known here", "not known here"
-            continue
-        licence = Licence.of(known.licence)
-        stated = "" if licence.is_unknown else plain(licence.name)
-        terms = ". ".join(filter(None, (stated, plain(known.licence_note).rstrip("."))))
-        address = known.url or (f"https://doi.org/{known.doi}" if known.doi else "")
-        where = ", ".join(
-            filter(None, (plain(known.title), address, known.doi and f"doi:{plain(known.doi)}"))
-        )
-        yield plain(source), f"{cases:,}", terms or "not known here", where
+        cells = (plain(source), f"{cases:,}", *_known(about.spec.collections.get(source), shared))
+        yield dict(zip(IN_FULL, cells, strict=True))
+
+
+def _known(source: SourceCollection | None, shared: str) -> tuple[str, str, str, str]:
+    """Licence, what it asks, what is to be cited and the address of a source."""
+    if source is None:
+        return (_NOT_KNOWN,) * 4
+    licence = Licence.of(source.licence)
+    stated = UNKNOWN if licence.is_unknown else plain(licence.name)
+    note = "" if source.licence_note == shared else plain(source.licence_note).rstrip(".")
+    terms = ". ".join(filter(None, (stated, note)))
+    cited = _NOT_KNOWN if source.citation.strip() in {"", UNKNOWN} else plain(source.citation)
+    address = source.url or (f"https://doi.org/{source.doi}" if source.doi else "")
+    where = filter(None, (plain(source.title), address, source.doi and f"doi:{plain(source.doi)}"))
+    return terms, licence.demands, cited, ", ".join(where)
+
+
+def _shared_note(about: Publication) -> str:
+    """The note on its licence that every source has; empty where they have several, or one has none."""
+    found = [about.spec.collections.get(source) for source in about.of_source]
+    notes = {one.licence_note if one else "" for one in found}
+    return notes.pop() if len(notes) == 1 else ""
 
 
 def _row(name: str, cases: int, licence: Licence) -> tuple[str, str, str, str, str]:
     shown = plain(licence.name) or "unknown"
-    return name, f"{cases:,}", shown, licence.url or "not known here", licence.demands
+    return name, f"{cases:,}", shown, licence.url or _NOT_KNOWN, licence.demands

@@ -7,7 +7,6 @@ package `spdx-license-list` 6.12.0 has them, without blanks at the ends of lines
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
@@ -116,12 +115,6 @@ class Licence:
         """The licence in full; None where it is not carried along."""
         path = _TEXTS / f"{self.spdx}.txt"
         return path.read_text(encoding="utf-8") if self.spdx and path.is_file() else None
-
-
-def carried() -> Iterator[str]:
-    """Identifiers of the licences whose texts are carried along."""
-    for path in _TEXTS.iterdir():
-        yield path.name.removesuffix(".txt")
 
 
 def _identifier(name: str) -> str:

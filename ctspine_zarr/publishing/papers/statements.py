@@ -133,7 +133,7 @@ def personal(about: Publication) -> Statements:
     return _said(
         "CT shows bodies, and may show faces. Cases are named as their files were.",
         "Headers of the source files are kept as they were; their free texts have not been looked through.",
-        f"Rows of the dataset's own spreadsheet: of {rows:,} cases.",
+        f"Rows of the dataset's own spreadsheet: of {rows:,} cases." if rows else "",
         f"Tables that were joined: {', '.join(tables)}." if tables else "No table was joined.",
         "It is not known here how the sources were de-identified.",
     )
