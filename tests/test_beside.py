@@ -143,19 +143,12 @@ def test_a_file_of_the_users_that_no_list_names_stays(copy: Path, phantom_store:
     assert (copy / "viewer" / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("front", "is_kept"),
-    [("license: mit\ntags:\n- zarr\n", False), ("license: mit\nlanguage: de\n", True)],
-)
-def test_a_card_from_before_there_was_a_list_is_ours_unless_its_front_matter_is_not(
-    copy: Path, phantom_store: cz.Store, front: str, *, is_kept: bool
-) -> None:
+def test_without_a_list_everything_there_is_somebodys(copy: Path, phantom_store: cz.Store) -> None:
     (copy / manifest.KEY).unlink()
-    card = f"---\n{front}---\n\n# x; made by ctspine_zarr.\n"
-    (copy / "README.md").write_text(card)
-    result = cz.publish(phantom_store.location, copy)
-    assert result.kept == (("README.md",) if is_kept else ())
-    assert ((copy / "README.md").read_text() == card) == is_kept
+    card = (copy / "README.md").read_bytes() + b"mine\n"
+    (copy / "README.md").write_bytes(card)
+    assert cz.publish(phantom_store.location, copy).kept == ("README.md",)
+    assert (copy / "README.md").read_bytes() == card
 
 
 @pytest.mark.parametrize("is_first", [True, False])

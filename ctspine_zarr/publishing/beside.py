@@ -1,16 +1,14 @@
 """What goes along with a published store, beside its own objects: what is to be written, and what is kept.
 
 A document that somebody changed at the other place stays as it is. Ours is what an earlier list of digests
-there names with the digest that it has; and, where there is no list, a card with our mark.
+there names with the digest that it has.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
 
 from ctspine_zarr.digest import sha256
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES
@@ -26,13 +24,8 @@ from ctspine_zarr.publishing.papers.licence_files import (
     licences_file,
 )
 from ctspine_zarr.publishing.papers.place import Place
-from ctspine_zarr.publishing.papers.publication import CARD, MARK, Publication
+from ctspine_zarr.publishing.papers.publication import CARD, Publication
 from ctspine_zarr.publishing.whole import WholeStore
-
-# Of the cards that were written before there was a list; another key is its owner's.
-_FRONT: Final = frozenset(
-    {"license", "license_name", "pretty_name", "task_categories", "tags", "size_categories"}
-)
 
 
 @dataclass(frozen=True)
@@ -147,24 +140,15 @@ class _Earlier:
     read: dict[str, bytes | None] = field(default_factory=dict)
 
     @cached_property
-    def list(self) -> bytes | None:
-        """The list of digests there."""
-        return self.there.bounded(manifest.KEY, manifest.MOST_BYTES)
-
-    @cached_property
     def listed(self) -> Mapping[str, set[str]]:
-        """Key -> digests, of the documents that the list has and that are there."""
-        found = manifest.listed(self.list or b"")
+        """Key -> digests, of the documents that the list there has and that are there."""
+        found = manifest.listed(self.there.bounded(manifest.KEY, manifest.MOST_BYTES) or b"")
         return {key: found[key] for key in sorted(found) if is_beside(key) and key in self.there.sizes}
 
     def is_ours(self, key: str) -> bool:
         """Whether what lies at a key is as it was written by us."""
         data = self._data(key)
-        if data is None:
-            return False
-        if self.list is None:
-            return key == CARD and _is_first_card(data.decode(errors="replace"))
-        return sha256(data) in self.listed.get(key, ())
+        return data is not None and sha256(data) in self.listed.get(key, ())
 
     def digest(self, key: str) -> str:
         """Of what lies at a key and is ours."""
@@ -174,12 +158,6 @@ class _Earlier:
         if key not in self.read:
             self.read[key] = self.there.bounded(key, MOST_DOCUMENT_BYTES)
         return self.read[key]
-
-
-def _is_first_card(text: str) -> bool:
-    """Whether a card is one of those that were written before there was a list, and its front matter ours."""
-    front = text.removeprefix("---\n").partition("\n---\n")[0]
-    return MARK in text and _FRONT.issuperset(re.findall(r"^([\w-]+):", front, re.MULTILINE))
 
 
 def _digests(whole: WholeStore) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from ctspine_zarr.format.layout import CASES_TABLE, VERTEBRAE_TABLE
 from ctspine_zarr.publishing.papers import manifest, statements
 from ctspine_zarr.publishing.papers.licence_files import IN_SHORT, LICENCE_KEY, LICENCES_KEY, sources
 from ctspine_zarr.publishing.papers.markdown import one_line, plain, quoted, table
-from ctspine_zarr.publishing.papers.publication import MARK, Publication
+from ctspine_zarr.publishing.papers.publication import Publication
 from ctspine_zarr.text import cases_table, size
 
 SPLIT: Final = "full"
@@ -26,8 +26,8 @@ _TEMPLATE: Final = """
 {title}
 
 {cases:,} CTs, {masks:,} of them with masks, in {stored}, {ratio:.2f} of the `.nii.gz` files they were
-made from, exact to the voxel; {mark}. Image and mask of a case are OME-Zarr 0.5 arrays with axes
-(z, y, x); values are HU; labels are 0 background, {labels}.
+made from, exact to the voxel; made by ctspine_zarr. Image and mask of a case are OME-Zarr 0.5 arrays with
+axes (z, y, x); values are HU; labels are 0 background, {labels}.
 
 {counts}
 
@@ -125,7 +125,6 @@ def dataset_card(about: Publication) -> bytes:
         name=plain(spec.name),
         title=plain(spec.title),
         labels=plain(labels),
-        mark=MARK,
         cases=len(about.records),
         masks=about.masks,
         stored=size(about.stored_bytes),

@@ -18,9 +18,6 @@ from ctspine_zarr.publishing.papers.place import Place
 
 CARD: Final = "README.md"
 
-MARK: Final = "made by ctspine_zarr"
-"""What a card of ours has, and no other."""
-
 
 @dataclass(frozen=True, slots=True)
 class Span:
