@@ -162,6 +162,33 @@ def test_a_list_of_a_thousand_cases_takes_the_root_and_the_catalog(
         assert len(asked) == 3, "the page, the root, the catalog"
 
 
+def test_a_case_that_is_not_there_leaves_the_list_to_choose_from(
+    published: Site, phantom_store: cz.Store, look: Callable[[Site], View]
+) -> None:
+    view = look(published)
+    view.open("#case=nope")
+    assert view.told() == "no case nope in the store. Choose one from the list."
+    assert view.page.locator("#title").inner_text() == "choose a case from the list"
+    view.page.locator("#cases button").last.click()
+    view.settled()
+    assert view.page.locator("#title").inner_text() == list(phantom_store)[-1]
+    assert not view.page.locator("#message").is_visible()
+
+
+def test_a_page_that_is_opened_from_a_disk_says_that_it_needs_a_web_server(
+    published: Site, browser: Any, look: Callable[[Site], View]
+) -> None:
+    with watched(browser, View) as (new, _):
+        view = new(published)
+        view.page.goto((published.root / "index.html").as_uri())
+        view.until("getComputedStyle(document.querySelector('#needs')).opacity === '1'")
+        assert "needs a web server" in view.page.locator("#needs").inner_text()
+        assert "reading" not in view.page.locator("body").inner_text()
+    view = look(published)
+    view.open()
+    assert view.page.locator("#needs").count() == 0
+
+
 def test_pictures_of_cases_are_read_where_they_are_asked_for_and_seen(
     published: Site, phantom_store: cz.Store, look: Callable[[Site], View]
 ) -> None:
@@ -182,6 +209,8 @@ def test_pictures_of_cases_are_read_where_they_are_asked_for_and_seen(
     shown = view("id => viewer.list.buttons.get(id).querySelector('img').src", case)
     assert shown == f"data:image/jpeg;base64,{receipt['thumbnail']}"
     assert len(receipts()) == len(set(receipts()))
+    cut = "[...document.querySelectorAll('.case .id')].filter(id => id.scrollWidth > id.clientWidth)"
+    assert view(f"{cut}.map(id => id.innerText)") == []
     view.page.locator("#pictured").uncheck()
     assert not view.page.locator(".thumbnail").first.is_visible()
 

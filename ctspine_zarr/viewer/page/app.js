@@ -19,6 +19,8 @@ import { gridWords, limitWords } from "./words.js";
 /** Bytes of voxels that the page holds. */
 const MOST_BYTES = 192 * 2 ** 20;
 const FRAMES = 600;
+/** What can be done about an error, by its kind, where it is not to try again. */
+const MORE = { updated: " Click to load the page again.", unknown: " Choose one from the list.", limit: "" };
 
 export class App {
   /** @param {object} source See source.js. */
@@ -108,7 +110,9 @@ export class App {
       // Another case may have been asked for meanwhile.
       if (opening === this.opening) this.#show(record, link);
     } catch (error) {
-      if (opening === this.opening) this.tell(error, () => this.open(id, link));
+      if (opening !== this.opening) return;
+      if (this.record === null) byId("title").textContent = "choose a case from the list";
+      this.tell(error, () => this.open(id, link));
     }
   }
 
@@ -362,14 +366,13 @@ export class App {
    */
   tell(error, again = () => this.boxes.retry()) {
     const element = byId("message");
-    const isUpdated = error.kind === "updated";
-    const more = isUpdated ? " Click to load the page again." : " Click to try again.";
-    element.textContent = `${error.message}.${error.kind === "limit" ? "" : more}`;
+    const more = MORE[error.kind] ?? " Click to try again.";
+    element.textContent = `${error.message}.${more}`;
     element.dataset.kind = error.kind ?? "";
     element.onclick = () => {
       element.hidden = true;
-      if (isUpdated) location.reload();
-      else again();
+      if (error.kind === "updated") location.reload();
+      else if (error.kind !== "unknown") again();
     };
     element.hidden = false;
   }

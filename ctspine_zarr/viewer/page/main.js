@@ -8,6 +8,10 @@ import { ServerSource } from "./source.js";
 const told = (name) =>
   /** @type {HTMLMetaElement | null} */ (document.querySelector(`meta[name="${name}"]`))?.content;
 
+// Browsers run no modules of a page that was opened from a disk: there, what this removes stays.
+byId("needs").remove();
+byId("title").textContent = "reading the store …";
+
 async function chosenSource() {
   const store = told("store");
   if (store === undefined) return new ServerSource();

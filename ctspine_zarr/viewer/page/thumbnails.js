@@ -47,7 +47,7 @@ export class Thumbnails {
         .thumbnail(id)
         .catch(() => "")
         .then((src) => {
-          row.prepend(make("img", { className: "thumbnail", alt: "", src }));
+          row.prepend(make("img", { className: "thumbnail", alt: "", ...(src && { src }) }));
           this.#underWay--;
           this.#next();
         });
