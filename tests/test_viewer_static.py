@@ -415,7 +415,7 @@ def test_no_file_of_others_is_written_over(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_what_is_no_place_of_a_store_is_refused(tmp_path: Path, store: str) -> None:
-    with pytest.raises(UnknownValue, match="legal"):
+    with pytest.raises(UnknownValue, match=r"legal: .* hf://datasets/USER/NAME"):
         write_page(tmp_path, store)
     assert list(tmp_path.iterdir()) == []
 
@@ -442,10 +442,20 @@ def test_a_page_of_a_store_of_the_hub_is_a_static_space(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["page"] == str(tmp_path / "space" / "index.html")
     about = SpaceCard.load(tmp_path / "space" / "README.md").data
     assert (about.title, about.sdk, about.app_file) == (title, "static", "index.html")
+    # A page about the store: what the page reads is none.
+    shown = (tmp_path / "space" / "README.md").read_text()
+    assert "[the store](https://huggingface.co/datasets/someone/spine/tree/v1/a%20b)" in shown
     index = (tmp_path / "space" / "index.html").read_text()
     assert 'content="https://huggingface.co/datasets/someone/spine/resolve/v1/a%20b"' in index
     assert "connect-src https://huggingface.co https://*.hf.co data:;" in index
     assert run("page", "spine.zarr", str(tmp_path / "space"), "--space", "Again").exit_code == 0
+
+
+def test_the_command_says_where_the_page_looks_for_the_store(tmp_path: Path) -> None:
+    done = run("page", "pub", str(tmp_path), "--json")
+    assert json.loads(done.stdout)["location"] == str(tmp_path / "pub")
+    assert f"shows {tmp_path / 'pub'}, once" in run("page", "pub", str(tmp_path)).output
+    assert "shows https://a.example/pub, once" in run("page", "https://a.example/pub", str(tmp_path)).output
 
 
 def test_a_card_of_others_is_kept(tmp_path: Path) -> None:

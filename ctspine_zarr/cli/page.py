@@ -34,5 +34,6 @@ def page(store: str, folder: Path, *, redirects: tuple[str, ...], space: str | N
     from ctspine_zarr.viewer.static import write_page
 
     written = write_page(folder, store, redirects=redirects, space=space)
-    text = f"{written} shows {store}, once {folder} is on a web server"
-    logs.answer(printable(text), {"location": store, "page": str(written)})
+    place = store if "://" in store else str(folder / store)
+    text = f"{written} shows {place}, once {folder} is on a web server"
+    logs.answer(printable(text), {"location": place, "page": str(written)})

@@ -58,20 +58,23 @@ def page_documents(store: str = HERE, *, redirects: Iterable[str] = ()) -> dict[
     alone: its own origin or, of a store elsewhere, the store's and `redirects`.
 
     Args:
-        store: where it is: `HERE`, a path of names with `/` between them from the page, or http(s)://HOST/PATH.
+        store: where it is: `HERE`, a path of names with `/` between them from the page, http(s)://HOST/PATH, or
+            hf://datasets/USER/NAME[@REVISION][/PATH], of a public repository.
         redirects: origins that the server of a store elsewhere may send who asks on to, such as
             https://files.example or https://*.files.example; those of huggingface.co are known.
 
     Raises:
         UnknownValue: `store` is no such place or leads into the page's own folder; or one of `redirects` is
             no origin, or there are some for a store that is not elsewhere.
+        HubError: `store` begins with hf:// and is no dataset's location.
         MissingDependency: zarrita was not bundled.
     """
-    asked = _asked(store, tuple(redirects))
+    address = _in_a_browser(store)
+    asked = _asked(address, tuple(redirects))
     found = page_files()
     if _BUNDLE not in found:
         raise MissingDependency(_LACKS)
-    index = _index(found.pop(INDEX).decode(), store, asked)
+    index = _index(found.pop(INDEX).decode(), address, asked)
     return {f"{PAGE}/{name}": body for name, body in sorted(found.items())} | {INDEX: index.encode()}
 
 
@@ -97,13 +100,8 @@ def is_page(index: bytes) -> bool:
     return _GENERATOR.encode() in index
 
 
-def in_a_browser(store: str) -> str:
-    """The address at which a browser reads a store: of hf://datasets/USER/NAME[@REVISION][/PATH] that of its
-    files at huggingface.co, of all else what it is.
-
-    Raises:
-        HubError: it begins with hf:// and is no dataset's location.
-    """
+def _in_a_browser(store: str) -> str:
+    """The address at which a browser reads a store: on the Hub that of its files, of all else what it is."""
     if not store.lower().startswith("hf://"):
         return store
     # Half a second to import, which nobody else need wait for.
@@ -128,7 +126,8 @@ def _asked(store: str, redirects: tuple[str, ...]) -> str:
     if (store != HERE and not is_beside) or redirects:
         message = (
             f"store {store!r}{' with redirects' * bool(redirects)}; legal: a path from the page to the "
-            "store, such as spine.zarr, or http(s)://HOST/PATH, with redirects or without"
+            "store, such as spine.zarr; http(s)://HOST/PATH, with redirects or without; or "
+            "hf://datasets/USER/NAME[@REVISION][/PATH]"
         )
         raise UnknownValue(message)
     return "'self'"

@@ -9,7 +9,9 @@ from typing import Final
 
 from ctspine_zarr.errors import StorageError, StoreMismatch
 from ctspine_zarr.outputs import whole_file
-from ctspine_zarr.publishing.page import INDEX, PAGE, in_a_browser, is_page, page_documents
+from ctspine_zarr.publishing.page import INDEX, PAGE, is_page, page_documents
+from ctspine_zarr.publishing.papers.markdown import plain
+from ctspine_zarr.publishing.papers.place import Place
 
 _ROOT: Final = "zarr.json"
 
@@ -54,11 +56,12 @@ def write_page(
         StorageError: a file cannot be written.
     """
     folder = Path(folder)
-    address = in_a_browser(store)
-    page = page_documents(address, redirects=redirects)
+    page = page_documents(store, redirects=redirects)
     if space is not None:
+        # Of a store beside the page there is no other address than the way to it.
+        shown = Place.of(store).url or store
         # A string of JSON is one of YAML too.
-        card = _SPACE.format(mark=_MARK, title=json.dumps(space), store=address)
+        card = _SPACE.format(mark=_MARK, title=json.dumps(space), store=plain(shown))
         page = {_CARD: card.encode()} | page
     _require_place(folder, page)
     # In order: the index as the last, so that a page that is there is whole.
