@@ -47,8 +47,8 @@ def publish(
     TARGET is s3://, gs:// or az://BUCKET/PATH, a folder, or hf://datasets/USER/NAME.
 
     Every object is compared with its receipt there. Interrupt it at any time and run it again: what is
-    whole there is kept. To the Hub goes one process alone. A card, the licence, the citation and a list of
-    digests go along; what somebody changed of them there is kept.
+    whole there is kept. To the Hub goes one process alone. A card, the licence, the citation, croissant.json,
+    the page that shows the store and a list of digests go along; what somebody changed of them there is kept.
     """
     from ctspine_zarr.cli import documents, report
 
