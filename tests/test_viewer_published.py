@@ -215,6 +215,15 @@ def test_pictures_of_cases_are_read_where_they_are_asked_for_and_seen(
     assert not view.page.locator(".thumbnail").first.is_visible()
 
 
+def test_a_case_without_a_picture_has_an_empty_frame(published: Site, look: Callable[[Site], View]) -> None:
+    view = look(published)
+    view.open()
+    view("() => { viewer.source.thumbnail = async () => ''; }")
+    view.page.locator("#pictured").check()
+    view.until("document.querySelector('.thumbnail') !== null")
+    assert not view("document.querySelector('.thumbnail').hasAttribute('src')"), "no sign of a broken image"
+
+
 def test_a_picture_that_is_none_is_not_shown(
     published: Site, tmp_path: Path, look: Callable[[Site], View]
 ) -> None:

@@ -58,8 +58,8 @@ def page_documents(store: str = HERE, *, redirects: Iterable[str] = ()) -> dict[
     alone: its own origin or, of a store elsewhere, the store's and `redirects`.
 
     Args:
-        store: where it is: `HERE`, a path of names with `/` between them from the page, http(s)://HOST/PATH, or
-            hf://datasets/USER/NAME[@REVISION][/PATH], of a public repository.
+        store: where it is: `HERE`, a path of names with `/` between them from the page, http(s)://HOST/PATH,
+            or hf://datasets/USER/NAME[@REVISION][/PATH], of a public repository.
         redirects: origins that the server of a store elsewhere may send who asks on to, such as
             https://files.example or https://*.files.example; those of huggingface.co are known.
 
