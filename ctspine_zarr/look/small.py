@@ -19,6 +19,8 @@ _MOST_VOXELS: Final = 2**21
 # (width, height) in pixels that a JPEG fits in: the first that takes few enough bytes.
 _SIZES: Final = ((288, 384), (144, 192))
 _QUALITIES: Final = (85, 70, 50, 30)
+# Pixels for the shorter edge of a voxel, at the most: more show nothing more.
+_MOST_PIXELS: Final = 2
 _STYLE: Final = Style(edge=0, fill=0.5, text=0)
 
 
@@ -33,7 +35,7 @@ def spine_cut(record: Record, spec: Spec) -> Cut | None:
     return cut("sagittal", record.shape, centre_line(record, spec), reach)
 
 
-def drawn(plane: Plane, size: tuple[int, int], window: tuple[float, float] = WINDOW) -> Picture:
+def drawn(plane: Plane, size: tuple[float, float], window: tuple[float, float] = WINDOW) -> Picture:
     """A small picture of a plane with its labels in colour, true to its proportions, as large as fits.
 
     Args:
@@ -49,10 +51,13 @@ def drawn(plane: Plane, size: tuple[int, int], window: tuple[float, float] = WIN
 def small_jpeg(plane: Plane, most: int) -> bytes:
     """A plane as a JPEG of 288 x 384 pixels at most, or smaller and coarser, so that it has few bytes.
 
+    A voxel's shorter edge has two pixels at most.
+
     Args:
         plane: what is looked at.
         most: bytes that it may have; empty where it cannot have so few.
     """
-    pictures = (drawn(plane, size) for size in _SIZES)
+    tall, wide = (_MOST_PIXELS * mm / min(plane.spacing) for mm in plane.size)
+    pictures = (drawn(plane, (min(width, wide), min(height, tall))) for width, height in _SIZES)
     files = (jpeg(picture, quality) for picture in pictures for quality in _QUALITIES)
     return next((file for file in files if len(file) <= most), b"")
