@@ -164,7 +164,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
 @pytest.mark.parametrize(
     ("room", "known"),
     [
-        ("format", ("geometry", "errors", "digest", "kernel")),
+        ("format", ("geometry", "errors", "digest", "kernel", "locks")),
         ("quality", ("format", "geometry", "text")),
         ("sampling", ("format", "geometry", "errors", "read.regions")),
         ("look", ("format", "geometry", "errors", "text", "scaling")),

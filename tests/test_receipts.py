@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +117,30 @@ def test_a_case_that_no_reader_would_take_is_refused(
     assert refusal.case == "liver_2"
     assert "what is kept of it and its mask takes" in refusal.reason
     assert cz.verify(tmp_path / "s.zarr").is_whole
+
+
+_AT_ONCE = """
+import sys, threading
+from pathlib import Path
+from ctspine_zarr.format.receipt import decode_receipt
+sys.setswitchinterval(1e-6)
+path = Path(sys.argv[1])
+data, ready = path.read_bytes(), threading.Barrier(4)
+def decode():
+    ready.wait()
+    decode_receipt(data, f"receipts/{path.name}")
+threads = [threading.Thread(target=decode) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_that_decode_first_do_not_end_the_process(phantom_store: cz.Store) -> None:
+    receipt = Path(phantom_store.location) / phantom_store["liver_0"].record.receipt_key
+    command = [sys.executable, "-c", _AT_ONCE, str(receipt)]
+    # Half of them died.
+    with ExitStack() as runs:
+        started = [runs.enter_context(subprocess.Popen(command)) for _ in range(6)]
+    assert [run.returncode for run in started] == [0] * len(started)

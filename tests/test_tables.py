@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import Hub
 from msgspec.structs import replace
 from PIL import Image
 from pyarrow import parquet
@@ -21,12 +22,13 @@ from stores import objects
 from trees import Tree, voxels
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import Malformed
+from ctspine_zarr.errors import DamagedStore, Malformed, StoreMismatch
 from ctspine_zarr.format.catalog import Root, decode_root, encode_root
-from ctspine_zarr.format.receipt import MOST_THUMBNAIL_BYTES, decode_receipt
+from ctspine_zarr.format.receipt import MOST_THUMBNAIL_BYTES, StoredObject, decode_receipt
 from ctspine_zarr.look.planes import Plane
 from ctspine_zarr.look.small import small_jpeg, spine_cut
 from ctspine_zarr.read.planes import read_planes
+from ctspine_zarr.storage import Storage
 from ctspine_zarr.tables import stored
 
 TABLES = ("cases.parquet", "vertebrae.parquet")
@@ -187,10 +189,7 @@ def test_tables_of_another_version_of_the_library_hold(
 
 
 def test_a_store_without_tables_is_whole(folder: Path, tmp_path: Path) -> None:
-    root = root_of(folder)
-    for key in root.tables:
-        (folder / key).unlink()
-    (folder / "zarr.json").write_bytes(encode_root(replace(root, tables={})))
+    without_tables(folder)
     assert cz.verify(folder).is_whole
     cz.publish(folder, tmp_path / "copy.zarr")
     assert objects(tmp_path / "copy.zarr") == objects(folder)
@@ -204,7 +203,9 @@ def test_tables_go_along_and_are_proven_first(folder: Path, tmp_path: Path) -> N
         cz.publish(folder, tmp_path / "other.zarr")
 
 
-@pytest.mark.parametrize("key", ["../x.parquet", "a/b.parquet", "cases.csv", "zarr.json", ".parquet"])
+@pytest.mark.parametrize(
+    "key", ["../x.parquet", "a/b.parquet", "cases.csv", "zarr.json", ".parquet", "later.parquet\n"]
+)
 def test_a_root_names_no_other_objects_as_tables(phantom_store: cz.Store, key: str) -> None:
     root = root_of(Path(phantom_store.location))
     data = encode_root(replace(root, tables={key: root.tables[TABLES[0]]}))
@@ -221,3 +222,93 @@ def test_a_thumbnail_of_too_many_bytes_is_no_receipt(phantom_store: cz.Store) ->
     data = blank.replace(b"0" * 64, hashlib.sha256(blank).hexdigest().encode())
     with pytest.raises(Malformed):
         decode_receipt(data, record.receipt_key)
+
+
+# -- files of others in the place of a table
+
+THEIRS = b"PAR1, and more that is theirs"
+
+
+def without_tables(folder: Path) -> None:
+    """A store as it was written before there were tables."""
+    root = root_of(folder)
+    for key in root.tables:
+        (folder / key).unlink()
+    (folder / "zarr.json").write_bytes(encode_root(replace(root, tables={})))
+
+
+@pytest.mark.parametrize("key", TABLES)
+def test_a_build_takes_no_place_where_others_have_a_file_of_a_tables_name(tree: Tree, key: str) -> None:
+    tree.add()
+    place = tree.root.with_name("place")
+    place.mkdir()
+    (place / key).write_bytes(THEIRS)
+    with pytest.raises(StoreMismatch, match=rf"holds a {key} that is no table of a store; legal: "):
+        cz.plan_build(tree.root, place, workers=1)
+    assert objects(place) == {key: THEIRS}
+
+
+def test_a_publication_takes_no_such_place_either(
+    folder: Path, phantom_store: cz.Store, tmp_path: Path, hub: Hub
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "cases.parquet").write_bytes(THEIRS)
+    with pytest.raises(StoreMismatch, match=r"holds a cases\.parquet that is no table of a store"):
+        cz.publish(phantom_store.location, there)
+    assert objects(there) == {"cases.parquet": THEIRS}
+    hub.hub.add("someone/spine", {"cases.parquet": THEIRS})
+    with pytest.raises(StoreMismatch, match=r"holds a cases\.parquet"):
+        cz.publish(folder, "hf://datasets/someone/spine", target_options=hub.options)
+    assert set(hub.hub.repos["someone/spine"].files) == {"cases.parquet"}
+
+
+def test_an_export_beside_a_store_without_tables_stays(phantom: Path, folder: Path, tmp_path: Path) -> None:
+    without_tables(folder)
+    cz.write_parquet(cz.open_store(folder).cases, folder / "cases.parquet")
+    before = objects(folder)
+    [problem] = cz.verify(folder).problems
+    assert problem == "cases.parquet belongs to no case of the catalog"
+    assert cz.repair(folder, phantom).removed == ()
+    (tmp_path / "age.csv").write_text("case,age\nliver_0,61\n")
+    with pytest.raises(StoreMismatch, match="is no table of a store"):
+        cz.add_metadata(folder, tmp_path / "age.csv")
+    assert objects(folder)["cases.parquet"] == before["cases.parquet"]
+    (folder / "cases.parquet").unlink()
+    cz.add_metadata(folder, tmp_path / "age.csv")
+    require_equal(folder)
+
+
+@pytest.mark.parametrize("last", [*TABLES, "zarr.json"])
+def test_a_first_build_that_is_killed_at_a_table_is_gone_on_with(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    tree.add("liver_1")
+    place = tmp_path / "s.zarr"
+    put = Storage.put
+
+    def until(self: Storage, key: str, data: bytes) -> None:
+        if key == last and (key != "zarr.json" or self.size(TABLES[1]) is not None):
+            raise KeyboardInterrupt
+        put(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put", until)
+        with pytest.raises(KeyboardInterrupt):
+            cz.build_store(cz.plan_build(tree.root, place, workers=1))
+    tree.add("liver_2")
+    cz.build_store(cz.plan_build(tree.root, place, workers=1))
+    require_equal(place)
+    assert cz.verify(place).is_whole
+
+
+def test_what_a_root_proves_and_is_no_parquet_file_is_told_before_anything_is_sent(
+    folder: Path, tmp_path: Path
+) -> None:
+    root = root_of(folder)
+    (folder / "cases.parquet").write_bytes(THEIRS)
+    tables = {**root.tables, "cases.parquet": StoredObject.of(THEIRS)}
+    (folder / "zarr.json").write_bytes(encode_root(replace(root, tables=tables)))
+    with pytest.raises(DamagedStore, match="is no Parquet file"):
+        cz.publish(folder, tmp_path / "copy")
+    assert objects(tmp_path / "copy") == {}

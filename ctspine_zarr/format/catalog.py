@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs, to_builtins
@@ -25,7 +25,7 @@ from ctspine_zarr.format.receipt import Receipt, StoredObject, encode_receipt, r
 from ctspine_zarr.format.record import Count, Record
 from ctspine_zarr.format.spec import Spec
 
-type TableKey = Annotated[str, Meta(pattern=f"^{layout.TABLE_PATTERN}$")]
+type TableKey = Annotated[str, Meta(pattern=rf"^{layout.TABLE_PATTERN}\Z")]
 
 MOST_CATALOG_BYTES: Final = 2**30
 """Of a catalog or a table, which is read in one piece."""
@@ -157,6 +157,14 @@ def decode_root(data: bytes | None) -> Root:
         OtherFormat, Malformed: as `decode`.
     """
     return decode(data, Root, in_group=True, is_sealed=True)
+
+
+def tables_named(root: bytes | None) -> Collection[str]:
+    """Keys of the tables that a root names; none of what is no root."""
+    try:
+        return decode_root(root).tables
+    except (Malformed, OtherFormat):
+        return ()
 
 
 def encode_catalog(spec: Spec, entries: Iterable[Entry]) -> bytes:

@@ -16,9 +16,10 @@ from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import Malformed, OtherFormat
 from ctspine_zarr.format.layout import FORMAT_VERSION
+from ctspine_zarr.locks import STRUCTURES
 
 type Document = dict[str, Any]
-type Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+type Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 UNSEALED: Final = "0" * 64
 """The seal of a document that is not sealed yet."""
@@ -60,7 +61,9 @@ def validated[T](document: T) -> T:
         msgspec.ValidationError: one is not.
     """
     kind: type[T] = type(document)
-    return msgspec.convert(msgspec.to_builtins(document, builtin_types=(bytes,)), kind)
+    plain = msgspec.to_builtins(document, builtin_types=(bytes,))
+    with STRUCTURES:
+        return msgspec.convert(plain, kind)
 
 
 def sealed(data: bytes) -> bytes:
@@ -115,9 +118,8 @@ def parse[T](data: bytes, kind: type[T]) -> T:
 
 
 def _parse[T](data: bytes, kind: type[T], *, in_group: bool) -> T:
-    hashable: Any = kind
     try:
-        found: Any = _decoder(hashable, in_group=in_group).decode(data)
+        found: Any = _decoder(kind, in_group=in_group).decode(data)
     except _BROKEN as error:
         message = f"{type(error).__name__}: {error}"
         raise Malformed(message) from error
@@ -125,8 +127,14 @@ def _parse[T](data: bytes, kind: type[T], *, in_group: bool) -> T:
     return document
 
 
-@functools.cache
 def _decoder(kind: type[Any], *, in_group: bool) -> msgspec.json.Decoder[Any]:
+    with STRUCTURES:
+        hashable: Any = kind
+        return _made(hashable, in_group=in_group)
+
+
+@functools.cache
+def _made(kind: type[Any], *, in_group: bool) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(_Group[kind] if in_group else kind)  # type: ignore[valid-type]
 
 

@@ -36,8 +36,18 @@ SHARD: Final = "c/0/0/0"
 _TAG: Final = "~"
 _CATALOG_DIGITS: Final = 16
 _CATALOG: Final = re.compile(r"catalog-[0-9a-f]{16}\.jsonl")
+VIEWER: Final = "viewer"
+"""The folder of what the page consists of that is published with a store."""
+BESIDE: Final = frozenset(
+    {
+        *("README.md", "LICENSE", "LICENSES.md", "CITATION.cff", "croissant.json", "manifest-sha256.txt"),
+        *("index.html", ".gitattributes", VIEWER),
+    }
+)
+"""Names at the top of what goes along with a published store, or a repository has beside it."""
 CASES_TABLE: Final = "cases.parquet"
 VERTEBRAE_TABLE: Final = "vertebrae.parquet"
+TABLES: Final = (CASES_TABLE, VERTEBRAE_TABLE)
 TABLE_PATTERN: Final = "[a-z][a-z0-9_]{0,63}\\.parquet"
 """Of the keys of tables, those of later versions included."""
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -110,7 +120,12 @@ def is_catalog(key: str) -> bool:
 
 def is_table(key: str) -> bool:
     """Whether a key is that of a table at the store's root."""
-    return key in {CASES_TABLE, VERTEBRAE_TABLE}
+    return key in TABLES
+
+
+def is_at_top(name: str) -> bool:
+    """Whether a name is, but for case, that of a table, or of what may lie beside a store."""
+    return is_table(name.lower()) or name.lower() in {beside.lower() for beside in BESIDE}
 
 
 def plan_key(seal: str) -> str:
@@ -156,7 +171,7 @@ def is_build(key: str) -> bool:
 
 def is_written(key: str, splits: Collection[str]) -> bool:
     """Whether a key, other than the root's, is of the form of those that stores with these splits have."""
-    if is_catalog(key) or is_table(key) or _RECEIPT.fullmatch(key):
+    if is_catalog(key) or _RECEIPT.fullmatch(key):
         return True
     split, _, inside = key.partition("/")
     return split in splits and _IN_SPLIT.fullmatch(inside) is not None

@@ -21,7 +21,7 @@ from ctspine_zarr.format.record import Count, Record
 from ctspine_zarr.format.spec import LabelValue, Name
 from ctspine_zarr.geometry import Reorientation, Rows
 
-type Digest128 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+type Digest128 = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 type Axis = Annotated[int, Meta(ge=0, le=2)]
 
 MOST_THUMBNAIL_BYTES: Final = 40_000

@@ -68,7 +68,7 @@ class StoredArray(Struct, frozen=True, kw_only=True, omit_defaults=True):
     index_crc32c: Annotated[int, Meta(ge=0, lt=2**32)]
     chunk: Sizes
     codec: Annotated[str, Meta(max_length=64)]
-    tag: Annotated[str, Meta(pattern="^([0-9a-f]{12})?$")] = ""
+    tag: Annotated[str, Meta(pattern=r"^([0-9a-f]{12})?\Z")] = ""
     slabs: Packed = b""
 
     def __post_init__(self) -> None:

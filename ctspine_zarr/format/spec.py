@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.format.encoding import Sha256
+from ctspine_zarr.format.layout import is_at_top
 from ctspine_zarr.format.names import require_legal
 
 type LabelValue = Annotated[int, Meta(ge=1, le=255)]
@@ -148,6 +149,9 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         require_legal("split", self.splits)
+        if taken := [split for split in self.splits if is_at_top(split)]:
+            message = f"split {taken[0]!r}; legal: another name than those of documents at a store's top"
+            raise ValueError(message)
         require_legal("source", self.sources)
         require_legal("mask group", [self.mask])
         for names in (self.labels.values(), self.regions, [self.name]):

@@ -14,15 +14,8 @@ from ctspine_zarr.format.record import Record
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.receipts import KeptReceipt
 
-VIEWER: Final = "viewer/"
-"""Where the modules of the page lie that is published with a store."""
-
-_BESIDE: Final = frozenset(
-    {
-        *("README.md", "LICENSE", "LICENSES.md", "CITATION.cff", "croissant.json", "manifest-sha256.txt"),
-        *("index.html", ".gitattributes"),
-    }
-)
+VIEWER: Final = f"{layout.VIEWER}/"
+"""What the keys of the page's modules begin with."""
 
 
 def documents_above(
@@ -51,7 +44,7 @@ def keys_above(root: Root, entries: Iterable[Entry]) -> list[str]:
 
 def is_beside(key: str) -> bool:
     """Whether a key is of what goes along with a published store, or a repository has beside it."""
-    return key in _BESIDE or key.startswith(VIEWER)
+    return key in layout.BESIDE or key.startswith(VIEWER)
 
 
 def group_keys(records: Iterable[Record]) -> list[str]:

@@ -105,6 +105,8 @@ def publish(
     """
     runner = runner_of(workers, executor)
     whole = WholeStore(open_store(store, storage_options=storage_options))
+    # What is wrong above the cases is told before any is sent.
+    _ = whole.top, whole.columns
     options = target_options or {}
     if isinstance(target, str) and target.lower().startswith(_HUB):
         _require_alone(target, runner)

@@ -9,7 +9,7 @@ from functools import cached_property
 from ctspine_zarr.arrays.reading import Reading
 from ctspine_zarr.errors import DamagedStore, Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry
+from ctspine_zarr.format.catalog import Entry, tables_named
 from ctspine_zarr.format.receipt import Receipt, StoredObject, decode_receipt
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.holdings import require_none
@@ -131,11 +131,32 @@ class WholeStore:
             DamagedStore: a table is not the one that the root has.
             StoreUpdated: it is not, since the store was updated.
         """
-        root = self.store.root
-        tables = {
-            key: bytes(self.objects.proven(proven_object, key, one)) for key, one in root.tables.items()
-        }
-        return documents_above(root, self.store.entries.values(), tables)
+        return documents_above(self.store.root, self.store.entries.values(), self.tables)
+
+    @cached_property
+    def tables(self) -> Mapping[str, bytes]:
+        """Key -> bytes of the tables.
+
+        Raises: as `top`.
+        """
+        named = self.store.root.tables.items()
+        return {key: bytes(self.objects.proven(proven_object, key, one)) for key, one in named}
+
+    @cached_property
+    def columns(self) -> Mapping[str, Mapping[str, str]]:
+        """Key of a table -> column -> its kind.
+
+        Raises:
+            DamagedStore: a table is no Parquet file.
+        """
+        # Arrow is slow to import, and those who copy cases do not need it.
+        from ctspine_zarr.tables.parquet import columns_of
+
+        try:
+            return {key: columns_of(data) for key, data in self.tables.items()}
+        except Malformed as error:
+            message = f"{self.storage.location}: a table {error}; build it again"
+            raise DamagedStore(message) from error
 
     def left_over(self, keys: Collection[str]) -> list[str]:
         """Keys, among those of another place, of what is there from an earlier state of this store."""
@@ -153,6 +174,7 @@ class WholeStore:
             StoreMismatch: it holds another dataset, cases that this store has not, or something else.
         """
         splits = self.store.spec.splits
+        self._require_tables(location, keys, read)
         receipts = sorted(key for key in keys if key.startswith(layout.RECEIPTS))
         is_copy = _is_copy(self.store.spec, location, receipts, read)
         foreign = [key for key in among_cases(keys, splits) if key not in self._own]
@@ -169,6 +191,17 @@ class WholeStore:
         if layout.ROOT in keys and not receipts:
             message = f"{location} holds a {layout.ROOT} that is not ours; publish to another place"
             raise StoreMismatch(message)
+
+    def _require_tables(self, location: str, keys: Collection[str], read: _Read) -> None:
+        """Do nothing where no file of others lies at a place in that of a table; see `require_place`."""
+        from ctspine_zarr.tables.parquet import is_marked
+
+        there = [key for key in self.tables if key in keys]
+        named = tables_named(read(layout.ROOT)) if there and layout.ROOT in keys else ()
+        for key in there:
+            if key not in named and not is_marked(read(key) or b""):
+                message = f"{location} holds a {key} that is no table of a store; publish to another place"
+                raise StoreMismatch(message)
 
     @cached_property
     def _own(self) -> OwnKeys:

@@ -10,6 +10,8 @@ from typing import Final
 import pyarrow as pa
 from pyarrow import parquet
 
+from ctspine_zarr.errors import Malformed
+
 
 class Kind(StrEnum):
     """Types of a column; any may have blanks."""
@@ -24,6 +26,11 @@ class Kind(StrEnum):
     """A struct of a file's `bytes` and its `path`, which the Hub and `datasets` take for an image."""
 
 
+# By which a table of a store is told from a file of a user's of that name.
+_MARK: Final = "ctspine_zarr"
+_MARKED: Final = "table"
+# Characters of a message of Arrow's.
+_MOST_TOLD: Final = 300
 _TYPES: Final[Mapping[Kind, pa.DataType]] = {
     Kind.TEXT: pa.string(),
     Kind.TEXTS: pa.list_(pa.string()),
@@ -39,14 +46,34 @@ def columns_of(data: bytes) -> dict[str, Kind]:
 
     Args:
         data: of the file.
+
+    Raises:
+        Malformed: it is no Parquet file.
     """
     kinds = {form: kind for kind, form in _TYPES.items()}
-    fields = parquet.read_schema(pa.BufferReader(data))
+    fields = _schema(data)
     # Parquet has a name of its own for what is in a list.
     types = {
         one.name: pa.list_(one.type.value_type) if pa.types.is_list(one.type) else one.type for one in fields
     }
     return {name: kinds[form] for name, form in types.items() if form in kinds}
+
+
+def is_marked(data: bytes) -> bool:
+    """Whether bytes are a Parquet file that `encode_parquet` made, of whatever version."""
+    try:
+        return (_schema(data).metadata or {}).get(_MARK.encode()) is not None
+    except Malformed:
+        return False
+
+
+def _schema(data: bytes) -> pa.Schema:
+    try:
+        return parquet.read_schema(pa.BufferReader(data))
+    # By what is wrong with its footer.
+    except (pa.ArrowException, OSError, ValueError) as error:
+        message = f"is no Parquet file: {' '.join(str(error).split())[:_MOST_TOLD]}"
+        raise Malformed(message) from error
 
 
 def encode_parquet(columns: Mapping[str, tuple[Kind, Sequence[object]]], *, rows: int | None = None) -> bytes:
@@ -59,9 +86,9 @@ def encode_parquet(columns: Mapping[str, tuple[Kind, Sequence[object]]], *, rows
     fields = [pa.field(name, _TYPES[kind]) for name, (kind, _) in columns.items()]
     pictures = {name: {"_type": "Image"} for name, (kind, _) in columns.items() if kind is Kind.PICTURE}
     # As `datasets` writes it: https://huggingface.co/docs/datasets, `Features.arrow_schema`.
-    features = {"huggingface": json.dumps({"info": {"features": pictures}})} if pictures else None
+    features = {"huggingface": json.dumps({"info": {"features": pictures}})} if pictures else {}
     arrays = [pa.array(cells, field.type) for field, (_, cells) in zip(fields, columns.values(), strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, features))
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, {_MARK: _MARKED, **features}))
     file = pa.BufferOutputStream()
     parquet.write_table(table, file, row_group_size=rows, compression="zstd", write_page_index=True)
     written: bytes = file.getvalue().to_pybytes()

@@ -46,6 +46,7 @@ from ctspine_zarr.write.metadata import Files, planned_tables
 from ctspine_zarr.write.origin import Origin
 from ctspine_zarr.write.plan import PendingCase, Plan
 from ctspine_zarr.write.resume import has_form, whole_cases
+from ctspine_zarr.write.tables import require_own_tables
 
 MOST_WRITTEN_CHUNK: Final = 1 << 21
 """Voxels of a chunk that is written: a read of one voxel decodes all of it."""
@@ -286,6 +287,7 @@ def _own_holdings(document: PlanDocument, storage: Storage, holdings: Holdings) 
     if not holdings.receipts and holdings.root is None:
         try:
             require_own_folders(storage, document.dataset)
+            require_own_tables(storage)
         except StoreMismatch:
             # Another build, which puts its root first, may have begun in between.
             if storage.size(layout.ROOT) is None:

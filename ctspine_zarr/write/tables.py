@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ctspine_zarr.digest import sha256
-from ctspine_zarr.errors import Malformed, OtherFormat
+from ctspine_zarr.errors import Malformed, OtherFormat, StoreMismatch
 from ctspine_zarr.format import layout
-from ctspine_zarr.format.catalog import Entry, Root, in_order
+from ctspine_zarr.format.catalog import MOST_CATALOG_BYTES, Entry, Root, in_order, tables_named
 from ctspine_zarr.format.receipt import MOST_DOCUMENT_BYTES, MOST_THUMBNAIL_BYTES, decode_receipt
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.storage import Storage
-from ctspine_zarr.tables.stored import encode_tables
 
 # Receipts that are held at a time.
 _AT_ONCE: Final = 64
@@ -32,10 +31,44 @@ def made_tables(storage: Storage, entries: Iterable[Entry], spec: Spec) -> dict[
         spec: of its dataset.
 
     Raises:
+        StoreMismatch: a file of others lies in the place of a table.
         StorageError: the receipts cannot be read.
     """
+    # Arrow takes a third of a second to import, which those who build cases need not wait for.
+    from ctspine_zarr.tables.stored import encode_tables
+
+    require_own_tables(storage)
     chosen = in_order(spec, entries)
     return encode_tables([entry.record for entry in chosen], spec, _thumbnails(storage, chosen))
+
+
+def require_own_tables(storage: Storage) -> None:
+    """Do nothing where no file of others lies in the place of a table, which would be written over.
+
+    Ours is what the root there names, and what has the mark of our tables, such as those that a killed
+    process has put before the root.
+
+    Raises:
+        StoreMismatch: one does.
+        StorageError: it cannot be read.
+    """
+    there = [key for key in layout.TABLES if storage.size(key) is not None]
+    if not there:
+        return
+    named = tables_named(storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES))
+    for key in there:
+        if key not in named and not _is_ours(storage.get(key, most=MOST_CATALOG_BYTES)):
+            message = (
+                f"{storage.location} holds a {key} that is no table of a store; legal: that file elsewhere, "
+                "or another place for the store"
+            )
+            raise StoreMismatch(message)
+
+
+def _is_ours(data: bytes | None) -> bool:
+    from ctspine_zarr.tables.parquet import is_marked
+
+    return data is None or is_marked(data)
 
 
 def kept_tables(storage: Storage, root: Root | None) -> dict[str, bytes] | None:
