@@ -17,7 +17,9 @@ from stores import objects, objects_at
 from trees import AFFINE, Tree, labels, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import DamagedStore, HubError, NotAStore
+from ctspine_zarr.hub.files import LocalFile
 from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.manifest.inventory import is_beside
 from ctspine_zarr.storage import Storage, open_storage
@@ -295,3 +297,76 @@ def test_an_update_that_was_interrupted_at_any_put_goes_on(
                 cz.publish(store, target)
         cz.publish(store, target)
         assert objects_at(open_storage(target)) == objects(store)
+
+
+# -- a commit whose answer is lost
+
+
+class Lost:
+    """Answers of commits, of which the first so many are cut off once they were made."""
+
+    def __init__(self, most: int) -> None:
+        self.seen, self._most = 0, most
+
+    def __call__(self, number: int, method: str, path: str) -> str | None:  # noqa: ARG002 - as a fault is called
+        if not f"{method} {path}".startswith(REQUESTS["commit"]):
+            return None
+        self.seen += 1
+        return "cut" if self.seen <= self._most else None
+
+
+@pytest.mark.parametrize("folder", ["", "a folder"])
+def test_a_commit_whose_answer_is_lost_is_made_once(hub: Hub, tmp_path: Path, folder: str) -> None:
+    inside = f"{folder}/" if folder else ""
+    old = {"old.txt": b"old", "changed.txt": b"1", "stays.txt": b"stays"}
+    repo = hub.hub.add("someone/spine", {f"{inside}{key}": data for key, data in old.items()})
+    shard = b"\0 a shard"
+    (tmp_path / "shard").write_bytes(shard)
+    (tmp_path / "text").write_bytes(b"a text")
+    put: dict[str, bytes | LocalFile] = {
+        "changed.txt": b"2",
+        "shard": LocalFile(tmp_path / "shard", sha256(shard)),
+        "text": LocalFile(tmp_path / "text", sha256(b"a text")),
+    }
+    hub.server.fault = lost = Lost(1)
+    Repository.at(f"{TARGET}/{folder}".rstrip("/"), hub.options).change(put, ["old.txt"], "a change")
+    assert (lost.seen, len(repo.commits)) == (1, 2)
+    new = {"changed.txt": b"2", "stays.txt": b"stays", "shard": shard, "text": b"a text"}
+    assert repo.files == {f"{inside}{key}": data for key, data in new.items()}
+
+
+def test_a_commit_of_removals_alone_whose_answer_is_lost_is_made_once(hub: Hub) -> None:
+    repo = hub.hub.add("someone/spine", {"a/old.txt": b"old"})
+    hub.server.fault = lost = Lost(1)
+    Repository.at(f"{TARGET}/a", hub.options).change({}, ["old.txt"], "a change")
+    assert (lost.seen, repo.files) == (1, {})
+
+
+def test_a_commit_that_was_not_made_is_sent_again_with_what_is_left_to_do(hub: Hub) -> None:
+    repo = hub.hub.add("someone/spine", {"gone.txt": b"1", "old.txt": b"2"})
+    seen = list[str]()
+
+    def meanwhile(number: int, method: str, path: str) -> int | None:  # noqa: ARG001 - as a fault is called
+        if not f"{method} {path}".startswith(REQUESTS["commit"]):
+            return None
+        seen.append(path)
+        if len(seen) > 1:
+            return None
+        hub.hub.add("someone/spine", {"old.txt": b"2"})
+        return 503
+
+    hub.server.fault = meanwhile
+    Repository.at(TARGET, hub.options).change({"new.txt": b"3"}, ["gone.txt", "old.txt"], "a change")
+    assert (len(seen), repo.files) == (2, {"new.txt": b"3"})
+
+
+def test_an_update_of_which_every_answer_is_lost_once_is_published(
+    built: Path, store: Path, hub: Hub
+) -> None:
+    cz.publish(store, TARGET, target_options=hub.options)
+    metadata(store, built)
+    commits = len(hub.hub.repos["someone/spine"].commits)
+    hub.server.fault = lost = Lost(1)
+    cz.publish(store, TARGET, target_options=hub.options)
+    assert (lost.seen, len(hub.hub.repos["someone/spine"].commits)) == (1, commits + 1)
+    assert cz.verify(TARGET, storage_options=hub.options).is_whole

@@ -1,8 +1,8 @@
 """Dataset repositories on the Hugging Face Hub: list, read, download, publish.
 
-Beside `answers`, `reasons` and the published card the only module that knows huggingface_hub, which heeds
-HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks again on 5xx
-and dropped connections.
+Beside `answers`, `changes`, `reasons` and the published card the only module that knows huggingface_hub,
+which heeds HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE, waits as Retry-After says on 429, and asks
+again on 5xx and dropped connections.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import huggingface_hub
 from huggingface_hub import constants, errors, utils
 from huggingface_hub.utils import build_hf_headers
 
-from ctspine_zarr.concurrency.requests import PART, SECONDS, Ask, Deadline, legal_seconds, within
+from ctspine_zarr.concurrency.requests import SECONDS, Ask, Deadline, legal_seconds, within
 from ctspine_zarr.errors import CtspineError, HubError, HubUnreachable, StorageError
 from ctspine_zarr.hub.addresses import Addresses
 from ctspine_zarr.hub.answers import file_bytes, find, may_pass, named_bytes, pages, patiently, rest_of_file
-from ctspine_zarr.hub.files import LocalFile, RemoteFile, Sink, commit_of, files_of, size_of
+from ctspine_zarr.hub.changes import Change
+from ctspine_zarr.hub.files import LocalFile, RemoteFile, Sink, commit_of, files_of
 from ctspine_zarr.hub.reasons import reason
 
 _LEGAL: Final = "legal: hf://datasets/USER/NAME[@REVISION][/PATH]"
@@ -122,8 +123,7 @@ class Repository:
                 found = dict(self._cached_files())
         else:
             # Asked for here, it is not waited for by what is itself in time.
-            _ = self.commit
-            [found] = self._in_time("list", [self._listed_files])
+            [found] = self._in_time("list", [partial(self._listed_files, self.commit)])
         return {path.removeprefix(inside): file for path, file in found.items() if path.startswith(inside)}
 
     def pin(self, path: str, most: int) -> bytes | None:
@@ -242,7 +242,8 @@ class Repository:
     def change(self, put: Mapping[str, bytes | LocalFile], removed: Collection[str], message: str) -> None:
         """Put and remove files of the folder, in one commit; none where there is nothing to do.
 
-        What of a large file is there already is not sent again.
+        What of a large file is there already is not sent again. A commit that was made, but whose answer was
+        lost, is seen by what is there, and is not made again.
 
         Args:
             put: path -> contents, or where they lie.
@@ -252,17 +253,22 @@ class Repository:
         Raises:
             HubError: the Hub cannot be reached, or refuses, or a file has been altered.
         """
+        inside = {self._inside(path): data for path, data in put.items()}
+        asked = Change(inside, [self._inside(path) for path in removed])
+        tries = itertools.count()
 
-        def commit(_: Deadline) -> None:
-            adds = [self._addition(path, data) for path, data in put.items()]
-            deletes = [huggingface_hub.CommitOperationDelete(self._inside(path)) for path in removed]
-            self._api.create_commit(
-                self.id, [*adds, *deletes], commit_message=message, repo_type=_KIND, revision=self.revision
-            )
+        def commit(deadline: Deadline) -> None:
+            left = asked
+            if next(tries):
+                left = asked.left(self._listed_files(self._found_commit(deadline), deadline))
+            if not left.is_nothing:
+                sent = left.operations(str(self))
+                self._api.create_commit(
+                    self.id, sent, commit_message=message, repo_type=_KIND, revision=self.revision
+                )
 
-        if put or removed:
-            parts = 1 + sum(map(size_of, put.values())) // PART
-            self._in_time("commit to", [partial(patiently, commit)], self.seconds * parts)
+        if not asked.is_nothing:
+            self._in_time("commit to", [partial(patiently, commit)], self.seconds * asked.parts)
 
     @cached_property
     def _api(self) -> huggingface_hub.HfApi:
@@ -306,9 +312,9 @@ class Repository:
         at = f"/revision/{_quoted(self.revision)}" if self.revision else ""
         return next(pages(f"{self._api_url}{at}?expand=sha", self._headers, commit_of, deadline))
 
-    def _listed_files(self, deadline: Deadline) -> dict[str, RemoteFile]:
+    def _listed_files(self, commit: str, deadline: Deadline) -> dict[str, RemoteFile]:
         inside = f"/{urllib.parse.quote(self.folder)}" if self.folder else ""
-        url = f"{self._api_url}/tree/{_quoted(self.commit)}{inside}?recursive=true&expand=false"
+        url = f"{self._api_url}/tree/{_quoted(commit)}{inside}?recursive=true&expand=false"
         with suppress(errors.EntryNotFoundError):
             return dict(itertools.chain.from_iterable(pages(url, self._headers, files_of, deadline)))
         return {}
@@ -320,14 +326,6 @@ class Repository:
                 self.id, name, repo_type=_KIND, revision=revision, tqdm_class=_Silent, **options
             )
         return Path(found)
-
-    def _addition(self, path: str, data: bytes | LocalFile) -> huggingface_hub.CommitOperationAdd:
-        source = data if isinstance(data, bytes) else data.path
-        found = huggingface_hub.CommitOperationAdd(self._inside(path), source)
-        if isinstance(data, LocalFile) and found.upload_info.sha256.hex() != data.sha256:
-            message = f"cannot commit to {self}: {data.path} was altered meanwhile; run verify"
-            raise HubError(message)
-        return found
 
     def _inside(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
