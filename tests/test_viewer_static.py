@@ -385,13 +385,39 @@ def test_without_zarrita_nothing_is_written(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["index.html", "viewer/of_others.js"])
-def test_no_file_of_others_is_written_over(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("mine")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("index.html", "mine"),
+        ("index.html", f"<!-- {page._GENERATOR} --> mine"),
+        ("index.html", f"<!doctype html><title>how to know one</title><pre>{page._GENERATOR}</pre>"),
+        ("viewer/of_others.js", "mine"),
+        ("viewer/main.js", "mine"),
+        ("viewer/main.js/of_others", "mine"),
+        ("README.md", "mine, not\n# made by ctspine_zarr\n"),
+    ],
+)
+def test_no_file_of_others_is_written_over(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text)
     with pytest.raises(StoreMismatch, match="none of ours"):
-        write_page(tmp_path)
-    assert (tmp_path / name).read_text() == "mine"
+        write_page(tmp_path, space="Spines")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == text
+
+
+def test_a_page_that_was_interrupted_is_gone_on_with_and_one_of_ours_replaced(tmp_path: Path) -> None:
+    index = write_page(tmp_path)
+    whole = index.read_bytes()
+    index.unlink()
+    (tmp_path / "viewer" / "main.js").unlink()
+    assert write_page(tmp_path).read_bytes() == whole
+    # Of another version.
+    (tmp_path / "viewer" / "main.js").write_text("older")
+    index.write_bytes(whole.replace(b"</body>", b"older</body>"))
+    write_page(tmp_path)
+    assert index.read_bytes() == whole
+    assert (tmp_path / "viewer" / "main.js").read_bytes() == page.page_files()["main.js"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ _POLICY: Final = (
 _GENERATOR: Final = '<meta name="generator" content="ctspine_zarr">'
 # The first thing in the head: what follows is read by it.
 _CHARSET: Final = '<meta charset="utf-8">'
+# Whatever quotes a page of ours, in a comment or as text, does not begin as one.
+_OURS: Final = re.compile(
+    (
+        rf'<!doctype html>\s+<html lang="en">\s+<head>\s+{_CHARSET}\s+'
+        rf'<meta http-equiv="Content-Security-Policy" content="[^"<>]*">\s+{_GENERATOR}'
+    ).encode()
+)
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._~-]*"
 _BESIDE: Final = re.compile(rf"{_NAME}(?:/{_NAME})*")
 _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
@@ -96,8 +103,8 @@ def why_no_page(splits: Iterable[str]) -> str:
 
 
 def is_page(index: bytes) -> bool:
-    """Whether an `index.html` is one of ours."""
-    return _GENERATOR.encode() in index
+    """Whether an `index.html` is one of ours: it begins as they do, up to the line that says so."""
+    return _OURS.match(index) is not None
 
 
 def _in_a_browser(store: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,10 @@ from ctspine_zarr.publishing.papers.place import Place
 
 _ROOT: Final = "zarr.json"
 
-
 _CARD: Final = "README.md"
-# By which a card of ours is known.
-_MARK: Final = "# made by ctspine_zarr"
-_SPACE: Final = """---
-{mark}
+# By which a card of ours is known: it begins so.
+_MARK: Final = "---\n# made by ctspine_zarr"
+_SPACE: Final = """{mark}
 title: {title}
 sdk: static
 app_file: index.html
@@ -50,8 +48,9 @@ def write_page(
         UnknownValue: `store` is no such place, or leads into the page's own folder; or one of `redirects` is
             no origin.
         HubError: `store` begins with hf:// and is no dataset's location.
-        StoreMismatch: the folder is a store or lies in one, or holds an `index.html`, `viewer` or, of a
-            Space, README.md of others.
+        StoreMismatch: the folder is a store or lies in one, or holds an `index.html` or, of a Space,
+            README.md of others; or, without an `index.html` of ours, anything in `viewer` that is not of
+            this page.
         MissingDependency: zarrita was not bundled.
         StorageError: a file cannot be written.
     """
@@ -71,7 +70,7 @@ def write_page(
     return folder / INDEX
 
 
-def _require_place(folder: Path, page: Collection[str]) -> None:
+def _require_place(folder: Path, page: Mapping[str, bytes]) -> None:
     """Do nothing where a page of ours, or nothing, is where one is to be written, and no store around it."""
     try:
         stores = [one for one in (folder, *folder.absolute().parents) if (one / _ROOT).exists()]
@@ -89,14 +88,22 @@ def _require_place(folder: Path, page: Collection[str]) -> None:
         raise StoreMismatch(message)
 
 
-def _of_others(folder: Path, page: Collection[str]) -> Iterator[Path]:
-    """What lies where a page is to be written, and is none of ours."""
+def _of_others(folder: Path, page: Mapping[str, bytes]) -> Iterator[Path]:
+    """What lies where a page is to be written, and is none of ours.
+
+    The index is written last: without one of ours, what an interrupted run left has the bytes of this page.
+    """
     index, inside, card = folder / INDEX, folder / PAGE, folder / _CARD
-    if _CARD in page and card.exists() and _MARK not in card.read_text(encoding="utf-8", errors="replace"):
+    if _CARD in page and card.exists() and not card.read_bytes().startswith(_MARK.encode()):
         yield card
     if index.is_file() and is_page(index.read_bytes()):
         return
     if index.exists():
         yield index
     if inside.exists():
-        yield from (one for one in inside.iterdir() if f"{PAGE}/{one.name}" not in page)
+        yield from (one for one in inside.iterdir() if not _holds(one, page.get(f"{PAGE}/{one.name}")))
+
+
+def _holds(path: Path, body: bytes | None) -> bool:
+    """Whether a path is that of a file of these bytes."""
+    return body is not None and path.is_file() and path.read_bytes() == body
