@@ -60,6 +60,25 @@ def test_a_list_that_is_read_gives_what_was_written_and_nothing_of_what_is_none(
     assert manifest.listed(b"\xff\x00" * 99 + b"\n" + b"0" * 64 + b"  a b\n" + b"x" * 10**6) == {}
 
 
+def test_a_list_that_anybody_changed_is_not_ours() -> None:
+    data = manifest.manifest({"README.md": "1" * 64})
+    assert manifest.is_ours(data)
+    lines = data.splitlines(keepends=True)
+    others = [
+        b"",
+        data + b"\n",
+        data + b"# mine\n",
+        *(b"".join(lines[:n] + lines[n + 1 :]) for n in range(4)),
+    ]
+    # A seal that holds makes no list of ours of one that begins otherwise.
+    body = b"1" * 64 + b"  README.md\n"
+    others.append(body + f"# list: {sha256(body)}\n".encode())
+    others += [data[:n] + bytes([data[n] ^ 1]) + data[n + 1 :] for n in range(len(data))]
+    for other in others:
+        assert not manifest.is_ours(other)
+        assert manifest.listed(other) == {}
+
+
 # -- what is there already
 
 
@@ -127,8 +146,11 @@ def test_what_was_ours_and_goes_along_no_more_goes_unless_it_was_changed(
     old = copy / "viewer" / "old.js"
     old.parent.mkdir(exist_ok=True)
     old.write_text("ours")
-    lines = (copy / manifest.KEY).read_text() + f"{sha256(b'ours')}  viewer/old.js\n"
-    (copy / manifest.KEY).write_text(f"{lines}{'0' * 64}  ../outside.js\n")
+    listed = {
+        key: next(iter(found)) for key, found in manifest.listed((copy / manifest.KEY).read_bytes()).items()
+    }
+    added = {"viewer/old.js": sha256(b"ours"), "../outside.js": "0" * 64}
+    (copy / manifest.KEY).write_bytes(manifest.manifest(listed | added))
     if is_changed:
         old.write_text("theirs")
     cz.publish(phantom_store.location, copy)
@@ -141,6 +163,90 @@ def test_a_file_of_the_users_that_no_list_names_stays(copy: Path, phantom_store:
     (copy / "viewer" / "notes.txt").write_text("mine")
     assert cz.publish(phantom_store.location, copy).kept == ()
     assert (copy / "viewer" / "notes.txt").read_text() == "mine"
+
+
+MINE = {
+    "README.md": b"my readme\n",
+    "LICENSE": b"my licence\n",
+    "index.html": b"<p>mine",
+    "croissant.json": b"{}",
+    "viewer/mine.js": b"mine",
+    ".gitattributes": b"*.gz filter=lfs\n",
+}
+"""What somebody has where a store is to be published."""
+
+
+@pytest.mark.parametrize("text", ["my list\n", "", "of them all"])
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_by_a_list_of_others_nothing_is_ours(
+    phantom_store: cz.Store, tmp_path: Path, hub: Hub, text: str, where: str
+) -> None:
+    own = "".join(f"{sha256(data)}  {key}\n" for key, data in MINE.items())
+    mine = MINE | {manifest.KEY: own.encode() if text == "of them all" else text.encode()}
+    target, options = (TARGET, hub.options) if where == "hub" else (str(tmp_path / "copy"), {})
+    if where == "hub":
+        hub.hub.add("someone/spine", mine)
+    else:
+        for key, data in mine.items():
+            (tmp_path / "copy" / key).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "copy" / key).write_bytes(data)
+    for _ in range(2):
+        result = cz.publish(phantom_store.location, target, target_options=options)
+        assert result.kept == ("LICENSE", "README.md", "croissant.json", "index.html", manifest.KEY)
+        there = objects_beside(target, options)
+        assert {key: there.get(key) for key in mine} == mine
+        assert "CITATION.cff" in there
+
+
+def objects_beside(location: str, options: dict[str, Any]) -> dict[str, bytes | None]:
+    storage = cz.open_store(location, storage_options=options).storage
+    return {key: storage.get(key) for key in storage.sizes() if is_beside(key)}
+
+
+def test_what_others_changed_stays_though_they_mended_its_line_in_the_list(
+    growing: Path, tree: Tree, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    cz.publish(growing, copy)
+    with (copy / "README.md").open("a") as card:
+        card.write("an erratum\n")
+    digest, list_ = sha256((copy / "README.md").read_bytes()), copy / manifest.KEY
+    lines = (
+        f"{digest}  README.md" if line.endswith("  README.md") else line
+        for line in list_.read_text().splitlines()
+    )
+    list_.write_text("\n".join(lines) + "\n")
+    assert checked(copy).returncode == 0
+    mended = list_.read_bytes()
+    replaced(growing, tree)
+    result = cz.publish(growing, copy)
+    assert {"README.md", manifest.KEY} <= set(result.kept)
+    assert (copy / "README.md").read_text().endswith("an erratum\n")
+    assert list_.read_bytes() == mended
+    # Without it all that is wanted anew is somebody's, and a new list is of what holds.
+    list_.unlink()
+    assert manifest.KEY not in cz.publish(growing, copy).kept
+    assert checked(copy).returncode == 0
+
+
+def test_gitattributes_are_never_ours(copy: Path, phantom_store: cz.Store) -> None:
+    (copy / ".gitattributes").write_bytes(b"mine")
+    (copy / manifest.KEY).write_bytes(manifest.manifest({".gitattributes": sha256(b"mine")}))
+    cz.publish(phantom_store.location, copy)
+    assert (copy / ".gitattributes").read_bytes() == b"mine"
+    assert ".gitattributes" not in (copy / manifest.KEY).read_text()
+
+
+@pytest.mark.parametrize("key", ["README.md", manifest.KEY])
+def test_a_link_in_the_place_of_a_document_is_kept(
+    copy: Path, phantom_store: cz.Store, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (copy / key).unlink()
+    (copy / key).symlink_to(tmp_path / "secret")
+    assert cz.publish(phantom_store.location, copy).kept == (key,)
+    assert (copy / key).is_symlink()
+    assert (tmp_path / "secret").read_text() == "secret"
 
 
 def test_without_a_list_everything_there_is_somebodys(copy: Path, phantom_store: cz.Store) -> None:

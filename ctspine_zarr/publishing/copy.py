@@ -74,7 +74,12 @@ def copy_top(whole: WholeStore, target: Storage) -> tuple[str, ...]:
 
     Raises: as `copy_cases`, but for its runner's.
     """
-    there = There(target.sizes(), target.get, lambda key, data: target.get(key, len(data)) == data)
+    there = There(
+        target.sizes(),
+        target.get,
+        lambda key, data: target.get(key, len(data)) == data,
+        frozenset(key for key, _ in target.irregular()),
+    )
     beside = changes_beside(whole, target.location, there)
     missing = ((key, data) for key, data in whole.top.items() if not there.has(key, data))
     for key, data in chain(missing, beside.steps):
