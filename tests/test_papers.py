@@ -62,7 +62,7 @@ def hostile_store(tmp_path: Path) -> Path:
 def test_what_goes_along_lies_beside_a_published_store_wherever_it_is(
     phantom_store: cz.Store, published: Path, bucket: Bucket, hub: Hub
 ) -> None:
-    assert set(beside(published)) == {*PAPERS, *page_beside(phantom_store.spec.splits)}
+    assert set(beside(published)) == {*PAPERS, *page_beside()}
     target = bucket.new()
     cz.publish(phantom_store.location, target, target_options=bucket.options)
     cz.publish(phantom_store.location, TARGET, target_options=hub.options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import shutil
 import threading
 import urllib.request
@@ -30,7 +31,7 @@ from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import Malformed, UnknownValue
 from ctspine_zarr.format.predict.encode import encode
 from ctspine_zarr.publishing import page as pages
-from ctspine_zarr.publishing.page import page_beside, page_documents, page_files, why_no_page
+from ctspine_zarr.publishing.page import page_documents, page_files
 from ctspine_zarr.publishing.web import application
 from ctspine_zarr.viewer.static import write_page
 
@@ -447,10 +448,10 @@ def test_an_index_of_others_is_kept_and_told(phantom_store: cz.Store, tmp_path: 
     assert not (tmp_path / "viewer").exists()
 
 
-@pytest.mark.parametrize("split", ["viewer", "Viewer", "index.html"])
-def test_a_split_of_the_pages_name_goes_without_a_page(split: str) -> None:
-    assert page_beside(["train", split]) == {}
-    assert split in why_no_page(["train", split])
+@pytest.mark.parametrize("split", ["viewer", "Viewer", "index.html", "LICENSE", "Cases.parquet"])
+def test_no_split_has_the_name_of_what_may_lie_beside_a_store(phantom_store: cz.Store, split: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(split)):
+        replace(phantom_store.spec, splits=("train", split))
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def documents_beside(whole: WholeStore, location: str) -> dict[str, bytes]:
         LICENCES_KEY: licences_file(about),
         CITATION: citation_file(about),
         CROISSANT: croissant(about),
-        **page_beside(store.spec.splits),
+        **page_beside(),
     }
 
 

@@ -85,20 +85,13 @@ def page_documents(store: str = HERE, *, redirects: Iterable[str] = ()) -> dict[
     return {f"{PAGE}/{name}": body for name, body in sorted(found.items())} | {INDEX: index.encode()}
 
 
-def page_beside(splits: Iterable[str]) -> dict[str, bytes]:
-    """Key -> bytes of the page that goes along with a published store; empty where none does.
-
-    Args:
-        splits: of the store.
-    """
-    return {} if why_no_page(splits) else page_documents()
+def page_beside() -> dict[str, bytes]:
+    """Key -> bytes of the page that goes along with a published store; empty where none does."""
+    return {} if why_no_page() else page_documents()
 
 
-def why_no_page(splits: Iterable[str]) -> str:
+def why_no_page() -> str:
     """Why no page goes along with a published store, in words; empty where one does. See `page_beside`."""
-    own = sorted(split for split in splits if split.lower() in {INDEX, PAGE})
-    if own:
-        return f"no page, for the split {own[0]} has its name"
     return "" if _BUNDLE in page_files() else f"no page: {_LACKS}"
 
 

@@ -113,7 +113,7 @@ def publish(
         return _to_hub(whole, target, options, on_case, private=private)
     storage = open_storage(target, options=options)
     cases = _announced(whole, copy_cases(whole, storage, runner), on_case)
-    return Published(storage.location, cases, copy_top(whole, storage), _lacks(whole))
+    return Published(storage.location, cases, copy_top(whole, storage), why_no_page())
 
 
 def _to_hub(
@@ -126,11 +126,7 @@ def _to_hub(
     repository = Repository.at(target, options)
     repository.create(private=private)
     cases = _announced(whole, upload_cases(whole, repository), on_case)
-    return Published(str(repository), cases, upload_top(whole, repository), _lacks(whole))
-
-
-def _lacks(whole: WholeStore) -> str:
-    return why_no_page(whole.store.spec.splits)
+    return Published(str(repository), cases, upload_top(whole, repository), why_no_page())
 
 
 def _require_alone(target: str, runner: Runner) -> None:
