@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -14,10 +14,16 @@ import pytest
 from conftest import Hub
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import served
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 import ctspine_zarr as cz
-from ctspine_zarr.errors import StorageError
+from ctspine_zarr.errors import HubError, StorageError
 from ctspine_zarr.hub.addresses import Addresses, lifetime
+from ctspine_zarr.hub.repository import Repository
 from ctspine_zarr.storage import Storage, open_storage
 
 PLACE = "hf://datasets/someone/spine"
@@ -68,6 +74,33 @@ def test_who_asks_is_told_to_the_hub_alone(there: Storage, hub: Hub) -> None:
     parts(there, (5, 100), (7, 9))
     for request in hub.server.requests:
         assert request.signed == request.path.startswith("/datasets/")
+
+
+def test_a_page_that_another_host_names_as_the_next_is_not_asked_for() -> None:
+    told: list[tuple[str, bool]] = []
+
+    async def other(request: Request) -> Response:
+        told.append((request.url.path, "authorization" in request.headers))
+        # By the name of this host: a request to it would bring the token along.
+        link = f'<http://localhost:{request.url.port}/next>; rel="next"'
+        return JSONResponse([], headers={"Link": link})
+
+    async def hub(request: Request) -> Response:
+        if "/tree/" in request.url.path:
+            return RedirectResponse(f"{elsewhere}{request.url.path}", 302)
+        return JSONResponse({"sha": COMMIT})
+
+    def app(answer: Callable[[Request], Awaitable[Response]]) -> Starlette:
+        return Starlette(routes=[Route("/{path:path}", answer)])
+
+    with served(app(other)) as address, served(app(hub)) as url:
+        elsewhere = address.replace("127.0.0.1", "localhost")
+        repository = Repository.at(PLACE, {"endpoint": url, "token": TOKEN})
+        with pytest.raises(
+            HubError, match="has its next page at 'http://localhost:.*/next'; legal: one at the"
+        ):
+            _ = repository.files
+    assert told == [(f"/api/datasets/someone/spine/tree/{COMMIT}", False)]
 
 
 @pytest.mark.parametrize("status", [403, 410])

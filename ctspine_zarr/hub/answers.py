@@ -38,6 +38,8 @@ _MOST_SAID: Final = 1 << 16
 _MOST_PAGE: Final = 1 << 24
 _MOST_PAGES: Final = 1_000
 _MOST_LISTED: Final = 1 << 30
+# Characters of an address in a message.
+_MOST_URL: Final = 200
 # Bytes of a file that have to come in the time of a request, where as many may come as there are.
 _PART_OF_FILE: Final = 1 << 20
 
@@ -133,7 +135,8 @@ def pages[Page](
 ) -> Iterator[Page]:
     """The documents of the Hub's API at a URL, and at those that each says to be the next.
 
-    What may pass is asked for again.
+    What may pass is asked for again. The headers say who asks, so a next one is asked for only where the
+    first was: a page may be of another host, to which the Hub's redirect led.
 
     Args:
         url: of the first.
@@ -142,7 +145,7 @@ def pages[Page](
         deadline: of each page; see `file_bytes`.
 
     Raises:
-        ValueError: a page, or all of them, are longer than any listing.
+        ValueError: a page, or all of them, are longer than any listing, or the next one is of another origin.
         Exception: the client's own, `parse`'s or TimeoutError.
     """
     following: str | None = url
@@ -150,6 +153,7 @@ def pages[Page](
     for _ in range(_MOST_PAGES):
         if following is None:
             return
+        _require_same_origin(following, url)
         page, size, following = patiently(partial(_page, following, headers, parse), deadline)
         deadline.put_off()
         left -= size
@@ -235,6 +239,12 @@ def _page[Page](
         message = f"{url} is a page of more than {_MOST_PAGE} bytes; legal: fewer"
         raise ValueError(message)
     return parse(page), len(page), following
+
+
+def _require_same_origin(following: str, url: str) -> None:
+    if origin(following) != origin(url):
+        message = f"{url} has its next page at {following[:_MOST_URL]!r}; legal: one at the same origin"
+        raise ValueError(message)
 
 
 def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
