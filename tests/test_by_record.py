@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import run
@@ -13,6 +14,7 @@ from stores import catalog_of, objects
 from trees import Tree, voxels
 
 import ctspine_zarr as cz
+from ctspine_zarr.digest import sha256
 from ctspine_zarr.errors import NotAStore, UnknownValue
 
 TARGET = "hf://datasets/someone/spine"
@@ -159,6 +161,50 @@ def test_what_is_wrong_is_told_as_by_the_proof_of_every_byte(
 def test_shards_that_are_one_anothers_are_found(built: Path, hub: Hub) -> None:
     on_hub(hub, _swapped(objects(built)))
     assert [one.case for one in verified(hub).cases if one.problems] == ["liver_1", "liver_2"]
+
+
+def _told_otherwise(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, alter: Callable[[dict[str, Any]], object]
+) -> None:
+    repo = hub.hub.repos["someone/spine"]
+    entry = repo.entry
+
+    def told(commit: str, path: str) -> dict[str, Any]:
+        found = entry(commit, path)
+        if found["type"] == "file":
+            alter(found)
+        return found
+
+    monkeypatch.setattr(repo, "entry", told)
+
+
+def test_where_the_listing_tells_no_id_of_git_documents_are_read(
+    built: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = objects(built)
+    on_hub(hub, files)
+    _told_otherwise(hub, monkeypatch, lambda entry: entry.update(oid=""))
+    assert verified(hub).is_whole
+    assert not [one for one in hub.server.requests if one.path.startswith("/cdn/")]
+    for key in files:
+        if key.endswith("zarr.json") and (key.startswith(f"{ONE}/") or key == "train/zarr.json"):
+            on_hub(hub, files | {key: b"x" * len(files[key])})
+            _told_otherwise(hub, monkeypatch, lambda entry: entry.update(oid=""))
+            [line] = problems(verified(hub))
+            assert key.removeprefix(f"{ONE}/") in line
+
+
+def test_a_size_that_is_told_otherwise_is_found(
+    built: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alter(entry: dict[str, Any]) -> None:
+        if entry["path"] == "train/zarr.json":
+            entry.update(size=entry["size"] + 1, lfs={"oid": sha256(files[entry["path"]])})
+
+    files = objects(built)
+    on_hub(hub, files)
+    _told_otherwise(hub, monkeypatch, alter)
+    assert verified(hub).problems == ("train/zarr.json is missing or altered; run the build again",)
 
 
 def test_the_root_is_proven_by_a_digest_that_was_kept(built: Path, hub: Hub) -> None:

@@ -485,9 +485,10 @@ def test_no_more_is_taken_from_a_hub_than_was_asked_for(monkeypatch: pytest.Monk
         b"{}",
         b"[1]",
         b'[{"type": "file", "path": "a"}]',
-        b'[{"type": "file", "path": "a", "oid": "x", "size": -1}]',
-        b'[{"type": "file", "path": "a", "oid": "x", "size": 1, "lfs": {"oid": "../x"}}]',
-        b'[{"type": "file", "path": 1, "oid": "x", "size": 1}]',
+        b'[{"type": "file", "path": "a", "oid": "../x", "size": 1}]',
+        b'[{"type": "file", "path": "a", "oid": "", "size": -1}]',
+        b'[{"type": "file", "path": "a", "oid": "", "size": 1, "lfs": {"oid": "../x"}}]',
+        b'[{"type": "file", "path": 1, "oid": "", "size": 1}]',
     ],
 )
 def test_a_listing_that_is_none_is_an_error(listing: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

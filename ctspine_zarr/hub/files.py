@@ -21,17 +21,22 @@ class RemoteFile:
     Attributes:
         size: in bytes.
         sha256: of large files, and of those that are binary; None of others.
-        blob: git's id of the others.
+        blob: git's id of the others; None where no usable one is told, by which no bytes are known.
     """
 
     size: int
     sha256: str | None
     blob: str | None = None
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether bytes can be compared with the record."""
+        return self.sha256 is not None or self.blob is not None
+
     def is_of(self, data: bytes) -> bool:
         """Whether the record is that of these bytes."""
         if self.sha256 is not None:
-            return self.sha256 == sha256(data)
+            return (self.size, self.sha256) == (len(data), sha256(data))
         return (self.size, self.blob) == (len(data), git_blob(data))
 
     def holds(self, size: int, digest: str, read: Callable[[], bytes | None]) -> bool:
@@ -72,7 +77,7 @@ class _Entry(msgspec.Struct):
 
     type: str
     path: str
-    oid: str
+    oid: Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{40,64})?\Z")]
     size: Annotated[int, msgspec.Meta(ge=0)] = 0
     lfs: _Large | None = None
 
@@ -100,7 +105,7 @@ def files_of(page: bytes) -> list[tuple[str, RemoteFile]]:
         json.JSONDecodeError, msgspec.ValidationError: as `commit_of`.
     """
     return [
-        (entry.path, RemoteFile(entry.size, entry.lfs.oid if entry.lfs else None, entry.oid))
+        (entry.path, RemoteFile(entry.size, entry.lfs.oid if entry.lfs else None, entry.oid or None))
         for entry in msgspec.convert(json.loads(page), list[_Entry])
         if entry.type == "file"
     ]

@@ -80,7 +80,7 @@ def _damaged_above(state: State, storage: Storage, record: HubRecord | None) -> 
     """Documents above the cases that are not what follows from the root and the catalog."""
     for key, data in documents_above(state.root, state.entries, {}).items():
         try:
-            if not (is_right(storage, key, data) if record is None else _is_recorded(record, key, data)):
+            if not _is_as_written(storage, key, data, record):
                 yield f"{key} is missing or altered; run the build again"
         except StorageError as error:
             require_here(storage, error)
@@ -115,8 +115,12 @@ def wrong_tables(root: Root, storage: Storage, record: HubRecord | None = None) 
             yield key
 
 
-def _is_recorded(record: HubRecord, key: str, data: bytes) -> bool:
-    return key in record and record[key].is_of(data)
+def _is_as_written(storage: Storage, key: str, data: bytes, record: HubRecord | None) -> bool:
+    """Whether a document is as it should be, by the record, or read where that tells nothing."""
+    recorded = None if record is None else record.get(key)
+    if record is None or (recorded is not None and not recorded.is_usable):
+        return is_right(storage, key, data)
+    return recorded is not None and recorded.is_of(data)
 
 
 def _unclaimed(

@@ -158,7 +158,8 @@ def _read_faults(
 
 def _is_known(key: str, written: StoredObject, known: Mapping[str, str], record: HubRecord | None) -> bool:
     """Whether the record has the id of bytes that were read and are these."""
-    return record is not None and key in record and record[key].blob == known.get(written.sha256, "")
+    blob = known.get(written.sha256)
+    return blob is not None and record is not None and key in record and record[key].blob == blob
 
 
 def _raised(data: _Read) -> bytes | None:
