@@ -8,16 +8,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from commands import run
 from conftest import Bucket, Hub
+from msgspec import structs
 from servers import folder, served
 from stores import FailingStore, builds, catalog_of, objects, objects_at
 from trees import Tree, packed, voxels
 
 import ctspine_zarr as cz
 from ctspine_zarr.errors import NotAStore, StorageError, StoreMismatch, UnknownValue
+from ctspine_zarr.format.catalog import decode_root, encode_root
 from ctspine_zarr.storage import open_storage
 
 ONE, TWO = "train/MSD-T10/liver_1", "validation/MSD-T10/liver_2"
@@ -446,6 +449,63 @@ def test_a_root_of_another_state_is_not_taken(origin: Path, location: Path) -> N
     [left] = cz.repair(location, other=origin / "t.zarr").left
     assert "has another catalog than the cases" in left.reason
     assert stats(location) == before
+
+
+def relicensed(origin: Path, tmp_path: Path) -> Path:
+    """A store of the same cases, whose root says another licence."""
+    other = Path(shutil.copytree(origin / "s.zarr", tmp_path / "relicensed.zarr"))
+    root = decode_root((other / "zarr.json").read_bytes())
+    dataset = structs.replace(root.dataset, licence="MIT")
+    (other / "zarr.json").write_bytes(encode_root(structs.replace(root, dataset=dataset)))
+    return other
+
+
+@pytest.mark.parametrize("name", ["a lost root", "an altered root", "a root that says otherwise"])
+def test_with_the_digest_no_other_root_is_taken(
+    origin: Path, location: Path, tmp_path: Path, name: str
+) -> None:
+    right, digest = objects(location), cz.open_store(location).digest
+    other = relicensed(origin, tmp_path)
+    if name in DAMAGES:
+        DAMAGES[name](location, origin)
+    else:
+        shutil.copy(other / "zarr.json", location)
+    before = stats(location)
+    theirs = cz.open_store(other).digest
+    for supply in ({"other": other}, {"source": origin / "source"}):
+        [left] = cz.repair(location, **supply, digest=digest).left  # type: ignore[arg-type]
+        assert left.case is None
+        assert digest in left.reason
+        assert (theirs in left.reason) == ("other" in supply or name not in DAMAGES)
+        assert stats(location) == before
+    if name not in DAMAGES:
+        # It may be a later state as well: what reads is not replaced.
+        assert not cz.repair(location, other=origin / "s.zarr", digest=digest).is_whole
+        DAMAGES["a lost root"](location, origin)
+    result = cz.repair(location, other=origin / "s.zarr", digest=digest.upper())
+    assert (result.left, result.documents, result.other_root) == ((), ("zarr.json",), digest)
+    assert objects(location) == right
+    assert cz.repair(location, origin / "source", digest=digest) == cz.Repaired(seconds=ANY)
+    with pytest.raises(UnknownValue, match="digest 'abc'; legal: the 64 hex digits"):
+        cz.repair(location, origin / "source", digest="abc")
+
+
+def test_without_it_the_result_says_whose_root_it_is(origin: Path, location: Path, tmp_path: Path) -> None:
+    other = relicensed(origin, tmp_path)
+    theirs, digest = cz.open_store(other).digest, cz.open_store(location).digest
+    DAMAGES["a lost root"](location, origin)
+    refused = run("repair", location, "--from", other, "--digest", digest)
+    assert refused.exit_code == 4
+    assert f"asked for {digest}" in refused.stderr
+    done = run("repair", location, "--from", other)
+    assert done.exit_code == 0
+    assert done.stdout.endswith(f"\nthe root was lost and is now the other store's, digest {theirs}\n")
+    assert cz.open_store(location).digest == theirs
+    DAMAGES["a lost root"](location, origin)
+    said = json.loads(run("repair", location, "--from", other, "--json").stdout)
+    assert said["other_root"] == theirs
+    DAMAGES["a lost shard"](location, origin)
+    assert cz.repair(location, other=other).other_root is None
 
 
 def test_what_cannot_be_repaired_at_all_is_an_error(

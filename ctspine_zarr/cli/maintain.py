@@ -122,6 +122,11 @@ def verify(  # noqa: PLR0917 - the options of one command
     "fetched, and no more.",
 )
 @workers_option
+@click.option(
+    "--digest",
+    metavar="HEX",
+    help="The store's digest, as info gave it once: a root of another is left, OTHER_STORE's too.",
+)
 @_SPLIT_FILE
 @_FOLD
 @click.option("--licence", help="Of a dataset that states none, as the build had it.")
@@ -138,6 +143,7 @@ def repair(
     workers: int,
     split_file: Path | None,
     *,
+    digest: str | None,
     fold: int | None,
     licence: str | None,
     citation: str | None,
@@ -158,6 +164,7 @@ def repair(
             store,
             source,
             other=other,
+            digest=digest,
             split_file=split_file,
             fold=fold,
             licence=licence,

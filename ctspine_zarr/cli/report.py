@@ -74,12 +74,14 @@ def mended(found: cz.Mended) -> str:
 
 
 def repaired(result: cz.Repaired) -> str:
-    """One line on what was done."""
+    """A line on what was done, and one on a root that is another store's."""
     done = (
         f"{len(result.mended)} cases mended, {len(result.documents)} documents above them put, "
         f"{len(result.removed)} strays removed"
     )
-    return f"{done}; {f'{len(result.left)} problems are left' if result.left else 'the store is whole'}"
+    end = f"{len(result.left)} problems are left" if result.left else "the store is whole"
+    root = f"\nthe root was lost and is now the other store's, digest {result.other_root}"
+    return f"{done}; {end}{root * (result.other_root is not None)}"
 
 
 def problems(result: cz.Verification) -> list[str]:

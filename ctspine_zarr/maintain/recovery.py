@@ -49,30 +49,35 @@ class _Wanted:
     case: SourceCase
 
 
-def intended_state(storage: Storage, supply: Supply) -> State:
+def intended_state(storage: Storage, supply: Supply, seal: str | None = None) -> State:
     """The state of a store; where it cannot be read, the one that it held before.
 
     Args:
         storage: of the store.
         supply: what it is mended from.
+        seal: of the root, as somebody kept it: one of another, here or in the other store, is not taken.
 
     Raises:
         NotAStore: there is none, or one of another format.
-        NotMendable: which state it was cannot be proven.
+        NotMendable: which state it was cannot be proven, or it is of another seal.
         StorageError: the location cannot be read.
     """
     try:
-        return load(storage)
+        state = load(storage)
     except (DamagedStore, NotAStore, StorageError) as error:
         if isinstance(error, StorageError):
             require_here(storage, error)
         seen = error
+    else:
+        _require_seal(state.root, storage, seal)
+        return state
     root = _root(storage, seen)
     receipts = read_receipts(storage, to_write=False)
     if root is None:
         if not receipts:
             raise seen
-        return _with_root(storage, supply, receipts)
+        return _with_root(storage, supply, receipts, seal)
+    _require_seal(root, storage, seal)
     entries = _proven_entries(root, receipts, supply)
     if entries is None:
         message = (
@@ -149,13 +154,20 @@ def _is_of(kept: KeptReceipt, spec: Spec) -> bool:
     return True
 
 
-def _with_root(storage: Storage, supply: Supply, receipts: Sequence[KeptReceipt]) -> State:
+def _with_root(storage: Storage, supply: Supply, receipts: Sequence[KeptReceipt], seal: str | None) -> State:
     """The state of a store whose root is lost, by the other store's root, or by the source's spec."""
     catalogs = list(_catalogs_here(storage))
     if isinstance(supply, FromStore):
+        _require_seal(supply.state.root, supply.storage, seal)
         return _others_state(supply, catalogs, receipts, storage)
     if not isinstance(supply, FromSource):
         message = f"{layout.ROOT} is lost or altered, and nothing says what it was"
+        raise NotMendable(message)
+    if seal is not None:
+        message = (
+            f"{layout.ROOT} is lost or altered, and one that is made anew has another digest than {seal}; "
+            "legal: another store that has it, or no digest"
+        )
         raise NotMendable(message)
     spec = supply.described.spec
     fitting = [entries for data in catalogs if (entries := _decoded(data, spec, receipts)) is not None]
@@ -178,6 +190,16 @@ def _root_of(entries: tuple[Entry, ...], supply: FromSource) -> Root:
     refused = [Refused(one.case, one.reason) for one in refusals if one.case not in by_id]
     documents = documents_of(by_id, refused, supply.described.spec, own_provenance(), {})
     return decode_root(documents[layout.ROOT])
+
+
+def _require_seal(root: Root, storage: Storage, seal: str | None) -> None:
+    """Do nothing where a root of any seal will do, or it has this one."""
+    if seal not in {None, root.seal}:
+        message = (
+            f"the digest of {storage.location} is {root.seal}; asked for {seal}; legal: a store of this "
+            f"digest, or to remove {layout.ROOT} here and to have it from such a store"
+        )
+        raise NotMendable(message)
 
 
 def _others_state(

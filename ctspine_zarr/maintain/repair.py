@@ -18,6 +18,7 @@ from ctspine_zarr.maintain.above import is_there, store_problems
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.maintain.recovery import intended_state
+from ctspine_zarr.maintain.reports import legal_digest
 from ctspine_zarr.maintain.tables import mended_tables, with_tables
 from ctspine_zarr.manifest.claims import Claim, Held, claimed
 from ctspine_zarr.manifest.holdings import holdings_mark
@@ -64,6 +65,8 @@ class Repaired:
         removed: keys of objects that belonged to nothing.
         left: what could not be mended, and why.
         seconds: wall time.
+        other_root: digest of the root where it was lost and is now the other store's, whose word alone it is
+            but for the catalog unless that digest was asked for; None elsewhere.
     """
 
     mended: tuple[Mended, ...] = ()
@@ -71,6 +74,7 @@ class Repaired:
     removed: tuple[str, ...] = ()
     left: tuple[Left, ...] = ()
     seconds: float = 0
+    other_root: str | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -83,6 +87,7 @@ def repair(
     source: str | Path | None = None,
     *,
     other: Location | None = None,
+    digest: str | None = None,
     split_file: str | Path | None = None,
     fold: int | None = None,
     licence: str | None = None,
@@ -111,6 +116,10 @@ def repair(
         other: another store that has the same cases, wherever it is, as where it was published. Of it are
             read root and catalog, and the objects that are damaged here; one is taken if it has the sha256
             that this store's receipt has of it, and a receipt if it has that in this store's catalog.
+        digest: the store's as somebody kept it (`Store.digest`): a root of another is not taken, neither the
+            one here nor the other store's. Without it a lost root is that of any store of the same catalog:
+            what the root alone says, such as licence and citation, is then the other store's word. 64 hex
+            digits, in upper or lower case.
         split_file, fold, licence, citation: of the source; see `plan_build`.
         workers: processes.
         executor: what verifies and mends cases in their place; see `build_store`.
@@ -121,8 +130,8 @@ def repair(
         source_options: see `plan_build`.
 
     Raises:
-        UnknownValue: neither a source nor another store, or both; or workers for a store that other
-            processes do not see.
+        UnknownValue: neither a source nor another store, or both; a digest that is not 64 hex digits; or
+            workers for a store that other processes do not see.
         NotAStore: there is no store, or no other one.
         DamagedStore: root or catalog of the other store are damaged as well.
         StoreMismatch: the first build of one has not ended, or the source is of another dataset.
@@ -133,6 +142,7 @@ def repair(
     """
     begun = time.monotonic()
     _require_one(source, other)
+    seal = None if digest is None else legal_digest(digest)
     storage = open_storage(location, options=storage_options)
     runner = runner_of(workers, executor)
     require_shared(storage, runner)
@@ -142,7 +152,8 @@ def repair(
     elif source is not None:
         origin = Origin(source, None, fold, licence, citation, split_file, source_options or {})
     with _supply(storage, origin, there, runner) as supply:
-        found = _Repair(storage, supply, runner, on_mended or _ignore, take_over).run(on_begin, on_case)
+        run = _Repair(storage, supply, runner, on_mended or _ignore, take_over, seal)
+        found = run.run(on_begin, on_case)
     return replace(found, seconds=time.monotonic() - begun)
 
 
@@ -190,6 +201,7 @@ class _Repair:
         runner: who verifies and mends cases.
         on_mended: told of each case.
         take_over: whether other writers are ended.
+        seal: of the root, as somebody kept it; None where any will do.
     """
 
     storage: Storage
@@ -197,12 +209,13 @@ class _Repair:
     runner: Runner
     on_mended: Callable[[Mended], None]
     take_over: bool
+    seal: str | None
 
     def run(self, on_begin: OnBegin | None, on_case: OnCase | None) -> Repaired:
         """What was done; see `repair`."""
         mark = holdings_mark(self.storage)
         try:
-            state = intended_state(self.storage, self.supply)
+            state = intended_state(self.storage, self.supply, self.seal)
         except NotMendable as error:
             return Repaired(left=(Left(None, str(error)),))
         state.require_ended(self.storage.location)
@@ -227,7 +240,12 @@ class _Repair:
         for entry, report in inspection.case_reports(again):
             left += [Left(entry.record.id, problem) for problem in report.problems]
         left += [Left(None, problem) for problem in store_problems(state, self.storage, (), None)]
-        return Repaired(tuple(mended), documents, removed, tuple(left))
+        return Repaired(tuple(mended), documents, removed, tuple(left), other_root=self._other_root(state))
+
+    def _other_root(self, state: State) -> str | None:
+        """The seal of the other store's root, where the state is that store's."""
+        is_others = isinstance(self.supply, FromStore) and state is self.supply.state
+        return state.root.seal if is_others else None
 
     def _require_unchanged(self, mark: str) -> None:
         """Do nothing where nobody has written since the store was looked at."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from ctspine_zarr.errors import DamagedStore, StorageError
+from ctspine_zarr.errors import DamagedStore, StorageError, UnknownValue
 from ctspine_zarr.format.catalog import Refused
 from ctspine_zarr.look import markup
 from ctspine_zarr.storage import Storage
+
+_DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
 
 type Proof = Literal["bytes", "record", "sizes"]
 """What a verification rests on; see `Verification`."""
@@ -79,6 +82,18 @@ class Verification:
             markup.bounded(("not built, but in the source",), [(case,) for case in self.unbuilt]),
         ]
         return markup.block(f"Verification: {'whole' if self.is_whole else 'damaged'}", facts, parts)
+
+
+def legal_digest(digest: str) -> str:
+    """A store's digest as somebody kept it, in lower case.
+
+    Raises:
+        UnknownValue: it is not 64 hex digits.
+    """
+    if _DIGEST.fullmatch(str(digest)) is None:
+        message = f"digest {digest!r}; legal: the 64 hex digits of the store's, as info prints them"
+        raise UnknownValue(message)
+    return digest.lower()
 
 
 def require_here(storage: Storage, error: DamagedStore | StorageError) -> None:

@@ -6,13 +6,12 @@ of every object and of the voxels that went in: who keeps the root's seal can pr
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.errors import DamagedStore, SourceError, StorageError, UnknownValue, require_case
@@ -21,12 +20,10 @@ from ctspine_zarr.maintain.comparison import Comparison
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.journal import Journal
 from ctspine_zarr.maintain.quick import HubRecord
-from ctspine_zarr.maintain.reports import Verification, require_here
+from ctspine_zarr.maintain.reports import Verification, legal_digest, require_here
 from ctspine_zarr.manifest.state import State, load
 from ctspine_zarr.storage import Location, Storage, open_storage
 from ctspine_zarr.write.origin import Origin
-
-_DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 def verify(
@@ -89,7 +86,7 @@ def verify(
         SourceError, HubError: the source cannot be read.
     """
     begun = time.monotonic()
-    kept = None if digest is None else _hex(digest)
+    kept = None if digest is None else legal_digest(digest)
     _require_full(journal, quick=quick, by_record=by_record)
     storage = open_storage(location, read_only=True, options=storage_options)
     try:
@@ -115,13 +112,6 @@ def verify(
         found = asked.report(chosen, on_begin, on_case)
     problems = (*_wrong_digest(state, kept), *found.problems)
     return replace(found, problems=problems, seconds=time.monotonic() - begun)
-
-
-def _hex(digest: str) -> str:
-    if _DIGEST.fullmatch(str(digest)) is None:
-        message = f"digest {digest!r}; legal: the 64 hex digits of the store's, as info prints them"
-        raise UnknownValue(message)
-    return digest.lower()
 
 
 def _require_full(journal: str | Path | None, *, quick: bool, by_record: bool | None) -> None:
