@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -339,6 +340,29 @@ def test_more_bytes_than_a_file_has_are_no_file(hub: Hub, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", [IMAGE, SPLITS])
+@pytest.mark.usefixtures("source")
+def test_a_file_that_is_shorter_than_its_record_fails_and_the_others_come(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    found = listing()
+    files = tuple(replace(file, size=file.size + 10 * (file.path == path)) for file in found.files)
+    longer = replace(found, files=files)
+    result = cz.download_raw(longer, tmp_path / "D", workers=1)
+    [failed] = result.failed
+    assert failed.file.path == path
+    assert "with other bytes than the Hub's record" in (failed.reason or "")
+    assert sorted(how(result).values()) == ["failed"] + ["fetched"] * 8
+    assert not result.is_whole
+    assert not (tmp_path / "D" / path).exists()
+    assert hub.waits == []
+    with monkeypatch.context() as patch:
+        patch.setattr("ctspine_zarr.list_raw", lambda *_, **__: longer)
+        assert run("raw", "hub", "--output", tmp_path / "D").exit_code == 1
+    again = cz.download_raw(found, tmp_path / "D", workers=1)
+    assert how(again) == dict.fromkeys(how(again), "whole") | {path: "fetched"}
+
+
+@pytest.mark.parametrize("path", [IMAGE, SPLITS])
 def test_bytes_that_come_altered_are_asked_for_again(
     source: Tree, hub: Hub, tmp_path: Path, path: str
 ) -> None:
@@ -592,6 +616,7 @@ HOSTILE = (
         ["a//b"],
         ["./a"],
     ),
+    *(["CON"], ["a/nul.nii.gz"], ["aux.d/a"], ["Com1 .txt"], ["LPT\u00b9"], ["conin$"]),
     *(["a\nb"], ["a" * 300], ["README.md", "readme.md"], ["a/b", "A"], [DOCUMENT], [f"{WORKPLACE}/lock"]),
 )
 

@@ -27,11 +27,14 @@ WORKPLACE: Final = ".ctspine-zarr-raw"
 
 _LEGAL: Final = (
     "folders and a name with slashes between them, each of 1 to 200 bytes of printable characters, none of "
-    '\\ : * ? " < > |, no dot or blank at its end'
+    '\\ : * ? " < > |, no dot or blank at its end, none of the names that Windows gives devices, such as NUL'
 )
 _MOST_PART: Final = 200
 _MOST_PATH: Final = 1024
 _FORBIDDEN: Final = frozenset('\\:*?"<>|')
+# With whatever ending they name the device.
+_PORTS: Final = [f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"]
+_DEVICES: Final = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS])
 _PARTIAL: Final = ".partial"
 
 
@@ -146,6 +149,7 @@ def _is_part(part: str) -> bool:
         and part.isprintable()
         and part[-1] not in {".", " "}
         and not _FORBIDDEN & set(part)
+        and part.partition(".")[0].rstrip(" ").lower() not in _DEVICES
     )
 
 

@@ -20,10 +20,12 @@ from huggingface_hub.utils import get_session, hf_raise_for_status, parse_rateli
 from ctspine_zarr.concurrency.requests import Ask, Deadline, arriving
 from ctspine_zarr.hub.addresses import Addresses, origin
 
+_OK: Final = 200
 _PART: Final = 206
 _NO_SUCH_RANGE: Final = 416
 # Of an address that was good once: it is signed for a time, and the file may be elsewhere since.
 _NO_MORE: Final = (400, 401, 403, 404, 410)
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 # Of requests to other hosts than the Hub's, which are not told who asks.
 _ANONYMOUS: Final[Mapping[str, str]] = {}
@@ -68,7 +70,7 @@ def file_bytes(
 
 
 def rest_of_file(
-    url: str, headers: Mapping[str, str], start: int, most: int, deadline: Deadline
+    url: str, headers: Mapping[str, str], start: int, size: int, deadline: Deadline
 ) -> Iterator[bytes]:
     """Bytes of a file on the Hub from a position on, as they come; asked for once.
 
@@ -76,22 +78,26 @@ def rest_of_file(
         url: of the file.
         headers: of the request.
         start: the position.
-        most: bytes at most; fewer where the file ends, or the connection does without a word.
+        size: of the file, as it is recorded; a byte more is taken where there is one. Fewer come where the
+            connection ends without a word.
         deadline: put off with each MiB that comes.
 
     Raises:
+        EOFError: the file is shorter, as the answer says; what it has has come.
         Exception: the client's own, or TimeoutError.
     """
     ranged = {"Range": f"bytes={start}-"} if start else {}
     with _opened(url, {**headers, **ranged}, deadline) as answer:
-        if answer.status_code == _NO_SUCH_RANGE:
-            return
-        _require_success(answer, deadline)
-        # As in `_part`.
-        skipped = 0 if answer.status_code == _PART else start
-        for part in arriving(answer.iter_raw(), skipped + most, deadline, _PART_OF_FILE):
-            yield part[skipped:]
-            skipped = max(0, skipped - len(part))
+        if answer.status_code != _NO_SUCH_RANGE:
+            _require_success(answer, deadline)
+            # As in `_part`.
+            skipped = 0 if answer.status_code == _PART else start
+            for part in arriving(answer.iter_raw(), skipped + size + 1 - start, deadline, _PART_OF_FILE):
+                yield part[skipped:]
+                skipped = max(0, skipped - len(part))
+        if _told_size(answer, size) < size:
+            message = f"{url} is shorter than the {size} bytes that are recorded of it"
+            raise EOFError(message)
 
 
 def find(url: str, headers: Mapping[str, str], addresses: Addresses, deadline: Deadline) -> None:
@@ -268,6 +274,14 @@ def _ignore(first: Any, last: Any) -> None:
 
 def _ranged(headers: Mapping[str, str], span: tuple[int, int]) -> dict[str, str]:
     return {**headers, "Range": f"bytes={span[0]}-{span[1] - 1}"}
+
+
+def _told_size(answer: Any, otherwise: int) -> int:
+    """Bytes of a file, as an answer to a request for a part of it says."""
+    told = str(answer.headers.get("content-length", "")) if answer.status_code == _OK else ""
+    if answer.status_code in {_PART, _NO_SUCH_RANGE}:
+        told = str(answer.headers.get("content-range", "")).rpartition("/")[2]
+    return int(told) if _SIZE.fullmatch(told) else otherwise
 
 
 def _commit(answer: Any) -> str | None:

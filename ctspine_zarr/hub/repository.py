@@ -183,8 +183,8 @@ class Repository:
         where: dict[str, Any] = {} if to is None else {"local_dir": to}
         return self._download(path, self.commit, force_download=again, **where)
 
-    def receive(self, path: str, size: int, sink: Sink) -> None:
-        """Bring what a sink lacks of a file of the folder, in parts, as they come.
+    def receive(self, path: str, size: int, sink: Sink) -> bool:
+        """Bring what a sink lacks of a file of the folder, in parts, as they come; False where it is shorter.
 
         What breaks off for a cause that may pass is gone on with, from where it broke off.
 
@@ -199,15 +199,17 @@ class Repository:
 
         def ask(deadline: Deadline) -> None:
             deadline.put_off()
-            for part in rest_of_file(url, self._headers, sink.size, size + 1 - sink.size, deadline):
+            for part in rest_of_file(url, self._headers, sink.size, size, deadline):
                 sink.take(part)
             if sink.size < size:
                 message = f"it ended after {sink.size} of {size} bytes"
                 raise ConnectionError(message)
 
         url = self.url(path)
-        with self._naming(f"download {path} of"):
+        with self._naming(f"download {path} of"), suppress(EOFError):
             patiently(ask, Deadline(self.seconds))
+            return True
+        return False
 
     def remember(self, path: str) -> None:
         """Have the cache know which commit the revision names, so that it can be found offline.

@@ -209,12 +209,16 @@ class _Run:
             sink.close()
 
     def _receive(self, file: RawFile, sink: Partial) -> None:
-        """Bring what is missing of a file. A try that brings some of it is no failure."""
+        """Bring what is missing of a file, or of a shorter one what there is.
+
+        A try that brings some of it is no failure.
+        """
         failures = 0
         while sink.size < file.size:
             before = sink.size
             try:
-                self._repository.receive(file.path, file.size, sink)
+                if not self._repository.receive(file.path, file.size, sink):
+                    return
             except HubUnreachable:
                 failures = 0 if sink.size > before else failures + 1
                 if failures > len(_WAITS):
