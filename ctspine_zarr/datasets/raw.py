@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from ctspine_zarr.errors import SourceError
 from ctspine_zarr.format.encoding import Sha256
-from ctspine_zarr.format.names import printable
+from ctspine_zarr.format.names import is_device, printable
 
 type Kind = Literal["image", "mask", "metadata", "other"]
 
@@ -32,9 +32,6 @@ _LEGAL: Final = (
 _MOST_PART: Final = 200
 _MOST_PATH: Final = 1024
 _FORBIDDEN: Final = frozenset('\\:*?"<>|')
-# With whatever ending they name the device.
-_PORTS: Final = [f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"]
-_DEVICES: Final = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS])
 _PARTIAL: Final = ".partial"
 
 
@@ -149,7 +146,7 @@ def _is_part(part: str) -> bool:
         and part.isprintable()
         and part[-1] not in {".", " "}
         and not _FORBIDDEN & set(part)
-        and part.partition(".")[0].rstrip(" ").lower() not in _DEVICES
+        and not is_device(part)
     )
 
 

@@ -19,7 +19,10 @@ LEGAL: Final = (
 
 _FORM: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 # Devices keep their names with any ending: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
-_DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+_DEVICES: Final = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\..*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 # Of Zarr's and of ours, at the places where names stand; the receipt of a case `zarr` would be a `zarr.json`.
 _RESERVED: Final = frozenset({"zarr.json", "zarr", "receipts", "builds"})
 
@@ -29,9 +32,14 @@ def is_legal_name(name: object) -> bool:
     return (
         isinstance(name, str)
         and _FORM.fullmatch(name) is not None
-        and _DEVICES.fullmatch(name) is None
+        and not is_device(name)
         and name.lower() not in _RESERVED
     )
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a name for a device's."""
+    return _DEVICES.fullmatch(name) is not None
 
 
 def require_legal(what: str, names: Iterable[str]) -> None:
