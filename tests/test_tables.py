@@ -312,3 +312,20 @@ def test_what_a_root_proves_and_is_no_parquet_file_is_told_before_anything_is_se
     with pytest.raises(DamagedStore, match="is no Parquet file"):
         cz.publish(folder, tmp_path / "copy")
     assert objects(tmp_path / "copy") == {}
+
+
+def test_a_root_of_another_version_stays_as_it_is(phantom: Path, folder: Path, tmp_path: Path) -> None:
+    """It has fields that this version does not know, or says what this one leaves out."""
+    document = json.loads((folder / "zarr.json").read_bytes())
+    own = document["attributes"]["ctspine_zarr"]
+    seal = own.pop("seal")
+    own |= {"later": {"a": 1}, "seal": seal}
+    blank = json.dumps(document, indent=1, ensure_ascii=False).encode().replace(seal.encode(), b"0" * 64)
+    data = blank.replace(b"0" * 64, hashlib.sha256(blank).hexdigest().encode())
+    (folder / "zarr.json").write_bytes(data)
+    assert cz.verify(folder).is_whole
+    cz.publish(folder, tmp_path / "copy")
+    assert (tmp_path / "copy" / "zarr.json").read_bytes() == data
+    (folder / "cases.parquet").unlink()
+    assert cz.repair(folder, phantom).documents == ("cases.parquet",)
+    assert (folder / "zarr.json").read_bytes() == data

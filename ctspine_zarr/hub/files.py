@@ -12,6 +12,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from ctspine_zarr.digest import sha256
+from ctspine_zarr.locks import STRUCTURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def commit_of(page: bytes) -> str:
         json.JSONDecodeError: it is no JSON.
         msgspec.ValidationError: it says something else.
     """
-    return msgspec.convert(json.loads(page), _Info).sha
+    with STRUCTURES:
+        return msgspec.convert(json.loads(page), _Info).sha
 
 
 def files_of(page: bytes) -> list[tuple[str, RemoteFile]]:
@@ -104,9 +106,11 @@ def files_of(page: bytes) -> list[tuple[str, RemoteFile]]:
     Raises:
         json.JSONDecodeError, msgspec.ValidationError: as `commit_of`.
     """
+    with STRUCTURES:
+        entries = msgspec.convert(json.loads(page), list[_Entry])
     return [
         (entry.path, RemoteFile(entry.size, entry.lfs.oid if entry.lfs else None, entry.oid or None))
-        for entry in msgspec.convert(json.loads(page), list[_Entry])
+        for entry in entries
         if entry.type == "file"
     ]
 

@@ -13,7 +13,7 @@ from ctspine_zarr.maintain.reports import require_here
 from ctspine_zarr.manifest.claims import live_claims
 from ctspine_zarr.manifest.inventory import documents_above, keys_above, own_keys, strangers
 from ctspine_zarr.manifest.receipts import KeptReceipt, read_receipts
-from ctspine_zarr.manifest.state import State
+from ctspine_zarr.manifest.state import State, kept_root
 from ctspine_zarr.read.proof import require_object
 from ctspine_zarr.storage import Storage
 
@@ -76,11 +76,25 @@ def is_there(storage: Storage, key: str, data: bytes) -> bool:
         return False
 
 
+def has_root(storage: Storage, root: Root) -> bool:
+    """Whether a root is there, whichever version wrote it; see `kept_root`.
+
+    Raises:
+        StorageError: a store elsewhere than in a folder cannot be read.
+    """
+    try:
+        return kept_root(storage, root) is not None
+    except StorageError as error:
+        require_here(storage, error)
+        return False
+
+
 def _damaged_above(state: State, storage: Storage, record: HubRecord | None) -> Iterator[str]:
     """Documents above the cases that are not what follows from the root and the catalog."""
     for key, data in documents_above(state.root, state.entries, {}).items():
         try:
-            if not _is_as_written(storage, key, data, record):
+            is_root = key == layout.ROOT and kept_root(storage, state.root) is not None
+            if not (is_root or _is_as_written(storage, key, data, record)):
                 yield f"{key} is missing or altered; run the build again"
         except StorageError as error:
             require_here(storage, error)

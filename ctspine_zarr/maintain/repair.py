@@ -13,8 +13,9 @@ from typing import Any
 from ctspine_zarr.concurrency.choice import AnyExecutor, runner_of
 from ctspine_zarr.concurrency.runners import Runner
 from ctspine_zarr.errors import NotMendable, StoreMismatch, StoreUpdated, UnknownValue
+from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import Entry
-from ctspine_zarr.maintain.above import is_there, store_problems
+from ctspine_zarr.maintain.above import has_root, is_there, store_problems
 from ctspine_zarr.maintain.inspection import Inspection, OnBegin, OnCase
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.maintain.recovery import intended_state
@@ -277,7 +278,8 @@ class _Repair:
         """
         tables = mended_tables(state, self.storage, self.supply)
         for key, data in documents_above(state.root, state.entries, tables).items():
-            if not is_there(self.storage, key, data):
+            is_root = key == layout.ROOT and has_root(self.storage, state.root)
+            if not (is_root or is_there(self.storage, key, data)):
                 held.storage.put(key, data)
                 yield key
 

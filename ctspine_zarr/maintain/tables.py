@@ -7,10 +7,9 @@ from contextlib import suppress
 from msgspec import structs
 
 from ctspine_zarr.errors import Malformed
-from ctspine_zarr.format import layout
 from ctspine_zarr.format.catalog import decode_root, encode_root
 from ctspine_zarr.format.receipt import StoredObject
-from ctspine_zarr.maintain.above import is_there, wrong_tables
+from ctspine_zarr.maintain.above import has_root, wrong_tables
 from ctspine_zarr.maintain.mending import FromSource, FromStore, Supply
 from ctspine_zarr.manifest.state import State
 from ctspine_zarr.read.proof import proven_object
@@ -29,7 +28,7 @@ def with_tables(state: State, storage: Storage, supply: Supply) -> State:
     Raises:
         StorageError: receipts cannot be read.
     """
-    is_here = bool(state.root.tables) or is_there(storage, layout.ROOT, encode_root(state.root))
+    is_here = bool(state.root.tables) or has_root(storage, state.root)
     if is_here or not isinstance(supply, FromSource):
         return state
     made = made_tables(storage, state.entries, state.spec)

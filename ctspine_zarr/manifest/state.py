@@ -163,6 +163,25 @@ def read_root(storage: Storage) -> Root:
         raise DamagedStore(message) from error
 
 
+def kept_root(storage: Storage, root: Root) -> bytes | None:
+    """The bytes of a root as whichever version wrote them; None where another one lies there, or none.
+
+    Its seal is that of its bytes: where it is the same, they are.
+
+    Args:
+        storage: of the store.
+        root: of the state.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    data = storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES)
+    try:
+        return data if decode_root(data).seal == root.seal else None
+    except (Malformed, OtherFormat):
+        return None
+
+
 def _absence(storage: Storage) -> NotAStore:
     if _has_receipts(storage):
         message = (

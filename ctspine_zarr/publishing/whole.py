@@ -15,6 +15,7 @@ from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.manifest.holdings import require_none
 from ctspine_zarr.manifest.inventory import OwnKeys, among_cases, documents_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import KeptReceipt
+from ctspine_zarr.manifest.state import kept_root
 from ctspine_zarr.read.proof import proven, proven_object
 from ctspine_zarr.read.store import Store
 from ctspine_zarr.storage import Storage, all_at_once
@@ -128,10 +129,17 @@ class WholeStore:
         """The documents above the cases, in the order of writing: the root is the last.
 
         Raises:
-            DamagedStore: a table is not the one that the root has.
+            DamagedStore: a table is not the one that the root has, or the root is altered.
             StoreUpdated: it is not, since the store was updated.
         """
-        return documents_above(self.store.root, self.store.entries.values(), self.tables)
+        # As it is there: a root of another version may have other fields, and its seal is known to others.
+        root = kept_root(self.storage, self.store.root)
+        if root is None:
+            self.store.reading.require_current(self.storage.location)
+            message = f"{self.storage.location}: {layout.ROOT} was altered; run verify"
+            raise DamagedStore(message)
+        above = documents_above(self.store.root, self.store.entries.values(), self.tables)
+        return {**above, layout.ROOT: root}
 
     @cached_property
     def tables(self) -> Mapping[str, bytes]:
