@@ -170,7 +170,7 @@ def is_build(key: str) -> bool:
 
 
 def is_written(key: str, splits: Collection[str]) -> bool:
-    """Whether a key, other than the root's, is of the form of those that stores with these splits have."""
+    """Whether a key, other than the root's and a table's, is of the form of those that such stores have."""
     if is_catalog(key) or _RECEIPT.fullmatch(key):
         return True
     split, _, inside = key.partition("/")
