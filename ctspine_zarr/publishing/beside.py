@@ -84,15 +84,13 @@ def documents_beside(whole: WholeStore, location: str) -> dict[str, bytes]:
         whole: the store.
         location: of the place.
     """
-    # Processes that copy cases need neither the Hub's client nor Arrow.
+    # Processes that copy cases do not need the Hub's client.
     from ctspine_zarr.publishing.papers.card import dataset_card
-    from ctspine_zarr.tables.parquet import columns_of
 
     store = whole.store
     if not store.records:
         return {}
-    columns = {key: columns_of(whole.top[key]) for key in store.root.tables}
-    about = Publication(Place.of(location), store.root, store.records, columns)
+    about = Publication(Place.of(location), store.root, store.records, whole.columns)
     return {
         CARD: dataset_card(about),
         LICENCE_KEY: licence_file(about),
