@@ -61,8 +61,9 @@ def test_an_item_whose_dask_worker_dies_is_tried_three_times_and_fails_alone(
     task = Deadly(tmp_path)
     seen = [p for p in runner_of(1, client).run(task, range(8)) if isinstance(p, Finished)]
     assert {p.item: p.result for p in seen} == {i: None if i == 3 else i for i in range(8)}
-    # Three times among the others, and three times alone.
-    assert task.tries(3) == 6
+    # Three times alone; and three times among the others, of which one may be the death of item 5, where it
+    # only waited with the same worker.
+    assert task.tries(3) in {5, 6}
     # Of what died once, the result may die with a worker as well, which then does it once more.
     assert task.tries(5) >= 2
 
