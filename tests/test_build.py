@@ -60,6 +60,7 @@ def receipts_of(store: object) -> dict[str, Receipt]:
     return {one.receipt.record.id: one.receipt for one in read_receipts(open_storage(store))}  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_every_put_may_fail_and_a_rerun_gives_the_same_objects(source: Tree) -> None:
     clean = FailingStore(-1, OSError())
     build(source.root, clean, workers=1)
@@ -152,6 +153,7 @@ def replace_two(source: Tree) -> None:
     source.add("HN_P001", voxels(8), source="HNSCC-3DCT-RT", section=None)
 
 
+@pytest.mark.slow
 def test_two_cases_being_replaced_are_read_as_they_were_or_as_they_will_be(
     source: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:

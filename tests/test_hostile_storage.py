@@ -648,6 +648,7 @@ def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind
                 ended.result()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["http", "s3", "hf"])
 def test_an_answer_that_drips_ends_within_its_time(bucket: Bucket, kind: str) -> None:
@@ -722,6 +723,7 @@ def impatient_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient_hub")
 @pytest.mark.parametrize("answer", [silent, dripping_head, failing])
 def test_what_is_sent_to_the_hub_ends_within_its_time(answer: Answer) -> None:

@@ -399,6 +399,7 @@ def test_a_whole_set_need_not_be_in_memory(store: cz.Store) -> None:
 GIVEN = {"liver_1": moved(), "liver_2": canonical(), "liver_3": canonical() * 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_killed_at_every_put_the_store_opens_and_the_same_work_completes_it(
     store: cz.Store, is_replaced: bool

@@ -85,6 +85,7 @@ def test_a_hundred_pools_are_started_without_a_hang(store: cz.Store, voxels: Vox
         read_in_pool(store, voxels, method)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("forks", MANY)
 @pytest.mark.parametrize("threads", [3], indirect=True)

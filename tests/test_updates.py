@@ -311,6 +311,7 @@ class _Killed(BaseException):
     """The process is no more."""
 
 
+@pytest.mark.slow
 def test_a_first_build_killed_at_any_put_opens_with_the_whole_cases_alone(tree: Tree) -> None:
     set_generation(tree, 3)
     clean = FailingStore(-1, _Killed())
