@@ -12,10 +12,10 @@ from typing import Final
 
 from ctspine_zarr.errors import MissingDependency, UnknownValue
 from ctspine_zarr.format.findings import KINDS
-from ctspine_zarr.manifest.inventory import VIEWER
+from ctspine_zarr.format.layout import VIEWER
 
 INDEX: Final = "index.html"
-PAGE: Final = VIEWER.removesuffix("/")
+PAGE: Final = VIEWER
 """The folder of all that `INDEX` loads."""
 
 HERE: Final = "."

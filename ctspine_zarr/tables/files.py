@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -15,10 +15,8 @@ from pyarrow import parquet
 
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.outputs import require_free, whole_file
+from ctspine_zarr.tables.parquet import seen
 from ctspine_zarr.tables.records import LISTS
-
-# Characters of a message of Arrow's.
-_MOST_TOLD: Final = 300
 
 
 def write_parquet(table: pd.DataFrame, path: str | Path, *, overwrite: bool = False) -> None:
@@ -56,8 +54,7 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        seen = " ".join(str(error).split())[:_MOST_TOLD]
-        message = f"{what}: {seen}; legal: numbers, texts, true and false, or tuples of texts"
+        message = f"{what}: {seen(error)}; legal: numbers, texts, true and false, or tuples of texts"
         raise UnknownValue(message) from error
 
 

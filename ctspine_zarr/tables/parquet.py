@@ -29,7 +29,7 @@ class Kind(StrEnum):
 # By which a table of a store is told from a file of a user's of that name.
 _MARK: Final = "ctspine_zarr"
 _MARKED: Final = "table"
-# Characters of a message of Arrow's.
+# Characters of a message.
 _MOST_TOLD: Final = 300
 _TYPES: Final[Mapping[Kind, pa.DataType]] = {
     Kind.TEXT: pa.string(),
@@ -72,8 +72,13 @@ def _schema(data: bytes) -> pa.Schema:
         return parquet.read_schema(pa.BufferReader(data))
     # By what is wrong with its footer.
     except (pa.ArrowException, OSError, ValueError) as error:
-        message = f"is no Parquet file: {' '.join(str(error).split())[:_MOST_TOLD]}"
+        message = f"is no Parquet file: {seen(error)}"
         raise Malformed(message) from error
+
+
+def seen(error: Exception) -> str:
+    """What Arrow says, on one line of bounded length."""
+    return " ".join(str(error).split())[:_MOST_TOLD]
 
 
 def encode_parquet(columns: Mapping[str, tuple[Kind, Sequence[object]]], *, rows: int | None = None) -> bytes:

@@ -101,17 +101,17 @@ class NewState:
                 entries.setdefault(kept.receipt.record.id, kept.entry)
         return entries | dict(self.done)
 
-    def tables(self, entries: Mapping[str, Entry], storage: Storage) -> dict[str, bytes]:
-        """The tables above the cases; see `made_tables`. Those of the state before, where it has these cases.
+    def kept_tables(self, entries: Mapping[str, Entry], storage: Storage) -> dict[str, bytes]:
+        """The tables of the state before, where it has these cases and they are whole; else none.
 
         Args:
             entries: case id -> line of the catalog, of every case.
             storage: of the store.
         """
         earlier, spec = self.holdings.root, self.document.dataset
-        is_same = earlier is not None and earlier.dataset == spec and self.holdings.entries == entries
-        kept = kept_tables(storage, earlier) if is_same else None
-        return made_tables(storage, entries.values(), spec) if kept is None else kept
+        if earlier is None or earlier.dataset != spec or self.holdings.entries != entries:
+            return {}
+        return kept_tables(storage, earlier)
 
     def documents(
         self, entries: Mapping[str, Entry], provenance: Provenance, tables: Mapping[str, bytes]
@@ -148,13 +148,14 @@ def change_to(state: NewState, storage: Storage) -> Change:
     """What makes a state hold; nothing is written."""
     earlier, entries = state.holdings.root, state.entries()
     kept = earlier.provenance if earlier and not earlier.is_partial else None
-    tables = state.tables(entries, storage)
+    proven = state.kept_tables(entries, storage)
+    tables = proven or made_tables(storage, entries.values(), state.document.dataset)
     documents = state.documents(entries, kept or own_provenance(), tables)
     if kept and storage.get(layout.ROOT, most=MOST_DOCUMENT_BYTES) != documents[layout.ROOT]:
         documents = state.documents(entries, own_provenance(), tables)
     own = own_keys(documents, entries.values(), state.holdings.all_receipts)
     left = left_over(state.sizes, own, state.splits)
-    is_there = all(is_put(storage, key, data) for key, data in documents.items())
+    is_there = all(is_put(storage, key, data) for key, data in documents.items() if key not in proven)
     is_tidy = not left and not any(map(layout.is_build, state.sizes)) and not storage.irregular()
     return Change(entries, documents, left, is_none=is_there and is_tidy)
 

@@ -71,26 +71,24 @@ def _is_ours(data: bytes | None) -> bool:
     return data is None or is_marked(data)
 
 
-def kept_tables(storage: Storage, root: Root | None) -> dict[str, bytes] | None:
-    """The tables that a root names, where all are there as they were written.
+def kept_tables(storage: Storage, root: Root) -> dict[str, bytes]:
+    """The tables that a root names, where all are there as they were written; else none.
 
     They follow from the catalog and the receipts that it names, but for the version of the library that
     wrote them: of an equal catalog they hold.
 
     Args:
         storage: of the store.
-        root: of the state; None where there is none.
+        root: of the state.
 
     Raises:
         StorageError: they cannot be read.
     """
-    if root is None or not root.tables:
-        return None
     found: dict[str, bytes] = {}
     for key, written in root.tables.items():
         data = storage.get(key, most=written.bytes) if storage.size(key) == written.bytes else None
         if data is None or sha256(data) != written.sha256:
-            return None
+            return {}
         found[key] = data
     return found
 
