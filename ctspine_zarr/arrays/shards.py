@@ -21,7 +21,7 @@ from ctspine_zarr.arrays.conversion import fill_with
 from ctspine_zarr.arrays.indexing import Ranges, Request
 from ctspine_zarr.arrays.native import Extent, NativeRead
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
-from ctspine_zarr.arrays.slabs import Held, Span, beside_index
+from ctspine_zarr.arrays.slabs import Held, beside_index
 from ctspine_zarr.arrays.targets import Targets
 from ctspine_zarr.arrays.threads import default_threads, share_out
 from ctspine_zarr.errors import DamagedStore, Malformed
@@ -29,7 +29,7 @@ from ctspine_zarr.format.codecs import BatchCodec, Box, Chunk, Codec, PlainChunk
 from ctspine_zarr.format.layout import SHARD
 from ctspine_zarr.format.shard import decode_index, index_checksum, index_size, place
 from ctspine_zarr.scaling import Scaling
-from ctspine_zarr.storage import Merging
+from ctspine_zarr.storage import Merging, Span
 
 # With fewer chunks a thread, telling a helper costs more than it saves.
 _LEAST_CHUNKS: Final = 8

@@ -16,10 +16,7 @@ from ctspine_zarr.arrays.reading import ArraySpec
 from ctspine_zarr.format.layout import grid
 from ctspine_zarr.format.shard import unpacked_slabs
 from ctspine_zarr.geometry import Shape
-from ctspine_zarr.storage import Merging
-
-type Span = tuple[int, int]
-"""Where bytes of a shard start and stop."""
+from ctspine_zarr.storage import Merging, Span
 
 
 @dataclass(frozen=True, slots=True)

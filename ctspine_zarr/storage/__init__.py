@@ -5,7 +5,7 @@ a folder, a bucket, a dataset repository on the Hub, behind a web server or in m
 """
 
 from ctspine_zarr.concurrency.requests import all_at_once
-from ctspine_zarr.storage.backend import Merging
+from ctspine_zarr.storage.backend import Merging, Span
 from ctspine_zarr.storage.blocks import DEFAULT_BYTES, cached
 from ctspine_zarr.storage.folder import free_bytes, share_disk
 from ctspine_zarr.storage.handle import Storage
@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_BYTES",
     "Location",
     "Merging",
+    "Span",
     "Storage",
     "all_at_once",
     "cached",
