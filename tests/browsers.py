@@ -107,4 +107,5 @@ def watched[Where, V: Viewed](
 
     yield new, views
     context.close()
-    assert [fault for view in views for fault in view.faults] == []
+    faults = [(view.page.url, fault) for view in views for fault in view.faults]
+    assert faults == [], faults

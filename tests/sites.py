@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,17 @@ SHARD = "/c/0/0/0"
 
 @dataclass
 class Site:
-    """A folder on a web server, a store and a page in it."""
+    """A folder on a web server, a store and a page in it.
+
+    Attributes:
+        root, server, url: of the folder.
+        pages: of browsers that show it.
+    """
 
     root: Path
     server: Watched
     url: str
+    pages: list[Any] = field(default_factory=list, kw_only=True)
 
     @property
     def shards(self) -> list[Any]:
@@ -42,6 +48,9 @@ class View(Viewed):
     """The page of a site in a browser."""
 
     site: Site
+
+    def __post_init__(self) -> None:
+        self.site.pages.append(self.page)
 
     def open(self, fragment: str = "", url: str = "") -> None:
         self.page.goto("about:blank")
@@ -66,9 +75,15 @@ class View(Viewed):
 
 
 def on_the_web(root: Path, app: App | None = None) -> Iterator[Site]:
+    """A folder on a web server until the next step; pages that show it are closed before the server is."""
     server = Watched(app or folder(root))
     with served(server) as url:
-        yield Site(root, server, url)
+        site = Site(root, server, url)
+        yield site
+        # A page that is still reading would log that nobody answers.
+        for page in site.pages:
+            if not page.is_closed():
+                page.close()
 
 
 def greys(slice_: NDArray[Any], window: tuple[float, float]) -> NDArray[Any]:

@@ -142,6 +142,7 @@ def test_a_plain_server_without_ranges_is_told(published: Site, look: Callable[[
         view.page.goto(f"{view.site.url}/#case={CASE}")
         assert "206, a part of a file: the server must give ranges" in view.told()
         assert view("viewer.record.id") == CASE
+        view.page.close()
         server.shutdown()
 
 
