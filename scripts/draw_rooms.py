@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "ctspine_zarr"
 DRAWING = REPOSITORY / "docs" / "images" / "rooms.svg"
 
 # Modules at the top: what all rooms share has one box together, each other one its own.
-COMMON = ("digest", "errors", "geometry", "kernel", "outputs", "pages", "scaling", "text")
+COMMON = ("digest", "errors", "geometry", "kernel", "outputs", "scaling", "text")
 SHARED = "shared ground"
 
 WIDTH, MARGIN, LABEL = 900, 16, 8

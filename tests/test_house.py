@@ -170,7 +170,7 @@ def test_writer_and_reader_meet_only_in_the_format(one: str, other: str) -> None
         ("look", ("format", "geometry", "errors", "text", "scaling")),
         ("tables", ("format", "geometry", "errors", "outputs")),
         ("viewer", ("format", "geometry", "errors", "outputs", "read", "publishing")),
-        ("storage", ("hub", "concurrency", "errors", "digest", "text")),
+        ("storage", ("hub", "concurrency", "memory", "errors", "digest", "text")),
     ],
 )
 def test_a_room_knows_of_these_alone(room: str, known: tuple[str, ...]) -> None:

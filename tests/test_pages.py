@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ctspine_zarr.pages import pages, zeros
-from ctspine_zarr.read.reuse import reused
+from ctspine_zarr.memory.pages import pages, zeros
+from ctspine_zarr.memory.reuse import reused
 
 UINT8 = np.dtype(np.uint8)
 SHAPE = (4, 1 << 18)

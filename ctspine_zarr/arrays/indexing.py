@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.errors import OutOfBounds
@@ -66,6 +67,25 @@ def touched_chunks(requests: Iterable[Request], shape: Shape, chunk: Shape) -> P
                     part = ((inside_z, inside_y, inside_x), request.target[target_z, target_y, target_x])
                     chunks.setdefault((z * rows + y) * columns + x, []).append(part)
     return chunks
+
+
+def touched_numbers(requests: Iterable[Request], shape: Shape, chunk: Shape) -> NDArray[np.intp]:
+    """The numbers of the chunks of an array that requests touch, in C order, each once."""
+    _, rows, columns = grid(shape, chunk)
+    found = []
+    for request in requests:
+        if all(request.ranges):
+            along = (chunks_along(axis, edge) for axis, edge in zip(request.ranges, chunk, strict=True))
+            z, y, x = (np.array(numbers, np.intp) for numbers in along)
+            found.append(((z[:, None, None] * rows + y[:, None]) * columns + x).ravel())
+    return found[0] if len(found) == 1 else np.unique(np.concatenate([np.empty(0, np.intp), *found]))
+
+
+def chunks_along(positions: range, edge: int) -> Sequence[int]:
+    """The chunks along an axis that positions, one at least, lie in."""
+    if positions.step > edge:
+        return [position // edge for position in positions]
+    return range(positions.start // edge, positions[-1] // edge + 1)
 
 
 def _by_chunk(positions: range, size: int) -> Iterator[tuple[int, slice, slice]]:

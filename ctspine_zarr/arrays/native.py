@@ -75,16 +75,18 @@ class NativeRead:
         """
         return self.kernel.read_file(file, self.shard, self.wanted, (merging.gap, merging.longest), threads)
 
-    def from_memory(self, chunks: Sequence[tuple[Extent, memoryview]], threads: int) -> list[int]:
+    def from_memory(
+        self, parts: Sequence[tuple[int, memoryview]], numbers: Sequence[int], threads: int
+    ) -> list[int]:
         """Read what these chunks have of it; the numbers of those that could not be decoded, ascending.
 
         Args:
-            chunks: with their bytes, ascending.
+            parts: of the shard: where each begins, and its bytes; ascending.
+            numbers: of the chunks, ascending; those that are absent lie in no part.
             threads: at most so many are used.
         """
-        parts = [(start, data.toreadonly()) for (_, start, _), data in chunks]
-        numbers = [number for (number, _, _), _ in chunks]
-        return self.kernel.read_parts(parts, numbers, self.shard, self.wanted, threads)
+        readable = [(start, data.toreadonly()) for start, data in parts]
+        return self.kernel.read_parts(readable, numbers, self.shard, self.wanted, threads)
 
 
 def _positions(request: Request) -> tuple[native.Positions, native.Positions, native.Positions]:

@@ -11,16 +11,17 @@ import contextlib
 from collections.abc import Buffer, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import batched, pairwise, tee
+from itertools import batched, tee
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctspine_zarr.arrays.conversion import fill_with
-from ctspine_zarr.arrays.indexing import Ranges, Request
+from ctspine_zarr.arrays.indexing import Ranges, Request, touched_numbers
 from ctspine_zarr.arrays.native import Extent, NativeRead
 from ctspine_zarr.arrays.reading import ArraySpec, Reading
+from ctspine_zarr.arrays.runs import runs, spans
 from ctspine_zarr.arrays.slabs import Held, beside_index
 from ctspine_zarr.arrays.targets import Targets
 from ctspine_zarr.arrays.threads import default_threads, share_out
@@ -85,15 +86,11 @@ class Shard:
             return
         # A catalog that lies must not take memory for chunks that no shard has: its index comes first.
         held = self._with_index(requests)
-        native = None if self.reading.cache else self._native(requests, scaling)
-        if self._merging.at_once:
-            self._read_at_once(self._targets(requests, scaling), native, held)
-            return
-        left = None if native is None else self._from_file(native)
+        left, held = self._by_kernel(requests, scaling, held)
         if left is None:
-            self._read_in_turn(self._targets(requests, scaling))
+            self._by_python(self._targets(requests, scaling), held)
         elif left:
-            self._read_in_turn(self._targets(requests, scaling).only(left))
+            self._by_python(self._targets(requests, scaling).only(left), held)
 
     def _with_index(self, requests: Sequence[Request]) -> Held:
         """Have the index known; what came together with it of what is wanted."""
@@ -111,6 +108,29 @@ class Shard:
         self.__dict__["_bounds"] = self.reading.shard_cache.get_or_make((self.array.path, _INDEX), fetch)
         return held
 
+    def _by_kernel(
+        self, requests: Sequence[Request], scaling: Scaling | None, held: Held
+    ) -> tuple[list[int] | None, Held]:
+        """Read by the kernel: the chunks that it leaves, None for all; and what is there by then."""
+        native = None if self.reading.cache else self._native(requests, scaling)
+        if native is None:
+            return None, held
+        if not self._merging.at_once:
+            with self.array.storage.file(self._key) as file:
+                if file is None:
+                    return None, held
+                return native.from_file(file, self._merging, self._threads(None)), held
+        numbers = touched_numbers(requests, self.array.shape, self.codec.chunk)
+        wanted = spans(self._bounds[numbers], self._bounds[numbers + 1], self._merging)
+        found = Held(list(self._parts(wanted, held)))
+        return native.from_memory(found.parts, numbers.tolist(), self._threads(len(numbers))), found
+
+    def _by_python(self, targets: Targets, held: Held) -> None:
+        if self._merging.at_once:
+            self._read_at_once(targets, held)
+        else:
+            self._read_in_turn(targets)
+
     def _native(self, requests: Sequence[Request], scaling: Scaling | None) -> NativeRead | None:
         """The kernel's part in a read; None where it has none."""
         return NativeRead.of(self.array, self.codec, self._bounds, requests, scaling)
@@ -118,17 +138,9 @@ class Shard:
     def _targets(self, requests: Sequence[Request], scaling: Scaling | None) -> Targets:
         return Targets.of(requests, self.array.shape, self.codec.chunk, self.array.dtype, scaling)
 
-    def _from_file(self, native: NativeRead) -> list[int] | None:
-        """Read by the kernel; the chunks that it leaves, or None where the shard is no file."""
-        with self.array.storage.file(self._key) as file:
-            return None if file is None else native.from_file(file, self._merging, self._threads(None))
-
-    def _read_at_once(self, targets: Targets, native: NativeRead | None, held: Held) -> None:
+    def _read_at_once(self, targets: Targets, held: Held) -> None:
         """Ask for all that is wanted and not held, then decode it."""
         chunks = list(self._fetch(self._runs(targets), held))
-        if native is not None:
-            left = set(native.from_memory(chunks, self._threads(len(chunks))))
-            chunks = [found for found in chunks if found[0][0] in left]
         share_out(lambda chunks: self._fill(chunks, targets), chunks, self._threads(len(chunks)))
 
     def _read_in_turn(self, targets: Targets) -> None:
@@ -149,7 +161,8 @@ class Shard:
             for found in self._extents(sorted(targets.parts))
             if not self._fill_from_memory(*found, targets)
         ]
-        return list(_merged(wanted, self._merging)) if wanted else []
+        _, starts, stops = np.array(wanted, np.int64).reshape(-1, 3).T
+        return [wanted[first:last] for first, last in runs(starts, stops, self._merging)]
 
     def _fill_from_memory(self, number: int, start: int, stop: int, targets: Targets) -> bool:
         """Whether the chunk is absent or cached, and so needs no reading."""
@@ -166,18 +179,15 @@ class Shard:
         return list(zip(numbers, self._bounds[first].tolist(), self._bounds[first + 1].tolist(), strict=True))
 
     def _fetch(
-        self, runs: Iterable[Sequence[Extent]], held: Held = _NOTHING
+        self, taken: Iterable[Sequence[Extent]], held: Held = _NOTHING
     ) -> Generator[tuple[Extent, memoryview]]:
         """Each chunk of the runs and its bytes; a run is taken when the one before is used up."""
-        runs, again = tee(runs)
-        spans = ((run[0][1], run[-1][2]) for run in again)
-        for run, data in zip(runs, self._stored(spans, held), strict=True):
-            first = run[0][1]
-            self._require_all(data, first, run[-1][2])
-            view = memoryview(data)
+        taken, again = tee(taken)
+        wanted = ((run[0][1], run[-1][2]) for run in again)
+        for run, (first, data) in zip(taken, self._parts(wanted, held), strict=True):
             for extent in run:
                 _, start, stop = extent
-                yield extent, view[start - first : stop - first]
+                yield extent, data[start - first : stop - first]
 
     def _fill(self, chunks: Iterable[tuple[Extent, memoryview]], targets: Targets) -> None:
         if isinstance(self.codec, BatchCodec) and self.codec.batch > 1:
@@ -214,7 +224,7 @@ class Shard:
             return self._decompressed(extent, data)
         voxels = np.empty(self.codec.chunk, self.array.dtype)
         native = self._native([Request(self._box(extent), voxels)], None)
-        if native is None or native.from_memory([(extent, data)], 1):
+        if native is None or native.from_memory([(extent[1], data)], [extent[0]], 1):
             self._decompressed(extent, data).copy_to(voxels, _FULL_CHUNK)
         self.reading.cache.put((self.array.path, extent[0]), voxels)
         return PlainChunk(voxels)
@@ -254,7 +264,9 @@ class Shard:
     def _all_bytes(self) -> NDArray[np.uint8]:
         """The bytes of a small shard, its index included: one request, and then none."""
         return self.reading.shard_cache.get_or_make(
-            (self.array.path, _ALL_BYTES), lambda: np.frombuffer(self._fetched(0), np.uint8)
+            # In memory of its own: what it came in may be larger, and serves others.
+            (self.array.path, _ALL_BYTES),
+            lambda: np.array(memoryview(self._fetched(0))),
         )
 
     @property
@@ -270,29 +282,30 @@ class Shard:
         """Bytes before the index."""
         return self.array.stored_bytes - index_size(self.array.shape, self.codec.chunk)
 
-    def _stored(self, spans: Iterable[Span], held: Held) -> Iterable[bytes | memoryview]:
-        """The bytes of the shard from start to stop, for each span."""
+    def _parts(self, wanted: Iterable[Span], held: Held = _NOTHING) -> Iterator[tuple[int, memoryview]]:
+        """For each span of the shard, in order, where it starts, and its bytes, all of them."""
+        wanted, again = tee(wanted)
+        for (start, stop), data in zip(wanted, self._stored(again, held), strict=True):
+            self._require_all(data, start, stop)
+            yield start, memoryview(data)
+
+    def _stored(self, wanted: Iterable[Span], held: Held) -> Iterable[bytes | memoryview]:
+        """The bytes of the shard from start to stop, for each span; fewer where it has no more."""
         if self._is_small:
             data = memoryview(self._all_bytes)
-            return (data[start:stop] for start, stop in spans)
+            return (data[start:stop] for start, stop in wanted)
         if not held.parts:
-            return self.array.storage.ranges(self._key, spans)
-        found = [(span, held.get(span)) for span in spans]
+            return self.array.storage.ranges(self._key, wanted)
+        found = [(span, held.get(span)) for span in wanted]
         # A catalog that lies of slabs costs another round trip, and no more.
         asked = self.array.storage.ranges(self._key, [span for span, data in found if data is None])
         return (next(asked) if data is None else data for _, data in found)
 
-    def _fetched_with_index(self, requests: Sequence[Request]) -> tuple[bytes | memoryview, Held]:
+    def _fetched_with_index(self, requests: Sequence[Request]) -> tuple[memoryview, Held]:
         """The bytes of the index, and those that are best asked for together with it."""
-        spans = beside_index(self.array, self.codec.chunk, requests, self._merging)
-        spans = [(self._body, self.array.stored_bytes), *spans]
-        found = list(self.array.storage.ranges(self._key, spans))
-        for (start, stop), data in zip(spans, found, strict=True):
-            self._require_all(data, start, stop)
-        index, *slabs = found
-        return index, Held(
-            [(start, memoryview(data)) for (start, _), data in zip(spans[1:], slabs, strict=True)]
-        )
+        slabs = beside_index(self.array, self.codec.chunk, requests, self._merging)
+        (_, index), *found = self._parts([(self._body, self.array.stored_bytes), *slabs])
+        return index, Held(found)
 
     def _fetched(self, start: int) -> bytes | memoryview:
         """The bytes from `start` to the end, all of them."""
@@ -336,34 +349,3 @@ class Shard:
     @property
     def _key(self) -> str:
         return f"{self.array.path}/{SHARD}"
-
-
-def _merged(extents: Sequence[Extent], merging: Merging) -> Iterator[list[Extent]]:
-    """Chunks in order of start, in runs that are each read as one range."""
-    run: list[Extent] = []
-    wanted = 0
-    for neighbours in _touching(extents, merging.longest):
-        size = neighbours[-1][2] - neighbours[0][1]
-        if run and not _are_one(run, neighbours, wanted + size, merging):
-            yield run
-            run, wanted = [], 0
-        run += neighbours
-        wanted += size
-    yield run
-
-
-def _are_one(run: Sequence[Extent], after: Sequence[Extent], wanted: int, merging: Merging) -> bool:
-    """Whether two runs are better read as one range, of which so many bytes are wanted."""
-    gap, total = after[0][1] - run[-1][2], after[-1][2] - run[0][1]
-    return gap <= merging.gap and total <= merging.longest and total <= merging.waste * wanted
-
-
-def _touching(extents: Sequence[Extent], longest: int) -> Iterator[list[Extent]]:
-    """Chunks in order of start, in runs without a gap, of at most `longest` bytes."""
-    run = [extents[0]]
-    for before, after in pairwise(extents):
-        if after[1] != before[2] or after[2] - run[0][1] > longest:
-            yield run
-            run = []
-        run.append(after)
-    yield run

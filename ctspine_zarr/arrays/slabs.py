@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ctspine_zarr.arrays.indexing import Request
+from ctspine_zarr.arrays.indexing import Request, chunks_along
 from ctspine_zarr.arrays.reading import ArraySpec
 from ctspine_zarr.format.layout import grid
 from ctspine_zarr.format.shard import unpacked_slabs
@@ -66,18 +66,11 @@ def _touched(requests: Sequence[Request], chunk: Shape) -> Counter[int]:
     touched: Counter[int] = Counter()
     for request in requests:
         along_z, along_y, along_x = (
-            _chunks(positions, edge) for positions, edge in zip(request.ranges, chunk, strict=True)
+            chunks_along(positions, edge) for positions, edge in zip(request.ranges, chunk, strict=True)
         )
         for z in along_z:
             touched[z] += len(along_y) * len(along_x)
     return touched
-
-
-def _chunks(positions: range, edge: int) -> Sequence[int]:
-    """Along an axis, the chunks that positions lie in."""
-    if positions.step > edge:
-        return [position // edge for position in positions]
-    return range(positions.start // edge, positions[-1] // edge + 1)
 
 
 def _joined(spans: Sequence[Span], gap: int) -> Iterator[Span]:

@@ -124,7 +124,7 @@ def legal_seconds(value: object) -> float:
     return seconds
 
 
-def arriving(stream: Iterable[Any], left: int, deadline: Deadline, every: int = PART) -> Iterator[bytes]:
+def arriving(stream: Iterable[Any], left: int, deadline: Deadline, every: int = PART) -> Iterator[memoryview]:
     """Up to so many bytes of an answer, in parts, as they come.
 
     Args:
@@ -139,7 +139,7 @@ def arriving(stream: Iterable[Any], left: int, deadline: Deadline, every: int = 
     since = 0
     try:
         for some in stream:
-            part = bytes(memoryview(some)[:left])
+            part = memoryview(some)[:left]
             yield part
             left, since = left - len(part), since + len(part)
             if since >= every:

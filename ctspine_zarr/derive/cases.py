@@ -22,8 +22,8 @@ from ctspine_zarr.format.encoding import encode
 from ctspine_zarr.format.record import Record, StoredArray
 from ctspine_zarr.format.spec import Derived
 from ctspine_zarr.geometry import Lattice, lattice_affine, oriented
+from ctspine_zarr.memory.pages import pages
 from ctspine_zarr.nifti import Header, Volume
-from ctspine_zarr.pages import pages
 from ctspine_zarr.read.case import Case
 from ctspine_zarr.read.opening import open_store
 from ctspine_zarr.read.store import Store

@@ -71,7 +71,7 @@ def file_bytes(
 
 def rest_of_file(
     url: str, headers: Mapping[str, str], start: int, size: int, deadline: Deadline
-) -> Iterator[bytes]:
+) -> Iterator[memoryview]:
     """Bytes of a file on the Hub from a position on, as they come; asked for once.
 
     Args:
@@ -92,9 +92,8 @@ def rest_of_file(
             _require_success(answer, deadline)
             # As in `_part`.
             skipped = 0 if answer.status_code == _PART else start
-            for part in arriving(answer.iter_raw(), skipped + size + 1 - start, deadline, _PART_OF_FILE):
-                yield part[skipped:]
-                skipped = max(0, skipped - len(part))
+            most = skipped + size + 1 - start
+            yield from _after(skipped, arriving(answer.iter_raw(), most, deadline, _PART_OF_FILE))
         if _told_size(answer, size) < size:
             message = f"{url} is shorter than the {size} bytes that are recorded of it"
             raise EOFError(message)
@@ -230,7 +229,7 @@ def _part(
         see(answer.history[0] if answer.history else answer, answer)
         # A mirror that does not know ranges gives what is before them too.
         skipped = 0 if answer.status_code == _PART else start
-        return _joined(arriving(answer.iter_raw(), skipped + stop - start, deadline), skipped)
+        return b"".join(_after(skipped, arriving(answer.iter_raw(), skipped + stop - start, deadline)))
 
 
 def _page[Page](
@@ -253,13 +252,12 @@ def _require_same_origin(following: str, url: str) -> None:
         raise ValueError(message)
 
 
-def _joined(parts: Iterable[bytes], skipped: int) -> bytes:
-    """All parts as one, without so many bytes at their beginning."""
-    kept = []
+def _after(skipped: int, parts: Iterable[memoryview]) -> Iterator[memoryview]:
+    """Parts without so many bytes at their beginning; what is skipped is not held."""
     for part in parts:
-        kept.append(part[skipped:])
+        if len(part) > skipped:
+            yield part[skipped:]
         skipped = max(0, skipped - len(part))
-    return b"".join(kept)
 
 
 def _keep(addresses: Addresses, url: str, request: Any, headers: Mapping[str, str]) -> None:

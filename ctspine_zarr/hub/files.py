@@ -63,7 +63,7 @@ class Sink(Protocol):
     def size(self) -> int:
         """Bytes that it has."""
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         """Add some."""
 
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ctspine_zarr.digest import BackgroundSha256
 from ctspine_zarr.errors import CaseRefused, DamagedStore
+from ctspine_zarr.memory.pages import pages
 from ctspine_zarr.nifti.fields import MOST_EXTRA, SIZE_FIELD, header_size, voxel_offset
 from ctspine_zarr.nifti.header import AnyArray, Header, parse_header
 from ctspine_zarr.nifti.opening import open_gzip, open_source_file, refusing
 from ctspine_zarr.outputs import whole_file
-from ctspine_zarr.pages import pages
 
 _TRAILER_BYTES: Final = 8
 _BLOCK: Final = 1 << 20

@@ -172,7 +172,7 @@ class Digests:
         # Of what git holds itself its id is the Hub's only record.
         self._blob = git_hash(file.size)
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         """Take in some bytes."""
         self.size += len(part)
         self._sha256.update(part)
@@ -218,7 +218,7 @@ class Partial:
         """Bytes that it has."""
         return self._digests.size
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | memoryview) -> None:
         """Add some bytes.
 
         Raises:

@@ -14,6 +14,7 @@ from ctspine_zarr.arrays.lazy import Converted
 from ctspine_zarr.errors import CtspineError
 from ctspine_zarr.format.documents import WINDOW
 from ctspine_zarr.geometry import CANONICAL, PlaneName, Shape
+from ctspine_zarr.memory.reuse import reused
 from ctspine_zarr.read.filling import Filling
 from ctspine_zarr.read.filling import fill as fill_arrays
 from ctspine_zarr.read.known import KnownCase
@@ -21,7 +22,6 @@ from ctspine_zarr.read.labelled import xarray_of
 from ctspine_zarr.read.original import original_bytes
 from ctspine_zarr.read.planes import three_planes
 from ctspine_zarr.read.regions import Region, patch_region, patch_regions, patch_size, plane_regions
-from ctspine_zarr.read.reuse import reused
 from ctspine_zarr.read.sample import AIR, Name, Sample, first, mapped, sample_of
 from ctspine_zarr.read.saving import SourceGrid, save_nifti
 from ctspine_zarr.scaling import Scaling, Window, require_window

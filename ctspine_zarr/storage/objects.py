@@ -15,6 +15,7 @@ from obstore import exceptions
 
 from ctspine_zarr.concurrency.requests import PART, Ask, Deadline, arriving, within
 from ctspine_zarr.errors import StorageError
+from ctspine_zarr.memory.reuse import received
 from ctspine_zarr.storage.backend import Backend, Span
 from ctspine_zarr.storage.fork_safety import require_own_threads
 from ctspine_zarr.storage.keys import require_size
@@ -78,12 +79,12 @@ class Remote(Backend):
     @override
     def get(self, key: str, most: int) -> bytes | None:
         try:
-            return self._ask(partial(self._read, key, None, most))
+            return bytes(self._ask(partial(self._read, key, None, most)))
         except FileNotFoundError:
             return None
 
     @override
-    def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes]:
+    def ranges(self, key: str, spans: Iterable[Span]) -> Iterator[bytes | memoryview]:
         asks = [partial(self._span, key, span) for span in spans]
         yield from within(self.known.seconds, [self._insisting(ask) for ask in asks])
 
@@ -128,7 +129,7 @@ class Remote(Backend):
     def _open(self, client: Any) -> Any:
         """A handle whose connections have these options."""
 
-    def _span(self, key: str, span: Span, deadline: Deadline) -> bytes:
+    def _span(self, key: str, span: Span, deadline: Deadline) -> bytes | memoryview:
         start, stop = span
         if start == stop:
             return b""
@@ -144,7 +145,7 @@ class Remote(Backend):
     def _size(self, key: str) -> int:
         return int(obstore.head(self._store, key)["size"])
 
-    def _read(self, key: str, span: Span | None, most: int, deadline: Deadline) -> bytes:
+    def _read(self, key: str, span: Span | None, most: int, deadline: Deadline) -> bytes | memoryview:
         """An object of up to `most` bytes, or a span of that length.
 
         Its bytes are taken as they come: no room is made for what is only announced.
@@ -158,11 +159,10 @@ class Remote(Backend):
             first, last = found.range
             left = min(last - first, most)
             stream = found.stream(min_chunk_size=1 if left <= _SMALL else _SMALL)
-            parts = list(arriving(stream, left, deadline))
+            return received(arriving(stream, left, deadline), left)
         finally:
             # Whoever keeps the error keeps this frame, which must not keep the connection.
             del found, stream
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _ask[T](self, ask: Ask[T], *, parts: int = 1) -> T:
         [answer] = within(self.known.seconds * parts, [self._insisting(ask)])

@@ -15,7 +15,7 @@ from ctspine_zarr.format.codecs import MASK_DTYPE
 from ctspine_zarr.format.label_map import LabelMap
 from ctspine_zarr.format.record import Record
 from ctspine_zarr.geometry import Reorientation, Shape, lattice_affine
-from ctspine_zarr.read.reuse import reused
+from ctspine_zarr.memory.reuse import reused
 from ctspine_zarr.read.sample import NAMES, Name
 from ctspine_zarr.read.sample import Sample as Read
 from ctspine_zarr.sampling.units import SampleBox, reorientation_of

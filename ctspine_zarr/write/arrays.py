@@ -18,8 +18,8 @@ from ctspine_zarr.format.receipt import NiftiSource, SourceFile
 from ctspine_zarr.format.record import StoredArray, rows_of
 from ctspine_zarr.format.shard import encode_shard, index_checksum, most_bytes, packed_slabs, slabs
 from ctspine_zarr.geometry import Shape
+from ctspine_zarr.memory.pages import pages
 from ctspine_zarr.nifti import Volume
-from ctspine_zarr.pages import pages
 from ctspine_zarr.write.case_objects import EncodedArray
 from ctspine_zarr.write.values import convert, is_restorable
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctspine_zarr import kernel as native
 from ctspine_zarr.format.histogram import Histogram
 from ctspine_zarr.format.record import LabelIntensity
-from ctspine_zarr.pages import zeros
+from ctspine_zarr.memory.pages import zeros
 from ctspine_zarr.write.distribution import Collector, collectors, counted, figures
 from ctspine_zarr.write.values import Survey
 

@@ -24,8 +24,8 @@ from ctspine_zarr.format.record import Label, Record, rows_of
 from ctspine_zarr.format.spec import Spec
 from ctspine_zarr.geometry import Affine, Shape, disk_codes, grid_offset
 from ctspine_zarr.manifest.commit import commit_case, placed, too_large
+from ctspine_zarr.memory.pages import pages
 from ctspine_zarr.nifti import Header, Volume
-from ctspine_zarr.pages import pages
 from ctspine_zarr.quality.masks import mask_findings
 from ctspine_zarr.quality.spine import Spine
 from ctspine_zarr.sources.source import CaseVolumes

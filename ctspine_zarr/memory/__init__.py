@@ -1,0 +1,1 @@
+"""Memory for large arrays and answers: given, let go and given again."""
