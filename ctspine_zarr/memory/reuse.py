@@ -19,75 +19,29 @@ from ctspine_zarr.memory.pages import lent, new_pages
 
 # Below that many bytes the allocator itself uses memory again.
 _LEAST: Final = 1 << 17
+# Between passes a loader's workers hold no more.
+_LEAST_KEPT: Final = 1 << 25
 # Of an answer, in bytes: what a larger one announces is not believed before it comes.
 _MOST_RECEIVED: Final = 1 << 24
 
 
-class Kept:
-    """Memory that was let go and waits for the next array of as many bytes.
-
-    Args:
-        most: bytes that are kept; what exceeds them is the system's again, the oldest first.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        # Without a lock, which a collector's call could meet in the thread that has it: each step is one
-        # operation.
-        self._idle: list[mmap.mmap] = []
-
-    @property
-    def bytes(self) -> int:
-        """How many are kept."""
-        return sum(map(len, tuple(self._idle)))
-
-    def array(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array of any values, C-contiguous.
-
-        Raises:
-            MemoryError: there is not so much.
-        """
-        size = math.prod(shape) * dtype.itemsize
-        if size < _LEAST:
-            return np.empty(shape, dtype)
-        return lent(self._taken(size) or new_pages(size), self._keep, shape, dtype)
-
-    def clear(self) -> None:
-        """Keep nothing."""
-        self._idle.clear()
-
-    def _keep(self, memory: mmap.mmap) -> None:
-        if len(memory) <= self._most:
-            self._idle.append(memory)
-        with suppress(IndexError):  # another thread has taken what was there
-            while self.bytes > self._most:
-                self._idle.pop(0)
-
-    def _taken(self, size: int) -> mmap.mmap | None:
-        for memory in tuple(self._idle):
-            if len(memory) == size:
-                with suppress(ValueError):  # another thread has it
-                    self._idle.remove(memory)
-                    return memory
-        return None
-
-
-# Of samples, which a loader's workers hold between passes, and of answers, which are many at once.
-_SAMPLES: Final = Kept(1 << 25)
-_ANSWERS: Final = Kept(1 << 26)
-
-
 def reused(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array of any values, C-contiguous; of those let go last, up to 32 MiB are kept.
+    """An array of any values, C-contiguous; of those let go last as many bytes are kept as are in use, and
+    32 MiB at least.
 
     Raises:
         MemoryError: there is not so much.
     """
-    return _SAMPLES.array(shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LEAST:
+        return np.empty(shape, dtype)
+    memory = _kept(size) or new_pages(size)
+    _used[id(memory)] = size
+    return lent(memory, _keep, shape, dtype)
 
 
 def received(parts: Iterable[bytes | memoryview], most: int) -> bytes | memoryview:
-    """Bytes that come in parts, in one piece; up to 64 MiB of memory are kept for the next ones.
+    """Bytes that come in parts, in one piece, in memory that is used again.
 
     Args:
         parts: each is let go once it was copied.
@@ -96,9 +50,34 @@ def received(parts: Iterable[bytes | memoryview], most: int) -> bytes | memoryvi
     if not _LEAST < most <= _MOST_RECEIVED:
         return b"".join(parts)
     # Of few sizes, so that one that is kept fits; memory that nothing comes for is never touched.
-    piece = memoryview(_ANSWERS.array([1 << (most - 1).bit_length()], np.dtype(np.uint8)))
+    piece = memoryview(reused([1 << (most - 1).bit_length()], np.dtype(np.uint8)))
     stop = 0
     for part in parts:
         start, stop = stop, stop + len(part)
         piece[start:stop] = part
     return piece[:stop]
+
+
+# Without a lock, which a collector's call could meet in the thread that has it: each step is one operation.
+_idle: Final[list[mmap.mmap]] = []
+_used: Final[dict[int, int]] = {}
+
+
+def _keep(memory: mmap.mmap) -> None:
+    """Keep it for the next array; what exceeds the bound is the system's again, the oldest first."""
+    _used.pop(id(memory), None)
+    most = max(_LEAST_KEPT, sum(tuple(_used.values())))
+    if len(memory) <= most:
+        _idle.append(memory)
+    with suppress(IndexError):  # another thread has taken what was there
+        while sum(map(len, tuple(_idle))) > most:
+            _idle.pop(0)
+
+
+def _kept(size: int) -> mmap.mmap | None:
+    for memory in tuple(_idle):
+        if len(memory) == size:
+            with suppress(ValueError):  # another thread has it
+                _idle.remove(memory)
+                return memory
+    return None
