@@ -105,6 +105,7 @@ def test_every_byte_is_downloaded_where_that_is_asked_for(built: Path, hub: Hub,
 # -- what it finds
 
 
+@pytest.mark.slow
 def test_whatever_object_is_altered_lost_cut_or_longer_is_found(built: Path, hub: Hub) -> None:
     files = objects(built)
     for key, data in files.items():

@@ -212,7 +212,7 @@ def many_cases(tree: Tree, count: int) -> None:
     ("workers", "sent"),
     [
         (1, signal.SIGINT),
-        (2, signal.SIGTERM),
+        pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(1, signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(2, signal.SIGINT, marks=pytest.mark.slow),
     ],

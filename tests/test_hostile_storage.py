@@ -635,7 +635,9 @@ def require_error_in_time(operation: Callable[[], object], message: str, least: 
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["http", "s3", "hf"])
+@pytest.mark.parametrize(
+    "kind", ["http", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "hf"))]
+)
 @pytest.mark.parametrize("answer", [silent, dripping_head, failing])
 def test_every_request_ends_within_its_time(bucket: Bucket, answer: Answer, kind: str) -> None:
     with raw(answer) as url:

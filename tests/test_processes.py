@@ -65,7 +65,7 @@ def test_workers_read_after_their_parent_has_read(store: cz.Store, voxels: Voxel
     read_in_pool(store, voxels, method)
 
 
-MANY = [20, pytest.param(100, marks=pytest.mark.slow)]
+MANY = [10, pytest.param(100, marks=pytest.mark.slow)]
 
 
 @pytest.mark.timeout(120)

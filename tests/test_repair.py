@@ -169,7 +169,7 @@ def damage_much(store: Path, origin: Path) -> None:
 
 
 @pytest.mark.parametrize("supply", ["source", "other"])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_much_damage_at_once_is_mended(origin: Path, location: Path, supply: str, workers: int) -> None:
     right = objects(location)
     damage_much(location, origin)

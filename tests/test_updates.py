@@ -209,9 +209,7 @@ def builder(tree: Tree, tmp_path: Path) -> Iterator[Builder]:
         yield found
 
 
-@pytest.mark.parametrize(
-    "kills", [12, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
-)
+@pytest.mark.parametrize("kills", [6, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_a_reader_never_sees_what_is_between_two_states(
     tree: Tree, builder: Builder, tmp_path: Path, kills: int
 ) -> None:
