@@ -13,6 +13,7 @@ from unittest.mock import ANY
 import pytest
 from commands import run
 from conftest import Bucket, Hub
+from hostile import resealed
 from msgspec import structs
 from servers import folder, served
 from stores import FailingStore, builds, catalog_of, objects, objects_at
@@ -488,6 +489,19 @@ def test_with_the_digest_no_other_root_is_taken(
     assert cz.repair(location, origin / "source", digest=digest) == cz.Repaired(seconds=ANY)
     with pytest.raises(UnknownValue, match="digest 'abc'; legal: the 64 hex digits"):
         cz.repair(location, origin / "source", digest="abc")
+
+
+def test_a_lost_root_comes_back_as_another_version_wrote_it(
+    origin: Path, location: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(origin / "s.zarr", tmp_path / "older.zarr"))
+    written = resealed(json.dumps(json.loads((other / "zarr.json").read_bytes()), indent=2).encode())
+    assert written != (other / "zarr.json").read_bytes()
+    (other / "zarr.json").write_bytes(written)
+    DAMAGES["a lost root"](location, origin)
+    result = cz.repair(location, other=other, digest=cz.open_store(other).digest)
+    assert (result.left, result.documents) == ((), ("zarr.json",))
+    assert (location / "zarr.json").read_bytes() == written
 
 
 def test_without_it_the_result_says_whose_root_it_is(origin: Path, location: Path, tmp_path: Path) -> None:

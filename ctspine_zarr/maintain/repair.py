@@ -25,7 +25,7 @@ from ctspine_zarr.manifest.claims import Claim, Held, claimed
 from ctspine_zarr.manifest.holdings import holdings_mark
 from ctspine_zarr.manifest.inventory import case_folders, documents_above, keys_above, left_over, own_keys
 from ctspine_zarr.manifest.receipts import read_receipts
-from ctspine_zarr.manifest.state import State, load
+from ctspine_zarr.manifest.state import State, kept_root, load
 from ctspine_zarr.storage import Location, Storage, open_storage, require_shared
 from ctspine_zarr.write.origin import Origin
 
@@ -280,8 +280,15 @@ class _Repair:
         for key, data in documents_above(state.root, state.entries, tables).items():
             is_root = key == layout.ROOT and has_root(self.storage, state.root)
             if not (is_root or is_there(self.storage, key, data)):
-                held.storage.put(key, data)
+                held.storage.put(key, self._root_as_written(state, data) if key == layout.ROOT else data)
                 yield key
+
+    def _root_as_written(self, state: State, data: bytes) -> bytes:
+        """A root as the other store has it, where it is that store's, else as it is encoded here: what
+        another version wrote has another seal here.
+        """
+        kept = kept_root(self.supply.storage, state.root) if isinstance(self.supply, FromStore) else None
+        return data if kept is None else kept
 
     def _remove_strays(self, state: State, held: Held) -> Iterator[str]:
         """Remove what stores write and this one has not; of all else nobody knows whose it is.
