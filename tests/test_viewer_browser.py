@@ -27,7 +27,7 @@ import ctspine_zarr as cz
 from ctspine_zarr.format.levels import middle_voxel
 from ctspine_zarr.format.spec import colour
 
-pytestmark = NEEDS_CHROMIUM
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 REAL, SECOND = "volume-covid19-X-9002_ct", "HN_X901"
@@ -730,7 +730,6 @@ def test_scrolling_is_smooth(real: View) -> None:
     assert frame <= 1000 / 30
 
 
-@pytest.mark.slow
 def test_memory_is_bounded_through_all_slabs_of_all_planes(real: View) -> None:
     script = """async ([axis, step]) => {
         for (let at = 0; at < viewer.grid.shape[axis]; at += step) {
@@ -1063,7 +1062,6 @@ def shown_images(view: View) -> list[NDArray[Any]]:
     return [view.array(f"{view.pane(plane)}.shown.image", dtype="f4") for plane in PLANES]
 
 
-@pytest.mark.slow
 def test_planes_that_do_not_fit_together_come_one_after_another(opened_large: View) -> None:
     view = opened_large
     view.open("#case=liver_1")
@@ -1081,7 +1079,6 @@ def test_planes_that_do_not_fit_together_come_one_after_another(opened_large: Vi
         assert view.page.locator("#message").is_hidden()
 
 
-@pytest.mark.slow
 def test_a_plane_that_does_not_fit_alone_is_told_of_and_the_others_come(opened_large: View) -> None:
     view = opened_large
     view.open("#case=liver_1&at=30,40,50")

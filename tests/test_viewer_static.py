@@ -27,7 +27,7 @@ from ctspine_zarr.publishing import page
 from ctspine_zarr.viewer.documents import case_document, store_document
 from ctspine_zarr.viewer.static import write_page
 
-pytestmark = [NEEDS_CHROMIUM, NEEDS_BUNDLE]
+pytestmark = [NEEDS_CHROMIUM, NEEDS_BUNDLE, pytest.mark.slow]
 
 REAL = "volume-covid19-X-9002_ct"
 # Angles go through functions whose last digits are each library's own.
