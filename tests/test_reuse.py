@@ -70,11 +70,11 @@ def test_an_answer_is_its_parts_in_one_piece(
 
 def test_answers_of_other_lengths_come_in_the_same_memory() -> None:
     place = address(received([bytes(700_000)], 700_000))
-    kept = received([b"a" * 900_000], 900_000)
-    assert address(kept) == place
+    answer = received([b"a" * 900_000], 900_000)
+    assert address(answer) == place
     others = [received([b"b" * 900_000], 900_000) for _ in range(3)]
-    assert bytes(kept) == b"a" * 900_000
-    assert len({address(one) for one in [kept, *others]}) == 4
+    assert bytes(answer) == b"a" * 900_000
+    assert len({address(one) for one in [answer, *others]}) == 4
 
 
 def test_what_an_answer_only_announces_takes_no_memory() -> None:

@@ -159,7 +159,9 @@ class Remote(Backend):
             first, last = found.range
             left = min(last - first, most)
             stream = found.stream(min_chunk_size=1 if left <= _SMALL else _SMALL)
-            return received(arriving(stream, left, deadline), left)
+            # Documents are few, and kept: memory that serves again is for what many spans bring.
+            join = b"".join if span is None else partial(received, most=left)
+            return join(arriving(stream, left, deadline))
         finally:
             # Whoever keeps the error keeps this frame, which must not keep the connection.
             del found, stream
