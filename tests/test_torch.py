@@ -13,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -27,6 +27,7 @@ from ctspine_zarr.format.layout import DEFAULT_CHUNK
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'ctspine-zarr[torch]'")
 from ctspine_zarr import torch as ct  # noqa: E402 - after it is known to be there
+from ctspine_zarr.torch.loader import default_workers  # noqa: E402
 
 METHODS = ["fork", "forkserver", "spawn"]
 pytestmark = [
@@ -88,6 +89,79 @@ def test_tensors_are_what_numpy_samples_are(store: cz.Store) -> None:
     for at in range(4):
         for name, value in dataset[at].items():
             assert np.array_equal(np.asarray(batch[name][at]), np.asarray(value)), name
+
+
+class Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
+def all_sorts(sample: cz.TrainingSample) -> dict[str, Any]:
+    """What PyTorch collates, large and small, from an image."""
+    image, number = sample["image"], sample["index"]
+    tensor = torch.from_numpy(image.copy())
+    return {
+        "arrays": [image, image[:, ::2].T, image[:2, :2], image.astype(np.float16)],
+        "tensors": (tensor, tensor[0, 0], tensor.to(torch.bfloat16), torch.tensor([1, 2])),
+        "numbers": Pair({"int": number, "float": 0.5, "bool": True}, np.float32(number)),
+        "other": [
+            sample["case"],
+            np.int64(3),
+            np.bool_(False),
+            np.array(7),
+            image > 0,
+            image.astype(complex),
+        ],
+    }
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Whether two batches have the same values, of the same types."""
+    if type(found) is not type(expected):
+        return False
+    if isinstance(expected, torch.Tensor):
+        return bool(found.dtype == expected.dtype and torch.equal(found, expected))
+    if isinstance(expected, dict):
+        return list(found) == list(expected) and all(same(found[key], expected[key]) for key in expected)
+    if isinstance(expected, str):
+        return bool(found == expected)
+    return len(found) == len(expected) and all(map(same, found, expected))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_collate_as_pytorch_does(store: cz.Store, method: Any) -> None:
+    dataset = ct.Dataset(store, cz.Slices(every=9), transform=all_sorts)
+    expected = torch.utils.data.default_collate([dataset[number] for number in range(6)])
+    found = next(iter(ct.make_loader(dataset, 6, workers=1, start_method=method)))
+    assert same(found, expected)
+    assert not same(found, expected | {"other": expected["other"][:1]})
+    assert found["arrays"][0].nbytes > 1 << 17
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_does_not_stack_is_named(store: cz.Store, workers: int) -> None:
+    uneven = ct.Dataset(store, cz.Slices(), transform=lambda sample: sample["image"][sample["slice_index"] :])
+    with pytest.raises(RuntimeError, match=r"equal size, but got \[96, 96\] at entry 0 and \[95, 96\] at"):
+        next(iter(ct.make_loader(uneven, 8, workers=workers)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_memory_of_batches_is_used_again_when_they_are_gone(store: cz.Store, method: Any) -> None:
+    loader = ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=2, start_method=method)
+    held = list(loader)
+    expected = [{name: batch[name].clone() for name in ("image", "segmentation")} for batch in held]
+    views: list[Any] = []
+    for batch, kept in zip(loader, expected, strict=True):
+        assert all(torch.equal(batch[name], kept[name]) for name in kept)
+        # A slice of one is enough to keep it.
+        views = [*views[-1:], batch["image"][3:4, ..., ::2]]
+        batch["image"][0] = -7777
+    for batch, kept in zip(held, expected, strict=True):
+        assert all(torch.equal(batch[name], kept[name]) for name in kept)
+    del held, batch, views
+    gone = {batch["image"].data_ptr() for _ in range(3) for batch in loader}
+    # Of each worker two wait, one is made, one is here, and one was.
+    assert len(gone) <= 2 * 5 < 3 * len(loader) / 2
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -399,8 +473,8 @@ def test_batches_of_neighbours_decode_a_slab_once(store: cz.Store, monkeypatch: 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (64, 8)])
 def test_workers_are_one_less_than_cores(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int) -> None:
-    monkeypatch.setattr(ct, "usable_cores", lambda: cores)
-    assert ct.default_workers() == workers
+    monkeypatch.setattr("ctspine_zarr.torch.loader.usable_cores", lambda: cores)
+    assert default_workers() == workers
 
 
 INTERRUPTED = """

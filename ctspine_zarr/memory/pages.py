@@ -45,7 +45,11 @@ def zeros(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def lent(
-    memory: mmap.mmap, let_go: Callable[[mmap.mmap], None], shape: Sequence[int], dtype: np.dtype[Any]
+    memory: mmap.mmap,
+    let_go: Callable[[mmap.mmap], None],
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    start: int = 0,
 ) -> NDArray[Any]:
     """An array in memory that has room for it, C-contiguous.
 
@@ -53,8 +57,9 @@ def lent(
         memory: that no other array has.
         let_go: called with it once neither the array nor a view of it is left, in any thread.
         shape, dtype: of the array.
+        start: the byte of the memory that it begins with.
     """
-    return np.frombuffer(_Lent(memory, let_go), dtype, math.prod(shape)).reshape(shape)
+    return np.frombuffer(_Lent(memory, let_go), dtype, math.prod(shape), start).reshape(shape)
 
 
 class _Lent:
