@@ -33,7 +33,7 @@ from ctspine_zarr.errors import (
 from ctspine_zarr.format.catalog import CatalogFile, decode_catalog, encode_catalog, encode_root
 from ctspine_zarr.format.layout import DEFAULT_CHUNK, grid
 from ctspine_zarr.format.receipt import Arrays
-from ctspine_zarr.read.regions import PLANES
+from ctspine_zarr.read.regions import PLANES, patch_region
 
 CASE = "1.3.6.1.4.1.9328.50.4.0001"
 
@@ -123,6 +123,24 @@ def test_a_centre_is_the_middle_of_its_patch(case: cz.Case, volume: NDArray[Any]
     patch = case.patch(center=vertebra.centroid, size=5)
     assert patch["image"].shape == (5, 5, 5)
     assert patch["image"][2, 2, 2] == volume[z, y, x]
+
+
+@given(
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.integers(1, 14)] * 3),
+    st.tuples(*[st.integers(-13, 8)] * 3),
+)
+def test_what_is_read_and_its_margins_are_each_voxel_once(shape: Any, size: Any, start: Any) -> None:
+    try:
+        region = patch_region(shape, size, start=start)
+    except OutOfBounds:
+        return
+    times = np.zeros(size, int)
+    for box in (region.target, *region.margins):
+        times[box] += 1
+    assert (times == 1).all()
+    assert all(times[box].size for box in region.margins)
+    assert bool(region.margins) == (times[region.target].size < times.size)
 
 
 def test_a_patch_beyond_the_edge_is_air(case: cz.Case) -> None:

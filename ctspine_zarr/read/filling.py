@@ -42,8 +42,8 @@ class Filling:
         require_fill(self.padding, self.voxels.dtype)
         requests = []
         for region, target in zip(regions, self.targets, strict=True):
-            if not region.is_inside:
-                fill_with(target, self.padding, self.voxels.dtype, self.scaling)
+            for margin in region.margins:
+                fill_with(target[margin], self.padding, self.voxels.dtype, self.scaling)
             requests.append(Request(region.inside, target[region.target]))
         return requests
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,16 @@ class Region:
     size: Shape
 
     @property
-    def is_inside(self) -> bool:
-        """Whether nothing needs padding."""
-        return all(len(positions) == size for positions, size in zip(self.inside, self.size, strict=True))
+    def margins(self) -> list[Box]:
+        """The boxes of the result that need padding: they share no voxel, and have all but `target`."""
+        boxes = []
+        whole = [slice(0, n) for n in self.size]
+        for axis, (part, size) in enumerate(zip(self.target, self.size, strict=True)):
+            for margin in (slice(0, part.start), slice(part.stop, size)):
+                if margin.start < margin.stop:
+                    z, y, x = itertools.chain(self.target[:axis], [margin], whole[axis + 1 :])
+                    boxes.append((z, y, x))
+        return boxes
 
 
 def plane_size(shape: Shape, plane: str) -> Shape:
