@@ -48,11 +48,11 @@ class Reorientation:
 
     def apply[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
         """The array of old axes as a view with the new ones."""
-        return array.transpose(self.axes)[self._steps()]
+        return self._flipped(array.transpose(self.axes))
 
     def undo[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
         """The inverse of `apply`, a view too."""
-        return array[self._steps()].transpose(np.argsort(self.axes))
+        return self._flipped(array).transpose(sorted(range(3), key=self.axes.__getitem__))
 
     def affine(self, affine: Affine, shape: Shape) -> Affine:
         """The affine of the new indices in reverse order, (x, y, z) for canonical ones, from that of the old.
@@ -85,8 +85,11 @@ class Reorientation:
         )
         return first, second, third
 
-    def _steps(self) -> tuple[slice, ...]:
-        return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
+    def _flipped[T: np.generic](self, array: NDArray[T]) -> NDArray[T]:
+        """An array of the new axes with those reversed that are to be."""
+        if not any(self.flips):
+            return array
+        return array[tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +145,30 @@ def disk_codes(reorientation: Reorientation) -> str:
     return "".join(_SIDES[axis][reorientation.flips[axis]] for axis in new)
 
 
-def lattice_affine(affine: Affine, reorientation: Reorientation, lattice: Lattice) -> Affine:
+def lattice_affine(affine: Affine | Rows, reorientation: Reorientation, lattice: Lattice) -> Affine:
     """The affine of an array of the voxels of a lattice, once reoriented.
 
     Args:
-        affine: (4, 4), canonical (x, y, z) -> RAS+ mm.
+        affine: (4, 4), canonical (x, y, z) -> RAS+ mm, as an array, or as the rows that a record has.
         reorientation: from the lattice, (z, y, x), to the array.
         lattice: where the voxels lie in the canonical array.
 
     Returns:
         (4, 4), indices of the array in the order of its axes -> RAS+ mm.
     """
-    in_volume = np.diag([*lattice.step, 1.0])
-    in_volume[:3, 3] = lattice.first
-    # The affine takes (x, y, z), a lattice has (z, y, x).
-    return (
-        affine[:, [2, 1, 0, 3]]
-        @ in_volume
-        @ _old_indices(reorientation.axes, reorientation.flips, lattice.size)
-    )
+    first, steps = list(lattice.first), []
+    for axis, flip in zip(reorientation.axes, reorientation.flips, strict=True):
+        step = lattice.step[axis]
+        first[axis] += (lattice.size[axis] - 1) * step if flip else 0
+        steps.append(-step if flip else step)
+    z, y, x = first
+    # In Python's numbers, of which there are few: each sample has an affine. A lattice has (z, y, x).
+    rows = []
+    for i, j, k, origin in affine:
+        along = (k, j, i)
+        turned = (along[axis] * step for axis, step in zip(reorientation.axes, steps, strict=True))
+        rows.append([*turned, k * z + j * y + i * x + origin])
+    return np.array(rows)
 
 
 def _old_indices(axes: Sequence[int], flips: Sequence[bool], shape: Sequence[int]) -> Affine:

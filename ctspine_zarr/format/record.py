@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -266,7 +267,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def spacing(self) -> Triple:
         """Voxel size in mm, (z, y, x)."""
-        return spacing_of(self.affine_matrix)
+        return _spacing(self.affine)
 
     @property
     def stored_bytes(self) -> int:
@@ -287,6 +288,11 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Keys below the case's group of every object of the case; see `masks`."""
         masks = self.masks(mask).items()
         return case_keys({mask_path(name, array.tag): array.bytes > 0 for name, array in masks})
+
+
+@lru_cache(4096)
+def _spacing(affine: Rows) -> Triple:
+    return spacing_of(np.array(affine))
 
 
 def rows_of(affine: Affine) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -87,7 +88,9 @@ class SlicePlan:
     def unit(self, number: int, draw: Draw | None = None) -> Unit:  # noqa: ARG002 - nothing is drawn
         """One slab."""
         case = int(np.searchsorted(self._slab_ends, number, "right"))
-        return self._unit(case, self._slabs(case)[number - self.units_of(case).start])
+        sizes, slab = self._slab_sizes[case], number - self.units_of(case).start
+        start = sum(sizes[:slab])
+        return self._unit(case, self._positions(case)[start : start + sizes[slab]])
 
     def units_of(self, case: int) -> range:
         """Numbers of a case's slabs."""
@@ -123,14 +126,15 @@ class SlicePlan:
         return plane_size(self.records[case].shape, tuple(PLANES)[axis]), axis
 
     def _unit(self, case: int, stored: NDArray[np.int64]) -> Unit:
-        return Unit(case, tuple(self._box(case, position) for position in stored.tolist()))
-
-    def _box(self, case: int, position: int) -> SampleBox:
         axis, flip = self.cut(case)
         size, _ = self.size_of(case)
-        z, y, x = (position if i == axis else 0 for i in range(3))
-        index = self.records[case].shape[axis] - 1 - position if flip else position
-        return SampleBox(Lattice(size, (z, y, x)), index=index, cut=axis)
+        last = self.records[case].shape[axis] - 1
+        boxes = []
+        for position in stored.tolist():
+            z, y, x = (position if i == axis else 0 for i in range(3))
+            index = last - position if flip else position
+            boxes.append(SampleBox(Lattice(size, (z, y, x)), index=index, cut=axis))
+        return Unit(case, tuple(boxes))
 
     def _positions(self, case: int) -> NDArray[np.int64]:
         """Canonical positions of a case's slices, in the order of their slice index."""
@@ -145,11 +149,6 @@ class SlicePlan:
             labelled[label.start[axis] : label.stop[axis]] = True
         return stored[labelled[stored]]
 
-    def _slabs(self, case: int) -> list[NDArray[np.int64]]:
-        """A case's slices by the row of chunks they lie in, in the order of their slice index."""
-        stored = self._positions(case)
-        return np.split(stored, 1 + np.flatnonzero(np.diff(stored // self._thickness(case))))
-
     def _thickness(self, case: int) -> int:
         """Voxels of the image's chunks across the cut axis."""
         axis, _ = self.cut(case)
@@ -157,7 +156,9 @@ class SlicePlan:
 
     @cached_property
     def _slab_sizes(self) -> list[list[int]]:
-        return [[len(slab) for slab in self._slabs(case) if len(slab)] for case in range(len(self.records))]
+        """Of each case's slices, in the order of their slice index, how many lie in a row of chunks."""
+        rows = (self._positions(case) // self._thickness(case) for case in range(len(self.records)))
+        return [[len(list(slab)) for _, slab in itertools.groupby(of_case.tolist())] for of_case in rows]
 
     @cached_property
     def _slab_ends(self) -> NDArray[np.int64]:

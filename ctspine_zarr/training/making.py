@@ -118,7 +118,7 @@ class Maker:
         if self.label_map is not None:
             target = reorientation.undo(blank.arrays["segmentation"])
             look_up(blank.targets["segmentation"], target, self.label_map.table)
-        lattice = box.lattice
+        lattice, spacing = box.lattice, record.spacing
         arrays: dict[str, Any] = {
             name: self._shaped(array, box, reorientation) for name, array in blank.arrays.items()
         }
@@ -128,8 +128,8 @@ class Maker:
             "case": record.id,
             "index": index,
             **self._where(box, reorientation),
-            "spacing": np.multiply(record.spacing, lattice.step)[list(reorientation.axes)],
-            "affine": lattice_affine(record.affine_matrix, reorientation, lattice),
+            "spacing": np.array([spacing[axis] * lattice.step[axis] for axis in reorientation.axes]),
+            "affine": lattice_affine(record.affine, reorientation, lattice),
         }
         return cast("TrainingSample", made)
 
