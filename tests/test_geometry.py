@@ -15,10 +15,12 @@ from ctspine_zarr import nifti
 from ctspine_zarr.format.record import rows_of
 from ctspine_zarr.geometry import (
     Affine,
+    Lattice,
     Reorientation,
     axis_aligned_error,
     disk_codes,
     grid_offset,
+    lattice_affine,
     obliqueness,
     origin_of,
     shear,
@@ -73,6 +75,34 @@ def test_undo_is_the_inverse_of_apply(
     reorientation = Reorientation((axes[0], axes[1], axes[2]), flips)
     array = np.arange(np.prod(shape)).reshape(shape)
     assert np.array_equal(reorientation.undo(reorientation.apply(array)), array)
+
+
+@given(
+    st.permutations([0, 1, 2]),
+    st.tuples(*[st.booleans()] * 3),
+    st.tuples(*[st.integers(1, 6)] * 3),
+    st.tuples(*[st.floats(-50, 50)] * 3),
+    st.tuples(*[st.floats(0.2, 4)] * 3),
+    st.floats(-3, 3),
+)
+def test_a_voxel_of_a_lattice_lies_where_its_affine_says(
+    axes: list[int],
+    flips: tuple[bool, bool, bool],
+    size: tuple[int, int, int],
+    first: tuple[float, float, float],
+    step: tuple[float, float, float],
+    turn: float,
+) -> None:
+    one, two, three = axes
+    reorientation = Reorientation((one, two, three), flips)
+    affine = nibabel.affines.from_matvec(euler2mat(turn, turn / 2) @ np.diag([0.7, 0.8, 2.5]), [-120, 33, 7])
+    found = lattice_affine(affine, reorientation, Lattice(size, first, step))
+    assert np.array_equal(found, lattice_affine(rows_of(affine), reorientation, Lattice(size, first, step)))
+    # Each voxel's own index in the lattice, carried through the reorientation.
+    indices = reorientation.apply(np.arange(np.prod(size)).reshape(size))
+    for new in np.ndindex(indices.shape):
+        z, y, x = np.add(first, np.multiply(step, np.unravel_index(indices[new], size)))
+        assert np.allclose(found @ [*new, 1], affine @ [x, y, z, 1], atol=1e-9)
 
 
 def test_the_offset_of_two_grids_is_the_farthest_corner_in_voxels() -> None:
