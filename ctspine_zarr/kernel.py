@@ -109,9 +109,9 @@ class Kernel(Protocol):
             keep_empty: store chunks that are all zero.
         """
 
-    def shift(self, source: NDArray[Any], target: NDArray[np.int16], add: int) -> None:
-        """Write to each voxel of a C-contiguous array that of a source of uint8, int16 or int32 plus `add`,
-        modulo 2**16.
+    def shift(self, source: NDArray[Any], target: NDArray[Any], add: int) -> None:
+        """Write to each voxel of a C-contiguous array of int16 or uint8 that of a source of uint8, int16 or
+        int32 plus `add`, modulo 2**16 or 2**8.
         """
 
     def count_values(self, voxels: NDArray[np.int16], counts: NDArray[np.int64]) -> None:

@@ -129,13 +129,18 @@ def test_what_the_kernel_does_not_write_is_left_to_python() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), add=st.integers(-(2**15), 2**15 - 1), name=st.sampled_from(["u1", "i2", "i4"]))
-def test_shifts_are_numpys(data: st.DataObject, add: int, name: str) -> None:
+@given(
+    data=st.data(),
+    add=st.integers(-(2**15), 2**15 - 1),
+    name=st.sampled_from(["u1", "i2", "i4"]),
+    dtype=st.sampled_from([INT16, MASK_DTYPE]),
+)
+def test_shifts_are_numpys(data: st.DataObject, add: int, name: str, dtype: np.dtype[Any]) -> None:
     source = data.draw(shapes(80).flatmap(lambda shape: contents(np.dtype(name), shape)))
-    found = np.empty(source.shape, INT16)
+    found = np.empty(source.shape, dtype)
     assert native.kernel is not None
     native.kernel.shift(source, found, add)
-    np.testing.assert_array_equal(found, source.astype(INT16) + np.int16(add))
+    np.testing.assert_array_equal(found, source.astype(dtype) + np.int64(add).astype(dtype))
 
 
 @settings(max_examples=40, deadline=None)

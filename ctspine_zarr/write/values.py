@@ -24,7 +24,9 @@ _INTEGERS: Final = (np.dtype("<i2"), np.dtype("<i4"))
 _SINGLE: Final = np.dtype("<f4")
 _DOUBLE: Final = np.dtype("<f8")
 _PLANES: Final = 16
-# Of integers on disk that the kernel shifts to int16 -> as what it takes them.
+# What the kernel shifts integers on disk to.
+_SHIFTED: Final = (_INTEGERS[0], MASK_DTYPE)
+# Of those on disk -> as what it takes them.
 _KERNEL_INTEGERS: Final = {
     np.dtype(name): np.dtype(taken)
     for name, taken in {"u1": "u1", "i2": "i2", "u2": "i2", "i4": "i4", "u4": "i4"}.items()
@@ -155,8 +157,8 @@ def convert(
     inter = np.int64(header.inter).astype(dtype) if shifts else dtype.type(0)
     if out is None:
         out = np.empty(values.shape, dtype)
-    if native.kernel is not None and shifts and dtype == _INTEGERS[0] and values.dtype in _KERNEL_INTEGERS:
-        # Of unsigned integers, the same bits are the same integer modulo 2**16.
+    if native.kernel is not None and shifts and dtype in _SHIFTED and values.dtype in _KERNEL_INTEGERS:
+        # Of unsigned integers, the same bits are the same integer modulo 2**16 and 2**8.
         native.kernel.shift(values.view(_KERNEL_INTEGERS[values.dtype]), out, int(inter))
         return out
     np.copyto(out, values, casting="unsafe")

@@ -32,7 +32,7 @@ pub fn encode_strip(
     Ok((PyBytes::new(py, encoded.bytes()), encoded.sizes().to_vec()))
 }
 
-/// Write to each int16 of an array the integer of another plus `add`, modulo 2**16.
+/// Write to each int16 or uint8 of an array the integer of another plus `add`, modulo 2**16 or 2**8.
 #[pyfunction]
 pub fn shift(py: Python<'_>, from: Memory, to: Memory, add: i16) -> PyResult<()> {
     let (from, to) = (source(&from)?, target(&to)?);

@@ -1,4 +1,4 @@
-//! Integers as they are on disk to int16.
+//! Integers as they are on disk to int16, of an image, or to uint8, of a mask.
 
 use crate::element::{Element, Voxel};
 use crate::vectorized::vectorized;
@@ -9,36 +9,49 @@ const WIDTH: usize = 64;
 /// Voxels of a row that lie side by side.
 const DENSE: usize = 512;
 
-/// Write to each int16 of the target the integer of the source plus `add`, modulo 2**16; None where the
-/// shapes differ, the voxels are of other types, or those of the target do not lie side by side along x.
+/// Write to each int16 or uint8 of the target the integer of the source plus `add`, modulo 2**16 or 2**8; None
+/// where the shapes differ, the voxels are of other types, or those of the target do not lie side by side
+/// along x.
 #[must_use]
 pub fn shift(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
-    if source.strided().shape != target.strided().shape || target.strided().element != Element::I16 {
+    if source.strided().shape != target.strided().shape {
         return None;
     }
-    vectorized!(by_stored(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()>)
+    vectorized!(by_element(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()>)
 }
 
 #[inline(always)]
-fn by_stored(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo is what is asked for")]
+fn by_element(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+    match target.strided().element {
+        Element::I16 => by_stored(source, target, |value| (value as i16).wrapping_add(add)),
+        Element::U8 => by_stored(source, target, |value| (value as u8).wrapping_add(add as u8)),
+        Element::I32 | Element::F32 | Element::F64 => None,
+    }
+}
+
+#[inline(always)]
+fn by_stored<T: Voxel>(source: &Source<'_>, target: &Target<'_>, each: impl Fn(i32) -> T) -> Option<()> {
     match source.strided().element {
-        Element::U8 => tiles::<u8>(source, target, add),
-        Element::I16 => tiles::<i16>(source, target, add),
-        Element::I32 => tiles::<i32>(source, target, add),
+        Element::U8 => tiles::<u8, T>(source, target, each),
+        Element::I16 => tiles::<i16, T>(source, target, each),
+        Element::I32 => tiles::<i32, T>(source, target, each),
         Element::F32 | Element::F64 => None,
     }
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "modulo 2**16 is what is asked for")]
-fn tiles<S: Voxel>(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option<()> {
+fn tiles<S: Voxel, T: Voxel>(
+    source: &Source<'_>,
+    target: &Target<'_>,
+    each: impl Fn(i32) -> T,
+) -> Option<()> {
     let [planes, rows, columns] = source.strided().shape;
     let (tall, wide) = if source.strided().strides[2].unsigned_abs() == source.strided().element.size() {
         (1, DENSE)
     } else {
         (WIDTH, WIDTH)
     };
-    let each = |value: S| (value.to_i32().unwrap_or_default() as i16).wrapping_add(add);
     let mut values = [S::default(); DENSE];
     for plane in 0..planes {
         for top in (0..rows).step_by(tall) {
@@ -47,10 +60,10 @@ fn tiles<S: Voxel>(source: &Source<'_>, target: &Target<'_>, add: i16) -> Option
                 for row in top..rows.min(top + tall) {
                     source.read([plane, row, left], values);
                     // SAFETY: this thread alone writes to the target, one row at a time.
-                    let mut to = unsafe { target.row::<i16>([plane, row, left], values.len()) };
+                    let mut to = unsafe { target.row::<T>([plane, row, left], values.len()) };
                     let dense = to.as_slice()?;
                     for (to, value) in dense.iter_mut().zip(&*values) {
-                        *to = each(*value);
+                        *to = each(value.to_i32().unwrap_or_default());
                     }
                 }
             }
@@ -79,5 +92,10 @@ mod tests {
         };
         shift(&source, &target, 1).unwrap();
         assert_eq!(found, [6, 0, 4465, i16::MIN]);
+        let mut found = [0_u8; 4];
+        // SAFETY: four voxels in a row.
+        let target = unsafe { Target::new(found.as_mut_ptr(), strided([4, 4, 1], Element::U8)).unwrap() };
+        shift(&source, &target, 255).unwrap();
+        assert_eq!(found, [4, 254, 111, 254]);
     }
 }
