@@ -83,6 +83,38 @@ def test_memory_is_used_again_once_no_view_is_left() -> None:
     assert third.flags.c_contiguous
 
 
+def test_rows_that_are_filled_one_by_one_are_sent_as_they_lie() -> None:
+    receiver = Receiver()
+    sender = Sender(receiver.name)
+    form = (30, 100), np.dtype(np.int16)
+    rows = sender.rows(4, *form)
+    assert rows is not None
+    filled = [rows.next(*form) for _ in range(3)]
+    for value, row in enumerate(filled):
+        assert row is not None
+        row[...] = value
+    turned = [row[None] for row in filled if row is not None]
+    assert rows.are(turned)
+    assert not rows.are(turned[1:])
+    assert not rows.are([turned[1], turned[0], turned[2]])
+    assert not rows.are([*turned[:2], turned[2].copy()])
+    assert not rows.are([*turned[:2], turned[2][..., ::-1]])
+    assert not rows.are([*turned[:2], turned[2].view(np.uint16)])
+    got = pickle.loads(pickle.dumps(rows.sent((3, 1, 30, 100))))  # noqa: S301 - our own
+    assert np.array_equal(got, np.stack(turned))
+    # Neither the next form nor the next batch is in the memory of rows that somebody has, here or there.
+    assert rows.next((30, 99), form[1]) is None
+    assert rows.next(*form) is not None
+    assert rows.next(*form) is None
+    del got, rows
+    assert sent(sender, 7, 5000) is not None
+    assert numbers(sender) == 2
+    assert [int(row[0, 0]) for row in filled if row is not None] == [0, 1, 2]
+    del filled, turned, row
+    assert sender.rows(4, *form) is not None
+    assert numbers(sender) == 2
+
+
 def test_memory_that_is_too_small_gives_way() -> None:
     receiver = Receiver()
     sender = Sender(receiver.name, MOST)

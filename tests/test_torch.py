@@ -145,6 +145,40 @@ def test_what_does_not_stack_is_named(store: cz.Store, workers: int) -> None:
         next(iter(ct.make_loader(uneven, 8, workers=workers)))
 
 
+class Keeping(ct.Dataset[cz.TrainingSample]):
+    """A dataset that reads each sample once."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.kept: dict[Any, cz.TrainingSample] = {}
+
+    def __getitem__(self, number: Any) -> cz.TrainingSample:
+        return self.kept.setdefault(number, super().__getitem__(number))
+
+
+def test_what_is_done_to_a_batch_is_not_done_to_what_a_worker_keeps(store: cz.Store) -> None:
+    loader = ct.make_loader(Keeping(store, cz.Slices()), 8, workers=1)
+    plain = [batch["image"] for batch in ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=0)]
+    for _ in range(3):
+        for batch, expected in zip(loader, plain, strict=True):
+            assert torch.equal(batch["image"], expected)
+            batch["image"][...] = -7777
+
+
+def test_batches_are_made_where_they_are_sent(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        message = "arrays were copied"
+        raise AssertionError(message)
+
+    monkeypatch.setattr("ctspine_zarr.memory.shared.Sender.stacked", refused)
+    for make in MADE.values():
+        loader = ct.make_loader(make(store), 8, workers=1, start_method="fork", drop_last=True)
+        assert sum(len(batch["image"]) for batch in loader)
+    shuffled = ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=1, shuffle=True, start_method="fork")
+    with pytest.raises(AssertionError, match="arrays were copied"):
+        list(shuffled)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_memory_of_batches_is_used_again_when_they_are_gone(store: cz.Store, method: Any) -> None:
     loader = ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=2, start_method=method)

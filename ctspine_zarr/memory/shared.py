@@ -4,7 +4,8 @@ New shared memory for each batch costs a loader's worker more than reading its s
 its pages, and the other process has to map and to free them. Here both keep a slot mapped.
 
 A slot is a file without a name, as long as its data and a page more, whose first byte says whether the data
-are in use: the sender sets it when it sends them, the receiver clears it once no array is left.
+are in use: the sender sets it when it sends them, the receiver clears it once no array is left. What the
+sender itself has of them, weak references tell it.
 """
 
 from __future__ import annotations
@@ -49,21 +50,23 @@ class Slot:
         os.ftruncate(self._file, _DATA + size)
         self._memory = mmap.mmap(self._file, _DATA + size)
         self._is_known = False
-        self._sent: Callable[[], Sent | None] = lambda: None
+        self._held: list[Callable[[], object]] = []
 
     @property
     def is_free(self) -> bool:
-        """Whether no array in it is on its way, or there."""
-        return self._sent() is None and self._memory[0] == _FREE
+        """Whether no array in it is here, on its way, or there."""
+        # In that order: another thread may send it between the two.
+        return all(held() is None for held in self._held) and self._memory[0] == _FREE
 
     def array(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array of any values in its first bytes, C-contiguous."""
-        return np.frombuffer(self._memory, dtype, math.prod(shape), _DATA).reshape(shape)
+        """An array of any values in its first bytes, C-contiguous; it is used while there is a view of it."""
+        array = np.frombuffer(self._memory, dtype, math.prod(shape), _DATA)
+        self.hold(array)
+        return array.reshape(shape)
 
-    def sent(self, sent: Sent) -> Sent:
-        """That on its way which makes it used for as long as it is there itself, or what comes of it."""
-        self._sent = weakref.ref(sent)
-        return sent
+    def hold(self, held: Sent | NDArray[Any]) -> None:
+        """Make it used for as long as there is that, besides what was said before."""
+        self._held = [*(one for one in self._held if one() is not None), weakref.ref(held)]
 
     def go(self) -> Any:
         """Make it used until the receiver has let go; its file, the first time, and then None."""
@@ -100,6 +103,49 @@ class Sent:
         return _received, (self.receiver, self.number, self.slot.go(), self.shape, self.dtype)
 
 
+class Rows:
+    """Arrays of one shape, filled one by one, which lie behind each other as the rows of one.
+
+    Attributes:
+        array: all of them, its first axis theirs.
+    """
+
+    def __init__(self, receiver: str, number: int, slot: Slot, array: NDArray[Any]) -> None:
+        self.array = array
+        self._receiver, self._number, self._slot = receiver, number, slot
+        self._given = 0
+
+    def next(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        """The next row; None where there is none, or it is of another shape or dtype."""
+        is_alike = (self.array.shape[1:], self.array.dtype) == (tuple(shape), dtype)
+        if not is_alike or self._given == len(self.array):
+            return None
+        self._given += 1
+        row: NDArray[Any] = self.array[self._given - 1]
+        return row
+
+    def are(self, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Whether these are the first rows, in order, but for axes of length 1."""
+        step = self.array.strides[0]
+        first = self.array.__array_interface__["data"][0]
+        return len(arrays) <= len(self.array) and all(
+            one.__array_interface__["data"][0] == first + row * step
+            and (one.nbytes, one.dtype) == (step, self.array.dtype)
+            and one.flags.c_contiguous
+            for row, one in enumerate(arrays)
+        )
+
+    def sent(self, shape: tuple[int, ...]) -> Sent:
+        """The first rows on their way.
+
+        Args:
+            shape: theirs, with the number of rows.
+        """
+        sent = Sent(self._receiver, (os.getpid(), self._number), self._slot, shape, self.array.dtype)
+        self._slot.hold(sent)
+        return sent
+
+
 class Sender:
     """The slots of this process, for a receiver in another one.
 
@@ -113,20 +159,25 @@ class Sender:
         self._most = most
         self._slots: list[Slot] = []
 
-    def stacked(self, arrays: Sequence[NDArray[Any]]) -> Sent | None:
-        """Arrays of one shape and dtype as one that has a new first axis; None where no memory is left for
-        it, since the receiver has let go of too little.
+    def rows(self, count: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Rows | None:
+        """Memory for so many arrays; None where none is left, since the receiver has let go of too little.
 
         Raises:
             OSError: the system has no memory.
         """
-        shape, dtype = (len(arrays), *arrays[0].shape), arrays[0].dtype
-        number = self._free(math.prod(shape) * dtype.itemsize)
+        number = self._free(count * math.prod(shape) * dtype.itemsize)
         if number is None:
             return None
         slot = self._slots[number]
-        np.stack(arrays, out=slot.array(shape, dtype))
-        return slot.sent(Sent(self._receiver, (os.getpid(), number), slot, shape, dtype))
+        return Rows(self._receiver, number, slot, slot.array((count, *shape), dtype))
+
+    def stacked(self, arrays: Sequence[NDArray[Any]]) -> Sent | None:
+        """Copies of arrays of one shape and dtype, on their way as one with a new first axis; see `rows`."""
+        rows = self.rows(len(arrays), arrays[0].shape, arrays[0].dtype)
+        if rows is None:
+            return None
+        np.stack(arrays, out=rows.array)
+        return rows.sent(rows.array.shape)
 
     def _free(self, size: int) -> int | None:
         """The number of a free slot of so many bytes or more, the smallest, or else of a new one."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch.utils.data import default_collate, get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from ctspine_zarr.memory.shared import Sender, Sent
+from ctspine_zarr.memory.reuse import reused
+from ctspine_zarr.memory.shared import Rows, Sender, Sent
 
 # Batches of fewer bytes are sent as they are: opening and mapping what is shared costs more.
 _LEAST: Final = 1 << 17
@@ -29,16 +30,27 @@ class _Tensor:
 
 
 class Stacking:
-    """PyTorch's own collation, but that a worker stacks arrays in memory that is used again, and sends few
+    """PyTorch's own collation, but that a worker makes batches in memory that is used again, and sends few
     bytes along in place of sharing them.
 
     Args:
         receiver: the name of what takes them in the process that trains.
+        size: samples of a batch.
     """
 
-    def __init__(self, receiver: str) -> None:
-        self._receiver = receiver
+    def __init__(self, receiver: str, size: int) -> None:
+        self._receiver, self._size = receiver, size
         self._sender: Sender | None = None
+        self._rows: dict[str, Rows] = {}
+
+    def row(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Memory for an array of the next sample: in a worker, where the batch is to have it."""
+        if get_worker_info() is None or self._size * math.prod(shape) * dtype.itemsize < _LEAST:
+            return reused(shape, dtype)
+        if name not in self._rows and (made := self._own().rows(self._size, shape, dtype)):
+            self._rows[name] = made
+        row = self._rows[name].next(shape, dtype) if name in self._rows else None
+        return reused(shape, dtype) if row is None else row
 
     def __call__(self, samples: Sequence[Any]) -> Any:
         """The batch of some samples; in a worker one that is its process's no more once it was pickled."""
@@ -46,7 +58,16 @@ class Stacking:
             return default_collate(samples)
         own: dict[Any, Callable[..., Any]]
         own = {torch.Tensor: self._tensors, np.ndarray: self._arrays, float: _numbers, int: _numbers}
-        return collate(samples, collate_fn_map=default_collate_fn_map | own)
+        try:
+            return collate(samples, collate_fn_map=default_collate_fn_map | own)
+        finally:
+            # Those of the next batch are others, also where this one was not made of them.
+            self._rows.clear()
+
+    def _own(self) -> Sender:
+        if self._sender is None:
+            self._sender = Sender(self._receiver)
+        return self._sender
 
     def _tensors(self, tensors: Sequence[Any], **_: Any) -> Any:
         if any(type(one) is not torch.Tensor or one.requires_grad for one in tensors):
@@ -66,9 +87,10 @@ class Stacking:
             return default_collate(arrays)
         if len(arrays) * math.prod(shape) * dtype.itemsize < _LEAST:
             return _Tensor(np.stack(arrays))
-        if self._sender is None:
-            self._sender = Sender(self._receiver)
-        sent = self._sender.stacked(arrays)
+        for rows in self._rows.values():
+            if rows.are(arrays):
+                return _Tensor(rows.sent((len(arrays), *shape)))
+        sent = self._own().stacked(arrays)
         return default_collate(arrays) if sent is None else _Tensor(sent)
 
 

@@ -66,7 +66,11 @@ class Loader(DataLoader[Any]):
         self._receiver = None
         if options.get("num_workers") and options.get("collate_fn") is None and can_share():
             self._receiver = Receiver()
-            options["collate_fn"] = Stacking(self._receiver.name)
+            stacking = Stacking(self._receiver.name, options.get("batch_size") or 1)
+            options["collate_fn"] = stacking
+            # A subclass may keep the arrays of a sample, which would be those of a batch.
+            if type(samples) in {Dataset, Stream}:
+                samples.make_in(stacking.row)
         self._next: _Place | None = _Place(samples.epoch)
         self._begun = _Place(samples.epoch)
         super().__init__(samples, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -52,6 +52,14 @@ class TrainingSample(TypedDict):
     affine: NDArray[np.float64]
 
 
+type Memory = Callable[[Name, Shape, np.dtype[Any]], NDArray[Any]]
+"""From name, shape and dtype of an array of a sample to one of any values, C-contiguous."""
+
+
+def _of_its_own(name: Name, shape: Shape, dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ARG001 - a `Memory`
+    return reused(shape, dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class Blank:
     """The arrays of one sample before they are filled, in memory of their own, C-contiguous.
@@ -75,11 +83,13 @@ class Maker:
         form: what they look like.
         label_map: of its labels, where they are mapped.
         normalization: of all images alike, where there is one.
+        memory: of their arrays.
     """
 
     form: Form
     label_map: LabelMap | None = None
     normalization: Normalization | None = None
+    memory: Memory = _of_its_own
 
     def sample(self, record: Record, index: int, box: SampleBox, read: Read) -> TrainingSample:
         """A sample of voxels that were read.
@@ -106,7 +116,7 @@ class Maker:
             "image": self._image_dtype(record),
             "segmentation": self._mask_dtype,
         }
-        arrays = {name: reused(shape, dtypes[name]) for name in self.names}
+        arrays = {name: self.memory(name, shape, dtypes[name]) for name in self.names}
         targets = {name: reorientation.undo(array) for name, array in arrays.items()}
         if self.label_map is not None:
             targets["segmentation"] = reused(box.lattice.size, MASK_DTYPE)
