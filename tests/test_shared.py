@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import glob
 import multiprocessing
@@ -15,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ctspine_zarr.memory.shared import Receiver, Sender, can_share
+from ctspine_zarr.memory import shared
+from ctspine_zarr.memory.shared import CAN_SHARE, Receiver, Sender
 
-pytestmark = pytest.mark.skipif(not can_share(), reason="needs files without a name: Linux")
+pytestmark = pytest.mark.skipif(not CAN_SHARE, reason="needs files without a name: Linux")
 
 MOST = 1 << 16
 
@@ -87,31 +89,31 @@ def test_rows_that_are_filled_one_by_one_are_sent_as_they_lie() -> None:
     receiver = Receiver()
     sender = Sender(receiver.name)
     form = (30, 100), np.dtype(np.int16)
-    rows = sender.rows(4, *form)
-    assert rows is not None
-    filled = [rows.next(*form) for _ in range(3)]
+    stack = sender.stack(4, *form)
+    assert stack is not None
+    filled = [stack.next(*form) for _ in range(3)]
     for value, row in enumerate(filled):
         assert row is not None
         row[...] = value
     turned = [row[None] for row in filled if row is not None]
-    assert rows.are(turned)
-    assert not rows.are(turned[1:])
-    assert not rows.are([turned[1], turned[0], turned[2]])
-    assert not rows.are([*turned[:2], turned[2].copy()])
-    assert not rows.are([*turned[:2], turned[2][..., ::-1]])
-    assert not rows.are([*turned[:2], turned[2].view(np.uint16)])
-    got = pickle.loads(pickle.dumps(rows.sent((3, 1, 30, 100))))  # noqa: S301 - our own
+    assert stack.are(turned)
+    assert not stack.are(turned[1:])
+    assert not stack.are([turned[1], turned[0], turned[2]])
+    assert not stack.are([*turned[:2], turned[2].copy()])
+    assert not stack.are([*turned[:2], turned[2][..., ::-1]])
+    assert not stack.are([*turned[:2], turned[2].view(np.uint16)])
+    got = pickle.loads(pickle.dumps(stack.sent((3, 1, 30, 100))))  # noqa: S301 - our own
     assert np.array_equal(got, np.stack(turned))
     # Neither the next form nor the next batch is in the memory of rows that somebody has, here or there.
-    assert rows.next((30, 99), form[1]) is None
-    assert rows.next(*form) is not None
-    assert rows.next(*form) is None
-    del got, rows
+    assert stack.next((30, 99), form[1]) is None
+    assert stack.next(*form) is not None
+    assert stack.next(*form) is None
+    del got, stack
     assert sent(sender, 7, 5000) is not None
     assert numbers(sender) == 2
     assert [int(row[0, 0]) for row in filled if row is not None] == [0, 1, 2]
     del filled, turned, row
-    assert sender.rows(4, *form) is not None
+    assert sender.stack(4, *form) is not None
     assert numbers(sender) == 2
 
 
@@ -179,41 +181,71 @@ def test_a_forked_process_has_what_it_was_forked_with() -> None:
     # Nor does that it let go of it free it for others.
     later += [sent(sender, 5, 5000)]
     assert process.exitcode == 0
-    assert numbers(sender) == len(later) + 1
+    assert numbers(sender) == len(later)
     assert [array[0, 0] for array in later] == [2, 3, 4, 5]
 
 
-def filled(name: str, queue: Any, count: int) -> None:
+def fill(name: str, queue: Any, count: int, done: Any) -> None:
     sender = Sender(name)
     for value in range(count):
         queue.put(sender.stacked(arrays(value, 100_000)))
+    done.wait(60)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_another_process_fills_it(method: str) -> None:
     context: Any = multiprocessing.get_context(method)
-    receiver, queue = Receiver(), context.Queue(2)
-    process = context.Process(target=filled, args=(receiver.name, queue, 40))
+    receiver, queue, done = Receiver(), context.Queue(2), context.Event()
+    process = context.Process(target=fill, args=(receiver.name, queue, 40, done))
     process.start()
     for value in range(40):
         assert np.array_equal(queue.get(timeout=60), arrays(value, 100_000))
+    done.set()
     process.join(20)
     assert process.exitcode == 0
     # Two wait, one is made and two are here, at most.
     assert 1 <= len(receiver._slots) <= 6
 
 
-def test_without_such_files_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_file_is_to_be_had_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = Receiver()
+    sender = Sender(receiver.name)
+    first = sent(sender, 1, 5000)
+
     def refused(_: str) -> int:
-        raise OSError
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(os, "memfd_create", refused)
-    can_share.cache_clear()
-    assert not can_share()
-    monkeypatch.delattr(os, "memfd_create")
-    can_share.cache_clear()
-    assert not can_share()
-    monkeypatch.undo()
-    can_share.cache_clear()
-    assert can_share()
+    assert sent(sender, 2, 5000) is None
+    del first
+    assert sent(sender, 3, 5000) is not None
+
+
+def test_forks_and_small_arrays_leave_memory_to_send() -> None:
+    receiver = Receiver()
+    sender = Sender(receiver.name, MOST)
+    for value in range(30):
+        held = sent(sender, value, 8000)
+        assert held is not None
+        shared._count_fork()
+        assert np.array_equal(held, arrays(value, 8000))
+        del held
+    opened = files()
+    many = [sent(sender, value, 10) for value in range(500)]
+    assert sum(array is not None for array in many) == numbers(sender) == shared._MOST_SLOTS
+    assert files() - opened < 3 * shared._MOST_SLOTS
+
+
+def test_memory_of_processes_that_have_ended_is_let_go() -> None:
+    context: Any = multiprocessing.get_context("spawn")
+    receiver = Receiver()
+    for _ in range(3):
+        queue, done = context.Queue(), context.Event()
+        process = context.Process(target=fill, args=(receiver.name, queue, 4, done))
+        process.start()
+        got = [queue.get(timeout=60) for _ in range(4)]
+        done.set()
+        process.join(20)
+        assert len(receiver._slots) <= 4
+        assert all(np.array_equal(one, arrays(value, 100_000)) for value, one in enumerate(got))

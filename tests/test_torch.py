@@ -27,6 +27,7 @@ from ctspine_zarr.format.layout import DEFAULT_CHUNK
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'ctspine-zarr[torch]'")
 from ctspine_zarr import torch as ct  # noqa: E402 - after it is known to be there
+from ctspine_zarr.memory.shared import Sender  # noqa: E402
 from ctspine_zarr.torch.loader import default_workers  # noqa: E402
 
 METHODS = ["fork", "forkserver", "spawn"]
@@ -156,8 +157,16 @@ class Keeping(ct.Dataset[cz.TrainingSample]):
         return self.kept.setdefault(number, super().__getitem__(number))
 
 
-def test_what_is_done_to_a_batch_is_not_done_to_what_a_worker_keeps(store: cz.Store) -> None:
-    loader = ct.make_loader(Keeping(store, cz.Slices()), 8, workers=1)
+def by_transform(store: cz.Store) -> ct.Dataset[cz.TrainingSample]:
+    """A dataset whose transform keeps each sample."""
+    kept: dict[Any, cz.TrainingSample] = {}
+    keep = lambda one: kept.setdefault((one["case"], one["slice_index"]), one)  # noqa: E731 - a closure
+    return ct.Dataset(store, cz.Slices(), transform=keep)
+
+
+@pytest.mark.parametrize("make", [lambda store: Keeping(store, cz.Slices()), by_transform])
+def test_what_is_done_to_a_batch_is_not_done_to_what_a_worker_keeps(store: cz.Store, make: Any) -> None:
+    loader = ct.make_loader(make(store), 8, workers=1, start_method="fork")
     plain = [batch["image"] for batch in ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=0)]
     for _ in range(3):
         for batch, expected in zip(loader, plain, strict=True):
@@ -177,6 +186,59 @@ def test_batches_are_made_where_they_are_sent(store: cz.Store, monkeypatch: pyte
     shuffled = ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=1, shuffle=True, start_method="fork")
     with pytest.raises(AssertionError, match="arrays were copied"):
         list(shuffled)
+
+
+def test_what_exceeds_the_memory_comes_as_pytorch_sends_it(
+    store: cz.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctspine_zarr.torch.batches.Sender", functools.partial(Sender, most=1 << 20))
+    loader = ct.make_loader(ct.Stream(store, cz.Slices()), 8, workers=1, start_method="fork")
+    plain = ct.make_loader(ct.Stream(store, cz.Slices()), 8, workers=0)
+    for _ in range(2):
+        batches = zip(list(loader), list(plain), strict=True)
+        pairs = [(batch["image"], expected["image"]) for batch, expected in batches]
+        assert all(torch.equal(one, other) for one, other in pairs)
+        assert 0 < sum(one.is_shared() for one, _ in pairs) < len(pairs)
+
+
+def test_batches_take_no_memory_of_pytorchs_kind(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        message = "memory of PyTorch's"
+        raise AssertionError(message)
+
+    for make in MADE.values():
+        loader = ct.make_loader(make(store), 8, workers=1, start_method="fork")
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.UntypedStorage, "_new_using_fd_cpu", refused)
+            assert sum(len(batch["image"]) for batch in loader)
+            with pytest.raises(AssertionError, match="PyTorch's"):
+                list(
+                    ct.make_loader(
+                        make(store),
+                        8,
+                        workers=1,
+                        start_method="fork",
+                        collate_fn=torch.utils.data.default_collate,
+                    )
+                )
+
+
+def test_dataset_and_collation_go_to_a_worker_as_one(store: cz.Store) -> None:
+    loader = ct.make_loader(ct.Stream(store, cz.Slices()), 8, workers=1)
+    dataset, collation = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))  # noqa: S301 - our own
+    assert dataset._maker.memory.__self__ is collation
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_another_loader_may_be_made_of_the_parts_of_one(store: cz.Store, method: Any) -> None:
+    def remade() -> Any:
+        loader = ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=1, start_method=method)
+        parts = {"collate_fn": loader.collate_fn, "multiprocessing_context": method}
+        return torch.utils.data.DataLoader(loader.dataset, 9, num_workers=2, **parts)
+
+    plain = ct.make_loader(ct.Dataset(store, cz.Slices()), 9, workers=0)
+    batches = zip(remade(), plain, strict=True)
+    assert all(torch.equal(batch["image"], expected["image"]) for batch, expected in batches)
 
 
 @pytest.mark.parametrize("method", METHODS)

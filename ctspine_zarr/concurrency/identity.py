@@ -62,7 +62,7 @@ class Identity:
         if not self.machine or self.machine != _machine():
             return False
         seen = _began(self.process)
-        return not _exists(self.process) if seen is None else seen != self.began
+        return not exists(self.process) if seen is None else seen != self.began
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}"
@@ -76,7 +76,7 @@ def _machine() -> str:
         return ""
 
 
-def _exists(process: int) -> bool:
+def exists(process: int) -> bool:
     """Whether there is a process of that number; what other users run may be hidden in /proc."""
     try:
         os.kill(process, 0)

@@ -290,6 +290,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return case_keys({mask_path(name, array.tag): array.bytes > 0 for name, array in masks})
 
 
+# Kept, for each sample asks for it.
 @lru_cache(4096)
 def _spacing(affine: Rows) -> Triple:
     return spacing_of(np.array(affine))

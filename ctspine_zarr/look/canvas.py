@@ -92,7 +92,7 @@ def _pixels(indices: NDArray[np.intp], scale: float, most: int) -> tuple[int, in
 
 
 def _coverage(fine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The part of each pixel that is covered."""
+    """The part of each pixel that is covered, 0 to 1, (height, width)."""
     parts = fine.view(np.uint8)
     rows: NDArray[np.uint8] = functools.reduce(np.add, (parts[start::_FINE] for start in range(_FINE)))
     counts = functools.reduce(np.add, (rows[:, start::_FINE] for start in range(_FINE)))

@@ -19,7 +19,7 @@ from ctspine_zarr.memory.pages import lent, new_pages
 
 # Below that many bytes the allocator itself uses memory again.
 _LEAST: Final = 1 << 17
-# Between passes a loader's workers hold no more.
+# Between passes a loader's worker keeps no more of samples; of batches see `shared`.
 _LEAST_KEPT: Final = 1 << 25
 # Of an answer, in bytes: what a larger one announces is not believed before it comes.
 _MOST_RECEIVED: Final = 1 << 24

@@ -3,9 +3,9 @@
 New shared memory for each batch costs a loader's worker more than reading its samples: the system clears
 its pages, and the other process has to map and to free them. Here both keep a slot mapped.
 
-A slot is a file without a name, as long as its data and a page more, whose first byte says whether the data
-are in use: the sender sets it when it sends them, the receiver clears it once no array is left. What the
-sender itself has of them, weak references tell it.
+A slot is a file without a name: a page whose first byte says whether its data are in use, then the data. The
+sender sets the byte as it pickles them, the receiver clears it once no array of them is left; whether the
+sender itself has any, weak references tell.
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ import secrets
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from multiprocessing import reduction
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctspine_zarr.concurrency.identity import exists
 from ctspine_zarr.memory.pages import lent
 
-# Bytes of slots that a sender keeps.
+CAN_SHARE: Final = hasattr(os, "memfd_create")
+"""Whether the system has files without a name."""
+
+# Bytes of the slots of a sender, and how many there are: each is three files, two of them its own.
 _MOST: Final = 1 << 29
+_MOST_SLOTS: Final = 64
 
 _DATA: Final = mmap.PAGESIZE
-_FREE, _USED = 0, 1
+_FREE, _USED, _LOST = 0, 1, 2
 
 
 class Slot:
@@ -40,13 +45,13 @@ class Slot:
         size: bytes of data.
 
     Raises:
-        OSError: the system has no more files.
+        OSError: the system gives no file.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._file = os.memfd_create("ctspine-zarr")
-        self._close = weakref.finalize(self, os.close, self._file)
+        weakref.finalize(self, os.close, self._file)
         os.ftruncate(self._file, _DATA + size)
         self._memory = mmap.mmap(self._file, _DATA + size)
         self._is_known = False
@@ -54,9 +59,14 @@ class Slot:
 
     @property
     def is_free(self) -> bool:
-        """Whether no array in it is here, on its way, or there."""
+        """Whether nobody has its data: no array here, none on its way, none at the receiver."""
         # In that order: another thread may send it between the two.
         return all(held() is None for held in self._held) and self._memory[0] == _FREE
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a process may have its data for ever."""
+        return self._memory[0] == _LOST
 
     def array(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array of any values in its first bytes, C-contiguous; it is used while there is a view of it."""
@@ -65,21 +75,16 @@ class Slot:
         return array.reshape(shape)
 
     def hold(self, held: Sent | NDArray[Any]) -> None:
-        """Make it used for as long as there is that, besides what was said before."""
+        """Keep it in use while this object lives, besides those named before."""
         self._held = [*(one for one in self._held if one() is not None), weakref.ref(held)]
 
-    def go(self) -> Any:
-        """Make it used until the receiver has let go; its file, the first time, and then None."""
+    def send(self) -> Any:
+        """Mark it in use by the receiver; gives its file the first time, then None."""
         self._memory[0] = _USED
         if self._is_known:
             return None
         self._is_known = True
         return reduction.DupFd(self._file)
-
-    def close(self) -> None:
-        """Give its memory up."""
-        self._memory.close()
-        self._close()
 
 
 @dataclass(frozen=True, eq=False, weakref_slot=True, slots=True)
@@ -89,7 +94,7 @@ class Sent:
     Attributes:
         receiver: its name.
         number: of the slot, among all that the receiver gets.
-        slot: that has the array at its beginning.
+        slot: whose data begin with the array.
         shape, dtype: of the array.
     """
 
@@ -100,14 +105,14 @@ class Sent:
     dtype: np.dtype[Any]
 
     def __reduce__(self) -> tuple[Callable[..., NDArray[Any]], tuple[Any, ...]]:
-        return _received, (self.receiver, self.number, self.slot.go(), self.shape, self.dtype)
+        return _received, (self.receiver, self.number, self.slot.send(), self.shape, self.dtype)
 
 
-class Rows:
-    """Arrays of one shape, filled one by one, which lie behind each other as the rows of one.
+class Stack:
+    """An array whose rows are arrays of one shape, filled one by one.
 
     Attributes:
-        array: all of them, its first axis theirs.
+        array: all of it, C-contiguous, the first axis that of the rows.
     """
 
     def __init__(self, receiver: str, number: int, slot: Slot, array: NDArray[Any]) -> None:
@@ -125,7 +130,7 @@ class Rows:
         return row
 
     def are(self, arrays: Sequence[NDArray[Any]]) -> bool:
-        """Whether these are the first rows, in order, but for axes of length 1."""
+        """Whether these are the first rows, in order, whatever their shapes."""
         step = self.array.strides[0]
         first = self.array.__array_interface__["data"][0]
         return len(arrays) <= len(self.array) and all(
@@ -136,10 +141,10 @@ class Rows:
         )
 
     def sent(self, shape: tuple[int, ...]) -> Sent:
-        """The first rows on their way.
+        """The first rows on their way, once.
 
         Args:
-            shape: theirs, with the number of rows.
+            shape: of the array that they are received as.
         """
         sent = Sent(self._receiver, (os.getpid(), self._number), self._slot, shape, self.array.dtype)
         self._slot.hold(sent)
@@ -159,43 +164,49 @@ class Sender:
         self._most = most
         self._slots: list[Slot] = []
 
-    def rows(self, count: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Rows | None:
-        """Memory for so many arrays; None where none is left, since the receiver has let go of too little.
-
-        Raises:
-            OSError: the system has no memory.
+    def stack(self, count: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Stack | None:
+        """Memory for so many arrays; None where the receiver has let go of too little, or the system gives
+        no file.
         """
-        number = self._free(count * math.prod(shape) * dtype.itemsize)
+        try:
+            number = self._free(count * math.prod(shape) * dtype.itemsize)
+        except OSError:
+            return None
         if number is None:
             return None
         slot = self._slots[number]
-        return Rows(self._receiver, number, slot, slot.array((count, *shape), dtype))
+        return Stack(self._receiver, number, slot, slot.array((count, *shape), dtype))
 
     def stacked(self, arrays: Sequence[NDArray[Any]]) -> Sent | None:
-        """Copies of arrays of one shape and dtype, on their way as one with a new first axis; see `rows`."""
-        rows = self.rows(len(arrays), arrays[0].shape, arrays[0].dtype)
-        if rows is None:
+        """Copies of arrays of one shape and dtype, on their way as one with a new first axis; see `stack`."""
+        stack = self.stack(len(arrays), arrays[0].shape, arrays[0].dtype)
+        if stack is None:
             return None
-        np.stack(arrays, out=rows.array)
-        return rows.sent(rows.array.shape)
+        np.stack(arrays, out=stack.array)
+        return stack.sent(stack.array.shape)
 
     def _free(self, size: int) -> int | None:
         """The number of a free slot of so many bytes or more, the smallest, or else of a new one."""
+        self._give_up_lost()
         free = sorted((slot.size, number) for number, slot in enumerate(self._slots) if slot.is_free)
         fitting = [number for found, number in free if found >= size]
         if fitting:
             return fitting[0]
         rest = self._most - sum(slot.size for slot in self._slots)
-        if size <= rest:
+        if size <= rest and len(self._slots) < _MOST_SLOTS:
             self._slots.append(Slot(size))
             return len(self._slots) - 1
         # The largest of those that are too small gives way, for the least that is cleared anew.
         if free and size <= rest + free[-1][0]:
             _, number = free[-1]
-            self._slots[number].close()
             self._slots[number] = Slot(size)
             return number
         return None
+
+    def _give_up_lost(self) -> None:
+        for number, slot in enumerate(self._slots):
+            if slot.is_lost:
+                self._slots[number] = Slot(slot.size)
 
 
 class Receiver:
@@ -212,6 +223,8 @@ class Receiver:
         """The array that a slot has; its memory is this process's until no view of it is left."""
         if introduction is not None:
             file = introduction.detach()
+            # Of processes that have ended nothing more comes.
+            self._slots = {one: kept for one, kept in self._slots.items() if exists(one[0])}
             try:
                 self._slots[number] = mmap.mmap(file, 0)
             finally:
@@ -222,26 +235,13 @@ class Receiver:
 _receivers: Final[weakref.WeakValueDictionary[str, Receiver]] = weakref.WeakValueDictionary()
 
 
-@cache
-def can_share() -> bool:
-    """Whether the system has files without a name."""
-    if not hasattr(os, "memfd_create"):
-        return False
-    try:
-        Slot(mmap.PAGESIZE).close()
-    except OSError:
-        return False
-    return True
-
-
 def _received(receiver: str, *of_array: Any) -> NDArray[Any]:
     return _receivers[receiver].array(*of_array)
 
 
 def _let_go(forks: int, memory: mmap.mmap) -> None:
-    """Free a slot, unless a process was forked meanwhile, which may read it for as long as it lives."""
-    if forks == _forks[0]:
-        memory[0] = _FREE
+    """Free a slot, or give it up where a process was forked meanwhile: that may read it while it lives."""
+    memory[0] = _FREE if forks == _forks[0] else _LOST
 
 
 def _count_fork() -> None:

@@ -36,7 +36,7 @@ class Region:
 
     @property
     def margins(self) -> list[Box]:
-        """The boxes of the result that need padding: they share no voxel, and have all but `target`."""
+        """The boxes of the result that need padding: disjoint, and with `target` all of it."""
         boxes = []
         whole = [slice(0, n) for n in self.size]
         for axis, (part, size) in enumerate(zip(self.target, self.size, strict=True)):

@@ -156,7 +156,7 @@ class SlicePlan:
 
     @cached_property
     def _slab_sizes(self) -> list[list[int]]:
-        """Of each case's slices, in the order of their slice index, how many lie in a row of chunks."""
+        """For each case how many slices lie in each row of chunks, in the order of their slice index."""
         rows = (self._positions(case) // self._thickness(case) for case in range(len(self.records)))
         return [[len(list(slab)) for _, slab in itertools.groupby(of_case.tolist())] for of_case in rows]
 

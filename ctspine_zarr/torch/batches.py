@@ -13,7 +13,7 @@ from torch.utils.data import default_collate, get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from ctspine_zarr.memory.reuse import reused
-from ctspine_zarr.memory.shared import Rows, Sender, Sent
+from ctspine_zarr.memory.shared import Receiver, Sender, Sent, Stack
 
 # Batches of fewer bytes are sent as they are: opening and mapping what is shared costs more.
 _LEAST: Final = 1 << 17
@@ -30,30 +30,38 @@ class _Tensor:
 
 
 class Stacking:
-    """PyTorch's own collation, but that a worker makes batches in memory that is used again, and sends few
-    bytes along in place of sharing them.
+    """PyTorch's own collation; in a worker, batches lie in memory that is used again, and few bytes are
+    pickled in place of shared.
 
     Args:
-        receiver: the name of what takes them in the process that trains.
         size: samples of a batch.
     """
 
-    def __init__(self, receiver: str, size: int) -> None:
-        self._receiver, self._size = receiver, size
+    def __init__(self, size: int) -> None:
+        self._size = size
+        # Of the process that trains, for as long as somebody there has a loader with this collation.
+        self._receiver: Receiver | None = Receiver()
+        self._name = self._receiver.name
         self._sender: Sender | None = None
-        self._rows: dict[str, Rows] = {}
+        self._stacks: dict[str, Stack | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_receiver": None}
 
     def row(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Memory for an array of the next sample: in a worker, where the batch is to have it."""
         if get_worker_info() is None or self._size * math.prod(shape) * dtype.itemsize < _LEAST:
             return reused(shape, dtype)
-        if name not in self._rows and (made := self._own().rows(self._size, shape, dtype)):
-            self._rows[name] = made
-        row = self._rows[name].next(shape, dtype) if name in self._rows else None
+        if name not in self._stacks:
+            self._stacks[name] = self._own().stack(self._size, shape, dtype)
+        stack = self._stacks[name]
+        row = None if stack is None else stack.next(shape, dtype)
         return reused(shape, dtype) if row is None else row
 
     def __call__(self, samples: Sequence[Any]) -> Any:
-        """The batch of some samples; in a worker one that is its process's no more once it was pickled."""
+        """The batch of some samples. In a worker its tensors are placeholders, to be pickled once: they
+        become tensors where the training process unpickles them.
+        """
         if get_worker_info() is None:
             return default_collate(samples)
         own: dict[Any, Callable[..., Any]]
@@ -62,19 +70,19 @@ class Stacking:
             return collate(samples, collate_fn_map=default_collate_fn_map | own)
         finally:
             # Those of the next batch are others, also where this one was not made of them.
-            self._rows.clear()
+            self._stacks.clear()
 
     def _own(self) -> Sender:
         if self._sender is None:
-            self._sender = Sender(self._receiver)
+            self._sender = Sender(self._name)
         return self._sender
 
     def _tensors(self, tensors: Sequence[Any], **_: Any) -> Any:
-        if any(type(one) is not torch.Tensor or one.requires_grad for one in tensors):
+        if any(type(one) is not torch.Tensor for one in tensors):
             return default_collate(tensors)
         try:
             arrays = [one.numpy() for one in tensors]
-        except (TypeError, RuntimeError):  # what numpy has not, such as bfloat16, or another device's
+        except (TypeError, RuntimeError):  # what numpy has not: bfloat16, gradients, another device's memory
             return default_collate(tensors)
         return self._arrays(arrays)
 
@@ -87,9 +95,10 @@ class Stacking:
             return default_collate(arrays)
         if len(arrays) * math.prod(shape) * dtype.itemsize < _LEAST:
             return _Tensor(np.stack(arrays))
-        for rows in self._rows.values():
-            if rows.are(arrays):
-                return _Tensor(rows.sent((len(arrays), *shape)))
+        for name, stack in self._stacks.items():
+            if stack is not None and stack.are(arrays):
+                del self._stacks[name]
+                return _Tensor(stack.sent((len(arrays), *shape)))
         sent = self._own().stacked(arrays)
         return default_collate(arrays) if sent is None else _Tensor(sent)
 

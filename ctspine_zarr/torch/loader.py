@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from ctspine_zarr.concurrency.limits import usable_cores
 from ctspine_zarr.errors import UnknownValue, integer, require_known
-from ctspine_zarr.memory.shared import Receiver, can_share
+from ctspine_zarr.memory.shared import CAN_SHARE
 from ctspine_zarr.sampling.order import Purpose, Share, generator
 from ctspine_zarr.storage import Storage
 from ctspine_zarr.torch.batches import Stacking
@@ -63,14 +63,9 @@ class Loader(DataLoader[Any]):
 
     def __init__(self, samples: Dataset[Any] | Stream[Any], **options: Any) -> None:
         self._samples = samples
-        self._receiver = None
-        if options.get("num_workers") and options.get("collate_fn") is None and can_share():
-            self._receiver = Receiver()
-            stacking = Stacking(self._receiver.name, options.get("batch_size") or 1)
-            options["collate_fn"] = stacking
-            # A subclass may keep the arrays of a sample, which would be those of a batch.
-            if type(samples) in {Dataset, Stream}:
-                samples.make_in(stacking.row)
+        if options.get("num_workers") and options.get("collate_fn") is None and CAN_SHARE:
+            options["collate_fn"] = stacking = Stacking(options.get("batch_size") or 1)
+            samples.make_in(stacking.row)
         self._next: _Place | None = _Place(samples.epoch)
         self._begun = _Place(samples.epoch)
         super().__init__(samples, **options)
@@ -178,7 +173,7 @@ def make_loader(
     """A DataLoader with what usually is right, and a `state_dict` that resumes in mid-epoch.
 
     Args:
-        dataset: any of this module; the loader works on a copy.
+        dataset: a `Dataset` or `Stream` of `ctspine_zarr.torch`; the loader works on a copy.
         batch_size: samples a batch.
         workers: processes that read; by default one for every usable core but one, 8 at most;
             0 reads in this process, with all its cores. They stay from epoch to epoch.
@@ -198,7 +193,7 @@ def make_loader(
         pin_memory: by default where there is a CUDA device.
         prefetch_factor: batches that each worker is ahead; 2 by default.
         collate_fn: as torch's own by default, which stacks samples of one shape; on Linux workers stack them
-            in memory that is used again once nothing refers to a batch or a view of it, twice as fast.
+            in memory that is used again once nothing refers to a batch or a view of it.
         worker_init_fn: called in each worker with its number.
 
     Raises:
@@ -238,7 +233,7 @@ def default_workers() -> int:
 def _own(asked: Any) -> Any:
     """A copy of what is to be loaded from."""
     if not isinstance(asked, Dataset | Stream):
-        message = f"{type(asked).__name__} to load from; legal: the datasets and streams of {__name__}"
+        message = f"{type(asked).__name__} to load from; legal: a Dataset or Stream of ctspine_zarr.torch"
         raise UnknownValue(message)
     if isinstance(asked, Stream) and asked.goes_on:
         message = "a stream that goes on from a state of its own; legal: the loader's load_state_dict"

@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ctspine_zarr.errors import UnknownValue
 from ctspine_zarr.sampling.order import Share, dealt
 from ctspine_zarr.training import datasets, streams
+from ctspine_zarr.training.making import Memory
 from ctspine_zarr.training.samples import Samples
 
 # Places in the memory that the training process shares with its workers: the epoch, and after how
@@ -40,6 +41,11 @@ class _Shareable[S](Samples[S]):
             self._epoch = epoch
         else:
             self._shared[_EPOCH] = epoch
+
+    def make_in(self, memory: Memory) -> None:
+        """Make arrays of samples in this memory, unless a transform or a subclass may keep them."""
+        if self._transform is None and type(self) in {Dataset, Stream}:
+            self._maker = dataclasses.replace(self._maker, memory=memory)
 
     def for_loader(self) -> Self:
         """A copy whose epoch and place a loader shares with its workers."""

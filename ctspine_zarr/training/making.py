@@ -53,7 +53,7 @@ class TrainingSample(TypedDict):
 
 
 type Memory = Callable[[Name, Shape, np.dtype[Any]], NDArray[Any]]
-"""From name, shape and dtype of an array of a sample to one of any values, C-contiguous."""
+"""What gives memory for an array of a sample, by name, shape and dtype: any values, C-contiguous."""
 
 
 def _of_its_own(name: Name, shape: Shape, dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ARG001 - a `Memory`
@@ -62,7 +62,7 @@ def _of_its_own(name: Name, shape: Shape, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """The arrays of one sample before they are filled, in memory of their own, C-contiguous.
+    """The arrays of one sample before they are filled, in memory that no other array has, C-contiguous.
 
     Attributes:
         arrays: as the sample has them, but for the axes of slice and channel.

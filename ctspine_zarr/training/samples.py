@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -22,7 +21,7 @@ from ctspine_zarr.scaling import Normalization
 from ctspine_zarr.training.boxes import is_stored, read_boxes, read_slab, region_of
 from ctspine_zarr.training.form import Form
 from ctspine_zarr.training.kinds import Kind
-from ctspine_zarr.training.making import Maker, Memory, TrainingSample
+from ctspine_zarr.training.making import Maker, TrainingSample
 
 type SampleSpec = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
 """Key -> dtype and shape; None for a length that differs between samples."""
@@ -60,11 +59,6 @@ class Samples[S]:
     def normalization(self) -> Normalization | None:
         """What all images are normalised by; None where they are not, or each by its own figures."""
         return self._maker.normalization
-
-    def make_in(self, memory: Memory) -> None:
-        """Make arrays of samples there, unless a transform may keep them."""
-        if self._transform is None:
-            self._maker = dataclasses.replace(self._maker, memory=memory)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw what an epoch has, from 0. `make_loader` counts by itself; in a plain DataLoader, workers

@@ -26,7 +26,7 @@ _DOUBLE: Final = np.dtype("<f8")
 _PLANES: Final = 16
 # What the kernel shifts integers on disk to.
 _SHIFTED: Final = (_INTEGERS[0], MASK_DTYPE)
-# Of those on disk -> as what it takes them.
+# Dtypes on disk -> those the kernel takes their bits as.
 _KERNEL_INTEGERS: Final = {
     np.dtype(name): np.dtype(taken)
     for name, taken in {"u1": "u1", "i2": "i2", "u2": "i2", "i4": "i4", "u4": "i4"}.items()

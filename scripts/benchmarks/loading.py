@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,23 @@ class Loaders:
     Args:
         name: of the stream.
         place: of the samples.
+        by_pytorch: its own collation makes the batches.
 
     Raises:
         CtspineError: PyTorch is not installed.
     """
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: Place, *, by_pytorch: bool = False) -> None:
+        from torch.utils.data import default_collate  # noqa: PLC0415 - optional
+
         from ctspine_zarr.torch import Stream, make_loader  # noqa: PLC0415 - optional
 
+        collation = default_collate if by_pytorch else None
         stream: Stream[cz.TrainingSample] = Stream(place.open(), STREAMS[name])
-        self._loaders = {workers: make_loader(stream, BATCHES[name], workers=workers) for workers in (1, 2)}
+        self._loaders = {
+            workers: make_loader(stream, BATCHES[name], workers=workers, collate_fn=collation)
+            for workers in (1, 2)
+        }
 
     def rate(self, workers: int) -> float:
         """Samples a second of a pass."""
@@ -64,7 +71,7 @@ class Loaders:
 
     def own(self) -> float:
         """The largest worker's megabytes, without what it shares with the training process, such as
-        PyTorch's libraries, and batches, of which that process has not looked at a page here.
+        PyTorch's libraries, and without batches' memory, which counts as its own until that process reads it.
         """
         import psutil  # noqa: PLC0415 - not everyone has it
 
@@ -88,24 +95,31 @@ def measured(place: Place, runs: int) -> dict[str, dict[str, list[float]]]:
     except (cz.CtspineError, ImportError) as error:
         print(f"workers: not measured ({error})")
     for name, of_runs in found.items():
-        rates = " and ".join(goals.ranged(of_runs[key]) for key in ("one", "two"))
+        rates, theirs = (
+            " and ".join(goals.ranged(of_runs[key + by]) for key in ("one", "two"))
+            for by in ("", "_by_pytorch")
+        )
         own = f"{goals.ranged(of_runs['own'])} MB each, {goals.ranged(of_runs['plain_own'])} without kernel"
         print(f"{name}, batches of {BATCHES[name]}: by one and two workers {rates} a second; {own}")
+        print(f"the same stacked by PyTorch: {theirs}")
     return found
 
 
 def one_run(name: str, place: Place) -> dict[str, float]:
-    """With the kernel and without."""
-    rates, own = passes(name, place, {})
-    _, plain_own = passes(name, place, WITHOUT_KERNEL)
+    """With the kernel, without, and with batches that PyTorch stacks."""
+    rates, own = passes(partial(Loaders, name, place), {})
+    _, plain_own = passes(partial(Loaders, name, place), WITHOUT_KERNEL)
+    theirs, _ = passes(partial(Loaders, name, place, by_pytorch=True), {})
     one, two = (statistics.median(each) for each in zip(*rates, strict=True))
+    by_pytorch = (statistics.median(each) for each in zip(*theirs, strict=True))
+    found = dict(zip(("one_by_pytorch", "two_by_pytorch"), by_pytorch, strict=True))
     ratio = statistics.median(two / one for one, two in rates)
-    return {"one": one, "two": two, "ratio": ratio, "own": own, "plain_own": plain_own}
+    return found | {"one": one, "two": two, "ratio": ratio, "own": own, "plain_own": plain_own}
 
 
-def passes(name: str, place: Place, environment: Mapping[str, str]) -> tuple[list[list[float]], float]:
+def passes(make: Callable[[], Loaders], environment: Mapping[str, str]) -> tuple[list[list[float]], float]:
     """Rates of one worker and of two, that take turns, and the memory of the largest."""
-    with Worker(partial(Loaders, name, place), environment) as loaders:
+    with Worker(make, environment) as loaders:
         loaders.ready()
         rates = [[loaders.ask(Loaders.rate, workers) for workers in (1, 2)] for _ in range(_PASSES + 1)]
         return rates[1:], loaders.ask(Loaders.own)
