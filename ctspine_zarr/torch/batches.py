@@ -26,7 +26,7 @@ class _Tensor:
         self._array = array
 
     def __reduce__(self) -> tuple[Callable[[Any], torch.Tensor], tuple[Any]]:
-        return torch.from_numpy, (self._array,)
+        return _tensor, (self._array,)
 
 
 class Stacking:
@@ -101,6 +101,10 @@ class Stacking:
                 return _Tensor(stack.sent((len(arrays), *shape)))
         sent = self._own().stacked(arrays)
         return default_collate(arrays) if sent is None else _Tensor(sent)
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array)
 
 
 def _numbers(numbers: Sequence[Any], **_: Any) -> Any:
