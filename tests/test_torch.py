@@ -502,7 +502,7 @@ def test_a_pickled_dataset_is_one_of_its_own(store: cz.Store) -> None:
 
 
 def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
-    with pytest.raises(UnknownValue, match="Dataset to load from; legal: the datasets and streams of"):
+    with pytest.raises(UnknownValue, match="Dataset to load from; legal: a Dataset or Stream of ctspine_zarr.torch"):
         ct.make_loader(cz.Dataset(store, cz.Slices()))  # type: ignore[arg-type]
     for options, message in (
         ({"start_method": "thread"}, r"unknown start_method for .* 'thread'; legal: "),
