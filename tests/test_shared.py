@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import gc
 import glob
@@ -228,13 +229,41 @@ def test_forks_and_small_arrays_leave_memory_to_send() -> None:
     for value in range(30):
         held = sent(sender, value, 8000)
         assert held is not None
-        shared._count_fork()
+        shared._before_fork()
+        shared._after_fork()
         assert np.array_equal(held, arrays(value, 8000))
         del held
     opened = files()
     many = [sent(sender, value, 10) for value in range(500)]
     assert sum(array is not None for array in many) == numbers(sender) == shared._MOST_SLOTS
     assert files() - opened < 3 * shared._MOST_SLOTS
+
+
+def test_while_a_fork_is_under_way_nothing_is_free_again() -> None:
+    receiver = Receiver()
+    sender = Sender(receiver.name)
+    before = sent(sender, 1, 5000)
+    shared._before_fork()
+    during = [sent(sender, value, 5000) for value in (2, 3)]
+    # What another thread lets go of meanwhile, and afterwards.
+    del before, during[1]
+    assert sum(slot.is_lost for slot in sender._slots) == 2
+    shared._after_fork()
+    del during
+    assert all(slot.is_lost for slot in sender._slots)
+    assert sent(sender, 4, 5000) is not None
+    assert sum(slot.is_free for slot in sender._slots) == numbers(sender) == 3
+
+
+def test_a_receivers_copy_is_the_same_one_as_long_as_it_lives() -> None:
+    receiver = Receiver()
+    copies = [copy.deepcopy(receiver), pickle.loads(pickle.dumps(receiver))]  # noqa: S301 - our own
+    assert all(one is receiver for one in copies)
+    packed = pickle.dumps(receiver)
+    del receiver, copies
+    gc.collect()
+    again = pickle.loads(packed)  # noqa: S301 - our own
+    assert sent(Sender(again.name), 1, 5000) is not None
 
 
 def test_memory_of_processes_that_have_ended_is_let_go() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from arrays import decoded
+from numpy.typing import NDArray
 from servers import folder, served
 
 import ctspine_zarr as cz
@@ -104,6 +105,7 @@ def all_sorts(sample: cz.TrainingSample) -> dict[str, Any]:
     return {
         "arrays": [image, image[:, ::2].T, image[:2, :2], image.astype(np.float16)],
         "tensors": (tensor, tensor[0, 0], tensor.to(torch.bfloat16), torch.tensor([1, 2])),
+        "turned": [image[:9, :8].T, image.T, tensor[:9, :8].T, np.asfortranarray(image[:7, :9])],
         "numbers": Pair({"int": number, "float": 0.5, "bool": True}, np.float32(number)),
         "other": [
             sample["case"],
@@ -121,7 +123,9 @@ def same(found: Any, expected: Any) -> bool:
     if type(found) is not type(expected):
         return False
     if isinstance(expected, torch.Tensor):
-        return bool(found.dtype == expected.dtype and torch.equal(found, expected))
+        return (found.dtype, found.stride()) == (expected.dtype, expected.stride()) and torch.equal(
+            found, expected
+        )
     if isinstance(expected, dict):
         return list(found) == list(expected) and all(same(found[key], expected[key]) for key in expected)
     if isinstance(expected, str):
@@ -130,13 +134,45 @@ def same(found: Any, expected: Any) -> bool:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_workers_collate_as_pytorch_does(store: cz.Store, method: Any) -> None:
+@pytest.mark.parametrize("size", [1, 6])
+def test_workers_collate_as_pytorch_does(store: cz.Store, method: Any, size: int) -> None:
     dataset = ct.Dataset(store, cz.Slices(every=9), transform=all_sorts)
-    expected = torch.utils.data.default_collate([dataset[number] for number in range(6)])
-    found = next(iter(ct.make_loader(dataset, 6, workers=1, start_method=method)))
+    expected = torch.utils.data.default_collate([dataset[number] for number in range(size)])
+    found = next(iter(ct.make_loader(dataset, size, workers=1, start_method=method)))
     assert same(found, expected)
     assert not same(found, expected | {"other": expected["other"][:1]})
-    assert found["arrays"][0].nbytes > 1 << 17
+    assert found["arrays"][0].nbytes > 1 << 17 or size == 1
+
+
+class Named(NamedTuple):
+    values: NDArray[Any]
+
+
+def test_who_extends_pytorchs_collation_has_its_own(store: cz.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubled(batch: Any, *, collate_fn_map: Any) -> Any:
+        values = [one.values for one in batch]
+        return torch.utils.data._utils.collate.collate(values, collate_fn_map=collate_fn_map).float() * 2
+
+    known = torch.utils.data._utils.collate.default_collate_fn_map
+    monkeypatch.setitem(known, Named, doubled)
+    dataset = ct.Dataset(store, cz.Slices(), transform=lambda sample: Named(sample["segmentation"]))
+    found = next(iter(ct.make_loader(dataset, 8, workers=1, start_method="fork")))
+    assert torch.equal(found[3], torch.from_numpy(dataset[3].values).float() * 2)
+
+
+@pytest.mark.parametrize("odd", [lambda one: one.astype(np.longdouble), lambda one: one.astype(">f4")])
+def test_what_pytorch_has_no_dtype_for_is_a_workers_error(store: cz.Store, odd: Any) -> None:
+    dataset = ct.Dataset(store, cz.Slices(), transform=lambda sample: odd(sample["image"]))
+    failed = 0
+    batches = iter(ct.make_loader(dataset, 8, workers=1, start_method="fork", drop_last=True))
+    while True:
+        try:
+            next(batches)
+        except StopIteration:
+            break
+        except (TypeError, ValueError):
+            failed += 1
+    assert failed == len(dataset) // 8
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -230,11 +266,16 @@ def test_dataset_and_collation_go_to_a_worker_as_one(store: cz.Store) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_another_loader_may_be_made_of_the_parts_of_one(store: cz.Store, method: Any) -> None:
+@pytest.mark.parametrize("made", ["as it is", "copied"])
+def test_another_loader_may_be_made_of_the_parts_of_one(store: cz.Store, method: Any, made: str) -> None:
     def remade() -> Any:
         loader = ct.make_loader(ct.Dataset(store, cz.Slices()), 8, workers=1, start_method=method)
-        parts = {"collate_fn": loader.collate_fn, "multiprocessing_context": method}
-        return torch.utils.data.DataLoader(loader.dataset, 9, num_workers=2, **parts)
+        dataset, collation = loader.dataset, loader.collate_fn
+        if made == "copied":
+            dataset, collation = copy.deepcopy((dataset, collation))
+        parts = {"collate_fn": collation, "multiprocessing_context": method}
+        del loader
+        return torch.utils.data.DataLoader(dataset, 9, num_workers=2, **parts)
 
     plain = ct.make_loader(ct.Dataset(store, cz.Slices()), 9, workers=0)
     batches = zip(remade(), plain, strict=True)
@@ -502,7 +543,9 @@ def test_a_pickled_dataset_is_one_of_its_own(store: cz.Store) -> None:
 
 
 def test_what_a_loader_cannot_load_is_refused(store: cz.Store) -> None:
-    with pytest.raises(UnknownValue, match="Dataset to load from; legal: a Dataset or Stream of ctspine_zarr.torch"):
+    with pytest.raises(
+        UnknownValue, match="Dataset to load from; legal: a Dataset or Stream of ctspine_zarr"
+    ):
         ct.make_loader(cz.Dataset(store, cz.Slices()))  # type: ignore[arg-type]
     for options, message in (
         ({"start_method": "thread"}, r"unknown start_method for .* 'thread'; legal: "),

@@ -210,12 +210,20 @@ class Sender:
 
 
 class Receiver:
-    """What senders in other processes fill: it keeps their slots mapped for as long as it lives."""
+    """What senders in other processes fill: it keeps their slots mapped for as long as it lives. A copy in
+    this process is the same one, and one in another process another of the same name.
 
-    def __init__(self) -> None:
-        self.name = secrets.token_hex(8)
+    Args:
+        name: by which senders know it; by default a new one.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or secrets.token_hex(8)
         self._slots: dict[tuple[int, int], mmap.mmap] = {}
         _receivers[self.name] = self
+
+    def __reduce__(self) -> tuple[Callable[[str], Receiver], tuple[str]]:
+        return _receiver, (self.name,)
 
     def array(
         self, number: tuple[int, int], introduction: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
@@ -229,25 +237,39 @@ class Receiver:
                 self._slots[number] = mmap.mmap(file, 0)
             finally:
                 os.close(file)
-        return lent(self._slots[number], partial(_let_go, _forks[0]), shape, dtype, _DATA)
+        era = object() if _forking else _era[0]
+        return lent(self._slots[number], partial(_let_go, era), shape, dtype, _DATA)
 
 
 _receivers: Final[weakref.WeakValueDictionary[str, Receiver]] = weakref.WeakValueDictionary()
+
+
+def _receiver(name: str) -> Receiver:
+    return _receivers.get(name) or Receiver(name)
 
 
 def _received(receiver: str, *of_array: Any) -> NDArray[Any]:
     return _receivers[receiver].array(*of_array)
 
 
-def _let_go(forks: int, memory: mmap.mmap) -> None:
+def _let_go(era: object, memory: mmap.mmap) -> None:
     """Free a slot, or give it up where a process was forked meanwhile: that may read it while it lives."""
-    memory[0] = _FREE if forks == _forks[0] else _LOST
+    memory[0] = _FREE if era is _era[0] and not _forking else _LOST
 
 
-def _count_fork() -> None:
-    _forks[0] += 1
+def _before_fork() -> None:
+    _forking.append(None)
+    _era[0] = object()
 
 
-_forks: Final = [0]
+def _after_fork() -> None:
+    _era[0] = object()
+    _forking.pop()
+
+
+# What lies between two forks, and whether one is under way: until the last hook has run, other threads may
+# take arrays and let go of them. Without a lock: each step is one operation.
+_era: Final = [object()]
+_forking: Final[list[None]] = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_parent=_count_fork, after_in_child=_count_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

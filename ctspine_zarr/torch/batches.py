@@ -17,6 +17,8 @@ from ctspine_zarr.memory.shared import Receiver, Sender, Sent, Stack
 
 # Batches of fewer bytes are sent as they are: opening and mapping what is shared costs more.
 _LEAST: Final = 1 << 17
+# Native ones that PyTorch has too.
+_DTYPES: Final = frozenset(np.dtype(code).str for code in "?bhiqBHIQefdFD")
 
 
 class _Tensor:
@@ -39,14 +41,10 @@ class Stacking:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        # Of the process that trains, for as long as somebody there has a loader with this collation.
-        self._receiver: Receiver | None = Receiver()
-        self._name = self._receiver.name
+        # There for as long as somebody has a loader with this collation.
+        self._receiver = Receiver()
         self._sender: Sender | None = None
         self._stacks: dict[str, Stack | None] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_receiver": None}
 
     def row(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Memory for an array of the next sample: in a worker, where the batch is to have it."""
@@ -62,7 +60,9 @@ class Stacking:
         """The batch of some samples. In a worker its tensors are placeholders, to be pickled once: they
         become tensors where the training process unpickles them.
         """
-        if get_worker_info() is None:
+        # Whoever extends PyTorch's map counts on tensors.
+        is_extended = any(one.__module__ != collate.__module__ for one in default_collate_fn_map.values())
+        if get_worker_info() is None or is_extended:
             return default_collate(samples)
         own: dict[Any, Callable[..., Any]]
         own = {torch.Tensor: self._tensors, np.ndarray: self._arrays, float: _numbers, int: _numbers}
@@ -74,7 +74,7 @@ class Stacking:
 
     def _own(self) -> Sender:
         if self._sender is None:
-            self._sender = Sender(self._name)
+            self._sender = Sender(self._receiver.name)
         return self._sender
 
     def _tensors(self, tensors: Sequence[Any], **_: Any) -> Any:
@@ -87,14 +87,16 @@ class Stacking:
         return self._arrays(arrays)
 
     def _arrays(self, arrays: Sequence[Any], **_: Any) -> Any:
+        if any(type(one) is not np.ndarray or one.dtype.str not in _DTYPES for one in arrays):
+            return default_collate(arrays)
         shape, dtype = arrays[0].shape, arrays[0].dtype
         if any(one.shape != shape for one in arrays):
             # An error that names the shapes, which PyTorch's own collation has in the training process alone.
             return torch.stack([torch.as_tensor(one) for one in arrays])
-        if dtype.kind not in "biufc" or not dtype.isnative or any(one.dtype != dtype for one in arrays):
+        if any(one.dtype != dtype for one in arrays):
             return default_collate(arrays)
         if len(arrays) * math.prod(shape) * dtype.itemsize < _LEAST:
-            return _Tensor(np.stack(arrays))
+            return _Tensor(np.stack(arrays, out=np.empty((len(arrays), *shape), dtype)))
         for name, stack in self._stacks.items():
             if stack is not None and stack.are(arrays):
                 del self._stacks[name]
