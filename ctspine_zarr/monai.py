@@ -328,7 +328,7 @@ def _seed_worker(worker: int, then: Callable[[int], None] | None) -> None:
 def _source_grid(record: Record) -> tuple[Affine, Shape]:
     """Affine and shape of the source image's (i, j, k) array."""
     source = oriented(record.orientation)
-    return lattice_affine(record.affine_matrix, source, Lattice(record.shape)), source.shape(record.shape)
+    return lattice_affine(record.affine, source, Lattice(record.shape)), source.shape(record.shape)
 
 
 def _meta(grid: tuple[Affine, Sequence[int]]) -> dict[str, Any]:

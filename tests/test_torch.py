@@ -242,21 +242,14 @@ def test_batches_take_no_memory_of_pytorchs_kind(store: cz.Store, monkeypatch: p
         message = "memory of PyTorch's"
         raise AssertionError(message)
 
+    plain = {"num_workers": 1, "multiprocessing_context": "fork"}
     for make in MADE.values():
         loader = ct.make_loader(make(store), 8, workers=1, start_method="fork")
         with monkeypatch.context() as patched:
             patched.setattr(torch.UntypedStorage, "_new_using_fd_cpu", refused)
             assert sum(len(batch["image"]) for batch in loader)
             with pytest.raises(AssertionError, match="PyTorch's"):
-                list(
-                    ct.make_loader(
-                        make(store),
-                        8,
-                        workers=1,
-                        start_method="fork",
-                        collate_fn=torch.utils.data.default_collate,
-                    )
-                )
+                list(torch.utils.data.DataLoader(make(store), 8, **plain))
 
 
 def test_dataset_and_collation_go_to_a_worker_as_one(store: cz.Store) -> None:

@@ -86,7 +86,7 @@ class SourceGrid:
     @property
     def _world(self) -> Affine:
         """(4, 4), canonical (z, y, x) -> RAS+ mm."""
-        return lattice_affine(self.record.affine_matrix, oriented(CANONICAL), Lattice(self.record.shape))
+        return lattice_affine(self.record.affine, oriented(CANONICAL), Lattice(self.record.shape))
 
     def _apart(self, array: NDArray[Any], affine: ArrayLike | None) -> str:
         least, most = (np.round(corner, 1).tolist() for corner in _extent(_checked(affine), array.shape))

@@ -110,11 +110,12 @@ def one_run(name: str, place: Place) -> dict[str, float]:
     rates, own = passes(partial(Loaders, name, place), {})
     _, plain_own = passes(partial(Loaders, name, place), WITHOUT_KERNEL)
     theirs, _ = passes(partial(Loaders, name, place, by_pytorch=True), {})
-    one, two = (statistics.median(each) for each in zip(*rates, strict=True))
-    by_pytorch = (statistics.median(each) for each in zip(*theirs, strict=True))
-    found = dict(zip(("one_by_pytorch", "two_by_pytorch"), by_pytorch, strict=True))
-    ratio = statistics.median(two / one for one, two in rates)
-    return found | {"one": one, "two": two, "ratio": ratio, "own": own, "plain_own": plain_own}
+    found = {"own": own, "plain_own": plain_own}
+    found["ratio"] = statistics.median(two / one for one, two in rates)
+    for by, taken in (("", rates), ("_by_pytorch", theirs)):
+        for key, each in zip(("one", "two"), zip(*taken, strict=True), strict=True):
+            found[key + by] = statistics.median(each)
+    return found
 
 
 def passes(make: Callable[[], Loaders], environment: Mapping[str, str]) -> tuple[list[list[float]], float]:
